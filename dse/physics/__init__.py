@@ -1,0 +1,1 @@
+"""Pure functions on arrays: one published relation each, checkable with a pencil."""

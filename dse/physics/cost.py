@@ -1,0 +1,34 @@
+"""Dies, yield and capital: what a package costs to make, to own and to run.
+
+Source of the die model: Hennessy & Patterson dies per wafer; negative-binomial yield
+(Stapper 1989), as used by ECO-CHIP and Chiplet Actuary (DAC 2022).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dse.units import FloatArray
+
+
+def dies_per_wafer(area: FloatArray, diameter: float, edge: float, scribe: float) -> FloatArray:
+    """Gross dies on a wafer: pi r^2 / A - 2 pi r / sqrt(2 A), square dies with scribe lanes."""
+    side = np.sqrt(area) + scribe
+    usable = diameter - 2.0 * edge
+    cell = side * side
+    return np.maximum(np.pi * usable**2 / 4.0 / cell - np.pi * usable / np.sqrt(2.0 * cell), 1.0)
+
+
+def die_yield(area: FloatArray, defects: FloatArray, alpha: float) -> FloatArray:
+    """Negative-binomial yield: (1 + A D0 / alpha)^-alpha."""
+    return np.power(1.0 + area * defects / alpha, -alpha)
+
+
+def die_cost(wafer_price: FloatArray, gross: FloatArray, good: FloatArray, test: float) -> FloatArray:
+    """Cost [USD] of one known-good die: wafer price / (gross dies x yield) + test."""
+    return wafer_price / (gross * good) + test
+
+
+def yearly_capital(price: FloatArray, life: float, maintenance: float) -> FloatArray:
+    """Capital charge [USD/s]: straight-line over ``life`` [s] plus maintenance [1/s] of the price."""
+    return price / life + price * maintenance

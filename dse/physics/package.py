@@ -1,0 +1,26 @@
+"""One package: die split, die edge, interposer, area budget."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dse.units import FloatArray
+
+
+def dies_needed(area: FloatArray, reticle: float) -> FloatArray:
+    """Compute dies of a package: ceil(area / usable reticle)."""
+    return np.ceil(area / reticle - 1e-9)
+
+
+def die_edge(area: FloatArray, dies: FloatArray) -> FloatArray:
+    """Outer die edge [m] of ``dies`` square dies abutted in a row: 2 side (dies + 1).
+
+    One die 4 s; two dies 6 s (the two touching edges carry the die-to-die link).
+    """
+    side = np.sqrt(area / np.maximum(dies, 1.0))
+    return 2.0 * side * (dies + 1.0)
+
+
+def interposer_area(silicon: FloatArray, scale: FloatArray) -> FloatArray:
+    """Interposer area [m2]: the footprints it carries times routing and keep-out."""
+    return silicon * scale

@@ -1,0 +1,44 @@
+"""Roofline of an operator whose data lie on two tiers (Williams et al., CACM 2009).
+
+An operator takes the longest of its compute time and the read times of the tiers it touches;
+operators add up, because each needs the result of the one before it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dse.units import FloatArray
+
+
+def seconds_per_byte(
+    share: FloatArray, inverse_fast: FloatArray, inverse_slow: FloatArray, shared_phy: FloatArray
+) -> FloatArray:
+    """Read time per byte [s/B] of a class of which ``share`` lies in the fast tier.
+
+    Own PHYs read side by side: max(x / B_fast, (1 - x) / B_slow). Behind one PHY
+    (``shared_phy`` 1) every byte crosses it: max(1 / B_fast, (1 - x) / B_slow).
+    Valid for 0 <= share <= 1 and finite inverse bandwidths.
+    """
+    rest = 1.0 - share
+    fast = (share + rest * shared_phy) * inverse_fast
+    return np.maximum(fast, rest * inverse_slow)
+
+
+def balanced_share(fast_bandwidth: FloatArray, slow_bandwidth: FloatArray, shared_phy: FloatArray) -> FloatArray:
+    """Share of the fast tier at which both tiers finish together: B_fast / (B_fast + B_slow).
+
+    Behind one PHY nothing is gained by splitting: 1.
+    """
+    return np.where(shared_phy > 0, 1.0, fast_bandwidth / (fast_bandwidth + slow_bandwidth))
+
+
+def pipeline_depth(needed: FloatArray, room: FloatArray) -> FloatArray:
+    """Least power of two of pipeline stages over which ``needed`` bytes fit into ``room``.
+
+    A stage holds 1 / depth of the weights but all of its own KV (depth micro-batches are in
+    flight), so depth = 2^ceil(log2(needed / room)), at least 1; ``room`` must be positive.
+    """
+    ratio = np.maximum(needed / room, 1.0)
+    mantissa, exponent = np.frexp(ratio)
+    return np.ldexp(1.0, exponent - (mantissa == 0.5))

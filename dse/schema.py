@@ -1,0 +1,379 @@
+"""What each kind of catalogue file may hold: its fields, their SI units, their attributes.
+
+One declaration serves the reader, the units of every printed header and the JSON Schemas
+that let an editor complete keys (``dse catalog --schema DIR``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+READINESS: Final = ("shipping", "sampled", "announced", "paper")
+
+# SI unit of every field, whatever file it stands in.
+UNITS: Final[dict[str, str]] = {
+    **dict.fromkeys(
+        [
+            "capacity_per_die", "capacity_per_package", "page_bytes", "base_die_buffer",
+            "memory_capacity", "sram", "capacity_per_die_pslc", "capacity_per_die_tlc",
+        ],
+        "B",
+    ),
+    **dict.fromkeys(
+        [
+            "bandwidth_per_stack", "bandwidth_per_channel", "read_bandwidth", "bandwidth",
+            "write_bandwidth_pslc", "write_bandwidth_tlc", "interface_bandwidth",
+            "internal_bandwidth_per_die", "bandwidth_per_port", "memory_bandwidth",
+            "link_bandwidth",
+        ],
+        "B/s",
+    ),
+    **dict.fromkeys(
+        [
+            "read_energy", "interface_energy", "tsv_energy_per_layer", "program_energy",
+            "sram_energy", "energy", "io_energy_3d",
+        ],
+        "J/B",
+    ),
+    **dict.fromkeys(
+        [
+            "access_latency", "hop_latency", "latency", "launch_latency", "endpoint_latency",
+            "mode_switch_latency", "allreduce_alpha", "layer_overhead", "step_overhead",
+            "sequence_overhead", "moe_layer_overhead", "read_latency_pslc", "read_latency_tlc",
+            "program_latency_pslc", "program_latency_tlc", "bus_latency",
+            "retention_refresh_interval_pslc", "retention_refresh_interval_tlc",
+            "facility_life", "battery_life",
+        ],
+        "s",
+    ),
+    **dict.fromkeys(
+        [
+            "footprint_area", "host_phy_area", "usable_reticle", "free_area", "area",
+            "die_area", "max_interposer_2024", "max_interposer_2026", "max_interposer_2027",
+            "max_interposer_2028", "package_area", "soc_base_area",
+        ],
+        "m2",
+    ),
+    **dict.fromkeys(
+        ["shoreline", "z_height", "wafer_diameter", "edge_exclusion", "scribe", "soc_z_height"],
+        "m",
+    ),
+    **dict.fromkeys(
+        [
+            "idle_power_per_stack", "idle_power_per_die", "power_per_stack", "power_budget",
+            "power", "tdp", "host_power", "max_package_power", "max_rack_power", "idle_power",
+            "burst_power", "background_power", "soc_static_power",
+        ],
+        "W",
+    ),
+    **dict.fromkeys(
+        [
+            "max_temperature", "refresh_doubling_temperature", "coolant_temperature",
+            "logic_max_temperature", "logic_below_mould_rise",
+        ],
+        "K",
+    ),
+    **dict.fromkeys(
+        [
+            "cost_per_layer", "wafer_price", "design_nre", "mask_set", "nre", "cost_per_stack",
+            "price", "test_assembly_cost", "host_cost", "rack_cost", "die_test_cost",
+            "market_price", "assembly_cost", "stack_assembly_cost",
+        ],
+        "USD",
+    ),
+    **dict.fromkeys(
+        ["peak_16bit", "peak_8bit", "peak_4bit", "compute_limit"],
+        "FLOP/s",
+    ),
+    **dict.fromkeys(["price_per_byte", "price_per_byte_pslc", "price_per_byte_tlc"], "USD/B"),
+    **dict.fromkeys(["carbon_per_byte", "carbon_per_byte_pslc", "carbon_per_byte_tlc"], "kgCO2e/B"),
+    **dict.fromkeys(["static_power_per_byte", "refresh_power_per_byte"], "W/B"),
+    **dict.fromkeys(["layer_resistance", "dram_layer_resistance", "area_resistance", "tim_lid_resistance", "logic_resistance"], "m2*K/W"),
+    **dict.fromkeys(["cost_per_watt", "board_cost_per_watt", "facility_capex_per_watt"], "USD/W"),
+    **dict.fromkeys(["cost_per_area", "substrate_cost_per_area"], "USD/m2"),
+    **dict.fromkeys(["carbon", "server_embodied"], "kgCO2e"),
+    **dict.fromkeys(["skin_resistance", "junction_resistance"], "K/W"),
+    "capacity_per_layer_per_area": "B/m2",
+    "bandwidth_per_layer_per_area": "B/s/m2",
+    "bandwidth_limit_per_area": "B/s/m2",
+    "dram3d_bandwidth_per_area": "B/s/m2",
+    "bandwidth_per_byte": "1/s",
+    "mac_density": "FLOP/m2",
+    "flop_density": "FLOP/s/m2",
+    "flop_energy": "J/FLOP",
+    "clock_nominal": "1/s",
+    "leakage_density": "W/m2",
+    "sram_area": "m2/B",
+    "defect_density": "1/m2",
+    "fab_carbon": "kgCO2e/m2",
+    "serdes_area_per_bandwidth": "m2*s/B",
+    "serdes_shoreline_density": "B/s/m",
+    "price_per_bandwidth": "USD*s/B",
+    "carbon_per_bandwidth": "kgCO2e*s/B",
+    "threshold_voltage": "V",
+    "v_min": "V",
+    "v_nominal": "V",
+    "v_max": "V",
+    "leakage_voltage_coefficient": "1/V",
+    "grid": "kgCO2e/J",
+    "facility_embodied_per_watt": "kgCO2e/W",
+    "maintenance": "1/s",
+    "heat_capacity": "J/K",
+}  # a field not named here is a pure number
+
+# Fields that may not be negative or zero would hide a fault: bounds for all the rest.
+SHARES: Final = frozenset(
+    {
+        "yield_per_layer", "assembly_yield", "noc_share", "other_share", "capacity_loss",
+        "bandwidth_efficiency", "flop_efficiency", "bandwidth_efficiency_attention",
+        "bandwidth_efficiency_experts", "flop_efficiency_experts", "link_efficiency",
+        "prefill_share", "scattered_read_efficiency", "shoreline_use", "vrm_efficiency",
+        "gross_margin", "fab_yield", "idle_power_share", "switch_cost_share", "mac_share",
+        "power_conversion", "fan_share", "hot_bandwidth_loss",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The fields one kind of catalogue file must and may hold, and its text attributes."""
+
+    title: str
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    attributes: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_CELL: Final = tuple(
+    f"{name}_{cell}"
+    for cell in ("pslc", "tlc")
+    for name in _words(
+        "capacity_per_die read_latency program_latency endurance read_disturb_limit "
+        "price_per_byte carbon_per_byte retention_refresh_interval"
+    )
+)
+
+KINDS: Final[dict[str, Kind]] = {
+    "memory": Kind(
+        "Memory: DRAM stacks, packages, 3D DRAM on logic, SRAM",
+        _words(
+            "read_energy interface_energy static_power_per_byte refresh_power_per_byte "
+            "access_latency price_per_byte carbon_per_byte max_temperature "
+            "refresh_doubling_temperature"
+        ),
+        _words(
+            "capacity_per_die capacity_per_package bandwidth_per_stack bandwidth_per_channel "
+            "reference_height footprint_area z_height shoreline host_phy_area "
+            "capacity_per_layer_per_area bandwidth_per_layer_per_area bandwidth_limit_per_area "
+            "tsv_energy_per_layer bandwidth_per_byte"
+        ),
+        {"form": ("stack", "package", "on_logic", "sram")},
+    ),
+    "flash": Kind(
+        "Flash: High Bandwidth Flash, UFS, flash on the LPDDR bus",
+        _words(
+            "planes_per_die page_bytes pages_per_block write_amplification read_energy "
+            "interface_energy program_energy max_temperature"
+        )
+        + _CELL,
+        _words(
+            "read_bandwidth reference_height scattered_read_efficiency base_die_buffer "
+            "hop_latency idle_power_per_stack idle_power_per_die power_per_stack footprint_area "
+            "shoreline host_phy_area write_bandwidth_pslc write_bandwidth_tlc "
+            "available_height_8 available_height_16 available_height_24 available_height_32 "
+            "interface_bandwidth interface_per_die idle_power package_area z_height "
+            "internal_bandwidth_per_die"
+        ),
+        {"form": ("stack", "mobile")},
+    ),
+    "logic": Kind(
+        "Logic node",
+        _words(
+            "mac_density clock_nominal flop_energy leakage_density sram_area wafer_price "
+            "defect_density fab_carbon design_nre mask_set"
+        ),
+    ),
+    "logic_rules": Kind(
+        "Rules that hold for every logic node",
+        _words(
+            "usable_reticle core_overhead noc_share other_share threshold_voltage alpha_power "
+            "v_min v_nominal v_max leakage_voltage_coefficient dynamic_voltage_exponent "
+            "rate_8bit rate_4bit energy_8bit energy_4bit serdes_area_per_bandwidth "
+            "serdes_shoreline_density sram_energy wafer_diameter edge_exclusion scribe "
+            "cluster_alpha die_test_cost die_to_die_area_share"
+        ),
+    ),
+    "pnm": Kind(
+        "Processing near or in memory",
+        _words(
+            "bandwidth_gain read_energy flop_energy free_area power_budget compute_limit "
+            "capacity_loss flop_density mode_switch_latency shards_per_stack cost_per_stack nre"
+        ),
+    ),
+    "bond": Kind("Die-to-die bonding", _words("yield_per_layer cost_per_layer layer_resistance")),
+    "thermal": Kind(
+        "Thermal path",
+        _words(
+            "tim_lid_resistance logic_resistance logic_max_temperature hot_bandwidth_loss "
+            "logic_below_mould_rise"
+        ),
+    ),
+    "link": Kind(
+        "Link",
+        _words("energy latency price_per_bandwidth carbon_per_bandwidth"),
+        _words("bandwidth area"),
+    ),
+    "collective": Kind(
+        "Collective engine",
+        _words("launch_latency area power endpoint_latency"),
+        _words("switch_cost_share"),
+    ),
+    "topology": Kind("Topology", _words("hop_latency")),
+    "switch": Kind("Switch chip", _words("ports bandwidth_per_port power price carbon")),
+    "package": Kind(
+        "Package",
+        _words(
+            "cost_per_area assembly_yield area_scale substrate_cost_per_area "
+            "test_assembly_cost carbon shoreline_use vrm_efficiency"
+        ),
+        _words("max_interposer_2024 max_interposer_2026 max_interposer_2027 max_interposer_2028"),
+    ),
+    "cooling": Kind(
+        "Cooling class",
+        _words(
+            "area_resistance coolant_temperature max_package_power max_rack_power cost_per_watt "
+            "fan_share"
+        ),
+    ),
+    "economics": Kind(
+        "Cost of a site",
+        _words(
+            "host_cost host_power board_cost_per_watt facility_capex_per_watt facility_life "
+            "maintenance spares rack_cost idle_power_share gross_margin"
+        ),
+    ),
+    "carbon": Kind(
+        "Carbon factors", _words("grid server_embodied fab_yield facility_embodied_per_watt")
+    ),
+    "software": Kind(
+        "Software stack",
+        _words(
+            "bandwidth_efficiency flop_efficiency allreduce_alpha layer_overhead step_overhead "
+            "sequence_overhead prefill_share routing_skew bandwidth_efficiency_attention "
+            "bandwidth_efficiency_experts flop_efficiency_experts link_efficiency "
+            "moe_layer_overhead"
+        ),
+    ),
+    "mobile": Kind(
+        "Phone body, battery and board",
+        _words(
+            "skin_resistance heat_capacity junction_resistance burst_power battery_life "
+            "background_power package_area soc_base_area npu_overhead mac_share sram_area "
+            "soc_z_height soc_static_power assembly_cost stack_assembly_cost power_conversion "
+            "bus_latency io_energy_3d dram_layer_resistance dram3d_bandwidth_per_area grid"
+        ),
+    ),
+    "device": Kind(
+        "A machine that exists, or that a paper describes",
+        _words("peak_16bit peak_8bit memory_capacity memory_bandwidth memory_stacks memory_height dies"),
+        _words(
+            "peak_4bit sram tdp link_bandwidth domain market_price die_area flash_stacks "
+            "flash_height flash_bandwidth_scale"
+        ),
+        {
+            "target": ("datacenter", "mobile"),
+            "memory": None,
+            "node": None,
+            "topology": None,
+            "flash": None,
+            "flash_cell": ("pslc", "tlc"),
+            "flash_attach": ("own_shoreline", "behind_hbm", "far"),
+        },
+    ),
+}
+
+LLM_TEXT: Final = _words("name title source attention hf_id ffn tied_embeddings attention_bias note")
+LLM_SHAPE: Final = _words("layers hidden query_heads kv_heads head_dim vocab max_context")
+LLM_OPTIONAL: Final = _words(
+    "full_attention_layers q_lora_rank kv_lora_rank qk_rope_head_dim qk_nope_head_dim v_head_dim "
+    "sliding_window ffn_hidden moe_layers experts experts_per_token shared_experts expert_hidden "
+    "dense_layers_ffn_hidden linear_attention_layers linear_key_heads linear_value_heads "
+    "linear_key_head_dim linear_value_head_dim linear_conv_kernel linear_state_bytes"
+)
+ATTENTION: Final = ("mha", "gqa", "mqa", "mla", "hybrid")
+
+
+def unit_of(name: str) -> str:
+    """Return the SI unit of a catalogue field (``"1"`` for a pure number)."""
+    return UNITS.get(name, "1")
+
+
+def _quantity(name: str) -> dict[str, Any]:
+    number = {"type": "number"}
+    return {
+        "type": "object",
+        "description": f"{name} [{unit_of(name)}]: low <= nominal <= high, with unit and source",
+        "properties": {
+            "low": number,
+            "nominal": number,
+            "high": number,
+            "unit": {"type": "string"},
+            "source": {"type": "string", "minLength": 1},
+            "note": {"type": "string"},
+        },
+        "required": ["low", "nominal", "high", "unit", "source"],
+        "additionalProperties": False,
+    }
+
+
+def json_schema(kind: str) -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of one kind of catalogue file, made from ``KINDS``."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}
+    text = {"type": "string"}
+    if kind == "llm":
+        count = {"type": "integer", "minimum": 0}
+        return head | {
+            "title": "dse catalogue: llm",
+            "properties": {
+                **{k: ({"type": "boolean"} if k == "tied_embeddings" else text) for k in LLM_TEXT},
+                "attention": {"enum": list(ATTENTION)},
+                "shape": {
+                    "type": "object",
+                    "properties": dict.fromkeys(LLM_SHAPE + LLM_OPTIONAL, count),
+                    "required": list(LLM_SHAPE),
+                    "additionalProperties": False,
+                },
+                "published": {"type": "object"},
+            },
+            "required": ["name", "source", "attention", "ffn", "shape"],
+            "additionalProperties": False,
+        }
+    spec = KINDS[kind]
+    attributes = {
+        name: ({"enum": list(allowed)} if allowed else text)
+        for name, allowed in spec.attributes.items()
+    }
+    return head | {
+        "title": f"dse catalogue: {kind}: {spec.title}",
+        "properties": {
+            "name": text,
+            "title": text,
+            "note": text,
+            "readiness": {"enum": list(READINESS)},
+            "available": _quantity("available"),
+            **attributes,
+            "values": {
+                "type": "object",
+                "properties": {f: _quantity(f) for f in spec.required + spec.optional},
+                "required": list(spec.required),
+                "additionalProperties": False,
+            },
+        },
+        "required": ["name", "title", "readiness", "available", "values"],
+        "additionalProperties": False,
+    }
