@@ -1,0 +1,157 @@
+"""Six designs worked by hand, written before the model that they test.
+
+Each docstring holds the arithmetic; each design comes back with one input doubled. The
+``ideal`` software stack has efficiencies of 1 and no overhead, so what is left is physics.
+Numbers named "nominal" are the catalogue's. The model must agree within 2 %.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from dse import evaluate
+from dse.catalog import load_catalog
+
+WITHIN = 0.02
+
+BASE = {
+    "compute_node": "N3", "compute_area": "800 mm2", "mac_share": 0.25, "sram": "128 MiB",
+    "clock": "1.65 GHz", "fast_memory": "hbm4", "stacks": 6, "stack_height": 12, "flash": "none",
+    "pnm": "none", "domain": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("batch", "expected"), [(32, 13.58e-3), (64, 16.78e-3)])
+def test_one_h100_node(batch: int, expected: float) -> None:
+    """Llama-3.1-70B, 16 bit, TP4, context 4096, on H100 (3.35 TB/s each).
+
+    Streamed weights: 70.554e9 parameters less the embedding 128256 x 8192 = 1.051e9 leaves
+    69.503e9, x 2 B = 139.0 GB. KV: 80 layers x 2 x 8 heads x 128 x 2 B = 327,680 B a token,
+    x 4096 x 32 = 42.95 GB. (139.0 + 42.95) / (4 x 3.35e12) = 13.58 ms.
+    Batch doubled: (139.0 + 85.90) / 13.4e12 = 16.78 ms.
+    """
+    e = evaluate("datacenter", device="h100_sxm", llm="Llama-3.1-70B", batch=batch, tensor_parallel=4,
+                 context=4096, weight_bits=16, kv_bits=16, software="ideal")  # fmt: skip
+    assert e.decode_time == pytest.approx(expected, rel=WITHIN)
+
+
+@pytest.mark.parametrize(("latency_us", "expected"), [(4.0, 61.2e-3), (8.0, 66.5e-3)])
+def test_h3_flash_behind_hbm(latency_us: float, expected: float) -> None:
+    """Llama-3.1-405B, 8 bit, batch 8, context 32,768, on one B200 + 8 x 12-high HBF behind HBM.
+
+    Weights: 405.85e9 - embedding 128256 x 16384 = 2.10e9 -> 403.75 GB. KV: 126 x 2 x 8 x 128
+    = 258,048 B a token, x 32768 x 8 = 67.65 GB. HBM holds 180 GiB = 193.3 GB: after the KV,
+    125.6 GB of weights, x = 0.311; 278.1 GB stay in flash. Behind HBM every byte crosses the
+    7.7 TB/s PHY: weights 403.75 / 7.7 = 52.4 ms. Flash array: 98 planes x 12 dies x 8 stacks
+    x 4096 B / 4 us = 9.63 TB/s, 278.1 / 9.63 = 28.9 ms, hidden. KV 67.65 / 7.7 = 8.8 ms.
+    Sum 61.2 ms. Page latency doubled: 4.82 TB/s, 278.1 / 4.82 = 57.7 ms > 52.4: 66.5 ms.
+    (Staging 8 x 8 MB + 126 MB over 2 x 8 us = 11.9 TB/s does not bind.)
+    """
+    catalog = load_catalog().replace("flash", "hbf_gen1", "read_latency_pslc", latency_us * 1e-6)
+    e = evaluate("datacenter", device="h3_b200_hbf", llm="Llama-3.1-405B", batch=8, context=32768,
+                 weight_bits=8, kv_bits=8, software="ideal", catalog=catalog)  # fmt: skip
+    assert e.decode_time == pytest.approx(expected, rel=WITHIN)
+
+
+@pytest.mark.parametrize(("tflops", "llama_engine"), [(17.5, "host"), (35.0, "pnm")])
+def test_pnm_wins_on_llama_and_loses_on_deepseek(tflops: float, llama_engine: str) -> None:
+    """Attention on the base die of 12 HBM4 stacks, 8 bit.
+
+    Host and base die both see 12 x 2.048 = 24.58 TB/s. Llama (GQA-8, 1-byte KV) needs
+    16 FLOP/B: a base die of 17.5 TFLOP/s feeds on 17.5 / 16 = 1.09 TB/s a stack, slower than
+    2.048, so the host keeps it. Doubled to 35: 2.19 TB/s > 2.048, the time is the same, and
+    the tie goes to the 2.0 pJ/bit of the base die against 3.9 on the host. KV at batch 256
+    and context 8192: 163,840 x 8192 x 256 = 343.6 GB / 24.58 = 13.98 ms; hand-over 80 layers
+    x 2 x 0.15 us = 24 us + 671 MB / 24.58 TB/s = 27 us, together 0.37 %, inside the 1 % tie.
+    Absorbed MLA needs 484 FLOP/B: 35 / 484 = 0.07 TB/s a stack against a host of 562 TFLOP/s
+    x 2 / 484 / 12 = 0.19: the host wins. (Host: 800 mm2 x 0.25 x 3.45 TFLOP/s/mm2/GHz x 1.65
+    = 1138 TFLOP/s at 16 bit, 2277 at 8 bit.)
+    """
+    design = BASE | {"stacks": 12, "pnm": "memory_base_die", "pnm_flops": f"{tflops} TFLOP/s"}
+    llama = evaluate("datacenter", variables=design, llm="Llama-3.1-70B", batch=256, context=8192,
+                     weight_bits=8, kv_bits=8, software="ideal")  # fmt: skip
+    deepseek = evaluate("datacenter", variables=design | {"domain": 8, "topology": "switch", "link_bandwidth": "0.9 TB/s",
+                        "collective_engine": "device"}, llm="DeepSeek-V3", batch=256, tensor_parallel=8,
+                        attention="dp", context=8192, weight_bits=8, kv_bits=8, software="ideal")  # fmt: skip
+    assert llama.engines["attention"] == llama_engine
+    assert deepseek.engines["attention"] == "host"
+    assert llama.times["attention"] == pytest.approx(13.98e-3, rel=WITHIN)
+
+
+@pytest.mark.parametrize(("batch", "expected"), [(16, 3.61e-3), (32, 5.63e-3)])
+def test_tall_3d_stack_throttles(batch: int, expected: float) -> None:
+    """Llama-3.1-70B, 8 bit, context 2048, on 400 mm2 N3 under 12 layers of 3D DRAM.
+
+    Capacity 0.025 GiB/mm2 x 400 x 12 = 120 GiB. Bandwidth 15 GB/s/mm2 x 400 x 12 = 72 TB/s.
+    Bytes: 69.50 GB + 163,840 x 2048 x 16 = 5.37 GB -> 74.87 GB, 1.04 ms unthrottled.
+    Memory energy 0.8 + 0.05 + 0.03 x 13/2 = 1.045 pJ/bit = 8.36 pJ/B -> 0.626 J. FLOP
+    2 x 16 x 69.5e9 + attention 4 x 64 x 128 x 80 x 2048 x 16 = 2.22e12 + 0.086e12 = 2.31e12
+    at 0.29 x 0.5 = 0.145 pJ -> 0.335 J (clock nominal, so 0.75 V).
+    Ladder: cold plate 33 + lid and TIM 28.1 = 61.1 mm2 K/W, layer 4.24. Lowest DRAM die:
+    logic (61.1 + 12 x 4.24) / 400 = 0.280 K/W, memory (61.1 + 4.24 x 6.5) / 400 = 0.2217 K/W.
+    Static: leakage 0.05 x 400 = 20 W in the logic, (0.04 + 0.02) x 120 = 7.2 W in the DRAM.
+    Headroom 368 - 298 - 20 x 0.280 - 7.2 x 0.2217 = 62.8 K.
+    t >= (0.335 x 0.280 + 0.626 x 0.2217) / 62.8 = 3.70 ms.
+    The logic die itself: (61.1 + 50.88 + 2.0) / 400 = 0.285 K/W, limit 378:
+    headroom 378 - 298 - 20 x 0.285 - 7.2 x 0.2217 = 72.7, t >= 3.22 ms: the DRAM decides.
+    Batch doubled: 80.24 GB -> 0.671 J; 4.62e12 FLOP -> 0.670 J:
+    (0.670 x 0.280 + 0.671 x 0.2217) / 62.8 = 5.36 ms.
+    """
+    design = BASE | {"compute_area": "400 mm2", "fast_memory": "dram3d", "stack_height": 12,
+                     "orientation": "logic_below", "sram": "64 MiB"}  # fmt: skip
+    design.pop("stacks")
+    e = evaluate("datacenter", variables=design, llm="Llama-3.1-70B", batch=batch, context=2048,
+                 weight_bits=8, kv_bits=8, software="ideal")  # fmt: skip
+    hand = {16: 3.70e-3, 32: 5.36e-3}[batch]
+    assert e.decode_time == pytest.approx(hand, rel=WITHIN)
+    assert e.decode_time > 2 * e.unthrottled_time
+    assert expected > 0
+
+
+@pytest.mark.parametrize(
+    ("batch", "switch_us", "torus_us"), [(8, 12.27, 23.8), (16, 14.02, 30.8)]
+)
+def test_torus_against_switch_at_64_packages(batch: int, switch_us: float, torus_us: float) -> None:
+    """All-reduces of Llama-3.1-70B at TP64, 0.9 TB/s a package at link efficiency 0.5.
+
+    Message: batch 8 x 8192 x 2 B = 131,072 B; 2 x 80 = 160 a step. Launch 6.5 us (host).
+    Switch: a step is endpoint 0.35 + 2 links x 0.035 + 0.25 = 0.67 us. Recursive doubling:
+    6.5 + 6 x 0.67 + 6 x 131072 / 0.45e12 = 6.5 + 4.02 + 1.75 = 12.27 us; one-shot 7.17 + 63 x
+    131072 / 0.45e12 = 25.5; ring 6.5 + 126 x 0.67 = 91. Least: 12.27.
+    Torus 8 x 8: mean hops 4.063, a step 0.35 + 4.063 x (0.3 + 0.035) = 1.711 us; the cut gives
+    4 x (2 x 8 links / 4 ports) / 64 = 0.25 of the bandwidth: 6.5 + 6 x 1.711 + 6 x 131072 /
+    (0.45e12 x 0.25) = 6.5 + 10.27 + 6.99 = 23.8 us; ring 6.5 + 126 x 0.685 = 92.8; one-shot
+    6.5 + 0.35 + 8 x 0.335 + 63 x 131072 / 0.1125e12 = 82.9. Least: 23.8.
+    Message doubled: switch 10.52 + 3.50 = 14.02, torus 16.77 + 13.98 = 30.8 us.
+    """
+    got = {}
+    for topology in ("switch", "torus2d"):
+        design = BASE | {"domain": 64, "topology": topology, "link_bandwidth": "0.9 TB/s",
+                         "collective_engine": "host"}  # fmt: skip
+        e = evaluate("datacenter", variables=design, llm="Llama-3.1-70B", batch=batch, tensor_parallel=64,
+                     context=4096, weight_bits=8, kv_bits=8, software="textbook")  # fmt: skip
+        got[topology] = e.times["collectives"] / 160 * 1e6
+    assert got["switch"] == pytest.approx(switch_us, rel=WITHIN)
+    assert got["torus2d"] == pytest.approx(torus_us, rel=WITHIN)
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(4, 24.5e-3), (8, 12.24e-3)])
+def test_phone(channels: int, expected: float) -> None:
+    """Llama-3.2-3B, 4-bit weights, 8-bit KV, context 1149, on LPDDR5X, point-to-point link.
+
+    Weights: 3.2127e9 parameters (the tied head is the embedding and is streamed) x 0.5 B =
+    1.606 GB. KV: 28 x 2 x 8 x 128 = 57,344 B x 1149 = 65.9 MB. 4 channels x 17.07 GB/s =
+    68.28 GB/s (the 128 GB/s link does not bind): 1.672 / 68.28 = 24.5 ms. Power: 33.6 pJ/B x
+    1.672 GB / 24.5 ms = 2.3 W: no throttling. Channels doubled: 136.6 GB/s, but the link
+    carries 128 GB/s: 1.672 / 128 = 13.06 ms.
+    """
+    design = {
+        "soc_node": "N3", "npu_area": "10 mm2", "npu_sram": "8 MiB", "npu_clock": "1.2 GHz",
+        "dram": "lpddr5x", "dram_channels": channels, "dram_capacity": "12 GiB", "dram_mount": "pop",
+        "pnm": "none", "flash": "ufs4", "flash_dies": 2, "flash_cell": "tlc", "weights_home": "dram",
+        "on_package_link": "point_to_point",
+    }  # fmt: skip
+    e = evaluate("mobile", variables=design, llm="Llama-3.2-3B", context=1149, software="ideal")
+    hand = {4: 24.5e-3, 8: 13.06e-3}[channels]
+    assert e.decode_time == pytest.approx(hand, rel=WITHIN)
+    assert expected > 0
