@@ -78,34 +78,32 @@ def test_pnm_wins_on_llama_and_loses_on_deepseek(tflops: float, llama_engine: st
     assert llama.times["attention"] == pytest.approx(13.98e-3, rel=WITHIN)
 
 
-@pytest.mark.parametrize(("batch", "expected"), [(16, 3.61e-3), (32, 5.63e-3)])
+@pytest.mark.parametrize(("batch", "expected"), [(16, 6.18e-3), (32, 8.32e-3)])
 def test_tall_3d_stack_throttles(batch: int, expected: float) -> None:
     """Llama-3.1-70B, 8 bit, context 2048, on 400 mm2 N3 under 12 layers of 3D DRAM.
 
     Capacity 0.025 GiB/mm2 x 400 x 12 = 120 GiB. Bandwidth 15 GB/s/mm2 x 400 x 12 = 72 TB/s.
     Bytes: 69.50 GB + 163,840 x 2048 x 16 = 5.37 GB -> 74.87 GB, 1.04 ms unthrottled.
-    Memory energy 0.8 + 0.05 + 0.03 x 13/2 = 1.045 pJ/bit = 8.36 pJ/B -> 0.626 J. FLOP
+    Memory energy 0.8 + 0.05 + 0.03 x 13/2 = 1.045 pJ/bit = 8.36 pJ/B -> 0.626 J. Logic: FLOP
     2 x 16 x 69.5e9 + attention 4 x 64 x 128 x 80 x 2048 x 16 = 2.22e12 + 0.086e12 = 2.31e12
-    at 0.29 x 0.5 = 0.145 pJ -> 0.335 J (clock nominal, so 0.75 V).
-    Ladder: cold plate 33 + lid and TIM 28.1 = 61.1 mm2 K/W, layer 4.24. Lowest DRAM die:
-    logic (61.1 + 12 x 4.24) / 400 = 0.280 K/W, memory (61.1 + 4.24 x 6.5) / 400 = 0.2217 K/W.
-    Static: leakage 0.05 x 400 = 20 W in the logic, (0.04 + 0.02) x 120 = 7.2 W in the DRAM.
-    Headroom 368 - 298 - 20 x 0.280 - 7.2 x 0.2217 = 62.8 K.
-    t >= (0.335 x 0.280 + 0.626 x 0.2217) / 62.8 = 3.70 ms.
-    The logic die itself: (61.1 + 50.88 + 2.0) / 400 = 0.285 K/W, limit 378:
-    headroom 378 - 298 - 20 x 0.285 - 7.2 x 0.2217 = 72.7, t >= 3.22 ms: the DRAM decides.
-    Batch doubled: 80.24 GB -> 0.671 J; 4.62e12 FLOP -> 0.670 J:
-    (0.670 x 0.280 + 0.671 x 0.2217) / 62.8 = 5.36 ms.
+    at 0.29 x 0.5 = 0.145 pJ -> 0.335 J (clock nominal, so 0.75 V); buffers 2 x 0.25 pJ/bit =
+    4 pJ/B -> 0.300 J. Ladder: cold plate 33 + lid and TIM 28.1 = 61.1 mm2 K/W, layer 4.24.
+    Lowest DRAM die: logic (61.1 + 12 x 4.24) / 400 = 0.280 K/W, memory (61.1 + 4.24 x 6.5) /
+    400 = 0.2217 K/W. Static: leakage 0.05 x 400 = 20 W and clocks 0.25 x 400 x 0.25 x 3.45 x
+    1.65 TFLOP/s x 0.29 pJ = 41.3 W in the logic, (0.04 + 0.02) x 120 = 7.2 W in the DRAM.
+    Headroom 368 - 298 - 61.3 x 0.280 - 7.2 x 0.2217 = 51.2 K.
+    t >= (0.635 x 0.280 + 0.626 x 0.2217) / 51.2 = 6.18 ms. The logic die, limit 378: (61.1 +
+    50.9 + 2) / 400 = 0.285 K/W, headroom 80 - 17.5 - 1.6 = 60.9, 5.25 ms: the DRAM decides.
+    Batch doubled: 80.24 GB -> 0.671 J and 0.321 J; 4.62e12 FLOP -> 0.670 J:
+    (0.991 x 0.280 + 0.671 x 0.2217) / 51.2 = 8.32 ms.
     """
     design = BASE | {"compute_area": "400 mm2", "fast_memory": "dram3d", "stack_height": 12,
                      "orientation": "logic_below", "sram": "64 MiB"}  # fmt: skip
     design.pop("stacks")
     e = evaluate("datacenter", variables=design, llm="Llama-3.1-70B", batch=batch, context=2048,
                  weight_bits=8, kv_bits=8, software="ideal")  # fmt: skip
-    hand = {16: 3.70e-3, 32: 5.36e-3}[batch]
-    assert e.decode_time == pytest.approx(hand, rel=WITHIN)
+    assert e.decode_time == pytest.approx(expected, rel=WITHIN)
     assert e.decode_time > 2 * e.unthrottled_time
-    assert expected > 0
 
 
 @pytest.mark.parametrize(
@@ -135,7 +133,7 @@ def test_torus_against_switch_at_64_packages(batch: int, switch_us: float, torus
     assert got["torus2d"] == pytest.approx(torus_us, rel=WITHIN)
 
 
-@pytest.mark.parametrize(("channels", "expected"), [(4, 24.5e-3), (8, 12.24e-3)])
+@pytest.mark.parametrize(("channels", "expected"), [(4, 24.5e-3), (8, 13.06e-3)])
 def test_phone(channels: int, expected: float) -> None:
     """Llama-3.2-3B, 4-bit weights, 8-bit KV, context 1149, on LPDDR5X, point-to-point link.
 
@@ -152,6 +150,4 @@ def test_phone(channels: int, expected: float) -> None:
         "on_package_link": "point_to_point",
     }  # fmt: skip
     e = evaluate("mobile", variables=design, llm="Llama-3.2-3B", context=1149, software="ideal")
-    hand = {4: 24.5e-3, 8: 13.06e-3}[channels]
-    assert e.decode_time == pytest.approx(hand, rel=WITHIN)
-    assert expected > 0
+    assert e.decode_time == pytest.approx(expected, rel=WITHIN)
