@@ -235,6 +235,15 @@ class Catalog:
         all_values = [q for kind in self.entries.values() for e in kind.values() for q in e.values.values()]
         return sum(q.is_estimate for q in all_values), len(all_values)
 
+    def replace(self, kind: str, name: str, field_name: str, value: float) -> Catalog:
+        """Return a catalogue in which one number (SI) has another nominal, low and high."""
+        old = self.entry(kind, name)
+        quantity = Quantity(value, value, value, unit_of(field_name), "estimate: set by the caller")
+        new = Entry(old.kind, old.name, old.title, old.readiness, old.available,
+                    {**old.values, field_name: quantity}, old.attributes)
+        entries = {**self.entries, kind: {**self.entries[kind], name: new}}
+        return Catalog(entries, self.llms, f"{self.digest}:{kind}/{name}.{field_name}={value:.9g}")
+
     def at(self, level: str) -> Catalog:
         """Return a catalogue whose nominal is the ``low`` or ``high`` of each number."""
         def moved(q: Quantity) -> Quantity:

@@ -130,7 +130,7 @@ SHARES: Final = frozenset(
         "bandwidth_efficiency_experts", "flop_efficiency_experts", "link_efficiency",
         "prefill_share", "scattered_read_efficiency", "shoreline_use", "vrm_efficiency",
         "gross_margin", "fab_yield", "idle_power_share", "switch_cost_share", "mac_share",
-        "power_conversion", "fan_share", "hot_bandwidth_loss",
+        "power_conversion", "fan_share", "clock_power_share", "hot_bandwidth_loss",
     }
 )
 
@@ -204,7 +204,7 @@ KINDS: Final[dict[str, Kind]] = {
             "usable_reticle core_overhead noc_share other_share threshold_voltage alpha_power "
             "v_min v_nominal v_max leakage_voltage_coefficient dynamic_voltage_exponent "
             "rate_8bit rate_4bit energy_8bit energy_4bit serdes_area_per_bandwidth "
-            "serdes_shoreline_density sram_energy wafer_diameter edge_exclusion scribe "
+            "serdes_shoreline_density sram_energy clock_power_share wafer_diameter edge_exclusion scribe "
             "cluster_alpha die_test_cost die_to_die_area_share"
         ),
     ),

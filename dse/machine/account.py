@@ -1,0 +1,156 @@
+"""What a package costs to make and own, what it embodies, and what stands around it.
+
+One bill-of-materials model for designs and for today's devices; one gross margin and one NRE
+line (by node and custom die, over the scenario's volume) for both.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dse.machine.datacenter import ENGINES, PNM
+from dse.machine.look import TALL, Look
+from dse.physics import carbon, cost, package, stack
+from dse.space import Scenario
+from dse.units import FloatArray
+
+
+def silicon(look: Look) -> tuple[FloatArray, FloatArray]:
+    """Cost [USD] and carbon [kgCO2e] of the compute dies, known good."""
+    p = look.parts
+    one = p.logic_area / np.maximum(p.dies, 1.0)
+    gross = cost.dies_per_wafer(one, look.rule("wafer_diameter"), look.rule("edge_exclusion"), look.rule("scribe"))
+    good = cost.die_yield(one, look.logic("defect_density"), look.rule("cluster_alpha"))
+    price = p.dies * cost.die_cost(look.logic("wafer_price"), gross, good, look.rule("die_test_cost"))
+    return price, carbon.die_carbon(p.logic_area, look.logic("fab_carbon"), good)
+
+
+def memories(look: Look) -> dict[str, FloatArray]:
+    """Cost and carbon of fast memory and flash; the yield of bonding 3D DRAM onto the logic."""
+    p, c = look.parts, look.catalog
+    layers = np.where(look.packaged > 0, look.memory("reference_height"), np.maximum(p.height, 1.0))
+    unit_bytes = look.memory("capacity_per_die") * layers + look.memory("capacity_per_package")
+    unit_bytes = unit_bytes + look.memory("capacity_per_layer_per_area") * layers * p.logic_area
+    unit_bytes = np.where(p.stacks > 0, np.where(look.on_logic > 0, unit_bytes, p.fast_capacity / np.maximum(p.stacks, 1.0)), unit_bytes)
+    units = np.where(look.on_logic > 0, 1.0, p.stacks)
+    micro = c.value("bond", "microbump", "yield_per_layer") * np.ones(len(layers))
+    quoted = np.where(look.on_logic > 0, look.bond("yield_per_layer"), micro)
+    reference = np.maximum(look.memory("reference_height"), 1.0)
+    built = stack.stack_yield(look.bond("yield_per_layer"), layers)
+    price = units * stack.stack_price(look.memory("price_per_byte") * unit_bytes, stack.stack_yield(quoted, reference),
+                                      np.where(p.height >= TALL, 1.0, np.where(look.on_logic > 0, 1.0, 0.0)) * look.bond("cost_per_layer"),
+                                      layers, built)  # fmt: skip
+    on_logic_yield = np.where(look.on_logic > 0, look.bond("yield_per_layer"), 1.0)  # the joint to the compute die
+    extra = look.pnm("cost_per_stack") * np.where(p.pnm == 3, p.flash_stacks, p.stacks)
+    flash_bytes = p.flash_stacks * p.flash_height * look.cell("capacity_per_die")
+    flash_ref = np.maximum(look.flash("reference_height"), 1.0)
+    flash_height = np.maximum(p.flash_height, 1.0)
+    flash_price = stack.stack_price(look.cell("price_per_byte") * flash_bytes, stack.stack_yield(micro, flash_ref),
+                                    np.zeros(len(layers)), flash_height, stack.stack_yield(micro, flash_height))  # fmt: skip
+    return {
+        "memory": price + np.where(p.pnm > 0, extra, 0.0),
+        "flash": flash_price,
+        "joint": on_logic_yield,
+        "memory_carbon": look.memory("carbon_per_byte") * unit_bytes * units / built * stack.stack_yield(quoted, reference),
+        "flash_carbon": look.cell("carbon_per_byte") * flash_bytes,
+    }
+
+
+def packaging(look: Look, limits: dict[str, FloatArray], year: float) -> dict[str, FloatArray]:
+    """Packaging cost, assembly yield and carbon; the interposer limit."""
+    p, c = look.parts, look.catalog
+    on = look.on_interposer > 0
+    kind = lambda f: np.where(on, c.value("package", "cowos_l", f), c.value("package", "organic", f))  # noqa: E731
+    near = np.where(p.flash_attach == 2, 0.0, p.flash_stacks) * look.flash("footprint_area")
+    carried = p.logic_area + p.stacks * look.stacked * look.memory("footprint_area") + near
+    area = package.interposer_area(carried, kind("area_scale"))
+    steps = [(int(f.rsplit("_", 1)[1]), f) for f in c.entry("package", "cowos_l").values if f.startswith("max_interposer_")]
+    field = max((y, f) for y, f in steps if y <= max(year, min(y for y, _ in steps)))[1]
+    limits["interposer"] = np.where(on, area / c.value("package", "cowos_l", field), 0.0)
+    substrate = 2.0 * carried * kind("substrate_cost_per_area")
+    return {
+        "price": area * kind("cost_per_area") + substrate + kind("test_assembly_cost"),
+        "yield": kind("assembly_yield"),
+        "carbon": kind("carbon"),
+        "vrm": kind("vrm_efficiency"),
+    }
+
+
+def nre(look: Look, volume: float) -> FloatArray:
+    """NRE [USD per package]: node design and masks, and each custom die, over the volume."""
+    p, c = look.parts, look.catalog
+    total = look.logic("design_nre") + look.logic("mask_set")
+    total = total + np.where(p.pnm > 0, look.pnm("nre"), 0.0)
+    total = total + np.where(look.on_logic > 0, c.value("pnm", "in_bank_hbm", "nre"), 0.0)  # a custom DRAM die too
+    return total / volume
+
+
+def account(look: Look, scenario: Scenario, heat: dict[str, FloatArray], net: dict[str, FloatArray],
+            limits: dict[str, FloatArray]) -> dict[str, object]:  # fmt: skip
+    """Capital, provisioned power, capital rate and embodied carbon per package."""
+    p, c = look.parts, look.catalog
+    e = lambda f: c.value("economics", "datacenter", f)  # noqa: E731
+    die_price, die_kg = silicon(look)
+    mem = memories(look)
+    pack = packaging(look, limits, scenario["year"])
+    margin = 1.0 / (1.0 - e("gross_margin"))
+    lost = pack["yield"] * mem["joint"]
+    parts = {
+        "compute dies": die_price / lost, "memory": mem["memory"] / lost, "flash": mem["flash"] / pack["yield"],
+        "packaging": pack["price"] / lost,
+    }  # fmt: skip
+    fabric = _fabric_cost(look, net)
+    lines = {k: v * margin for k, v in parts.items()}
+    lines["links and switches"] = fabric["price"] * margin
+    lines["NRE"] = nre(look, scenario["volume"])
+    watts = heat["package_power"] / pack["vrm"]
+    outside = e("host_power") + fabric["power"]
+    outside = outside + heat["fan_share"] * (watts + outside)
+    wall = watts + outside
+    out_bw = c.value("link", "scale_out", "bandwidth")
+    rack = wall / np.minimum(heat["max_rack_power"], heat["rack_limit"])
+    lines["host, board and cooling"] = (e("host_cost") + out_bw * c.value("link", "scale_out", "price_per_bandwidth")
+        + wall * (e("board_cost_per_watt") + heat["cost_per_watt"]) + rack * e("rack_cost"))  # fmt: skip
+    capital = sum(lines.values()) * (1.0 + e("spares"))
+    facility = wall * scenario["pue"] * e("facility_capex_per_watt")
+    rate = cost.yearly_capital(capital, scenario["lifetime"], e("maintenance")) + facility / e("facility_life")
+    kg = _embodied(look, die_kg, mem, pack, fabric, wall * scenario["pue"])
+    limits["rack"] = rack
+    return {
+        "outside_power": outside, "power_loss": 1.0 / pack["vrm"], "provisioned": wall, "capital": capital,
+        "capital_rate": rate, "embodied": sum(kg.values()),
+        "report": {f"cost: {k}": v for k, v in lines.items()} | {"cost: facility (rate)": facility / e("facility_life")}
+        | {f"carbon: {k}": v for k, v in kg.items()} | {"bom": sum(parts.values()), "package_power": heat["package_power"],
+        "racks": rack},
+    }  # fmt: skip
+
+
+def _embodied(look: Look, die_kg: FloatArray, mem: dict[str, FloatArray], pack: dict[str, FloatArray],
+              fabric: dict[str, FloatArray], wall: FloatArray) -> dict[str, FloatArray]:  # fmt: skip
+    c = look.catalog
+    own = lambda f: c.value("carbon", "common", f)  # noqa: E731
+    lost = pack["yield"] * mem["joint"]
+    return {
+        "compute dies": die_kg / lost, "memory": mem["memory_carbon"] / lost, "flash": mem["flash_carbon"],
+        "packaging": pack["carbon"], "links and switches": fabric["carbon"],
+        "server": np.full(len(die_kg), own("server_embodied")), "facility": wall * own("facility_embodied_per_watt"),
+    }  # fmt: skip
+
+
+def _fabric_cost(look: Look, net: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    """Switch chips, cables and engine shares per package: price, power, carbon."""
+    p, c = look.parts, look.catalog
+    chip = lambda f: c.value("switch", "scale_up", f)  # noqa: E731
+    linked = p.domain > 1
+    bandwidth = np.where(linked, p.link_bandwidth, 0.0)
+    chips = net["switch_ports"] * bandwidth / chip("bandwidth_per_port") / chip("ports")
+    engine = np.where(p.engine == ENGINES.index("in_network"), look.engine("switch_cost_share"), 0.0)
+    added = np.where(p.engine == ENGINES.index("in_network"), look.engine("power"), 0.0)
+    return {
+        "price": chips * chip("price") * (1.0 + engine) + bandwidth * net["link_price"],
+        "power": chips * (chip("power") + added),
+        "carbon": chips * chip("carbon") + bandwidth * net["link_carbon"],
+    }
+
+
+assert PNM[0] == "none"  # noqa: S101 - code 0 of Parts.pnm

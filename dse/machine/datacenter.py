@@ -1,0 +1,146 @@
+"""Parts of a datacenter package from its design variables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dse.catalog import Catalog
+from dse.design import Design, codes
+from dse.machine.record import BITS, Parts
+from dse.physics import memory, package, power
+from dse.space import Scenario, Space
+from dse.units import FloatArray, IntArray
+
+ATTACH = ("own_shoreline", "behind_hbm", "far")
+PNM = ("none", "memory_base_die", "in_bank", "flash_base_die")
+ENGINES = ("host", "device", "in_network")
+FAR_AWAY = 1e9  # W: no rating of its own
+
+
+def names(catalog: Catalog, kind: str) -> list[str]:
+    """Entries of a kind in a fixed order: what the codes of Parts point at."""
+    return sorted(catalog.entries[kind])
+
+
+def _recode(space: Space, design: Design, variable: str, order: Sequence[str], *, lower: bool = False) -> IntArray:
+    """Codes of a categorical variable in the order of the catalogue; absent or unnamed -> -1."""
+    if variable not in design.columns:
+        return np.full(len(design), -1, dtype=np.int64)
+    position = {name: i for i, name in enumerate(order)}
+    choices = [str(c).lower() if lower else str(c) for c in space.variable(variable).choices]
+    table = np.array([*(position.get(c, -1) for c in choices), -1], dtype=np.int64)
+    return table[codes(design, variable)]
+
+
+def ordinal(space: Space, design: Design, variable: str, absent: float) -> FloatArray:
+    """Numbers behind the codes of an ordinal variable."""
+    if variable not in design.columns:
+        return np.full(len(design), absent)
+    table = np.array([*(float(c) for c in space.variable(variable).choices), absent])
+    return table[codes(design, variable)]
+
+
+def voltage(catalog: Catalog, ratio: FloatArray) -> FloatArray:
+    """Supply voltage for a clock over the node's nominal clock."""
+    r = lambda f: catalog.value("logic_rules", "common", f)  # noqa: E731
+    return power.voltage_for(ratio, r("v_min"), r("v_max"), r("v_nominal"), r("threshold_voltage"), r("alpha_power"))
+
+
+def clock_ceiling(catalog: Catalog) -> float:
+    """Highest clock over nominal: the alpha-power law at the highest voltage."""
+    r = lambda f: catalog.value("logic_rules", "common", f)  # noqa: E731
+    top = power.frequency_ratio(np.array(r("v_max")), r("v_nominal"), r("threshold_voltage"), r("alpha_power"))
+    return float(top)
+
+
+def flop_energies(catalog: Catalog, at_16bit: FloatArray) -> FloatArray:
+    """J/FLOP at each precision, shape (n, bits)."""
+    r = lambda f: catalog.value("logic_rules", "common", f)  # noqa: E731
+    return at_16bit[:, None] * np.array([1.0, r("energy_8bit"), r("energy_4bit")])
+
+
+def datacenter_parts(space: Space, design: Design, catalog: Catalog, scenario: Scenario) -> Parts:
+    """Choose the parts of n designs; checks on the choice go to ``limits`` as value over limit."""
+    del scenario
+    n = len(design)
+    r = lambda f: catalog.value("logic_rules", "common", f)  # noqa: E731
+    nodes, memories, flashes = (names(catalog, k) for k in ("logic", "memory", "flash"))
+    node = _recode(space, design, "compute_node", nodes, lower=True)
+    logic = lambda f: catalog.take("logic", nodes, node, f)  # noqa: E731
+    area = design.number("compute_area")
+    dies = package.dies_needed(area, r("usable_reticle"))
+    mac_area = design.number("mac_share") * area
+    clock = design.number("clock")
+    ratio = clock / logic("clock_nominal")
+    volts = voltage(catalog, ratio)
+    peak16 = mac_area * logic("mac_density") * clock
+    energy = logic("flop_energy") * power.dynamic_scale(volts, r("v_nominal"), r("dynamic_voltage_exponent"))
+    leakage = logic("leakage_density") * area * power.leakage_scale(volts, r("v_nominal"), r("leakage_voltage_coefficient"))
+    memory_code = _recode(space, design, "fast_memory", memories)
+    stacks = design.number("stacks")
+    height = ordinal(space, design, "stack_height", 1.0)
+    sram = design.number("sram")
+    bandwidth, capacity = fast_tier(catalog, memory_code, stacks, height, area, sram)
+    flash = _recode(space, design, "flash", flashes)
+    attach = _recode(space, design, "flash_attach", ATTACH)
+    pnm = np.maximum(_recode(space, design, "pnm", PNM), 0)
+    domain = ordinal(space, design, "domain", 1.0)
+    topologies = names(catalog, "topology")
+    topology = _recode(space, design, "topology", topologies)
+    topology = np.where(topology < 0, topologies.index("full"), topology)  # one or two packages: a cable
+    parts = Parts(
+        node=node, logic_area=area, dies=dies,
+        peak=peak16[:, None] * np.array([1.0, r("rate_8bit"), r("rate_4bit")]),
+        flop_energy=flop_energies(catalog, energy), leakage=leakage, sram=sram,
+        memory=memory_code, stacks=stacks, height=height,
+        logic_above=(_recode(space, design, "orientation", ("logic_below", "logic_above")) == 1).astype(np.float64),
+        fast_bandwidth=bandwidth, fast_capacity=capacity,
+        flash=flash, flash_stacks=design.number("flash_stacks"), flash_height=ordinal(space, design, "flash_height", 0.0),
+        flash_tlc=(_recode(space, design, "flash_cell", ("pslc", "tlc")) == 1).astype(np.float64),
+        flash_attach=attach, pnm=pnm, pnm_flops=design.number("pnm_flops"),
+        domain=domain, topology=topology,
+        link_bandwidth=design.number("link_bandwidth"),
+        engine=np.maximum(_recode(space, design, "collective_engine", ENGINES), 0),
+        power_cap=np.full(n, FAR_AWAY), limits={},
+    )  # fmt: skip
+    parts.limits["clock"] = ratio / clock_ceiling(catalog)
+    parts.limits["die_area"] = used_area(catalog, parts, mac_area) / area
+    return parts
+
+
+def fast_tier(
+    catalog: Catalog, code: IntArray, stacks: FloatArray, height: FloatArray, area: FloatArray, sram: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Bandwidth [B/s] and capacity [B] of the fast tier, whatever its form."""
+    memories = names(catalog, "memory")
+    m = lambda f: catalog.take("memory", memories, code, f)  # noqa: E731
+    stacked = stacks * m("bandwidth_per_stack")
+    layered = memory.layered_bandwidth(m("bandwidth_per_layer_per_area"), m("bandwidth_limit_per_area"), height, area)
+    on_chip = m("bandwidth_per_byte") * sram
+    bandwidth = stacked + layered + on_chip  # a memory has one of the three figures
+    capacity = (
+        stacks * (m("capacity_per_die") * height + m("capacity_per_package"))
+        + m("capacity_per_layer_per_area") * height * area
+        + np.where(m("bandwidth_per_byte") > 0, sram, 0.0)
+    )
+    return bandwidth, capacity
+
+
+def used_area(catalog: Catalog, parts: Parts, mac_area: FloatArray) -> FloatArray:
+    """Compute-die area [m2] that MACs, SRAM, PHYs, links, NoC and the rest ask for."""
+    r = lambda f: catalog.value("logic_rules", "common", f)  # noqa: E731
+    nodes, memories, flashes = (names(catalog, k) for k in ("logic", "memory", "flash"))
+    sram = parts.sram * catalog.take("logic", nodes, parts.node, "sram_area")
+    phys = parts.stacks * catalog.take("memory", memories, parts.memory, "host_phy_area")
+    own = parts.flash_attach == 0
+    phys += np.where(own, parts.flash_stacks, 0.0) * catalog.take("flash", flashes, parts.flash, "host_phy_area")
+    links = parts.link_bandwidth * r("serdes_area_per_bandwidth")
+    engine = np.where(parts.domain > 1, catalog.column("collective", ENGINES[:2] + ENGINES[1:2], "area")[parts.engine], 0.0)
+    joint = np.where(parts.dies > 1, r("die_to_die_area_share"), 0.0)
+    fixed = (r("noc_share") + r("other_share") + joint) * parts.logic_area
+    return mac_area * (1.0 + r("core_overhead")) + sram + phys + links + engine + fixed
+
+
+assert BITS == (16, 8, 4)  # noqa: S101 - the order of the precision columns above

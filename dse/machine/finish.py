@@ -1,0 +1,160 @@
+"""From parts to a machine: tiers, PNM, heat, collectives, cost and carbon."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dse.catalog import Catalog
+from dse.machine.account import account
+from dse.machine.cooling import cooled
+from dse.machine.datacenter import ENGINES, FAR_AWAY, PNM, names
+from dse.machine.fabric import fabric, radix_limits
+from dse.machine.look import TALL, Look
+from dse.machine.record import Machine, Parts
+from dse.physics import flash, memory, package, pnm
+from dse.space import Scenario
+from dse.units import FloatArray, IntArray
+
+
+def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float) -> Machine:
+    """Complete a build; shape (n,) throughout. Sources are those of the physics modules."""
+    look = Look(catalog, parts)
+    limits = dict(parts.limits)
+    tier = flash_tier(look)
+    near = pnm_engine(look, limits)
+    loss = np.where((parts.pnm == 1) | (parts.pnm == 2), look.pnm("capacity_loss"), 0.0)
+    wires = memory.mean_tsv_energy(look.memory("tsv_energy_per_layer"), parts.height)
+    fast_energy = look.memory("read_energy") + look.memory("interface_energy") + wires
+    idle = look.memory("static_power_per_byte") + look.memory("refresh_power_per_byte")
+    fast_static = parts.fast_capacity * idle
+    taller = parts.flash_height - look.flash("reference_height")
+    flash_static = parts.flash_stacks * (look.flash("idle_power_per_stack") + look.flash("idle_power_per_die") * taller)
+    local = (parts.domain > 1) & (parts.engine != ENGINES.index("in_network"))
+    engine_power = np.where(local, look.engine("power"), 0.0)
+    static = parts.leakage + fast_static + flash_static + engine_power
+    active = look.rule("clock_power_share") * parts.peak[:, 0] * parts.flop_energy[:, 0]
+    on_chip = np.full(len(static), 2.0 * look.rule("sram_energy"))
+    limits["available"] = np.exp(np.clip(latest_year(look) - scenario["year"], -3.0, 10.0))
+    limits["shoreline"] = shoreline(look)
+    heat: dict[str, Any] = cooled(look, scenario, {
+        "fast_energy": fast_energy, "fast_static": fast_static, "flash_static": flash_static,
+        "flash_energy": tier["energy"], "flash_bandwidth": tier["bandwidth"], "static": static + active,
+        "logic_static": parts.leakage + engine_power + active, "on_chip": on_chip,
+    })  # fmt: skip
+    limits["static_heat"] = heat["static_heat"]
+    heat["rack_limit"] = np.full(len(static), rack_limit)
+    rack_watts = parts.domain * (heat["package_power"] + catalog.value("economics", "datacenter", "host_power"))
+    optical = (rack_watts > np.minimum(rack_limit, heat["max_rack_power"])).astype(np.float64)
+    net = fabric(look, scenario, optical)
+    if not np.all(parts.power_cap < FAR_AWAY):  # the radix of a machine that exists is a fact
+        limits |= radix_limits(look, net)
+    money: dict[str, Any] = account(look, scenario, heat, net, limits)
+    money["report"] |= {"cooling": heat["class"].astype(np.float64), "optical": optical, "unthrottled_power": heat["unthrottled"]}
+    kept = ("reduce_alpha", "reduce_rate", "exchange_alpha", "exchange_rate", "hops", "link_energy", "hop_time")
+    paid = ("outside_power", "power_loss", "provisioned", "capital", "capital_rate", "embodied", "report")
+    return Machine(
+        peak=parts.peak, flop_energy=parts.flop_energy, fast_bandwidth=parts.fast_bandwidth,
+        fast_capacity=parts.fast_capacity * (1.0 - loss), fast_energy=fast_energy, fast_static=fast_static,
+        **{f"flash_{k}": v for k, v in tier.items() if k != "shared_phy"}, shared_phy=tier["shared_phy"],
+        **{f"pnm_{k}": v for k, v in near.items()},
+        static_power=static, active_power=active, on_chip_energy=on_chip, throttle=heat["throttle"], hot=heat["hot"], hot_loss=heat["hot_loss"],
+        domain=parts.domain, link_bandwidth=parts.link_bandwidth, limits=limits,
+        **{k: net[k] for k in kept}, **{k: money[k] for k in paid},
+    )  # fmt: skip
+
+
+def flash_tier(look: Look) -> dict[str, FloatArray]:
+    """Capacity, bandwidth, latency, energy and wear of the flash; harmless numbers without."""
+    p = look.parts
+    has = p.flash >= 0
+    dies = p.flash_stacks * p.flash_height
+    latency = np.where(has, look.cell("read_latency"), 1.0)
+    array = flash.plane_bandwidth(dies * look.flash("planes_per_die"), look.flash("page_bytes"), latency)
+    phy = p.flash_stacks * look.flash("read_bandwidth")
+    staged = flash.staged_bandwidth(p.flash_stacks * look.flash("base_die_buffer") + p.sram, latency)
+    behind, far = p.flash_attach == 1, p.flash_attach == 2
+    link = lambda f: look.catalog.value("link", "far", f)  # noqa: E731
+    bandwidth = np.minimum(np.minimum(array, phy), staged)
+    bandwidth = np.where(far, np.minimum(bandwidth, link("bandwidth")), bandwidth)
+    energy = look.flash("read_energy") + np.where(behind, look.memory("interface_energy"), 0.0)
+    extra = np.where(behind, look.flash("hop_latency"), 0.0) + np.where(far, link("latency"), 0.0)
+    capacity = dies * look.cell("capacity_per_die")
+    writable = look.cell("endurance") * capacity / np.maximum(look.flash("write_amplification"), 1.0)
+    write = np.where(p.flash_tlc > 0, look.flash("write_bandwidth_tlc"), look.flash("write_bandwidth_pslc"))
+    filled = np.minimum(p.flash_height / np.maximum(look.flash("reference_height"), 1.0), 1.0)
+    limit = np.maximum(look.cell("read_disturb_limit"), 1.0)
+    return {
+        "bandwidth": np.where(has, bandwidth, 1.0),
+        "capacity": np.where(has, capacity, 0.0),
+        "energy": energy + np.where(far, link("energy"), 0.0),
+        "latency": np.where(has, latency + extra, 0.0),
+        "write_bandwidth": np.where(has, filled * write * p.flash_stacks, 1.0),
+        "program_energy": look.flash("program_energy"),
+        "endurance": np.where(has, writable, 1.0),
+        "reclaim": flash.reclaim_rate(np.where(has, 1.0, 0.0), look.flash("pages_per_block"), limit),
+        "refresh": np.where(has, 1.0 / np.maximum(look.cell("retention_refresh_interval"), 1.0), 0.0),
+        "shared_phy": behind.astype(np.float64),
+    }
+
+
+def pnm_engine(look: Look, limits: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    """Bandwidth, FLOP/s, energies and hand-over terms of the PNM engine; adds its own limits."""
+    p = look.parts
+    on_flash = p.pnm == PNM.index("flash_base_die")
+    units = np.where(on_flash, p.flash_stacks, p.stacks)
+    latency = np.where(p.flash >= 0, look.cell("read_latency"), 1.0)
+    planes = p.flash_stacks * p.flash_height * look.flash("planes_per_die")
+    inside = np.minimum(flash.plane_bandwidth(planes, look.flash("page_bytes"), latency),
+                        p.flash_stacks * look.flash("read_bandwidth"))  # fmt: skip
+    inside = np.minimum(inside, flash.staged_bandwidth(p.flash_stacks * look.flash("base_die_buffer"), latency))
+    bandwidth = np.where(on_flash, inside, p.fast_bandwidth) * look.pnm("bandwidth_gain")
+    energy = np.where(on_flash, look.flash("read_energy") - look.flash("interface_energy"), look.pnm("read_energy"))
+    has = p.pnm > 0
+    wanted = np.where(has, p.pnm_flops, 0.0)
+    room = np.where(p.pnm == PNM.index("in_bank"), look.pnm("compute_limit"), look.pnm("free_area") * look.pnm("flop_density"))
+    limits["pnm_compute"] = np.where(has, wanted / np.maximum(room, 1.0), 0.0)
+    heat = wanted * look.pnm("flop_energy")
+    limits["pnm_power"] = np.where(has, heat / np.maximum(look.pnm("power_budget"), 1e-9), 0.0)
+    return {
+        "site": np.where(on_flash, 2, np.where(has, 1, 0)),
+        "bandwidth": np.where(has, bandwidth, 1.0),
+        "flops": np.where(has, wanted * units, 1.0),
+        "energy": energy,
+        "flop_energy": look.pnm("flop_energy"),
+        "switch": look.pnm("mode_switch_latency"),
+        "copies": pnm.partition_copies(units * look.pnm("shards_per_stack")),
+    }
+
+
+def latest_year(look: Look) -> FloatArray:
+    """Nominal year in which the last of a design's parts can be had."""
+    p, c = look.parts, look.catalog
+
+    def years(kind: str, code: IntArray) -> FloatArray:
+        table = np.array([*(c.entry(kind, x).available.nominal for x in names(c, kind)), 0.0])
+        out: FloatArray = table[code]
+        return out
+
+    latest = np.maximum(years("logic", p.node), years("memory", p.memory))
+    latest = np.maximum(latest, years("flash", p.flash))
+    for field in c.entry("flash", "hbf_gen1").values:
+        if field.startswith("available_height_"):
+            tall = p.flash_height == float(field.rsplit("_", 1)[1])
+            latest = np.where(tall, np.maximum(latest, look.flash(field)), latest)
+    when = lambda name: np.full(len(latest), c.entry("pnm", name).available.nominal)  # noqa: E731
+    in_bank = np.where(look.packaged > 0, when("in_bank_lpddr"), when("in_bank_hbm"))
+    pnm_year = np.choose(p.pnm, [np.zeros(len(latest)), when(PNM[1]), in_bank, when(PNM[3])])
+    bonded = np.where((look.stacked > 0) & (p.height >= TALL), c.entry("bond", "hybrid_bond").available.nominal, 0.0)
+    return np.maximum(np.maximum(latest, pnm_year), bonded)
+
+
+def shoreline(look: Look) -> FloatArray:
+    """Die edge that memory PHYs and links ask for, over the edge there is."""
+    p, c = look.parts, look.catalog
+    own = np.where(p.flash_attach == 0, p.flash_stacks, 0.0)
+    edge = package.die_edge(p.logic_area, p.dies) * c.value("package", "cowos_l", "shoreline_use")
+    used = p.stacks * look.memory("shoreline") + own * look.flash("shoreline")
+    links = np.where(p.domain > 1, p.link_bandwidth, 0.0) / look.rule("serdes_shoreline_density")
+    return (used + links) / np.maximum(edge, 1e-9)

@@ -1,0 +1,100 @@
+"""Catalogue values at the codes of some parts: the one place where codes meet entries."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dse.catalog import Catalog
+from dse.machine.datacenter import ENGINES, PNM, names
+from dse.machine.record import Parts
+from dse.units import FloatArray
+
+
+class Look:
+    """Nominal catalogue values for n parts; a missing part gives 0."""
+
+    def __init__(self, catalog: Catalog, parts: Parts) -> None:
+        self.catalog, self.parts = catalog, parts
+        self._seen: dict[tuple[str, str], FloatArray] = {}
+
+    def _take(self, kind: str, code: FloatArray, f: str) -> FloatArray:
+        key = (kind, f)
+        if key not in self._seen:
+            self._seen[key] = self.catalog.take(kind, names(self.catalog, kind), code, f)
+        return self._seen[key]
+
+    def memory(self, f: str) -> FloatArray:
+        """A field of the fast memory."""
+        return self._take("memory", self.parts.memory, f)
+
+    def flash(self, f: str) -> FloatArray:
+        """A field of the flash."""
+        return self._take("flash", self.parts.flash, f)
+
+    def cell(self, f: str) -> FloatArray:
+        """A field of the flash that goes with its cell type."""
+        return np.where(self.parts.flash_tlc > 0, self.flash(f + "_tlc"), self.flash(f + "_pslc"))
+
+    def logic(self, f: str) -> FloatArray:
+        """A field of the logic node."""
+        return self._take("logic", self.parts.node, f)
+
+    def topology(self, f: str) -> FloatArray:
+        """A field of the topology."""
+        return self._take("topology", self.parts.topology, f)
+
+    def engine(self, f: str) -> FloatArray:
+        """A field of the collective engine."""
+        return self.catalog.column("collective", ENGINES, f)[self.parts.engine]
+
+    def rule(self, f: str) -> float:
+        """A rule of logic."""
+        return self.catalog.value("logic_rules", "common", f)
+
+    def thermal(self, f: str) -> float:
+        """A resistance or limit of the thermal path."""
+        return self.catalog.value("thermal", "common", f)
+
+    def pnm(self, f: str) -> FloatArray:
+        """A field of the PNM entry that the placement means on this memory."""
+        c = self.catalog
+        packaged = self.memory("capacity_per_package") > 0
+        in_bank = np.where(packaged, c.value("pnm", "in_bank_lpddr", f), c.value("pnm", "in_bank_hbm", f))
+        full = np.ones(len(packaged))
+        return np.choose(self.parts.pnm, [0 * full, c.value("pnm", PNM[1], f) * full, in_bank,
+                                          c.value("pnm", PNM[3], f) * full])  # fmt: skip
+
+    @property
+    def stacked(self) -> FloatArray:
+        """1 where the fast memory is HBM: stacks on an interposer."""
+        return (self.memory("capacity_per_die") > 0).astype(np.float64)
+
+    @property
+    def packaged(self) -> FloatArray:
+        """1 where the fast memory is LPDDR packages on the substrate."""
+        return (self.memory("capacity_per_package") > 0).astype(np.float64)
+
+    @property
+    def on_logic(self) -> FloatArray:
+        """1 where the fast memory is bonded to the compute die."""
+        return (self.memory("capacity_per_layer_per_area") > 0).astype(np.float64)
+
+    @property
+    def on_interposer(self) -> FloatArray:
+        """1 where anything needs an interposer: HBM, or flash with its own or HBM's PHY."""
+        near_flash = (self.parts.flash_stacks > 0) & (self.parts.flash_attach != 2)
+        return ((self.stacked > 0) | near_flash).astype(np.float64)
+
+    @property
+    def hybrid_bonded(self) -> FloatArray:
+        """1 where the stack is hybrid-bonded: 3D DRAM on logic, HBM of 20 dies."""
+        return ((self.on_logic > 0) | ((self.stacked > 0) & (self.parts.height >= TALL))).astype(np.float64)
+
+    def bond(self, f: str) -> FloatArray:
+        """A field of the bonding that the memory stack needs."""
+        c = self.catalog
+        return np.where(self.hybrid_bonded > 0, c.value("bond", "hybrid_bond", f), c.value("bond", "microbump", f))
+
+
+TALL = 20
+"""HBM dies from which 775-900 um leave no room for bumps (JEDEC discussion; spaces reference)."""

@@ -1,0 +1,138 @@
+"""The two records of a build: Parts (what is bought) and Machine (what serving needs)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dse.table import Table
+from dse.units import FloatArray, IntArray
+
+GROUPS: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+"""Sizes of a group of packages that share a model; columns of the collective tables."""
+
+BITS: tuple[int, ...] = (16, 8, 4)
+"""Compute precisions; columns of ``peak`` and ``flop_energy``."""
+
+
+@dataclass
+class Parts(Table):
+    """Components of a package and its place in a domain; n rows, SI units."""
+
+    node: IntArray
+    """code into the catalogue's logic nodes"""
+    logic_area: FloatArray
+    dies: FloatArray
+    peak: FloatArray
+    """(n, bits) FLOP/s at the design clock"""
+    flop_energy: FloatArray
+    """(n, bits) J/FLOP at the design voltage"""
+    leakage: FloatArray
+    """W of the logic at the design voltage"""
+    sram: FloatArray
+    memory: IntArray
+    """code into the catalogue's memories"""
+    stacks: FloatArray
+    height: FloatArray
+    """dies of a stack, or layers of 3D DRAM"""
+    logic_above: FloatArray
+    """1 where the logic lies between 3D DRAM and the coolant"""
+    fast_bandwidth: FloatArray
+    fast_capacity: FloatArray
+    flash: IntArray
+    """code into the catalogue's flash, -1 none"""
+    flash_stacks: FloatArray
+    flash_height: FloatArray
+    flash_tlc: FloatArray
+    flash_attach: IntArray
+    """0 own shoreline, 1 behind HBM, 2 far, -1 none"""
+    pnm: IntArray
+    """0 none, 1 memory base die, 2 in bank, 3 flash base die"""
+    pnm_flops: FloatArray
+    """FLOP/s per stack at 8 bit"""
+    domain: FloatArray
+    topology: IntArray
+    link_bandwidth: FloatArray
+    engine: IntArray
+    """0 host, 1 device, 2 in network"""
+    power_cap: FloatArray
+    """W a device is rated for; infinite-like 1e9 where the cooling class decides"""
+    limits: dict[str, FloatArray]
+    """value over limit of checks made while choosing parts"""
+
+
+@dataclass
+class Machine(Table):
+    """What serving asks of a design; n rows, SI units, all per package unless said otherwise."""
+
+    peak: FloatArray
+    flop_energy: FloatArray
+    fast_bandwidth: FloatArray
+    fast_capacity: FloatArray
+    fast_energy: FloatArray
+    """J/B of a read by the host: array, interface, wires"""
+    fast_static: FloatArray
+    flash_bandwidth: FloatArray
+    flash_capacity: FloatArray
+    flash_energy: FloatArray
+    flash_latency: FloatArray
+    flash_write_bandwidth: FloatArray
+    flash_program_energy: FloatArray
+    flash_endurance: FloatArray
+    """P/E cycles x capacity / write amplification: bytes that may ever be written"""
+    flash_reclaim: FloatArray
+    """bytes rewritten per byte read: pages per block over read-disturb limit"""
+    flash_refresh: FloatArray
+    """1/s: share of the stored bytes rewritten for retention"""
+    shared_phy: FloatArray
+    pnm_site: IntArray
+    """0 none, 1 on the fast tier, 2 on flash"""
+    pnm_bandwidth: FloatArray
+    pnm_flops: FloatArray
+    """FLOP/s at 8 bit, all stacks"""
+    pnm_energy: FloatArray
+    pnm_flop_energy: FloatArray
+    pnm_switch: FloatArray
+    pnm_copies: FloatArray
+    static_power: FloatArray
+    """W in the package whatever it does"""
+    active_power: FloatArray
+    """W of clocked logic on top, while it works"""
+    on_chip_energy: FloatArray
+    """J/B of a byte that enters the compute die: into a buffer and out again"""
+    outside_power: FloatArray
+    """W outside the package: host share, switches, fans"""
+    power_loss: FloatArray
+    """wall watts per package watt inside the rack: voltage conversion"""
+    throttle: tuple[tuple[FloatArray, FloatArray, FloatArray], ...]
+    """rows of s/J for (logic, fast memory, flash): logic, DRAM, flash temperature, power"""
+    hot: tuple[FloatArray, FloatArray, FloatArray]
+    """s/J as ``throttle``: above 1 at the refresh-doubling temperature"""
+    hot_loss: FloatArray
+    domain: FloatArray
+    reduce_alpha: FloatArray
+    """(n, groups, algorithms) s of an all-reduce without its bytes"""
+    reduce_rate: FloatArray
+    """(n, groups, algorithms) s per message byte"""
+    exchange_alpha: FloatArray
+    """(n, groups) s of an all-to-all without its bytes"""
+    exchange_rate: FloatArray
+    """(n, groups) s per byte that a rank sends"""
+    hops: FloatArray
+    """(n, groups) links a byte crosses"""
+    link_energy: FloatArray
+    """J/B and link"""
+    hop_time: FloatArray
+    """(n,) s of a point-to-point message in the domain, without its bytes"""
+    link_bandwidth: FloatArray
+    provisioned: FloatArray
+    """W at the wall of package, host and switch share, for which facility is built"""
+    capital: FloatArray
+    """USD of package, host, switch, link and rack share, spares and NRE"""
+    capital_rate: FloatArray
+    """USD/s of capital, maintenance and facility"""
+    embodied: FloatArray
+    """kgCO2e"""
+    limits: dict[str, FloatArray]
+    """value over limit for each check on the design alone"""
+    report: dict[str, FloatArray]
+    """parts of cost, carbon, area and power for the breakdown"""
