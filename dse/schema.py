@@ -16,7 +16,7 @@ UNITS: Final[dict[str, str]] = {
     **dict.fromkeys(
         [
             "capacity_per_die", "capacity_per_package", "page_bytes", "base_die_buffer",
-            "memory_capacity", "sram", "capacity_per_die_pslc", "capacity_per_die_tlc",
+            "memory_capacity", "sram", "flash_capacity", "capacity_per_die_pslc", "capacity_per_die_tlc",
         ],
         "B",
     ),
@@ -25,7 +25,7 @@ UNITS: Final[dict[str, str]] = {
             "bandwidth_per_stack", "bandwidth_per_channel", "read_bandwidth", "bandwidth",
             "write_bandwidth_pslc", "write_bandwidth_tlc", "interface_bandwidth",
             "internal_bandwidth_per_die", "bandwidth_per_port", "memory_bandwidth",
-            "link_bandwidth",
+            "link_bandwidth", "flash_inner_bandwidth",
         ],
         "B/s",
     ),
@@ -283,7 +283,7 @@ KINDS: Final[dict[str, Kind]] = {
         _words("peak_16bit peak_8bit memory_capacity memory_bandwidth memory_stacks memory_height dies"),
         _words(
             "peak_4bit sram tdp link_bandwidth domain market_price die_area flash_stacks "
-            "flash_height flash_bandwidth_scale"
+            "flash_height flash_inner_bandwidth flash_capacity"
         ),
         {
             "target": ("datacenter", "mobile"),
@@ -291,6 +291,7 @@ KINDS: Final[dict[str, Kind]] = {
             "node": None,
             "topology": None,
             "flash": None,
+            "pnm": None,
             "flash_cell": ("pslc", "tlc"),
             "flash_attach": ("own_shoreline", "behind_hbm", "far"),
         },

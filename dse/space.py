@@ -33,7 +33,7 @@ SCENARIO_UNITS: Final = {
         "utilisation": "1", "weight_update_interval": "s", "ttft_input": "token", "longest_request": "token",
     },
     "mobile": {
-        "year": "1", "volume": "1", "battery": "J", "ambient": "K", "lifetime": "s", "daily_use": "s",
+        "year": "1", "volume": "1", "battery": "J", "ambient": "K", "lifetime": "s", "daily_use": "s", "resident_day": "s",
         "application_memory": "B", "sustained_after": "s", "ttft_input": "token", "weight_update_interval": "s",
     },
 }  # fmt: skip

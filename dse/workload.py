@@ -159,6 +159,8 @@ class Mix:
     """Moments of a traffic mix, over requests and over resident time."""
 
     classes: tuple[RequestClass, ...]
+    decode_only: bool = False
+    """one point of a decode step, its prompts already served: prefill is not charged"""
 
     def mean(self, values: list[float]) -> float:
         """Mean over requests."""
@@ -168,16 +170,22 @@ class Mix:
     @property
     def output_tokens(self) -> float:
         """Output tokens per request."""
+        if self.decode_only:
+            return 1.0
         return self.mean([c.output_tokens for c in self.classes])
 
     @property
     def computed_tokens(self) -> float:
         """Input tokens per request that are not found in the prefix cache."""
+        if self.decode_only:
+            return 0.0
         return self.mean([c.input_tokens * (1 - c.prefix_share) for c in self.classes])
 
     @property
     def prefill_pairs(self) -> float:
         """Query-key pairs of a causal prefill per request: new x (input - new / 2)."""
+        if self.decode_only:
+            return 0.0
         return self.mean([
             c.input_tokens * (1 - c.prefix_share) * (c.input_tokens - c.input_tokens * (1 - c.prefix_share) / 2)
             for c in self.classes

@@ -60,7 +60,8 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
         **{f"flash_{k}": v for k, v in tier.items() if k != "shared_phy"}, shared_phy=tier["shared_phy"],
         **{f"pnm_{k}": v for k, v in near.items()},
         static_power=static, active_power=active, on_chip_energy=on_chip, throttle=heat["throttle"], hot=heat["hot"], hot_loss=heat["hot_loss"],
-        domain=parts.domain, link_bandwidth=parts.link_bandwidth, limits=limits,
+        grid=np.full(len(static), catalog.value("carbon", "common", "grid")), domain=parts.domain, link_bandwidth=parts.link_bandwidth, limits=limits,
+        **{f"scale_out_{f}": np.full(len(static), catalog.value("link", "scale_out", f)) for f in ("bandwidth", "latency", "energy")},
         **{k: net[k] for k in kept}, **{k: money[k] for k in paid},
     )  # fmt: skip
 

@@ -124,6 +124,10 @@ class Machine(Table):
     hop_time: FloatArray
     """(n,) s of a point-to-point message in the domain, without its bytes"""
     link_bandwidth: FloatArray
+    scale_out_bandwidth: FloatArray
+    """B/s a package has to other domains"""
+    scale_out_latency: FloatArray
+    scale_out_energy: FloatArray
     provisioned: FloatArray
     """W at the wall of package, host and switch share, for which facility is built"""
     capital: FloatArray
@@ -132,6 +136,8 @@ class Machine(Table):
     """USD/s of capital, maintenance and facility"""
     embodied: FloatArray
     """kgCO2e"""
+    grid: FloatArray
+    """kgCO2e/J of the electricity"""
     limits: dict[str, FloatArray]
     """value over limit for each check on the design alone"""
     report: dict[str, FloatArray]

@@ -37,7 +37,7 @@ def reclaim_rate(read_rate: FloatArray, pages_per_block: FloatArray, disturb_lim
 
 def life(endurance: FloatArray, capacity: FloatArray, amplification: FloatArray, writes: FloatArray) -> FloatArray:
     """Life [s] at level wear: P/E cycles x capacity / (write amplification x write rate)."""
-    return endurance * capacity / np.maximum(amplification * writes, 1e-300)
+    return endurance * capacity / np.maximum(amplification * writes, 1e-30)
 
 
 def breakeven_disturb_limit(

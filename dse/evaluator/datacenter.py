@@ -1,0 +1,137 @@
+"""Our first-order model of a datacenter space, behind the evaluator protocol."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from dse import __version__
+from dse.catalog import Catalog
+from dse.design import Design
+from dse.evaluator.protocol import Told, soft_of
+from dse.machine import Machine, datacenter_parts, device_parts, finish
+from dse.metrics import OBJECTIVES
+from dse.plan import Plans, plan_grid
+from dse.serving import Estimate, choose, serve
+from dse.serving.choose import CAP, weighted
+from dse.space import Space
+from dse.table import chunks
+from dse.traffic import Traffic, lower
+from dse.units import FloatArray
+from dse.workload import transformer
+
+CHUNK = 512
+"""designs per block: about 60k elements an array, which stays in the cache (measured)"""
+SORT_FROM = 2048
+"""designs from which grouping by domain pays: each group then skips plans it cannot hold"""
+
+
+class DatacenterModel:
+    """The first-order model of a datacenter space."""
+
+    name = "dse-datacenter"
+    version = __version__
+    seconds_hint = 1e-4
+
+    def __init__(self, space: Space, catalog: Catalog, threads: int = 2) -> None:
+        self.space, self.catalog, self.threads = space, catalog, threads
+        s = space.scenario
+        self.soft = soft_of(catalog, s.software)
+        self.plans = [plan_grid(transformer(catalog.llm(w.llm))) for w in s.workloads]
+        self._lowered: dict[float, list[Traffic]] = {}
+        self.full = self.traffic(512.0)
+
+    def traffic(self, domain: float) -> list[Traffic]:
+        """Lowered workloads with the plans that a domain can hold; pruning is exact."""
+        if domain not in self._lowered:
+            s = self.space.scenario
+            kept = [_compact(p, domain) for p in self.plans]
+            self._lowered[domain] = [lower(w, p, self.catalog, s) for w, p in zip(s.workloads, kept, strict=True)]
+        return self._lowered[domain]
+
+    @property
+    def pairs_per_design(self) -> int:
+        """Size of the full plan grid of the scenario's workloads."""
+        return sum(len(p) for p in self.plans)
+
+    def machine(self, design: Design) -> Machine:
+        """Build n designs."""
+        s = self.space.scenario
+        parts = datacenter_parts(self.space, design, self.catalog, s)
+        return finish(parts, self.catalog, s, self.space.limits.get("rack_power", 1e12))
+
+    def devices(self, devices: list[str]) -> Machine:
+        """Build machines that exist from their device files."""
+        s = self.space.scenario
+        return finish(device_parts(self.catalog, devices), self.catalog, s, self.space.limits.get("rack_power", 1e12))
+
+    def evaluate(self, design: Design) -> Told:
+        """Judge n designs on every rung; shape (n, rungs) throughout."""
+        with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
+            return self.judge(self.machine(design))
+
+    def judge(self, machine: Machine, workloads: tuple[int, ...] | None = None) -> Told:
+        """Judge machines however they were built; ``workloads`` restricts to some models."""
+        n = len(machine.domain)
+        if n >= SORT_FROM:
+            order = np.lexsort((machine.pnm_site > 0, machine.flash_capacity > 0, machine.domain))
+            groups = [g for d in np.unique(machine.domain) for g in [order[machine.domain[order] == d]]]
+            jobs = [(g[c], float(machine.domain[g[0]])) for g in groups for c in chunks(len(g), CHUNK)]
+        else:
+            order = np.lexsort((machine.pnm_site > 0, machine.flash_capacity > 0))
+            jobs = [(order[c], 512.0) for c in chunks(n, CHUNK)]
+
+        def one(job: tuple[Any, float]) -> Estimate:
+            rows, domain = job
+            with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
+                return self._estimate(machine.take(rows), domain, workloads)
+
+        if len(jobs) > 1 and self.threads > 1:
+            with ThreadPoolExecutor(self.threads) as pool:
+                parts = list(pool.map(one, jobs))
+        else:
+            parts = [one(job) for job in jobs]
+        joined = Estimate.concat(parts)
+        back = np.argsort(np.concatenate([rows for rows, _ in jobs]), kind="stable")
+        return self._told(machine, joined.take(back))
+
+    def _estimate(self, m: Machine, domain: float, workloads: tuple[int, ...] | None) -> Estimate:
+        s = self.space.scenario
+        estimates, weights = [], []
+        for i, t in enumerate(self.traffic(domain)):
+            if workloads is not None and i not in workloads:
+                continue
+            pairs = serve(m, t, self.soft)
+            e = choose(m, t, pairs, s, dict(self.space.limits), self.space.rungs, self.soft.prefill_share)
+            e.chosen["plan"] = self._index(i, domain)[e.chosen["plan"].astype(np.int64)]
+            estimates.append(e)
+            weights.append(t.load.weight)
+        return weighted(estimates, weights)
+
+    def _index(self, workload: int, domain: float) -> FloatArray:
+        """Index into the full grid of the plans a domain can hold."""
+        return np.nonzero(self.plans[workload].group <= domain)[0].astype(np.float64)
+
+    def _told(self, m: Machine, e: Estimate) -> Told:
+        names = [*dict.fromkeys([*self.space.objectives, "tpot", "cost_per_mtoken", "energy_per_token", "carbon_per_mtoken"])]
+        objectives = {name: OBJECTIVES[name].value(e) for name in names}
+        shape = e.tpot.shape
+        ratios = {k: np.broadcast_to(np.minimum(v, CAP)[:, None], shape) for k, v in m.limits.items()}
+        ratios |= {k: np.minimum(v, CAP) for k, v in e.violation.items()}
+        asked = [self.space.limits[k] for k in names if k in self.space.limits]
+        values = [objectives[k] for k in names if k in self.space.limits]
+        if asked:
+            ratios["objective"] = np.maximum.reduce([v / a for v, a in zip(values, asked, strict=True)])
+        detail = {"ttft": e.ttft, "packages": e.packages, "capital": np.broadcast_to(m.capital[:, None], shape),
+                  "site_power": e.packages * m.provisioned[:, None] * self.space.scenario["pue"], **e.chosen}  # fmt: skip
+        return Told(objectives, ratios, detail)
+
+
+def _compact(plans: Plans, domain: float) -> Plans:
+    """Plans whose group fits a domain, with their shapes renumbered."""
+    kept = plans.take(plans.group <= domain)
+    shapes, renumbered = np.unique(kept.shape, return_inverse=True)
+    del shapes
+    return Plans(kept.group, kept.group_index, kept.data_parallel, kept.batch, renumbered.astype(np.int64))

@@ -1,0 +1,114 @@
+"""Our first-order model of a phone, behind the evaluator protocol."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dse import __version__
+from dse.catalog import Catalog
+from dse.design import Design
+from dse.evaluator.protocol import Told, soft_of
+from dse.machine.mobile import mobile_machine, phone_design, phone_devices
+from dse.machine.record import Machine
+from dse.physics import flash
+from dse.plan import single_plan
+from dse.serving.choose import CAP
+from dse.serving.step import LARGE, Pairs, serve
+from dse.space import Space
+from dse.table import chunks
+from dse.traffic import Traffic, lower
+from dse.units import FloatArray
+
+CHUNK = 8192
+DAY = 86400.0  # s
+
+
+class MobileModel:
+    """One user, batch 1, one model: sustained TPOT, joules a token, added bill of materials."""
+
+    name = "dse-mobile"
+    version = __version__
+    seconds_hint = 1e-5
+
+    def __init__(self, space: Space, catalog: Catalog, threads: int = 1) -> None:
+        del threads
+        self.space, self.catalog = space, catalog
+        self.soft = soft_of(catalog, space.scenario.software)
+        plan = single_plan(1, data_parallel=False, batch=1)
+        self.lowered: Traffic = lower(space.scenario.workloads[0], plan, catalog, space.scenario)
+
+    @property
+    def pairs_per_design(self) -> int:
+        """One plan: a phone serves one user."""
+        return 1
+
+    def machine(self, design: Design) -> Machine:
+        """Build n phones."""
+        return mobile_machine(phone_design(self.space, design, self.catalog), self.catalog, self.space.scenario,
+                              dict(self.space.limits), built=False)  # fmt: skip
+
+    def devices(self, devices: list[str]) -> Machine:
+        """Build machines that exist from their device files."""
+        return mobile_machine(phone_devices(self.catalog, devices), self.catalog, self.space.scenario,
+                              dict(self.space.limits), built=True)  # fmt: skip
+
+    def evaluate(self, design: Design) -> Told:
+        """Judge n designs on every rung; shape (n, rungs)."""
+        with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
+            return self.judge(self.machine(design))
+
+    def judge(self, machine: Machine, workloads: tuple[int, ...] | None = None) -> Told:
+        """Judge machines however they were built."""
+        del workloads
+        parts = []
+        with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
+            for rows in chunks(len(machine.domain), CHUNK):
+                m = machine.take(rows)
+                parts.append(self.told(m, serve(m, self.lowered, self.soft)))
+        join = lambda key: {k: np.concatenate([getattr(p, key)[k] for p in parts]) for k in getattr(parts[0], key)}  # noqa: E731
+        return Told(join("objectives"), join("ratios"), join("detail"))
+
+    def energy(self, m: Machine, p: Pairs) -> dict[str, FloatArray]:
+        """J per token from the battery by component, (n, 1)."""
+        s, t = self.space.scenario, self.lowered
+        loss = m.power_loss[:, None]
+        kept = p.share * t.resident  # weight bytes that stay in DRAM between questions
+        waiting = kept * m.report["refresh_per_byte"][:, None] * max(s["resident_day"] / s["daily_use"] - 1.0, 0.0)
+        return {
+            "decoding": loss * p.energy,
+            "prefill": loss * p.prompt_energy / s.mix.output_tokens * (1.0 if s.mix.computed_tokens > 0 else 0.0),
+            "clocks": loss * m.active_power[:, None] * p.step,
+            "static and refresh": loss * m.static_power[:, None] * p.step,
+            "refresh while resident": loss * waiting * p.step,
+        }  # fmt: skip
+
+    def told(self, m: Machine, p: Pairs) -> Told:
+        """Objectives, limits and details of served phones on every rung."""
+        s, t = self.space.scenario, self.lowered
+        limits = dict(self.space.limits)
+        rungs = np.array(self.space.rungs)
+        shape = (len(m.domain), len(rungs))
+        spread = lambda x: np.broadcast_to(np.asarray(x).reshape(len(m.domain), -1)[:, :1], shape)  # noqa: E731
+        energy = sum(self.energy(m, p).values())
+        burst = p.energy / p.unthrottled + (m.static_power + m.active_power)[:, None]
+        load = p.share * t.resident / m.report["flash_load"][:, None]
+        duty = s["daily_use"] / DAY
+        read = p.flash_read * duty * m.flash_reclaim[:, None]
+        writes = read + p.writes * (m.flash_refresh[:, None] + 1.0 / s["weight_update_interval"])
+        life = flash.life(np.ones(1), m.flash_endurance[:, None], np.ones(1), writes)
+        has = (m.flash_capacity > 0)[:, None]
+        ratios: dict[str, Any] = {**m.limits, **p.ratios}
+        ratios |= {
+            "ttft": p.first / limits["ttft"], "burst_power": burst / limits["burst_power"], "cold_start": load / limits["cold_start"],
+            "flash_life": np.where(has, limits["flash_life"] / np.minimum(life, LARGE), 0.0),
+        }  # fmt: skip
+        told_ratios = {k: np.minimum(spread(v), CAP) for k, v in ratios.items()}
+        told_ratios["tpot"] = np.minimum(p.step / rungs[None, :], CAP)
+        carbon = (m.embodied[:, None] / (s["lifetime"] * duty) * p.step + energy * m.grid[:, None]) * 1e6
+        detail = {"ttft": p.first, "burst": p.unthrottled, "share.0": p.share, "burst_power": burst, "cold_start": load,
+                  "tokens_per_charge": s["battery"] / energy, "stages.0": p.stages, "flash_read.0": p.flash_read}  # fmt: skip
+        objectives = {"tpot": p.step, "energy_per_token": energy, "bom": m.capital[:, None], "carbon_per_mtoken": carbon}
+        return Told({k: spread(v) for k, v in objectives.items()}, told_ratios, {k: spread(v) for k, v in detail.items()})
+

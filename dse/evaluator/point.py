@@ -1,0 +1,266 @@
+"""One design or machine under one plan, with its breakdown: the same code, another ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from dse.catalog import Catalog, load_catalog
+from dse.design import absent, encode
+from dse.errors import SpaceError
+from dse.evaluator import DatacenterModel, MobileModel, model_of
+from dse.machine.record import GROUPS, Machine
+from dse.metrics import OBJECTIVES
+from dse.plan import single_plan
+from dse.serving.choose import account, choose
+from dse.serving.step import Pairs, serve
+from dse.space import Space, Value, Workload, parse_value, read_space, space_text
+from dse.traffic import OPERATORS, Traffic, lower, mix_of
+from dse.units import FloatArray
+from dse.workload import Mix, RequestClass
+
+
+@dataclass
+class Evaluation:
+    """What a design or machine does under one plan; SI units, scalars."""
+
+    name: str
+    target: str
+    plan: dict[str, Any]
+    decode_time: float
+    """s of one decode step, thermal limits held"""
+    unthrottled_time: float
+    tpot: float
+    """s per output token, arriving prompts included where they share the machine"""
+    ttft: float
+    throughput: float
+    """output tokens/s of one copy of the model"""
+    objectives: dict[str, float]
+    times: dict[str, float]
+    """s per output token by part; sums to ``tpot``"""
+    energies: dict[str, float]
+    """J per output token at the wall by part; sums to the objective"""
+    costs: dict[str, float]
+    """USD per million output tokens by part (datacenter) or USD of parts (mobile)"""
+    carbons: dict[str, float]
+    """kgCO2e per million output tokens by part"""
+    engines: dict[str, str]
+    """host or pnm per operator"""
+    limits: dict[str, float]
+    """value over limit of every check"""
+    figures: dict[str, float] = field(default_factory=dict)
+    """bandwidths, capacities, flash break-even and the like, SI"""
+
+
+class Ledger:
+    """Stores every term that serving notes, as scalars of the one row asked about."""
+
+    def __init__(self) -> None:
+        self.terms: dict[tuple[str, str], float] = {}
+
+    def __call__(self, kind: str, name: str, value: FloatArray) -> None:
+        key = (kind, name)
+        self.terms[key] = self.terms.get(key, 0.0) + float(np.ravel(value)[0])
+
+    def of(self, kind: str) -> dict[str, float]:
+        """Terms of one kind."""
+        return {n: v for (k, n), v in self.terms.items() if k == kind}
+
+
+def evaluate(
+    target: str | Space, *, variables: Mapping[str, object] | None = None, device: str | None = None,
+    llm: str | None = None, batch: int = 1, tensor_parallel: int = 1, attention: str = "tp",
+    context: float | None = None, input_tokens: float | None = None, output_tokens: float | None = None,
+    weight_bits: float | None = None, kv_bits: float | None = None, compute_bits: float | None = None,
+    software: str | None = None, catalog: Catalog | None = None,
+) -> Evaluation:  # fmt: skip
+    """Evaluate one design (``variables``) or existing machine (``device``) under one plan.
+
+    ``context`` asks about a decode step at that context, prompts not charged;
+    ``input_tokens`` and ``output_tokens`` about a closed loop of such requests; neither about
+    the scenario's mix. ``tensor_parallel`` is the group that shares the model; ``attention``
+    is ``tp`` or ``dp``.
+
+    Raises:
+        SpaceError: an unknown variable, a value outside its range, a plan that cannot be.
+        DataError: an unknown device, model or software stack.
+    """
+    catalog = catalog or load_catalog()
+    space = _asked(target, catalog, llm, software, (weight_bits, kv_bits, compute_bits))
+    mix = _mix(space, context, input_tokens, output_tokens)
+    scenario = replace(space.scenario, mix=mix, workloads=(replace(space.scenario.workloads[0], concurrency=float(max(batch, 1))),))
+    space = replace(space, scenario=scenario, rungs=(1e9,))
+    model = model_of(space, catalog, 1)
+    machine, name = _machine(model, space, variables, device)
+    if tensor_parallel not in GROUPS or attention not in {"tp", "dp"} or (attention == "dp" and batch < tensor_parallel):
+        raise SpaceError(f"plan: got tensor_parallel {tensor_parallel}, attention {attention!r}, batch {batch}; expected a "
+                         f"power of two up to {GROUPS[-1]}, tp or dp, and with dp a batch of at least the group")  # fmt: skip
+    with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
+        plans = single_plan(tensor_parallel, data_parallel=attention == "dp", batch=batch)
+        traffic = lower(scenario.workloads[0], plans, catalog, scenario)
+        ledger = Ledger()
+        pairs = serve(machine, traffic, model.soft, ledger)
+        if isinstance(model, MobileModel):
+            out = _mobile(model, machine, pairs, ledger)
+        else:
+            out = _datacenter(model, machine, traffic, pairs, ledger)
+    out.name = name
+    out.plan = {"llm": scenario.workloads[0].llm, "batch": batch, "group": tensor_parallel, "attention": attention,
+                "pipeline depth": int(pairs.stages[0, 0]), "context": mix.context, "software": scenario.software}  # fmt: skip
+    return out
+
+
+def _asked(target: str | Space, catalog: Catalog, llm: str | None, software: str | None,
+           bits: tuple[float | None, float | None, float | None]) -> Space:  # fmt: skip
+    """The space with one workload, as asked."""
+    space = target if isinstance(target, Space) else read_space(*space_text(target), list(OBJECTIVES), catalog)
+    load = space.scenario.workloads[0]
+    for w in space.scenario.workloads:
+        if llm is None or w.llm == llm:
+            load = w
+            break
+    wanted = bits[2] if bits[2] is not None else (16.0 if (bits[0] or load.weight_bits) >= 16 else load.compute_bits)
+    load = Workload(catalog.llm(llm or load.llm).name, 1.0, load.concurrency, bits[0] or load.weight_bits,
+                    bits[1] or load.kv_bits, wanted)  # fmt: skip
+    if load.compute_bits not in {4, 8, 16} or not 1 <= load.weight_bits <= 32 or not 1 <= load.kv_bits <= 32:
+        raise SpaceError(f"precision: got {load.weight_bits:g}/{load.kv_bits:g}/{load.compute_bits:g} bit, expected 1 to 32, compute 4, 8 or 16")
+    stack = software or space.scenario.software
+    catalog.entry("software", stack)
+    return replace(space, scenario=replace(space.scenario, workloads=(load,), software=stack))
+
+
+def _mix(space: Space, context: float | None, inputs: float | None, outputs: float | None) -> Mix:
+    if context is not None:
+        return mix_of(context)
+    if inputs is not None or outputs is not None:
+        return Mix((RequestClass("asked", 1.0, inputs or 1.0, outputs or 1.0),))
+    return space.scenario.mix
+
+
+def _machine(model: DatacenterModel | MobileModel, space: Space, variables: Mapping[str, object] | None,
+             device: str | None) -> tuple[Machine, str]:  # fmt: skip
+    if device is not None:
+        entry = model.catalog.entry("device", device)
+        if entry.attributes.get("target") != space.target:
+            raise SpaceError(f"device {device}: is for target {entry.attributes.get('target')!r}, this space is for {space.target!r}")
+        return model.devices([device]), entry.title
+    values: dict[str, Value] = {}
+    for name, text in (variables or {}).items():
+        values[name] = parse_value(space.variable(name), text, space.name)
+    faults = absent(space, fill(space, values))
+    if faults:
+        raise SpaceError("\n".join(f"{space.name}: {f}" for f in faults))
+    return model.machine(encode(space, [fill(space, values)])), space.name
+
+
+def fill(space: Space, values: Mapping[str, Value]) -> dict[str, Value]:
+    """Complete a partial design: a variable left out takes its first allowed choice or middle."""
+    out: dict[str, Value] = {}
+    for v in space.variables:
+        if not v.is_active(out):
+            if v.name in values:
+                out[v.name] = values[v.name]  # reported as set but inactive
+            continue
+        if v.name in values:
+            out[v.name] = values[v.name]
+        elif v.discrete:
+            allowed = v.allowed(out)
+            out[v.name] = allowed[0]
+        else:
+            middle = (v.low * v.high) ** 0.5 if v.log else (v.low + v.high) / 2
+            out[v.name] = float(round(middle)) if v.kind == "int" else middle
+    return out
+
+
+def _times(ledger: Ledger, pairs: Pairs, tpot: float) -> dict[str, float]:
+    times = {n: v for n, v in ledger.of("time").items() if v != 0.0}
+    step = float(pairs.step[0, 0])
+    rest = step - sum(times.values())
+    if abs(rest) > 1e-9 * step:
+        times["uneven stages and refresh"] = rest
+    if tpot > step:
+        times["arriving prompts"] = tpot - step
+    return times
+
+
+def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger: Ledger) -> Evaluation:
+    s = model.space.scenario
+    e = choose(m, t, p, s, dict(model.space.limits), model.space.rungs, model.soft.prefill_share)
+    a = account(m, t, p, s, model.soft.prefill_share)
+    mode = "disagg" if e.chosen["disaggregated"][0, 0] > 0 else "shared"
+    one = lambda x: float(np.ravel(x)[0])  # noqa: E731
+    busy, work = one(a[f"{mode}_busy"]), one(a["work"])
+    loss, pue, u = one(m.power_loss), s["pue"], s["utilisation"]
+    g, batch = one(t.plans.group), one(t.plans.batch)
+    energies = {f"decode: {n}": v * g / batch * loss * pue for n, v in ledger.of("energy").items() if v}
+    charged = 1.0 if s.mix.computed_tokens > 0 else 0.0
+    energies["prefill"] = one(a[f"{mode}_energy"]) * loss * pue - sum(energies.values())
+    if not charged:
+        energies.pop("prefill")
+    energies["clocks"] = one(m.active_power) * work * loss * pue
+    energies["static, refresh and leakage"] = one(m.static_power) * busy / u * loss * pue
+    energies["host, switches and fans"] = one(m.outside_power) * busy / u * pue
+    per_second = 1.0 / s["lifetime"] + model.catalog.value("economics", "datacenter", "maintenance")
+    spares = 1.0 + model.catalog.value("economics", "datacenter", "spares")
+    scale = busy / u * 1e6
+    costs = {k.removeprefix("cost: "): one(v) * spares * per_second * scale for k, v in m.report.items()
+             if k.startswith("cost: ") and "(rate)" not in k}  # fmt: skip
+    costs["facility"] = one(m.report["cost: facility (rate)"]) * scale
+    costs["electricity"] = one(e.energy) * s["electricity_price"] * 1e6
+    carbons = {k.removeprefix("carbon: "): one(v) * scale / s["lifetime"] for k, v in m.report.items() if k.startswith("carbon: ")}
+    carbons["electricity"] = one(e.energy) * one(m.grid) * 1e6
+    limits = {k: one(v) for k, v in {**m.limits, **e.violation}.items() if k not in {"tpot", "demand"}}
+    figures = {"fast memory bandwidth": one(m.fast_bandwidth), "fast memory capacity": one(m.fast_capacity),
+               "flash bandwidth": one(m.flash_bandwidth) if one(m.flash_capacity) else 0.0, "flash capacity": one(m.flash_capacity),
+               "peak": one(m.peak[:, t.bits]), "package power, sustained": one(m.report["package_power"]), "capital per package": one(m.capital),
+               "bill of materials": one(m.report["bom"]), "embodied carbon": one(m.embodied), "share in fast memory": one(p.share),
+               "packages": g * one(p.stages)}  # fmt: skip
+    if one(m.flash_capacity):
+        figures |= _breakeven(model, m, t, p)
+    tpot = one(e.tpot)
+    return Evaluation(
+        "", "datacenter", {}, one(p.step), one(p.unthrottled), tpot, one(e.ttft), batch * one(p.stages) / tpot,
+        {"tpot": tpot, "cost_per_mtoken": one(e.cost) * 1e6, "energy_per_token": one(e.energy), "carbon_per_mtoken": one(e.carbon) * 1e6},
+        _times(ledger, p, tpot), energies, costs, carbons, _engines(ledger), limits, figures,
+    )  # fmt: skip
+
+
+def _breakeven(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs) -> dict[str, float]:
+    """Read-disturb limit below which reclaim alone ends the flash's life too early."""
+    from dse.physics import flash
+
+    s = model.space.scenario
+    wanted = model.space.limits.get("flash_life", s["lifetime"])
+    names = sorted(model.catalog.entries["flash"])
+    del names, t
+    budget = m.flash_endurance / wanted
+    other = p.writes[:, 0] * (m.flash_refresh + 1.0 / s["weight_update_interval"])
+    pages = np.ones(1) * model.catalog.value("flash", "hbf_gen1", "pages_per_block")
+    limit = flash.breakeven_disturb_limit(p.flash_read[:, 0] * s["utilisation"], pages, budget, other)
+    return {"break-even read-disturb limit": float(limit[0])}
+
+
+def _mobile(model: MobileModel, m: Machine, p: Pairs, ledger: Ledger) -> Evaluation:
+    told = model.told(m, p)
+    one = lambda x: float(np.ravel(x)[0])  # noqa: E731
+    objectives = {k: one(v) for k, v in told.objectives.items()}
+    energies = {k: one(v) for k, v in model.energy(m, p).items()}
+    costs = {k.removeprefix("cost: "): one(v) for k, v in m.report.items() if k.startswith("cost: ")}
+    carbons = {"electricity": objectives["energy_per_token"] * one(m.grid) * 1e6}
+    carbons["embodied"] = objectives["carbon_per_mtoken"] - carbons["electricity"]
+    figures = {"DRAM bandwidth": one(m.fast_bandwidth), "DRAM free for the model": one(m.fast_capacity), "peak": one(m.peak[:, 1]),
+               **{k: one(v) for k, v in told.detail.items() if "." not in k and k != "ttft"}}  # fmt: skip
+    step = one(p.step)
+    return Evaluation(
+        "", "mobile", {}, step, one(p.unthrottled), step, one(p.first), 1.0 / step, objectives, _times(ledger, p, step),
+        energies, costs, carbons, _engines(ledger), {k: one(v) for k, v in told.ratios.items() if k != "tpot"}, figures,
+    )  # fmt: skip
+
+
+def _engines(ledger: Ledger) -> dict[str, str]:
+    flags = ledger.of("engine")
+    used = ledger.of("time")
+    return {op: "pnm" if flags.get(op, 0.0) > 0 else "host" for op in OPERATORS if op in used}

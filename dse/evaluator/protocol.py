@@ -1,0 +1,52 @@
+"""The evaluator protocol: rows of design variables -> objectives and constraints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from dse.catalog import Catalog
+from dse.design import Design
+from dse.serving.step import Soft
+from dse.units import FloatArray
+
+
+@dataclass
+class Told:
+    """What an evaluator says of n designs on r rungs."""
+
+    objectives: dict[str, FloatArray]
+    """(n, r), all minimised"""
+    ratios: dict[str, FloatArray]
+    """(n, r) value over limit; a design is feasible on a rung where all are <= 1"""
+    detail: dict[str, FloatArray]
+    """(n, r) further figures and the chosen plans"""
+
+    @property
+    def feasible(self) -> Any:
+        """(n, r) whether every limit holds."""
+        ok = np.ones(next(iter(self.objectives.values())).shape, dtype=bool)
+        for r in self.ratios.values():
+            ok &= r <= 1.0
+        return ok
+
+
+class Evaluator(Protocol):
+    """Anything that judges designs: search, sweep and certification know only this."""
+
+    name: str
+    version: str
+    seconds_hint: float
+
+    def evaluate(self, design: Design) -> Told:
+        """Judge n designs on every rung of the space."""
+        ...
+
+
+def soft_of(catalog: Catalog, software: str) -> Soft:
+    """Efficiencies of a software stack."""
+    v = lambda f: catalog.value("software", software, f)  # noqa: E731
+    return Soft(v("bandwidth_efficiency"), v("bandwidth_efficiency_attention"), v("bandwidth_efficiency_experts"),
+                v("flop_efficiency"), v("flop_efficiency_experts"), v("prefill_share"))  # fmt: skip

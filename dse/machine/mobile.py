@@ -1,0 +1,321 @@
+"""A phone from its design variables, or from its device file, as the same Machine record.
+
+One package, one user, batch 1. Heat: one lump from the skin to the air, sized so that the skin
+stays within its limit after ten minutes, and a path from junction to skin for the DRAM. Known
+limit: the transient inside the phone is one time constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dse.catalog import Catalog
+from dse.design import Design, codes
+from dse.machine.datacenter import clock_ceiling, flop_energies, names, ordinal, voltage
+from dse.machine.record import GROUPS, Machine
+from dse.physics import cost, memory, power, thermal
+from dse.physics import flash as cells
+from dse.physics.network import ALL_REDUCE
+from dse.space import Scenario, Space
+from dse.units import FloatArray, IntArray
+
+PNM = ("none", "in_bank", "lpddr_package", "flash_base_die")
+HOMES = ("dram", "flash_streamed", "flash_pnm")
+LINKS = ("on_package_bus", "on_package_point_to_point", "on_package_mesh_2x2")
+MOUNTS = ("pop", "side_by_side", "3d_on_soc")
+POP_TALL = 4  # dies the package height of the catalogue is for
+HALF = 0.5  # of the SoC's heat reaches DRAM beside it
+
+
+@dataclass
+class Phone:
+    """Choices of n phones, as columns; what devices and designs share."""
+
+    node: IntArray
+    peak: FloatArray
+    flop_energy: FloatArray
+    npu_area: FloatArray
+    sram: FloatArray
+    dram: IntArray
+    bandwidth: FloatArray
+    capacity: FloatArray
+    height: FloatArray
+    mount: IntArray
+    link: IntArray
+    flash: IntArray
+    flash_dies: FloatArray
+    flash_tlc: FloatArray
+    flash_inner: FloatArray
+    flash_capacity: FloatArray
+    pnm: IntArray
+    pnm_flops: FloatArray
+    home: IntArray
+    limits: dict[str, FloatArray]
+
+
+class Pick:
+    """Catalogue values at the codes of phones."""
+
+    def __init__(self, catalog: Catalog, p: Phone) -> None:
+        self.catalog, self.p = catalog, p
+
+    def dram(self, f: str) -> FloatArray:
+        """A field of the DRAM."""
+        return self.catalog.take("memory", names(self.catalog, "memory"), self.p.dram, f)
+
+    def flash(self, f: str) -> FloatArray:
+        """A field of the flash."""
+        return self.catalog.take("flash", names(self.catalog, "flash"), self.p.flash, f)
+
+    def cell(self, f: str) -> FloatArray:
+        """A field of the flash by cell type."""
+        return np.where(self.p.flash_tlc > 0, self.flash(f + "_tlc"), self.flash(f + "_pslc"))
+
+    def link(self, f: str) -> FloatArray:
+        """A field of the on-package link."""
+        return self.catalog.column("link", LINKS, f)[self.p.link]
+
+    def pnm(self, f: str) -> FloatArray:
+        """A field of the PNM engine, 0 without."""
+        column = np.concatenate([[0.0], self.catalog.column("pnm", ("in_bank_lpddr", "lpddr_package", "flash_base_die"), f)])
+        out: FloatArray = column[self.p.pnm]
+        return out
+
+    def body(self, f: str) -> float:
+        """A figure of the phone's body."""
+        return self.catalog.value("mobile", "phone", f)
+
+
+def phone_design(space: Space, design: Design, catalog: Catalog) -> Phone:
+    """Phones from design variables."""
+    nodes, memories, flashes = (names(catalog, k) for k in ("logic", "memory", "flash"))
+    choice = lambda v, order, lower=False: _codes(space, design, v, order, lower=lower)  # noqa: E731
+    node = choice("soc_node", nodes, lower=True)
+    logic = lambda f: catalog.take("logic", nodes, node, f)  # noqa: E731
+    rule = lambda f: catalog.value("logic_rules", "common", f)  # noqa: E731
+    body = lambda f: catalog.value("mobile", "phone", f)  # noqa: E731
+    area, clock = design.number("npu_area"), design.number("npu_clock")
+    ratio = clock / logic("clock_nominal")
+    peak16 = area / (1.0 + body("npu_overhead")) * logic("mac_density") * clock
+    scale = power.dynamic_scale(voltage(catalog, ratio), rule("v_nominal"), rule("dynamic_voltage_exponent"))
+    dram = choice("dram", memories)
+    mount = choice("dram_mount", MOUNTS)
+    height = ordinal(space, design, "dram_height", 1.0)
+    per_channel = catalog.take("memory", memories, dram, "bandwidth_per_channel")
+    channels = ordinal(space, design, "dram_channels", 0.0)
+    on_soc = memory.layered_bandwidth(
+        np.full(len(area), body("dram3d_bandwidth_per_area")), np.full(len(area), 1e30), height,
+        np.full(len(area), body("soc_base_area")),
+    )  # fmt: skip
+    flash = choice("flash", flashes)
+    dies = ordinal(space, design, "flash_dies", 1.0)
+    return Phone(
+        node=node, peak=peak16[:, None] * np.array([1.0, rule("rate_8bit"), rule("rate_4bit")]),
+        flop_energy=flop_energies(catalog, logic("flop_energy") * scale), npu_area=area, sram=design.number("npu_sram"),
+        dram=dram, bandwidth=np.where(mount == MOUNTS.index("3d_on_soc"), on_soc, channels * per_channel),
+        capacity=ordinal(space, design, "dram_capacity", 0.0), height=height, mount=mount,
+        link=choice("on_package_link", tuple(x.removeprefix("on_package_") for x in LINKS)),
+        flash=flash, flash_dies=dies, flash_tlc=(choice("flash_cell", ("pslc", "tlc")) == 1).astype(np.float64),
+        flash_inner=np.zeros(len(area)), flash_capacity=np.zeros(len(area)),
+        pnm=np.maximum(choice("pnm", PNM), 0), pnm_flops=design.number("pnm_flops"),
+        home=np.maximum(choice("weights_home", HOMES), 0), limits={"clock": ratio / clock_ceiling(catalog)},
+    )  # fmt: skip
+
+
+def _codes(space: Space, design: Design, variable: str, order: Sequence[str], *, lower: bool = False) -> IntArray:
+    position = {name: i for i, name in enumerate(order)}
+    choices = [str(c).lower() if lower else str(c) for c in space.variable(variable).choices]
+    return np.array([*(position.get(c, -1) for c in choices), -1], dtype=np.int64)[codes(design, variable)]
+
+
+def phone_devices(catalog: Catalog, devices: Sequence[str]) -> Phone:
+    """Phones and laptops from their device files: published bandwidth, capacity and peaks."""
+    nodes, memories, flashes = (names(catalog, k) for k in ("logic", "memory", "flash"))
+    entries = [catalog.entry("device", d) for d in devices]
+    n = len(devices)
+    v = lambda f, d=0.0: np.array([e.values[f].nominal if f in e.values else d for e in entries])  # noqa: E731
+    code = lambda a, order, d: np.array([list(order).index(e.attributes.get(a, d)) for e in entries])  # noqa: E731
+    node = code("node", nodes, "n4")
+    pnm = code("pnm", PNM, "none")
+    peaks = np.column_stack([v("peak_16bit"), v("peak_8bit"), np.maximum(v("peak_4bit"), v("peak_8bit"))])
+    return Phone(
+        node=node, peak=peaks, flop_energy=flop_energies(catalog, catalog.take("logic", nodes, node, "flop_energy")),
+        npu_area=v("die_area") * 0.0, sram=v("sram", 2.0**23), dram=code("memory", memories, "lpddr5x"),
+        bandwidth=v("memory_bandwidth"), capacity=v("memory_capacity"), height=v("memory_height", 4.0),
+        mount=np.zeros(n, dtype=np.int64), link=np.ones(n, dtype=np.int64), flash=code("flash", flashes, "ufs4"),
+        flash_dies=v("flash_stacks", 4.0), flash_tlc=1.0 - code("flash_cell", ("tlc", "pslc"), "tlc"),
+        flash_inner=v("flash_inner_bandwidth"), flash_capacity=v("flash_capacity"), pnm=pnm,
+        pnm_flops=np.where(pnm > 0, v("flash_inner_bandwidth") * 4.0, 0.0),
+        home=np.where(pnm > 0, HOMES.index("flash_pnm"), 0), limits={},
+    )  # fmt: skip
+
+
+def mobile_machine(p: Phone, catalog: Catalog, scenario: Scenario, limits: dict[str, float], *, built: bool) -> Machine:
+    """Complete phones to machines; ``built`` devices keep their published DRAM bandwidth."""
+    c = Pick(catalog, p)
+    n = len(p.node)
+    on_soc = p.mount == MOUNTS.index("3d_on_soc")
+    bus = p.link == 0
+    link_bw = c.link("bandwidth")
+    fast_bw = p.bandwidth if built else np.where(on_soc, p.bandwidth, np.minimum(p.bandwidth, link_bw))
+    io = c.dram("interface_energy") * np.ones(n) if built else np.where(on_soc, c.body("io_energy_3d"), c.link("energy"))
+    fast_energy = c.dram("read_energy") + io
+    tier = _flash(c, p, link_bw, built=built)
+    used = p.home > 0
+    static_fast = p.capacity * (c.dram("static_power_per_byte") + c.dram("refresh_power_per_byte"))
+    idle_flash = p.flash_dies * c.flash("idle_power") * np.where(c.flash("interface_per_die") > 0, 1.0, 1.0 / np.maximum(p.flash_dies, 1.0))
+    static = static_fast + idle_flash + c.body("soc_static_power")
+    rows, heat = _heat(c, p, scenario, limits, static)
+    checks = dict(p.limits) | heat
+    if not built:
+        checks |= _space_limits(c, p, scenario, limits)
+        checks["available"] = np.exp(np.clip(_years(c, p) - scenario["year"], -3.0, 10.0))
+    near = _pnm(c, p, tier, fast_bw, checks, built=built)
+    bom = _bom(c, p, scenario)
+    one = np.ones(n)
+    loss = np.where((p.pnm == 1) | (p.pnm == 2), c.pnm("capacity_loss"), 0.0)
+    free = np.maximum(p.capacity * (1.0 - loss) - scenario["application_memory"], p.capacity * 0.01)
+    checks["application_memory"] = np.where(p.capacity > scenario["application_memory"], 0.0, 2.0)
+    groups = np.zeros((n, len(GROUPS)))
+    return Machine(
+        peak=p.peak, flop_energy=p.flop_energy, fast_bandwidth=fast_bw, fast_capacity=free, fast_energy=fast_energy,
+        fast_static=static_fast, flash_bandwidth=np.where(used, tier["bandwidth"], 1.0),
+        flash_capacity=np.where(used, tier["capacity"], 0.0), flash_energy=tier["energy"],
+        flash_latency=np.where(used, c.cell("read_latency"), 0.0), flash_write_bandwidth=tier["write"],
+        flash_program_energy=c.flash("program_energy"), flash_endurance=tier["endurance"], flash_reclaim=tier["reclaim"],
+        flash_refresh=1.0 / np.maximum(c.cell("retention_refresh_interval"), 1.0),
+        shared_phy=np.where(used & (bus | (c.flash("interface_per_die") > 0)), 1.0, 0.0) if not built else np.zeros(n),
+        **{f"pnm_{k}": v for k, v in near.items()}, static_power=static,
+        active_power=catalog.value("logic_rules", "common", "clock_power_share") * p.peak[:, 0] * p.flop_energy[:, 0],
+        on_chip_energy=np.full(n, 2.0 * catalog.value("logic_rules", "common", "sram_energy")),
+        outside_power=np.zeros(n), power_loss=one / c.body("power_conversion"), throttle=rows,
+        hot=(0 * one, 0 * one, 0 * one), hot_loss=0 * one, domain=one,
+        reduce_alpha=np.zeros((n, len(GROUPS), len(ALL_REDUCE))), reduce_rate=np.zeros((n, len(GROUPS), len(ALL_REDUCE))),
+        exchange_alpha=groups, exchange_rate=groups, hops=groups, link_energy=0 * one, hop_time=0 * one, link_bandwidth=one,
+        scale_out_bandwidth=one, scale_out_latency=0 * one, scale_out_energy=0 * one, provisioned=static, capital=bom["total"],
+        capital_rate=0 * one, embodied=_carbon(c, p, tier), grid=np.full(n, c.body("grid")), limits=checks,
+        report={f"cost: {k}": v for k, v in bom.items() if k != "total"} | {"bom": bom["total"], "flash_load": tier["bandwidth"],
+                "refresh_per_byte": c.dram("refresh_power_per_byte")},
+    )  # fmt: skip
+
+
+def _flash(c: Pick, p: Phone, link_bw: FloatArray, *, built: bool) -> dict[str, FloatArray]:
+    per_die = c.flash("interface_per_die") > 0
+    phy = c.flash("interface_bandwidth") * np.where(per_die, p.flash_dies, 1.0)
+    latency = c.cell("read_latency")
+    array = cells.plane_bandwidth(p.flash_dies * c.flash("planes_per_die"), c.flash("page_bytes"), latency)
+    inner = np.minimum(array, p.flash_dies * c.flash("internal_bandwidth_per_die"))
+    inner = np.where(p.flash_inner > 0, p.flash_inner, inner)
+    staged = cells.staged_bandwidth(p.sram, latency)
+    reach = np.minimum(np.minimum(phy, inner), np.minimum(staged, phy if built else link_bw))
+    capacity = np.where(p.flash_capacity > 0, p.flash_capacity, p.flash_dies * c.cell("capacity_per_die"))
+    planes = p.flash_dies * c.flash("planes_per_die")
+    return {
+        "bandwidth": reach, "inner": inner, "capacity": capacity,
+        "energy": c.flash("read_energy") + c.flash("interface_energy"),
+        "endurance": c.cell("endurance") * capacity / np.maximum(c.flash("write_amplification"), 1.0),
+        "reclaim": cells.reclaim_rate(np.ones(len(phy)), c.flash("pages_per_block"), np.maximum(c.cell("read_disturb_limit"), 1.0)),
+        "write": cells.plane_bandwidth(planes, c.flash("page_bytes"), c.cell("program_latency")),
+    }  # fmt: skip
+
+
+def _heat(c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float], static: FloatArray) -> tuple[Any, dict[str, FloatArray]]:
+    """Throttle rows: skin after the sustained time, DRAM junction; and what rest power uses up."""
+    n = len(static)
+    ambient = scenario["ambient"]
+    resistance = np.full(n, c.body("skin_resistance"))
+    lump = thermal.lumped_power(limits["skin_temperature"] - ambient, resistance, np.full(n, c.body("heat_capacity")),
+                                scenario["sustained_after"])  # fmt: skip
+    rest = static / c.body("power_conversion") + c.body("background_power")
+    left = np.maximum(lump - rest, 0.01 * lump)
+    near = np.where(p.mount == MOUNTS.index("side_by_side"), HALF, 1.0) * c.body("junction_resistance")
+    layers = np.where(p.mount == MOUNTS.index("3d_on_soc"), p.height * c.body("dram_layer_resistance") / c.body("soc_base_area"), 0.0)
+    room = limits["dram_temperature"] - limits["skin_temperature"]
+    at_rest = near * static
+    headroom = np.maximum(room - at_rest, 0.01 * room)
+    loss = 1.0 / c.body("power_conversion")
+    skin = loss / left
+    rows = ((skin, skin, skin), ((near + layers) / headroom, near / headroom, np.zeros(n)))
+    return rows, {"skin_temperature": rest / lump, "dram_temperature": at_rest / room}
+
+
+def _space_limits(c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float]) -> dict[str, FloatArray]:
+    """Package area and height; DRAM dies that a stack of this height can hold."""
+    del scenario
+    dies = p.capacity / c.dram("capacity_per_package") * POP_TALL
+    stacks = np.ceil(dies / p.height)
+    on_soc = p.mount == MOUNTS.index("3d_on_soc")
+    beside = p.mount == MOUNTS.index("side_by_side")
+    soc = c.body("soc_base_area") + p.npu_area + p.sram * c.body("sram_area") + c.link("area")
+    area = soc + np.where(beside, stacks * c.dram("footprint_area"), 0.0)
+    budget = c.body("package_area") + np.where(beside, c.dram("footprint_area"), 0.0)
+    thick = c.dram("z_height") * np.maximum(p.height / POP_TALL, HALF)
+    z = c.body("soc_z_height") + np.where(beside, np.maximum(thick - c.body("soc_z_height"), 0.0), np.where(on_soc, HALF * thick, thick))
+    fits = np.where(on_soc | (p.mount == 0), stacks, 1.0)  # one stack on top of the SoC
+    return {"package_area": np.maximum(area / budget, fits), "z_height": z / limits["z_height"]}
+
+
+def _years(c: Pick, p: Phone) -> FloatArray:
+    cat = c.catalog
+    when = lambda kind, code: np.array([cat.entry(kind, x).available.nominal for x in names(cat, kind)])[code]  # noqa: E731
+    engines = np.array([0.0, *(cat.entry("pnm", x).available.nominal for x in ("in_bank_lpddr", "lpddr_package", "flash_base_die"))])
+    links = np.array([cat.entry("link", x).available.nominal for x in LINKS])
+    bonded = np.where(p.mount == MOUNTS.index("3d_on_soc"), cat.entry("memory", "dram3d").available.nominal, 0.0)
+    latest = np.maximum.reduce([when("logic", p.node), when("memory", p.dram), when("flash", p.flash), engines[p.pnm], links[p.link], bonded])
+    out: FloatArray = latest
+    return out
+
+
+def _pnm(c: Pick, p: Phone, tier: dict[str, FloatArray], fast_bw: FloatArray, checks: dict[str, FloatArray], *, built: bool) -> dict[str, Any]:
+    on_flash = p.pnm == PNM.index("flash_base_die")
+    has = p.pnm > 0
+    bandwidth = np.where(on_flash, tier["inner"], p.bandwidth * c.pnm("bandwidth_gain"))
+    room = np.where(p.pnm == PNM.index("in_bank"), c.pnm("compute_limit"), c.pnm("free_area") * c.pnm("flop_density"))
+    if not built:
+        checks["pnm_compute"] = np.where(has, p.pnm_flops / np.maximum(room, 1.0), 0.0)
+        checks["pnm_power"] = np.where(has, p.pnm_flops * c.pnm("flop_energy") / np.maximum(c.pnm("power_budget"), 1e-9), 0.0)
+    del fast_bw
+    return {
+        "site": np.where(on_flash & (p.home > 0), 2, np.where(has & ~on_flash, 1, 0)),
+        "bandwidth": np.where(has, bandwidth, 1.0), "flops": np.where(has, p.pnm_flops, 1.0),
+        "energy": np.where(on_flash, c.flash("read_energy"), c.pnm("read_energy")), "flop_energy": c.pnm("flop_energy"),
+        "switch": np.where(has, c.pnm("mode_switch_latency") + c.link("latency"), 0.0),
+        "copies": np.sqrt(np.maximum(np.where(on_flash, p.flash_dies, c.pnm("shards_per_stack")), 1.0)),
+    }  # fmt: skip
+
+
+def _bom(c: Pick, p: Phone, scenario: Scenario) -> dict[str, FloatArray]:
+    """Bill of materials [USD] of NPU, SRAM, link, DRAM, flash, PNM, mounting and NRE share."""
+    cat = c.catalog
+    nodes = names(cat, "logic")
+    logic = lambda f: cat.take("logic", nodes, p.node, f)  # noqa: E731
+    rule = lambda f: cat.value("logic_rules", "common", f)  # noqa: E731
+    silicon = p.npu_area + p.sram * c.body("sram_area") + c.link("area")
+    whole = silicon + c.body("soc_base_area")
+    gross = cost.dies_per_wafer(whole, rule("wafer_diameter"), rule("edge_exclusion"), rule("scribe"))
+    good = cost.die_yield(whole, logic("defect_density"), rule("cluster_alpha"))
+    npu = logic("wafer_price") / (gross * good) * silicon / whole
+    on_soc = p.mount == MOUNTS.index("3d_on_soc")
+    bonded = np.power(cat.value("bond", "hybrid_bond", "yield_per_layer"), np.where(on_soc, p.height, 0.0))
+    dram = p.capacity * c.dram("price_per_byte") / bonded
+    dram = dram + np.where(on_soc, p.height * cat.value("bond", "hybrid_bond", "cost_per_layer"), 0.0)
+    lines = {
+        "NPU, SRAM and link area": npu, "DRAM": dram,
+        "flash": p.flash_dies * c.cell("capacity_per_die") * c.cell("price_per_byte"),
+        "PNM": c.pnm("cost_per_stack"),
+        "mounting": np.where(on_soc, c.body("stack_assembly_cost"), c.body("assembly_cost")) * np.ones(len(npu)),
+        "NRE": c.pnm("nre") / scenario["volume"],
+    }  # fmt: skip
+    return lines | {"total": sum(lines.values())}  # type: ignore[dict-item]
+
+
+def _carbon(c: Pick, p: Phone, tier: dict[str, FloatArray]) -> FloatArray:
+    """Embodied carbon [kgCO2e] of NPU, DRAM and flash."""
+    cat = c.catalog
+    per_area = cat.take("logic", names(cat, "logic"), p.node, "fab_carbon")
+    silicon = (p.npu_area + p.sram * c.body("sram_area")) * per_area / cat.value("carbon", "common", "fab_yield")
+    return silicon + p.capacity * c.dram("carbon_per_byte") + tier["capacity"] * c.cell("carbon_per_byte")

@@ -1,0 +1,188 @@
+"""Operating points: per design and rung of TPOT, each workload's cheapest admissible plan.
+
+Equal accounting happens here: prefill is charged (on the same machine, or on a rate-matched
+pool of the same design, whichever is cheaper), demand is finite and domains are bought whole,
+idle time costs static power and capital, flash must live, TTFT must hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from dse.machine.record import Machine
+from dse.physics import flash
+from dse.serving.step import LARGE, Pairs
+from dse.space import Scenario
+from dse.table import Table
+from dse.traffic import Traffic
+from dse.units import FloatArray
+
+LIMITS: Final[dict[str, str]] = {
+    "capacity": "the model, its KV cache at the p95 of resident context, or the pipeline depth does not fit",
+    "longest_request": "one request of the longest length does not fit beside the weights",
+    "demand": "the batch is larger than the concurrency offered",
+    "group": "the plan needs more packages than a domain holds",
+    "tpot": "no plan meets the time per output token",
+    "ttft": "the first token comes too late",
+    "flash_life": "the flash wears out before its time",
+    "flash_program": "the flash is asked to write faster than it can program",
+}
+REFUSED: Final = 1e30
+"""USD; stands for a plan that is not admissible"""
+CAP: Final = 1e6
+"""largest value over limit that is told apart"""
+
+
+@dataclass
+class Estimate(Table):
+    """Operating points of n designs on r rungs, for one workload or the token-weighted sum."""
+
+    tpot: FloatArray
+    """(n, r) s"""
+    cost: FloatArray
+    """(n, r) USD per output token, all-in"""
+    energy: FloatArray
+    """(n, r) J per output token at the wall"""
+    carbon: FloatArray
+    """(n, r) kgCO2e per output token"""
+    ttft: FloatArray
+    packages: FloatArray
+    """(n, r) packages for the demand, whole domains"""
+    violation: dict[str, FloatArray]
+    """(n, r) value over limit of each check"""
+    chosen: dict[str, FloatArray] = field(default_factory=dict)
+    """(n, r) what the chosen plan is: plan index, stages, share, disaggregated, parts of cost"""
+
+
+def account(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, prefill_share: float) -> dict[str, FloatArray]:
+    """Cost, energy and fleet of every pair, prefill shared and disaggregated, (n, p) each."""
+    g, batch, demand = t.plans.group, t.plans.batch, t.load.concurrency
+    osl = scenario.mix.output_tokens
+    charged = 1.0 if scenario.mix.computed_tokens > 0 else 0.0
+    unit = np.minimum(g * p.stages, LARGE)
+    domain = m.domain[:, None]
+    per_domain = np.maximum(domain / unit, 1.0)
+    step_up = np.maximum(domain, unit)
+    replicas = np.ceil(np.maximum(demand / (batch * p.stages), 1e-9) - 1e-9)
+    fleet = np.ceil(replicas / per_domain - 1e-9) * step_up
+    prompt_s = charged * p.prompt / t.prompts  # package-group seconds per prompt
+    shared = p.step + prefill_share * batch * prompt_s / osl
+    pool = np.ceil(demand / (p.step * osl) * prompt_s / (p.stages * per_domain) - 1e-9) * step_up
+    disagg = p.step
+    energy = g * p.energy / batch + charged * g / t.prompts * p.prompt_energy / osl
+    transfer = t.prompt_kv * g / t.prompts * m.scale_out_energy[:, None] * charged
+    return {
+        "shared_tpot": shared, "disagg_tpot": disagg, "shared_fleet": fleet, "disagg_fleet": fleet + pool,
+        "shared_busy": fleet * shared / demand, "disagg_busy": (fleet + pool) * disagg / demand,
+        "work": g * p.step / batch + charged * g * prompt_s / osl,
+        "shared_energy": energy, "disagg_energy": energy + transfer / osl,
+    }  # fmt: skip
+
+
+def _wall(m: Machine, scenario: Scenario, busy: FloatArray, work: FloatArray, dynamic: FloatArray) -> FloatArray:
+    """J per token at the wall: dynamic, clocks while working, static and host power always."""
+    u = scenario["utilisation"]
+    col = lambda x: x[:, None]  # noqa: E731
+    inside = dynamic + col(m.active_power) * work + col(m.static_power) * busy / u
+    return scenario["pue"] * (inside * col(m.power_loss) + col(m.outside_power) * busy / u)
+
+
+def ratios(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, limits: dict[str, float]) -> dict[str, FloatArray]:
+    """Value over limit of every check on a pair but TPOT, (n, p)."""
+    out = dict(p.ratios)
+    out["demand"] = t.plans.batch * p.stages / t.load.concurrency
+    out["group"] = t.plans.group / m.domain[:, None]
+    if (m.flash_capacity > 0).any():
+        duty = scenario["utilisation"]
+        requests = t.per_rank / (p.step * scenario.mix.output_tokens)  # prompts a second whose prefixes a rank keeps
+        reclaim = p.flash_read * duty * m.flash_reclaim[:, None]
+        updates = p.writes * (m.flash_refresh[:, None] + 1.0 / scenario["weight_update_interval"])
+        ingested = (1.0 - p.share) * t.prefix_written * requests * duty
+        writes = reclaim + updates + ingested
+        life = flash.life(np.ones(1), m.flash_endurance[:, None], np.ones(1), writes)
+        has = (m.flash_capacity > 0)[:, None]
+        out["flash_life"] = np.where(has, limits.get("flash_life", 0.0) / np.minimum(life, LARGE), 0.0)
+        out["flash_program"] = np.where(has, writes / m.flash_write_bandwidth[:, None], 0.0)
+    return out
+
+
+def choose(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, limits: dict[str, float],
+           rungs: tuple[float, ...], prefill_share: float) -> Estimate:  # fmt: skip
+    """Pick, per design and rung, the cheapest admissible plan; the least bad if there is none."""
+    a = account(m, t, p, scenario, prefill_share)
+    checks = ratios(m, t, p, scenario, limits)
+    wait = limits.get("ttft", LARGE)
+    shift = t.prompt_kv / m.scale_out_bandwidth[:, None]
+    ttft = {"shared": p.first + p.step, "disagg": p.first + shift + p.step}
+    u, price, grid = scenario["utilisation"], scenario["electricity_price"], m.grid[:, None]
+    rate = m.capital_rate[:, None] / u
+    common = np.ones(p.step.shape)
+    for r in checks.values():
+        common *= np.clip(r, 1.0, CAP)
+    n, r_count = len(m.domain), len(rungs)
+    both: dict[str, dict[str, FloatArray]] = {}
+    for mode in ("shared", "disagg"):
+        energy = _wall(m, scenario, a[f"{mode}_busy"], a["work"], a[f"{mode}_energy"])
+        cost = a[f"{mode}_busy"] * rate + energy * price
+        bad = common * np.clip(ttft[mode] / wait, 1.0, CAP)
+        both[mode] = {"tpot": a[f"{mode}_tpot"], "cost": cost, "energy": energy, "bad": bad,
+                      "key": np.where(bad > 1.0, REFUSED, cost)}  # fmt: skip
+    pick = np.empty((n, r_count), dtype=np.int64)
+    mode_of = np.zeros((n, r_count), dtype=np.int64)
+    for i, rung in enumerate(rungs):
+        keys = [np.where(both[q]["tpot"] <= rung, both[q]["key"], REFUSED) for q in ("shared", "disagg")]
+        lower = np.minimum(keys[0], keys[1])
+        best = np.argmin(lower, axis=1)
+        none = lower[np.arange(n), best] >= REFUSED
+        if none.any():  # the plan with the least total violation speaks for the design
+            worst = [both[q]["bad"][none] * np.clip(both[q]["tpot"][none] / rung, 1.0, CAP) for q in ("shared", "disagg")]
+            least = np.minimum(worst[0], worst[1])
+            at = np.argmin(least, axis=1)
+            best[none] = at
+            row = np.arange(len(at))
+            mode_of[none, i] = worst[1][row, at] < worst[0][row, at]
+        ok = ~none
+        mode_of[ok, i] = keys[1][ok, best[ok]] < keys[0][ok, best[ok]]
+        pick[:, i] = best
+
+    def at(x: FloatArray) -> FloatArray:
+        return np.take_along_axis(np.broadcast_to(x, p.step.shape), pick, axis=1)
+
+    def by_mode(key: str) -> FloatArray:
+        return np.where(mode_of > 0, at(both["disagg"][key]), at(both["shared"][key]))
+
+    tpot, energy = by_mode("tpot"), by_mode("energy")
+    busy = np.where(mode_of > 0, at(a["disagg_busy"]), at(a["shared_busy"]))
+    first = np.where(mode_of > 0, at(ttft["disagg"]), at(ttft["shared"]))
+    violation = {name: at(r) for name, r in checks.items()}
+    violation["ttft"] = first / wait
+    violation["tpot"] = tpot / np.array(rungs)[None, :]
+    embodied = busy * m.embodied[:, None] / (u * scenario["lifetime"])
+    return Estimate(
+        tpot=tpot, cost=by_mode("cost"), energy=energy, carbon=embodied + energy * grid, ttft=first,
+        packages=np.where(mode_of > 0, at(a["disagg_fleet"]), at(a["shared_fleet"])), violation=violation,
+        chosen={"plan": pick.astype(np.float64), "stages": at(p.stages), "share": at(p.share), "disaggregated": mode_of.astype(np.float64),
+                "busy": busy, "step": at(p.step), "prompt": at(p.prompt), "flash_read": at(p.flash_read)},
+    )  # fmt: skip
+
+
+def weighted(estimates: list[Estimate], weights: list[float]) -> Estimate:
+    """Token-weighted sum of the workloads; a check is as bad as its worst workload."""
+    total = sum(weights)
+    mean = lambda f: sum(w * getattr(e, f) for e, w in zip(estimates, weights, strict=True)) / total  # noqa: E731
+    names = sorted({k for e in estimates for k in e.violation})
+    zero = np.zeros_like(estimates[0].tpot)
+    violation = {}
+    for name in names:
+        worst = zero
+        for e in estimates:
+            worst = np.maximum(worst, e.violation.get(name, zero))
+        violation[name] = worst
+    chosen = {f"{k}.{i}": v for i, e in enumerate(estimates) for k, v in e.chosen.items()}
+    return Estimate(mean("tpot"), mean("cost"), mean("energy"), mean("carbon"),
+                    np.maximum.reduce([e.ttft for e in estimates]), sum(e.packages for e in estimates),
+                    violation, chosen)  # fmt: skip
+
