@@ -49,7 +49,7 @@ UNITS: Final[dict[str, str]] = {
     ),
     **dict.fromkeys(
         [
-            "footprint_area", "host_phy_area", "usable_reticle", "free_area", "area",
+            "footprint_area", "reference_area", "host_phy_area", "usable_reticle", "free_area", "area",
             "die_area", "max_interposer_2024", "max_interposer_2026", "max_interposer_2027",
             "max_interposer_2028", "package_area", "soc_base_area",
         ],
@@ -215,7 +215,7 @@ KINDS: Final[dict[str, Kind]] = {
             "capacity_loss flop_density mode_switch_latency shards_per_stack cost_per_stack nre"
         ),
     ),
-    "bond": Kind("Die-to-die bonding", _words("yield_per_layer cost_per_layer layer_resistance")),
+    "bond": Kind("Die-to-die bonding", _words("yield_per_layer cost_per_layer layer_resistance reference_area")),
     "thermal": Kind(
         "Thermal path",
         _words(

@@ -163,7 +163,22 @@ class Space:
             if min(numbers) < old.low or max(numbers) > old.high:
                 raise SpaceError(f"{self.name}: {name}: got {choices[0]!r}, expected {old.low:g} to {old.high:g} {old.unit}")
             new = replace(old, low=min(numbers), high=max(numbers), grid=tuple(numbers))
-        return replace(self, variables=tuple(new if v.name == name else v for v in self.variables))
+        space = replace(self, variables=tuple(new if v.name == name else v for v in self.variables))
+        return space._possible(old, new) if len(new.choices) == 1 else space
+
+    def _possible(self, old: Variable, new: Variable) -> Space:
+        """Hold earlier variables to what a locked choice needs, so that it is always reached."""
+        space = self
+        needs = dict(new.needs.get(new.choices[0], {}))
+        for earlier, values in new.active_if.items():
+            if len(old.choices) > 1:
+                needs[earlier] = needs.get(earlier, values) & values
+        for earlier, values in needs.items():
+            v = space.variable(earlier)
+            kept = [c for c in v.choices if c in values]
+            if len(kept) < len(v.choices):
+                space = space.restrict(earlier, kept)
+        return space
 
     def without(self, lever: Lever) -> Space:
         """Return the space with a lever locked off."""

@@ -159,7 +159,9 @@ _SHOWN: Final = (
     (1e-12, "p"),
 )
 _NO_PREFIX: Final = {"", "1", "ratio", "count", "K", "USD", "kgCO2e", "token", "year", "token/s"}
-_PERSON: Final = {"m2": (1e6, "mm2"), "m": (1e3, "mm"), "y": (1.0, "years")}
+_UNNAMED: Final = {"", "1", "ratio", "count"}
+_PERSON: Final = {"m2": (1e6, "mm2"), "m": (1e3, "mm"), "K/W": (1.0, "K/W")}
+_CALLED: Final = {"1/s": "Hz"}
 
 
 def show(value: float, si_unit: str, digits: int = 4) -> str:
@@ -169,9 +171,11 @@ def show(value: float, si_unit: str, digits: int = 4) -> str:
     if si_unit in _PERSON:
         factor, name = _PERSON[si_unit]
         return f"{value * factor:.{digits}g} {name}"
+    name = _CALLED.get(si_unit, si_unit)
     if si_unit in _NO_PREFIX or value == 0:
-        return f"{value:,.{digits}g} {si_unit}".strip() if abs(value) < 1e6 else f"{value:,.0f} {si_unit}".strip()
+        text = f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:.{digits}g}"
+        return text if si_unit in _UNNAMED else f"{text} {name}"
     for size, prefix in _SHOWN:
         if abs(value) >= size * 0.9995:
-            return f"{value / size:.{digits}g} {prefix}{si_unit}"
-    return f"{value:.{digits}g} {si_unit}"
+            return f"{value / size:.{digits}g} {prefix}{name}"
+    return f"{value:.{digits}g} {name}"

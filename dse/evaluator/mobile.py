@@ -101,13 +101,13 @@ class MobileModel:
         has = (m.flash_capacity > 0)[:, None]
         ratios: dict[str, Any] = {**m.limits, **p.ratios}
         ratios |= {
-            "ttft": p.first / limits["ttft"], "burst_power": burst / limits["burst_power"], "cold_start": load / limits["cold_start"],
+            "ttft": p.first / limits["ttft"], "cold_start": load / limits["cold_start"],
             "flash_life": np.where(has, limits["flash_life"] / np.minimum(life, LARGE), 0.0),
         }  # fmt: skip
         told_ratios = {k: np.minimum(spread(v), CAP) for k, v in ratios.items()}
         told_ratios["tpot"] = np.minimum(p.step / rungs[None, :], CAP)
         carbon = (m.embodied[:, None] / (s["lifetime"] * duty) * p.step + energy * m.grid[:, None]) * 1e6
-        detail = {"ttft": p.first, "burst": p.unthrottled, "share.0": p.share, "burst_power": burst, "cold_start": load,
+        detail = {"ttft": p.first, "burst": p.unthrottled, "share.0": p.share, "burst_power": np.minimum(burst, limits["burst_power"]), "cold_start": load,
                   "tokens_per_charge": s["battery"] / energy, "stages.0": p.stages, "flash_read.0": p.flash_read}  # fmt: skip
         objectives = {"tpot": p.step, "energy_per_token": energy, "bom": m.capital[:, None], "carbon_per_mtoken": carbon}
         return Told({k: spread(v) for k, v in objectives.items()}, told_ratios, {k: spread(v) for k, v in detail.items()})

@@ -14,7 +14,8 @@ from dse.errors import SpaceError
 from dse.evaluator import DatacenterModel, MobileModel, model_of
 from dse.machine.record import GROUPS, Machine
 from dse.metrics import OBJECTIVES
-from dse.plan import single_plan
+from dse.physics import flash
+from dse.plan import Plans, single_plan
 from dse.serving.choose import account, choose
 from dse.serving.step import Pairs, serve
 from dse.space import Space, Value, Workload, parse_value, read_space, space_text
@@ -81,7 +82,7 @@ def evaluate(
 
     ``context`` asks about a decode step at that context, prompts not charged;
     ``input_tokens`` and ``output_tokens`` about a closed loop of such requests; neither about
-    the scenario's mix. ``tensor_parallel`` is the group that shares the model; ``attention``
+    the scenario's mix; demand fills every domain. ``tensor_parallel`` is the group that shares the model; ``attention``
     is ``tp`` or ``dp``.
 
     Raises:
@@ -91,7 +92,7 @@ def evaluate(
     catalog = catalog or load_catalog()
     space = _asked(target, catalog, llm, software, (weight_bits, kv_bits, compute_bits))
     mix = _mix(space, context, input_tokens, output_tokens)
-    scenario = replace(space.scenario, mix=mix, workloads=(replace(space.scenario.workloads[0], concurrency=float(max(batch, 1))),))
+    scenario = replace(space.scenario, mix=mix, workloads=(replace(space.scenario.workloads[0], concurrency=float(batch * GROUPS[-1])),))
     space = replace(space, scenario=scenario, rungs=(1e9,))
     model = model_of(space, catalog, 1)
     machine, name = _machine(model, space, variables, device)
@@ -111,6 +112,34 @@ def evaluate(
     out.plan = {"llm": scenario.workloads[0].llm, "batch": batch, "group": tensor_parallel, "attention": attention,
                 "pipeline depth": int(pairs.stages[0, 0]), "context": mix.context, "software": scenario.software}  # fmt: skip
     return out
+
+
+def explain(model: DatacenterModel | MobileModel, machine: Machine, plans: list[int]) -> list[Evaluation]:
+    """Break down one machine (n = 1) under chosen plans, one index per workload of the space."""
+    out = []
+    with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
+        if isinstance(model, MobileModel):
+            ledger = Ledger()
+            pairs = serve(machine, model.lowered, model.soft, ledger)
+            return [_mobile(model, machine, pairs, ledger)]
+        for i, plan in enumerate(plans):
+            s = model.space.scenario
+            grid = model.plans[i]
+            one = grid.take(np.arange(len(grid)) == plan)
+            one = Plans(one.group, one.group_index, one.data_parallel, one.batch, np.zeros(1, dtype=np.int64))
+            traffic = lower(s.workloads[i], one, model.catalog, s)
+            ledger = Ledger()
+            pairs = serve(machine, traffic, model.soft, ledger)
+            e = _datacenter(replace_rungs(model), machine, traffic, pairs, ledger)
+            e.plan = {"llm": s.workloads[i].llm, "batch": int(one.batch[0]), "group": int(one.group[0]),
+                      "attention": "dp" if one.data_parallel[0] else "tp", "pipeline depth": int(pairs.stages[0, 0])}  # fmt: skip
+            out.append(e)
+    return out
+
+
+def replace_rungs(model: DatacenterModel) -> DatacenterModel:
+    """The model with one rung that nothing misses: the plan is given, not chosen."""
+    return DatacenterModel(replace(model.space, rungs=(1e9,)), model.catalog, 1)
 
 
 def _asked(target: str | Space, catalog: Catalog, llm: str | None, software: str | None,
@@ -219,7 +248,7 @@ def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger
                "bill of materials": one(m.report["bom"]), "embodied carbon": one(m.embodied), "share in fast memory": one(p.share),
                "packages": g * one(p.stages)}  # fmt: skip
     if one(m.flash_capacity):
-        figures |= _breakeven(model, m, t, p)
+        figures |= _breakeven(model, m, p)
     tpot = one(e.tpot)
     return Evaluation(
         "", "datacenter", {}, one(p.step), one(p.unthrottled), tpot, one(e.ttft), batch * one(p.stages) / tpot,
@@ -228,19 +257,16 @@ def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger
     )  # fmt: skip
 
 
-def _breakeven(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs) -> dict[str, float]:
+def _breakeven(model: DatacenterModel, m: Machine, p: Pairs) -> dict[str, float]:
     """Read-disturb limit below which reclaim alone ends the flash's life too early."""
-    from dse.physics import flash
-
     s = model.space.scenario
     wanted = model.space.limits.get("flash_life", s["lifetime"])
-    names = sorted(model.catalog.entries["flash"])
-    del names, t
     budget = m.flash_endurance / wanted
     other = p.writes[:, 0] * (m.flash_refresh + 1.0 / s["weight_update_interval"])
-    pages = np.ones(1) * model.catalog.value("flash", "hbf_gen1", "pages_per_block")
-    limit = flash.breakeven_disturb_limit(p.flash_read[:, 0] * s["utilisation"], pages, budget, other)
-    return {"break-even read-disturb limit": float(limit[0])}
+    read = p.flash_read[:, 0] * s["utilisation"]
+    limit = flash.breakeven_disturb_limit(read, m.flash_pages, budget, other)
+    return {"flash read rate": float(read[0]), "break-even read-disturb limit": float(limit[0]),
+            "read-disturb limit": float(m.flash_pages[0] / m.flash_reclaim[0])}  # fmt: skip
 
 
 def _mobile(model: MobileModel, m: Machine, p: Pairs, ledger: Ledger) -> Evaluation:

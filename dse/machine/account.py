@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from dse.machine.datacenter import ENGINES, PNM
-from dse.machine.look import TALL, Look
+from dse.machine.look import Look
 from dse.physics import carbon, cost, package, stack
 from dse.space import Scenario
 from dse.units import FloatArray
@@ -34,13 +34,16 @@ def memories(look: Look) -> dict[str, FloatArray]:
     unit_bytes = np.where(p.stacks > 0, np.where(look.on_logic > 0, unit_bytes, p.fast_capacity / np.maximum(p.stacks, 1.0)), unit_bytes)
     units = np.where(look.on_logic > 0, 1.0, p.stacks)
     micro = c.value("bond", "microbump", "yield_per_layer") * np.ones(len(layers))
-    quoted = np.where(look.on_logic > 0, look.bond("yield_per_layer"), micro)
+    on = look.on_logic > 0
+    die = np.where(on, p.logic_area / np.maximum(p.dies, 1.0), look.bond("reference_area"))
+    joint = stack.bond_yield(look.bond("yield_per_layer"), die, look.bond("reference_area"))
+    quoted = np.where(on, look.bond("yield_per_layer"), micro)  # the quoted 3D DRAM price is for a die like HBM's
     reference = np.maximum(look.memory("reference_height"), 1.0)
-    built = stack.stack_yield(look.bond("yield_per_layer"), layers)
+    built = stack.stack_yield(joint, layers)
+    bonds = np.where(look.hybrid_bonded > 0, look.bond("cost_per_layer") * np.where(on, p.dies, 1.0), 0.0)
     price = units * stack.stack_price(look.memory("price_per_byte") * unit_bytes, stack.stack_yield(quoted, reference),
-                                      np.where(p.height >= TALL, 1.0, np.where(look.on_logic > 0, 1.0, 0.0)) * look.bond("cost_per_layer"),
-                                      layers, built)  # fmt: skip
-    on_logic_yield = np.where(look.on_logic > 0, look.bond("yield_per_layer"), 1.0)  # the joint to the compute die
+                                      bonds, layers, built)  # fmt: skip
+    on_logic_yield = np.where(on, joint, 1.0)  # the joint to the compute die loses both
     extra = look.pnm("cost_per_stack") * np.where(p.pnm == 3, p.flash_stacks, p.stacks)
     flash_bytes = p.flash_stacks * p.flash_height * look.cell("capacity_per_die")
     flash_ref = np.maximum(look.flash("reference_height"), 1.0)
@@ -51,7 +54,7 @@ def memories(look: Look) -> dict[str, FloatArray]:
         "memory": price + np.where(p.pnm > 0, extra, 0.0),
         "flash": flash_price,
         "joint": on_logic_yield,
-        "memory_carbon": look.memory("carbon_per_byte") * unit_bytes * units / built * stack.stack_yield(quoted, reference),
+        "memory_carbon": look.memory("carbon_per_byte") * unit_bytes * units * stack.stack_yield(quoted, reference) / built,
         "flash_carbon": look.cell("carbon_per_byte") * flash_bytes,
     }
 

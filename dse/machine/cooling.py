@@ -107,8 +107,10 @@ def _option(look: Look, scenario: Scenario, draw: dict[str, FloatArray], name: s
         need = np.maximum(need, row[0] * compute)
         need = np.maximum(need, row[0] * stream[2] + row[1] * stream[0] + row[2] * stream[1])
     peak = draw["static"] + np.maximum(compute, stream[0] + stream[1] + stream[2])
+    domain_power = p.domain * (np.minimum(peak, limit) + c.value("economics", "datacenter", "host_power"))
+    one_rack = (p.domain == 1) | (domain_power <= cool("max_rack_power"))  # copper reaches within a rack
     return {
-        "rows": built, "hot": [hot], "fits": (need <= 1.0) & (worst <= 1.0),
+        "rows": built, "hot": [hot], "fits": (need <= 1.0) & (worst <= 1.0) & one_rack,
         "power_limit": limit, "package_power": np.minimum(peak, limit), "unthrottled": peak, "static_heat": worst,
         "max_rack_power": np.full(n, cool("max_rack_power")), "cost_per_watt": np.full(n, cool("cost_per_watt")),
         "fan_share": np.full(n, cool("fan_share")),

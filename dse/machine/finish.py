@@ -95,6 +95,7 @@ def flash_tier(look: Look) -> dict[str, FloatArray]:
         "program_energy": look.flash("program_energy"),
         "endurance": np.where(has, writable, 1.0),
         "reclaim": flash.reclaim_rate(np.where(has, 1.0, 0.0), look.flash("pages_per_block"), limit),
+        "pages": look.flash("pages_per_block"),
         "refresh": np.where(has, 1.0 / np.maximum(look.cell("retention_refresh_interval"), 1.0), 0.0),
         "shared_phy": behind.astype(np.float64),
     }

@@ -187,7 +187,7 @@ def mobile_machine(p: Phone, catalog: Catalog, scenario: Scenario, limits: dict[
         flash_capacity=np.where(used, tier["capacity"], 0.0), flash_energy=tier["energy"],
         flash_latency=np.where(used, c.cell("read_latency"), 0.0), flash_write_bandwidth=tier["write"],
         flash_program_energy=c.flash("program_energy"), flash_endurance=tier["endurance"], flash_reclaim=tier["reclaim"],
-        flash_refresh=1.0 / np.maximum(c.cell("retention_refresh_interval"), 1.0),
+        flash_pages=c.flash("pages_per_block"), flash_refresh=1.0 / np.maximum(c.cell("retention_refresh_interval"), 1.0),
         shared_phy=np.where(used & (bus | (c.flash("interface_per_die") > 0)), 1.0, 0.0) if not built else np.zeros(n),
         **{f"pnm_{k}": v for k, v in near.items()}, static_power=static,
         active_power=catalog.value("logic_rules", "common", "clock_power_share") * p.peak[:, 0] * p.flop_energy[:, 0],
@@ -224,7 +224,10 @@ def _flash(c: Pick, p: Phone, link_bw: FloatArray, *, built: bool) -> dict[str, 
 
 
 def _heat(c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float], static: FloatArray) -> tuple[Any, dict[str, FloatArray]]:
-    """Throttle rows: skin after the sustained time, DRAM junction; and what rest power uses up."""
+    """Throttle rows: skin after the sustained time, burst power, DRAM junction; and their rest shares.
+
+    The governor holds the burst limit as it holds the skin: by spreading work out.
+    """
     n = len(static)
     ambient = scenario["ambient"]
     resistance = np.full(n, c.body("skin_resistance"))
@@ -239,8 +242,9 @@ def _heat(c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float], stati
     headroom = np.maximum(room - at_rest, 0.01 * room)
     loss = 1.0 / c.body("power_conversion")
     skin = loss / left
-    rows = ((skin, skin, skin), ((near + layers) / headroom, near / headroom, np.zeros(n)))
-    return rows, {"skin_temperature": rest / lump, "dram_temperature": at_rest / room}
+    burst = loss / np.maximum(limits["burst_power"] - rest, 0.01 * limits["burst_power"])
+    rows = ((skin, skin, skin), (burst, burst, burst), ((near + layers) / headroom, near / headroom, np.zeros(n)))
+    return rows, {"skin_temperature": rest / lump, "burst_power": rest / limits["burst_power"], "dram_temperature": at_rest / room}
 
 
 def _space_limits(c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float]) -> dict[str, FloatArray]:

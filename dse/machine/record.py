@@ -81,6 +81,8 @@ class Machine(Table):
     """P/E cycles x capacity / write amplification: bytes that may ever be written"""
     flash_reclaim: FloatArray
     """bytes rewritten per byte read: pages per block over read-disturb limit"""
+    flash_pages: FloatArray
+    """pages per block"""
     flash_refresh: FloatArray
     """1/s: share of the stored bytes rewritten for retention"""
     shared_phy: FloatArray

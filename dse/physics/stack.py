@@ -7,6 +7,14 @@ import numpy as np
 from dse.units import FloatArray
 
 
+def bond_yield(reference: FloatArray, area: FloatArray, reference_area: FloatArray) -> FloatArray:
+    """Yield of one bonded layer of ``area``, from that of a die of ``reference_area``.
+
+    Bond voids are particle-limited, a Poisson process over area: y = y_ref^(A / A_ref).
+    """
+    return np.power(reference, area / reference_area)
+
+
 def stack_yield(per_layer: FloatArray, layers: FloatArray) -> FloatArray:
     """Yield of a stack of known-good dies: y^(layers - 1), one bond fewer than dies."""
     return np.power(per_layer, np.maximum(layers - 1.0, 0.0))

@@ -95,6 +95,7 @@ def ratios(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, limits: dict[st
     out = dict(p.ratios)
     out["demand"] = t.plans.batch * p.stages / t.load.concurrency
     out["group"] = t.plans.group / m.domain[:, None]
+    out["flash_life"] = out["flash_program"] = np.zeros((1, 1))
     if (m.flash_capacity > 0).any():
         duty = scenario["utilisation"]
         requests = t.per_rank / (p.step * scenario.mix.output_tokens)  # prompts a second whose prefixes a rank keeps

@@ -120,8 +120,8 @@ def placement(m: Machine, t: Traffic) -> tuple[FloatArray, FloatArray, dict[str,
     else:
         share = np.ones_like(capacity_share)
     deepest = min(DEEPEST, t.model.layers)
-    # one longest request must fit beside the weights; its KV counts as live
-    lone = t.longest / np.maximum(fast - np.maximum(t.resident / depth - flash, 0.0), fast / LARGE)
+    # one longest request must fit beside the weights; each stage holds the KV of its layers
+    lone = t.longest / depth / np.maximum(fast - np.maximum(t.resident / depth - flash, 0.0), fast / LARGE)
     return depth, share, {"capacity": np.maximum(live / fast, depth / deepest), "longest_request": lone}
 
 

@@ -1,0 +1,335 @@
+"""What each command does once its flags are parsed: call, then print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from dse import explore as job
+from dse.catalog import load_catalog
+from dse.cli import INTERRUPTED, OK, sampler_name
+from dse.errors import DataError, RunError, SpaceError, nearest
+from dse.evaluator import model_of
+from dse.evaluator.point import Evaluation, evaluate as evaluate_point
+from dse.explore import Overrides, load_run, load_space
+from dse.metrics import CONSTRAINTS, OBJECTIVES
+from dse.probe import probe
+from dse.report import gather, page_html, recommendation_html, recommendation_json, recommendation_md
+from dse.run import FRONT, Folder, Run, write_atomically
+from dse.schema import KINDS, json_schema
+from dse.space import shipped_spaces
+from dse.units import show
+
+
+def _given(o: argparse.Namespace) -> Overrides:
+    return Overrides(tuple(o.fix), tuple(o.limit), o.model, tuple(o.objective), o.traffic, o.year)
+
+
+def _bar(name: str, trials: int) -> tuple[tqdm[Any], Any]:
+    bar = tqdm(total=trials, desc=name, unit="trial", file=sys.stderr, dynamic_ncols=True, mininterval=0.3)
+
+    def watch(p: Any) -> None:
+        bar.n = p.trials
+        bar.set_postfix_str(f"feasible {100 * p.feasible:.0f} %, hypervolume {p.hypervolume:.3f}")
+        bar.refresh()
+
+    return bar, watch
+
+
+def search(o: argparse.Namespace) -> int:
+    """Search one space into a run folder."""
+    sampler = sampler_name(o.sampler)
+    space = load_space(o.space, _given(o))
+    out = o.out or Path("results") / f"{space.name}-seed{o.seed}"
+    bar, watch = _bar(space.name, o.trials)
+    with bar:
+        done = job.search(space, out, trials=o.trials, sampler=sampler, seed=o.seed, resume=o.resume, command=o.command_line, watch=watch)
+    _say_front(done.run, out)
+    if done.interrupted:
+        print(f"Stopped with a front; go on with: {o.command_line}{'' if o.resume else ' --resume'}")
+        return INTERRUPTED
+    return OK
+
+
+def _say_front(run: Run, out: Path) -> None:
+    best = ", ".join(f"best {OBJECTIVES[n].label.lower()} {show(float(run.front.points[:, k].min()), OBJECTIVES[n].unit)}" for k, n in enumerate(run.space.objectives))
+    print(f"{len(run.front)} operating points on {len(run.hardware)} distinct machines: {best}.")
+    print(f"{out / FRONT}")
+
+
+def explore(o: argparse.Namespace) -> int:
+    """The whole job for each space."""
+    sampler = sampler_name(o.sampler)
+    for name in o.spaces or ["datacenter", "mobile"]:
+        space = load_space(name)
+        out = o.out / space.name
+        resume = bool(Folder(out).trials())
+        bar, watch = _bar(space.name, o.trials)
+        with bar:
+            done = job.search(space, out, trials=o.trials, sampler=sampler, seed=o.seed, resume=resume, command=o.command_line, watch=watch)
+        if done.interrupted:
+            _say_front(done.run, out)
+            return INTERRUPTED
+        model = model_of(space, load_catalog())
+        _study(done.run, model, out, o.lever_trials, o.seed)
+        for text in _report(done.run, model, out, out):
+            print(text)
+    return OK
+
+
+def _study(run: Run, model: Any, out: Path, trials: int, seed: int) -> dict[str, Any]:
+    with tqdm(desc="levers", unit="search", file=sys.stderr, dynamic_ncols=True) as bar:
+
+        def watch(stage: str, detail: str) -> None:
+            bar.set_postfix_str(f"{stage} {detail}")
+            bar.update()
+
+        made = job.study(run, model, trials=trials, seed=seed, watch=watch)
+    job.save_study(out, made)
+    return made
+
+
+def _report(run: Run, model: Any, run_folder: Path, out: Path) -> list[str]:
+    facts = gather(run, model, job.read_study(run_folder))
+    write_atomically(out / "dashboard.html", page_html(facts))
+    return [*_recommendation(facts, run_folder, out), str(out / "dashboard.html")]
+
+
+def _recommendation(facts: Any, run_folder: Path, out: Path) -> list[str]:
+    write_atomically(out / "recommendation.md", recommendation_md(facts))
+    write_atomically(out / "recommendation.html", recommendation_html(facts))
+    write_atomically(out / "recommendation.json", recommendation_json(facts))
+    if out != run_folder:
+        from dse.run import csv_text, front_rows
+
+        design, told = facts.run.archive.joined()
+        write_atomically(out / FRONT, csv_text(front_rows(facts.run.space, design, told, facts.run.front)))
+    from dse.report.recommend import answer
+
+    return [*answer(facts), str(out / "recommendation.md")]
+
+
+def dashboard(o: argparse.Namespace) -> int:
+    """Write the page of a run."""
+    run, model = load_run(o.run_folder)
+    _need_front(run, o.run_folder)
+    write_atomically(o.static, page_html(gather(run, model, job.read_study(o.run_folder))))
+    print(o.static)
+    return OK
+
+
+def recommend(o: argparse.Namespace) -> int:
+    """Write the recommendation of a run, measuring the levers first if that was not done."""
+    run, model = load_run(o.run_folder)
+    _need_front(run, o.run_folder)
+    if o.lever_trials or job.read_study(o.run_folder) is None:
+        _study(run, model, o.run_folder, o.lever_trials or len(run.trials), int(run.about.get("seed", 1)))
+    for text in _recommendation(gather(run, model, job.read_study(o.run_folder)), o.run_folder, o.out):
+        print(text)
+    return OK
+
+
+def _need_front(run: Run, folder: Path) -> None:
+    if len(run.front) == 0:
+        from dse.errors import InfeasibleError
+
+        raise InfeasibleError(f"{folder}: " + job.why_nothing(run.space, run.archive))
+
+
+def sweep(o: argparse.Namespace) -> int:
+    """Enumerate the coarse grid; compare a run with it."""
+    space = load_space(o.space, _given(o))
+    model = model_of(space, load_catalog())
+    against = load_run(o.against)[0] if o.against else None
+    if against is not None and against.space.objectives != space.objectives:
+        raise SpaceError(f"--run: has objectives {list(against.space.objectives)}, this space {list(space.objectives)}")
+    with tqdm(desc=f"{space.name} grid", unit="design", file=sys.stderr, dynamic_ncols=True) as bar:
+        done = job.sweep(space, model, lambda n: bar.update(n - bar.n))
+    out = o.out or Path("results") / f"{space.name}-sweep"
+    if len(done.front) == 0:
+        from dse.errors import InfeasibleError
+
+        raise InfeasibleError(f"{space.name}: none of {done.designs} grid designs met every limit")
+    from dse.run import csv_text, front_rows
+
+    design, told = done.archive.joined()
+    write_atomically(out / FRONT, csv_text(front_rows(space, design, told, done.front)))
+    print(f"{done.designs:,} designs in {done.seconds:.0f} s ({done.designs / done.seconds:,.0f} a second), {done.feasible:,} feasible, "
+          f"{len(done.front)} operating points on the exact front.")  # fmt: skip
+    if against is not None:
+        share = job.reached(done.front, against.front)
+        print(f"{o.against}: reached {100 * share:.1f} % of the exact hypervolume of the grid.")
+        study = job.read_study(o.against)
+        if study is not None:
+            kept = {"designs": done.designs, "front": len(done.front), "seconds": done.seconds, "reached": share}
+            exact = job.exact_on(against, done.front)
+            job.save_study(o.against, study | {"sweep": kept, "convergence": study["convergence"] | {"exact": exact}})
+    print(out / FRONT)
+    return OK
+
+
+def check(o: argparse.Namespace) -> int:
+    """Read a space; with --probe look into it."""
+    space = load_space(o.space, _given(o))
+    active = sum(1 for v in space.variables if not v.active_if)
+    print(f"{space.name}: {len(space.variables)} variables ({active} always active), {len(space.objectives)} objectives, {len(space.rungs)} TPOT targets, no faults.")
+    if o.probe:
+        for line in probe(space, load_catalog()):
+            print(line)
+    return OK
+
+
+def evaluate(o: argparse.Namespace) -> int:
+    """One design or machine under one plan, and measured rows beside it."""
+    catalog = load_catalog()
+    if o.device is None and o.space is None:
+        raise SpaceError("evaluate: give a SPACE with --set, or --device NAME")
+    if o.device is not None and o.set:
+        raise SpaceError("evaluate: give --set or --device, not both")
+    target = o.space or catalog.entry("device", o.device).attributes.get("target", "datacenter")
+    variables = dict(_pair(text) for text in o.set) if o.device is None else None
+    e = evaluate_point(target, variables=variables, device=o.device, llm=o.model, batch=o.batch, tensor_parallel=o.tp, attention=o.attention,
+                       context=o.context, input_tokens=o.input, output_tokens=o.output, weight_bits=o.weight_bits, kv_bits=o.kv_bits,
+                       compute_bits=o.compute_bits, software=o.software, catalog=catalog)  # fmt: skip
+    rows = _measured(o, e, target, catalog)
+    if o.json:
+        print(json.dumps({**asdict(e), "measured": rows}, indent=1, sort_keys=True))
+        return OK
+    _print_evaluation(e)
+    _print_measured(rows)
+    return OK
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, mark, value = text.partition("=")
+    if not mark or not value:
+        raise SpaceError(f"--set: got {text!r}, expected variable=value, e.g. stacks=8")
+    return name.strip(), value.strip()
+
+
+def _measured(o: argparse.Namespace, e: Evaluation, target: str, catalog: Any) -> list[dict[str, Any]]:
+    from dse.measured import beside, nearest as nearest_rows, rows
+
+    if o.device is None:
+        return []
+    found = rows(o.device, str(e.plan["llm"]))
+    near = nearest_rows(found, o.batch, o.tp, o.input or o.context or 1024.0, o.output or 1024.0, 5)
+    return [beside(r, target, catalog) for r in near]
+
+
+def _table(title: str, parts: dict[str, float], unit: str) -> None:
+    total = sum(parts.values())
+    print(f"\n{title}: {show(total, unit)}")
+    for name, value in sorted(parts.items(), key=lambda kv: -kv[1]):
+        print(f"  {name:32s} {show(value, unit):>14s} {100 * value / total if total else 0:5.1f} %")
+
+
+def _print_evaluation(e: Evaluation) -> None:
+    print(f"{e.name}: " + ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in e.plan.items()))
+    print(f"  decode step {show(e.decode_time, 's')}, time per output token {show(e.tpot, 's')}, first token {show(e.ttft, 's')}, {e.throughput:,.0f} token/s")
+    for name, value in e.objectives.items():
+        print(f"  {OBJECTIVES[name].label}: {show(value, OBJECTIVES[name].unit)}")
+    _table("Time per output token", e.times, "s")
+    if any(v == "pnm" for v in e.engines.values()):
+        print("  near memory: " + ", ".join(k for k, v in e.engines.items() if v == "pnm"))
+    _table("Energy per output token", e.energies, "J")
+    _table("Cost per million output tokens" if e.target == "datacenter" else "Added bill of materials", e.costs, "USD")
+    _table("Carbon per million output tokens", e.carbons, "kgCO2e")
+    print("\nLimits (share used; above 100 % breaks)")
+    for name, ratio in sorted(e.limits.items(), key=lambda kv: -kv[1]):
+        if name != "available" and ratio > 0:
+            print(f"  {name:32s} {100 * ratio:8.1f} %{'  BROKEN: ' + CONSTRAINTS.get(name, '') if ratio > 1 else ''}")
+    late = e.limits.get("available", 0.0)
+    if late > 1:
+        print(f"  {'available':32s}  BROKEN: {CONSTRAINTS['available']}")
+    units = {"bandwidth": "B/s", "capacity": "B", "peak": "FLOP/s", "power": "W", "capital": "USD", "bill": "USD", "carbon": "kgCO2e", "free": "B", "rate": "B/s", "load": "s"}
+    print("\nFigures")
+    for name, value in e.figures.items():
+        unit = next((u for k, u in units.items() if k in name), "")
+        print(f"  {name:32s} {show(value, unit):>16s}")
+
+
+def _print_measured(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    print("\nMeasured rows of this machine, nearest first (predicted / measured)")
+    for r in rows:
+        plan = f"{r['software']:8s} tp {r['tensor_parallel']} dp {r['attention_dp']} batch {r['batch']:<4d} {r['input_tokens']:.0f}/{r['output_tokens']:.0f}"
+        if "ratio" in r:
+            print(f"  {plan:44s} TPOT {show(r['predicted_tpot'], 's')} / {show(r['measured_tpot'], 's')} = {r['ratio']:.2f}   [{r['id']}]")
+        else:
+            print(f"  {plan:44s} TPOT measured {show(r['measured_tpot'], 's')}; not predicted: {r['reason']}")
+
+
+def catalog(o: argparse.Namespace) -> int:
+    """List kinds, entries, or one entry's numbers."""
+    if o.schema is not None:
+        for kind in [*KINDS, "llm"]:
+            write_atomically(o.schema / f"{kind}.json", json.dumps(json_schema(kind), indent=1) + "\n")
+        write_atomically(o.schema / "space.json", json.dumps(_space_schema(), indent=1) + "\n")
+        print(f"{o.schema}: {len(KINDS) + 2} schemas")
+        return OK
+    c = load_catalog()
+    if o.kind is None:
+        for kind, group in sorted(c.entries.items()):
+            print(f"{kind:12s} {KINDS[kind].title:45s} {', '.join(sorted(group))}")
+        print(f"{'llm':12s} {'Language models':45s} {', '.join(sorted(c.llms))}")
+        guesses, total = c.estimates()
+        print(f"{total} numbers, {guesses} of them estimates.")
+        return OK
+    if o.kind == "llm":
+        return _print_llms(c, o.name)
+    if o.kind not in c.entries:
+        raise DataError(f"catalog: got kind {o.kind!r}, expected {nearest(o.kind, [*c.entries, 'llm'])}")
+    for name in [o.name] if o.name else sorted(c.entries[o.kind]):
+        entry = c.entry(o.kind, name)
+        print(f"{o.kind}/{name}: {entry.title} [{entry.readiness}, {entry.available.low:.0f}/{entry.available.nominal:.0f}/{entry.available.high:.0f}]")
+        if o.name:
+            for f, q in entry.values.items():
+                print(f"  {f:32s} {show(q.low, q.unit):>14s} {show(q.nominal, q.unit):>14s} {show(q.high, q.unit):>14s}  {q.source[:110]}")
+    return OK
+
+
+def _print_llms(c: Any, name: str | None) -> int:
+    from dse.workload import transformer
+
+    for n in [name] if name else sorted(c.llms):
+        t = transformer(c.llm(n))
+        published = c.llm(n).published.get("params_total", 0.0)
+        print(f"{n:26s} {t.parameters / 1e9:9.3f} G parameters ({100 * (t.parameters / published - 1) if published else 0:+.2f} % of published), "
+              f"KV {t.kv_bytes_per_token(16) / 1024:8.1f} KiB a token at 16 bit, {c.llm(n).attention}")  # fmt: skip
+    return OK
+
+
+def _space_schema() -> dict[str, Any]:
+    from dse.space import KINDS as VARIABLE_KINDS, LIMIT_UNITS, SCENARIO_UNITS
+
+    sourced = {"type": "object", "properties": {"value": {"type": ["number", "string"]}, "unit": {"type": "string"}, "source": {"type": "string", "minLength": 1}}, "required": ["value", "source"]}
+    names = sorted({n for units in SCENARIO_UNITS.values() for n in units})
+    variable = {"type": "object", "required": ["kind"], "properties": {"kind": {"enum": list(VARIABLE_KINDS)}, "choices": {"type": "array"}, "low": {}, "high": {},
+                "log": {"type": "boolean"}, "grid": {"type": "array"}, "active_if": {"type": "object"}, "needs": {"type": "object"}}, "additionalProperties": False}  # fmt: skip
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "dse search space", "type": "object",
+            "properties": {"name": {"type": "string"}, "title": {"type": "string"}, "target": {"enum": list(SCENARIO_UNITS)}, "objectives": {"type": "array", "items": {"enum": list(OBJECTIVES)}},
+                           "tpot_target": {"type": "array"}, "scenario": {"type": "object", "properties": {n: sourced for n in names}},
+                           "limits": {"type": "object", "properties": {n: sourced for n in LIMIT_UNITS}, "additionalProperties": False},
+                           "variables": {"type": "object", "additionalProperties": variable}, "levers": {"type": "object"}, "baseline": {"type": "array"}},
+            "required": ["name", "target", "objectives", "tpot_target", "scenario", "variables"], "additionalProperties": False}  # fmt: skip
+
+
+def init(o: argparse.Namespace) -> int:
+    """Copy the shipped spaces and their schema to edit."""
+    for source in shipped_spaces():
+        place = o.folder / source.name
+        if place.exists():
+            raise RunError(f"{place}: exists; choose another folder")
+    for source in shipped_spaces():
+        write_atomically(o.folder / source.name, source.read_text(encoding="utf-8").replace("../dse/data/schema/space.json", "schema/space.json"))
+        print(o.folder / source.name)
+    write_atomically(o.folder / "schema" / "space.json", json.dumps(_space_schema(), indent=1) + "\n")
+    return OK

@@ -1,0 +1,357 @@
+"""The whole job: search, baselines, what each lever is worth, convergence, page, recommendation."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dse.catalog import Catalog, load_catalog
+from dse.design import encode, sample
+from dse.errors import InfeasibleError, SpaceError
+from dse.evaluator import DatacenterModel, MobileModel, model_of
+from dse.front import Scale, hypervolume, non_dominated
+from dse.metrics import CONSTRAINTS, OBJECTIVES
+from dse.nearest import nearest_design
+from dse.run import Archive, Folder, Front, Run, front_of, write_atomically
+from dse.search import Search, resume_study, sweep
+from dse.search.samplers import DEFAULT
+from dse.space import Space, Value, parse_value, read_space, space_text
+
+STUDY = "study.json"
+CHECKPOINTS = 24
+Watch = Callable[[str, Any], None]
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What a command line changes about a space."""
+
+    fix: tuple[str, ...] = ()
+    limit: tuple[str, ...] = ()
+    model: str | None = None
+    objectives: tuple[str, ...] = ()
+    traffic: str | None = None
+    year: float | None = None
+
+
+def load_space(name: str, overrides: Overrides | None = None, catalog: Catalog | None = None) -> Space:
+    """Read a space and apply overrides, each recorded.
+
+    Raises:
+        SpaceError: the space or an override is at fault.
+    """
+    catalog = catalog or load_catalog()
+    space = read_space(*space_text(name), list(OBJECTIVES), catalog)
+    return space if overrides is None else apply(space, overrides, catalog)
+
+
+def apply(space: Space, o: Overrides, catalog: Catalog) -> Space:
+    """Apply overrides to a space; the list of them travels with it."""
+    done: list[str] = []
+    for text in o.fix:
+        name, value = _pair(text, "--fix")
+        space = space.restrict(name, [parse_value(space.variable(name), value, "--fix")])
+        done.append(f"--fix {text}")
+    for text in o.limit:
+        space = _limited(space, *_pair(text, "--limit"))
+        done.append(f"--limit {text}")
+    if o.model is not None:
+        catalog.llm(o.model)
+        first = space.scenario.workloads[0]
+        total = sum(w.concurrency for w in space.scenario.workloads)
+        load = replace(first, llm=o.model, weight=1.0, concurrency=total)
+        space = replace(space, scenario=replace(space.scenario, workloads=(load,)))
+        done.append(f"--model {o.model}")
+    if o.traffic is not None:
+        kept = tuple(c for c in space.scenario.mix.classes if c.name == o.traffic)
+        if not kept:
+            names = ", ".join(c.name for c in space.scenario.mix.classes)
+            raise SpaceError(f"--traffic: got {o.traffic!r}, expected one of {names}")
+        space = replace(space, scenario=replace(space.scenario, mix=replace(space.scenario.mix, classes=kept)))
+        done.append(f"--traffic {o.traffic}")
+    if o.year is not None:
+        if not 2000 <= o.year <= 2100:
+            raise SpaceError(f"--year: got {o.year:g}, expected a year from 2000 to 2100")
+        numbers = {**space.scenario.numbers, "year": float(o.year)}
+        space = replace(space, scenario=replace(space.scenario, numbers=numbers))
+        done.append(f"--year {o.year:g}")
+    if o.objectives:
+        for name in o.objectives:
+            if name not in OBJECTIVES:
+                raise SpaceError(f"--objective: got {name!r}, expected one of {', '.join(OBJECTIVES)}")
+        space = replace(space, objectives=tuple(o.objectives))
+        done += [f"--objective {x}" for x in o.objectives]
+    return replace(space, overrides=space.overrides + tuple(done))
+
+
+def _pair(text: str, flag: str) -> tuple[str, str]:
+    name, mark, value = text.partition("=")
+    if not mark or not name or not value:
+        raise SpaceError(f"{flag}: got {text!r}, expected name=value")
+    return name.strip(), value.strip()
+
+
+def _limited(space: Space, name: str, value: str) -> Space:
+    from dse.errors import UnitError, nearest
+    from dse.space import LIMIT_UNITS
+    from dse.units import parse
+
+    if name not in LIMIT_UNITS:
+        raise SpaceError(f"--limit: got {name!r}, expected {nearest(name, LIMIT_UNITS)}")
+    try:
+        number = parse(value, LIMIT_UNITS[name])
+    except UnitError as error:
+        raise SpaceError(f"--limit {name}: {error}") from error
+    if number <= 0:
+        raise SpaceError(f"--limit {name}: got {value!r}, expected a number above 0")
+    return replace(space, limits={**space.limits, name: number})
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a flag that a loop looks at between batches."""
+    asked = False
+
+    def note(signum: int, frame: object) -> None:
+        nonlocal asked
+        del signum, frame
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@dataclass
+class Outcome:
+    """How a search ended."""
+
+    run: Run
+    interrupted: bool
+
+
+def search(space: Space, out: Path, *, trials: int, sampler: str, seed: int, resume: bool, command: str,
+           watch: Callable[[Any], None] | None = None, catalog: Catalog | None = None,
+           evaluator: Any = None) -> Outcome:  # fmt: skip
+    """Search a space into a run folder; resume one; stop cleanly on Ctrl-C.
+
+    Raises:
+        RunError: the folder holds a run and ``resume`` is off, or the reverse.
+        InfeasibleError: no design met every limit.
+    """
+    catalog = catalog or load_catalog()
+    model = evaluator or model_of(space, catalog)
+    folder = Folder(out)
+    about = {"name": space.name, "target": space.target, "objectives": list(space.objectives), "sampler": sampler, "seed": seed,
+             "trials": trials, "catalogue": catalog.digest, "command": command, "evaluator": f"{model.name} {model.version}"}  # fmt: skip
+    lines = folder.trials() if resume else []
+    if resume:
+        _same(folder.manifest(), about)
+    first = [values for values, _ in (nearest_design(space, catalog, model, b.device) for b in space.baselines)]
+    job = Search(space, model, sampler, seed, folder, first)
+    folder.begin(space, about, fresh=not resume)
+    if lines:
+        job.waiting = job.waiting[min(len(lines), len(job.waiting)) :]
+        folder.keep(resume_study(job, lines))
+    with interruptible() as stop:
+        while len(job.trials) < trials and not stop():
+            job.step(min(50, trials - len(job.trials)))
+            if watch:
+                watch(job.progress(trials))
+        interrupted = stop() and len(job.trials) < trials
+    front = folder.write_front(space, job.archive)
+    folder.update(told=len(job.trials), front=len(front), finished=not interrupted)
+    run = Run(space, job.archive, front, folder.manifest(), job.trials)
+    if len(front) == 0:
+        raise InfeasibleError(why_nothing(space, job.archive))
+    return Outcome(run, interrupted)
+
+
+def _same(manifest: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    for key in ("name", "sampler", "seed", "catalogue", "objectives"):
+        if manifest.get(key) != about[key]:
+            raise SpaceError(f"--resume: the run has {key} {manifest.get(key)!r}, this command {about[key]!r}; use the same, or another --out")
+
+
+def why_nothing(space: Space, archive: Archive) -> str:
+    """Name the limit that kills most and the smallest relaxation that lets one design live."""
+    _, told = archive.joined()
+    counts = {name: int((r > 1.0).all(axis=1).sum()) for name, r in told.ratios.items()}
+    killer = max(counts, key=lambda k: counts[k])
+    total = len(archive)
+    broken = sum((r > 1.0).astype(int) for r in told.ratios.values())
+    lines = [f"{space.name}: none of {total} designs met every limit.",
+             f"The limit that kills most: {killer}, {counts[killer]} of {total} ({CONSTRAINTS.get(killer, killer)})."]  # fmt: skip
+    alone = [(float(r[broken == 1][r[broken == 1] > 1.0].min()), name) for name, r in told.ratios.items()
+             if ((broken == 1) & (r > 1.0)).any()]  # fmt: skip
+    if alone:
+        factor, name = min(alone)
+        lines.append(f"Smallest relaxation that lets one design live: {name} by {100 * (factor - 1):.2g} %.")
+    else:
+        worst = np.maximum.reduce(list(told.ratios.values()))
+        row, rung = np.unravel_index(int(np.argmin(worst)), worst.shape)
+        needs = [f"{n} by {100 * (float(r[row, rung]) - 1):.2g} %" for n, r in told.ratios.items() if r[row, rung] > 1]
+        lines.append("No single limit is enough; the nearest design needs " + " and ".join(needs) + ".")
+    return "\n".join(lines)
+
+
+def load_run(path: Path, catalog: Catalog | None = None) -> tuple[Run, DatacenterModel | MobileModel]:
+    """Rebuild a run from its folder: the log's designs, judged again by the same model.
+
+    Raises:
+        RunError: not a run folder.
+    """
+    catalog = catalog or load_catalog()
+    folder = Folder(path)
+    manifest = folder.manifest()
+    from dse.run import SPACE
+    from dse.search.samplers import variable_of
+
+    space = read_space((path / SPACE).read_text(encoding="utf-8"), str(path / SPACE), list(OBJECTIVES), catalog)
+    space = apply(space, overrides_of(manifest.get("overrides", [])), catalog)
+    model = model_of(space, catalog)
+    trials = folder.trials()
+    rows: list[dict[str, Value]] = [{variable_of(k): v for k, v in t["params"].items()} for t in trials]
+    archive = Archive(space)
+    if not rows:
+        raise InfeasibleError(f"{path}: the run holds no trials yet; go on with --resume")
+    design = encode(space, rows)
+    _, first = np.unique(np.array([k.hex() for k in design.keys()]), return_index=True)
+    design = design.take(np.sort(first))
+    archive.add(design, model.evaluate(design))
+    return Run(space, archive, front_of(space, archive.joined()[1]), manifest, trials), model
+
+
+def overrides_of(texts: list[str]) -> Overrides:
+    """Read recorded overrides back."""
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        flag, _, value = text.partition(" ")
+        found.setdefault(flag.removeprefix("--"), []).append(value)
+    return Overrides(tuple(found.get("fix", ())), tuple(found.get("limit", ())), (found.get("model") or [None])[0],
+                     tuple(found.get("objective", ())), (found.get("traffic") or [None])[0],
+                     float(found["year"][0]) if "year" in found else None)  # fmt: skip
+
+
+def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: int, watch: Watch | None = None,
+          exact: Front | None = None) -> dict[str, Any]:  # fmt: skip
+    """What a recommendation needs beside the run: levers' worth, lost levels, convergence."""
+    say = watch or (lambda stage, detail: None)
+    scale = Scale.of(run.front.points)
+    early = early_front(run, trials)
+    levers = {}
+    for lever in run.space.levers:
+        say("without", lever.name)
+        levers[lever.name] = _again(run, model, run.space.without(lever), trials, seed, scale, early)
+    lost = {}
+    for variable, level in missing_levels(run):
+        say("locked on", f"{variable}={level}")
+        space = run.space.restrict(variable, [level])
+        lost[f"{variable}={level}"] = _again(run, model, space, trials, seed, scale, early)
+    say("random", "")
+    return {"trials": trials, "levers": levers, "lost": lost, "convergence": convergence(run, model, seed, scale, exact)}
+
+
+def early_front(run: Run, trials: int) -> Any:
+    """Points of the front after the first ``trials`` designs: what an equal budget found."""
+    _, told = run.archive.joined()
+    rows, rungs = np.nonzero(told.feasible[:trials])
+    points = np.stack([told.objectives[o][rows, rungs] for o in run.space.objectives], axis=1)
+    kept = points[non_dominated(points)]
+    return kept if len(kept) else run.front.points
+
+
+def _again(run: Run, model: DatacenterModel | MobileModel, space: Space, trials: int, seed: int, scale: Scale, main: Any) -> dict[str, Any]:
+    """Re-optimise a restricted space and compare its front with what the run had for that budget."""
+    again = type(model)(space, model.catalog)
+    first = [v for v, _ in (nearest_design(space, model.catalog, again, b.device) for b in space.baselines)]
+    front = Search(space, again, DEFAULT, seed, first=first).run(trials)
+    del run
+    if len(front) == 0:
+        return {"feasible": False, "hypervolume": 0.0, "factor": None, "best": []}
+    # multiplicative epsilon: every point of the run is within this factor of one of these
+    ratio = front.points[None, :, :] / main[:, None, :]
+    return {
+        "feasible": True,
+        "hypervolume": hypervolume(front.points, scale) / max(hypervolume(main, scale), 1e-12),
+        "factor": float(ratio.max(axis=2).min(axis=1).max()),
+        "typical": float(np.median(ratio.max(axis=2).min(axis=1))),
+        "best": [float(x) for x in front.points.min(axis=0)],
+        "points": len(front),
+    }
+
+
+LEVELS = {"datacenter": ("flash", "pnm", "fast_memory", "topology"), "mobile": ("flash", "pnm", "dram_mount", "on_package_link")}
+
+
+def missing_levels(run: Run) -> list[tuple[str, Value]]:
+    """Levels of each lever that never stand on the front."""
+    design, _ = run.archive.joined()
+    out: list[tuple[str, Value]] = []
+    for name in LEVELS[run.space.target]:
+        if name not in design.columns:
+            continue
+        variable = run.space.variable(name)
+        present = set(design.columns[name][np.unique(run.front.rows)].tolist())
+        out += [(name, c) for i, c in enumerate(variable.choices) if i not in present]
+    return out
+
+
+def convergence(run: Run, model: DatacenterModel | MobileModel, seed: int, scale: Scale, exact: Front | None) -> dict[str, Any]:
+    """Hypervolume over designs of the search and of as many random designs, and of the exact front."""
+    _, told = run.archive.joined()
+    random = model.evaluate(sample(run.space, len(run.archive), np.random.default_rng(seed)))
+    marks = np.unique(np.linspace(1, len(run.archive), CHECKPOINTS).astype(int))
+
+    def curve(t: Any) -> list[float]:
+        feasible = t.feasible
+        stack = np.stack([t.objectives[o] for o in run.space.objectives], axis=2)
+        out, kept, start = [], np.empty((0, len(run.space.objectives))), 0
+        for mark in marks:
+            fresh = stack[start:mark][feasible[start:mark]]
+            kept = np.concatenate([kept, fresh])
+            kept = kept[non_dominated(kept)]
+            out.append(hypervolume(kept, scale))
+            start = int(mark)
+        return out
+
+    result: dict[str, Any] = {"designs": marks.tolist(), "search": curve(told), "random": curve(random)}
+    if exact is not None and len(exact):
+        result["exact"] = hypervolume(exact.points, scale)
+    return result
+
+
+def reached(exact: Front, front: Front) -> float:
+    """Share of an exact front's hypervolume that another front dominates."""
+    scale = Scale.of(exact.points)
+    return hypervolume(front.points, scale) / hypervolume(exact.points, scale)
+
+
+def exact_on(run: Run, exact: Front) -> float:
+    """Hypervolume of an exact front on the scale of a run's convergence plot."""
+    return hypervolume(exact.points, Scale.of(run.front.points))
+
+
+def save_study(path: Path, content: Mapping[str, Any]) -> None:
+    """Keep a study beside its run."""
+    write_atomically(path / STUDY, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def read_study(path: Path) -> dict[str, Any] | None:
+    """Read the study of a run, if one was made."""
+    file = path / STUDY
+    if not file.exists():
+        return None
+    raw: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return raw

@@ -1,0 +1,85 @@
+"""Pareto fronts of minimised objectives: non-dominated rows, hypervolume, knee, epsilon-dominance.
+
+Hypervolume is measured on log10 objectives scaled from the ideal to the nadir point of a
+reference front, against the reference point 1.1 in every axis (moocore underneath).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import moocore
+import numpy as np
+
+from dse.units import BoolArray, FloatArray, IntArray
+
+REFERENCE = 1.1
+
+
+def non_dominated(points: FloatArray) -> BoolArray:
+    """Which rows of (n, d) minimised points no other row dominates; of equal rows the first."""
+    if len(points) == 0:
+        return np.zeros(0, dtype=bool)
+    out: BoolArray = moocore.is_nondominated(points, maximise=False, keep_weakly=False)
+    return out
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Ideal and nadir point of a reference front, in log10."""
+
+    ideal: FloatArray
+    nadir: FloatArray
+
+    @classmethod
+    def of(cls, front: FloatArray) -> Scale:
+        """Scale of a front of positive objectives, shape (n, d)."""
+        logs = np.log10(front)
+        return cls(logs.min(axis=0), logs.max(axis=0))
+
+    def unit(self, points: FloatArray) -> FloatArray:
+        """Points in log10, 0 at the ideal and 1 at the nadir."""
+        span = np.where(self.nadir > self.ideal, self.nadir - self.ideal, 1.0)
+        return (np.log10(points) - self.ideal) / span
+
+
+def hypervolume(points: FloatArray, scale: Scale) -> float:
+    """Hypervolume that ``points`` dominate below the reference point, in units of the scale."""
+    if len(points) == 0:
+        return 0.0
+    inside = scale.unit(points)
+    inside = inside[(inside < REFERENCE).all(axis=1)]
+    if len(inside) == 0:
+        return 0.0
+    return float(moocore.hypervolume(np.maximum(inside, -1.0), ref=np.full(points.shape[1], REFERENCE)))
+
+
+def knee(points: FloatArray) -> int:
+    """Index of the knee: the point nearest the ideal on log10 axes scaled ideal to nadir."""
+    return int(np.argmin(np.linalg.norm(Scale.of(points).unit(points), axis=1)))
+
+
+def epsilon_survivors(points: FloatArray, epsilon: float) -> BoolArray:
+    """Rows that remain when a point within ``epsilon`` (relative) of a kept one is dropped.
+
+    Additive epsilon-dominance in the logarithm: rows are visited by the sum of their scaled
+    objectives, and a row stays unless a kept row is no worse than (1 + epsilon) times it in
+    every objective.
+    """
+    keep = np.zeros(len(points), dtype=bool)
+    if len(points) == 0:
+        return keep
+    order = np.argsort(Scale.of(points).unit(points).sum(axis=1), kind="stable")
+    kept = np.empty((0, points.shape[1]))
+    for i in order:
+        if not ((kept <= points[i] * (1.0 + epsilon)).all(axis=1)).any():
+            keep[i] = True
+            kept = np.vstack([kept, points[i]])
+    return keep
+
+
+def extremes(points: FloatArray) -> IntArray:
+    """Index of the best point in each objective, ties by the sum of the others."""
+    unit = Scale.of(points).unit(points)
+    total = unit.sum(axis=1)
+    return np.array([np.lexsort((total, points[:, k]))[0] for k in range(points.shape[1])], dtype=np.int64)

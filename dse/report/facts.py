@@ -1,0 +1,227 @@
+"""What both reports say of a run: chosen designs, why, what was rejected, baselines, breakdowns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dse.design import decode
+from dse.evaluator import DatacenterModel, MobileModel
+from dse.evaluator.point import Evaluation, explain
+from dse.front import Scale, epsilon_survivors, extremes, knee
+from dse.metrics import CONSTRAINTS, OBJECTIVES
+from dse.nearest import nearest_design
+from dse.run import Run
+from dse.space import Value
+from dse.units import FloatArray, show
+
+BINDS = 0.9
+"""value over limit from which a limit is said to bind"""
+FASTEST = {"tpot": "fastest", "cost_per_mtoken": "cheapest", "energy_per_token": "most frugal", "bom": "cheapest",
+           "carbon_per_mtoken": "least carbon", "ttft": "first to answer"}  # fmt: skip
+
+
+@dataclass
+class Chosen:
+    """A design picked from the front, and why."""
+
+    label: str
+    index: int
+    """row of the front"""
+    row: int
+    rung: int
+    values: dict[str, Value]
+    objectives: list[float]
+    binds: list[str]
+    why: str = ""
+    rejected: str = ""
+    parts: list[Evaluation] = field(default_factory=list)
+
+
+@dataclass
+class Facts:
+    """Everything the reports print, gathered once."""
+
+    run: Run
+    model: DatacenterModel | MobileModel
+    study: dict[str, Any]
+    chosen: list[Chosen]
+    baselines: list[dict[str, Any]]
+    binds: list[list[str]]
+    """what binds each point of the front"""
+    survivors: int
+    hardware: int
+
+
+def shown(name: str, value: float) -> str:
+    """An objective for a person, with its unit."""
+    return show(value, OBJECTIVES[name].unit)
+
+
+def variable_text(run: Run, name: str, value: Value) -> str:
+    """A design variable for a person, with its unit."""
+    return value if isinstance(value, str) else show(float(value), run.space.variable(name).unit)
+
+
+def binding(ratios: dict[str, FloatArray], row: int, rung: int) -> list[str]:
+    """Limits within 10 % of being broken, closest first."""
+    close = [(float(r[row, rung]), n) for n, r in ratios.items() if float(r[row, rung]) > BINDS and n != "available"]
+    return [n for _, n in sorted(close, reverse=True)]
+
+
+def gather(run: Run, model: DatacenterModel | MobileModel, study: dict[str, Any] | None = None) -> Facts:
+    """Pick designs, explain them, judge the baselines."""
+    _, told = run.archive.joined()
+    binds = [binding(told.ratios, int(r), int(q)) for r, q in zip(run.front.rows, run.front.rungs, strict=True)]
+    base = baselines(run, model)
+    facts = Facts(run, model, study or {}, [], base, binds, int(epsilon_survivors(run.front.points, 0.01).sum()), len(run.hardware))
+    picks = [("knee", knee(run.front.points))]
+    for k, i in enumerate(extremes(run.front.points)):
+        picks.append((FASTEST.get(run.space.objectives[k], f"least {run.space.objectives[k]}"), int(i)))
+    near = closest_to_existing(run, model)
+    if near is not None:
+        picks.append(("closest to what exists", near))
+    for label, index in picks:
+        facts.chosen.append(_chosen(facts, label, index))
+    return facts
+
+
+def _chosen(facts: Facts, label: str, index: int) -> Chosen:
+    run, model = facts.run, facts.model
+    design, told = run.archive.joined()
+    row, rung = int(run.front.rows[index]), int(run.front.rungs[index])
+    c = Chosen(label, index, row, rung, decode(run.space, design, row), [float(x) for x in run.front.points[index]], facts.binds[index])
+    machine = model.machine(design.take(np.array([row])))
+    plans = [int(told.detail[f"plan.{i}"][row, rung]) for i in range(len(run.space.scenario.workloads))] if run.space.target == "datacenter" else []
+    c.parts = explain(model, machine, plans)
+    c.why = _why(facts, c)
+    c.rejected = _rejected(facts, c)
+    return c
+
+
+def _why(facts: Facts, c: Chosen) -> str:
+    """Why a design won, from its objectives, its time and the limits that hold it."""
+    run = facts.run
+    points = run.front.points
+    say = []
+    for k, name in enumerate(run.space.objectives):
+        order = np.sort(points[:, k])
+        if c.objectives[k] <= order[0] * (1 + 1e-12) and len(order) > 1:
+            say.append(f"no point of the front has a lower {OBJECTIVES[name].label.lower()} ({shown(name, order[0])})")
+    if c.label == "knee":
+        unit = Scale.of(points).unit(points)[c.index]
+        far = ", ".join(f"{n} {100 * u:.0f} %" for n, u in zip(run.space.objectives, unit, strict=True))
+        say.append(f"it lies nearest the ideal point on log axes (of the way from ideal to nadir: {far})")
+    times = weighted(c.parts, "times", [w.weight for w in run.space.scenario.workloads])
+    total = sum(times.values())
+    top = sorted(times.items(), key=lambda kv: -kv[1])[:2]
+    say.append("its time goes to " + " and ".join(f"{n} ({100 * v / total:.0f} %)" for n, v in top))
+    say.append("held by " + ", ".join(c.binds[:3]) if c.binds else "no limit within 10 % of binding")
+    return "; ".join(say) + "."
+
+
+def _rejected(facts: Facts, c: Chosen) -> str:
+    """The nearest evaluated design that would beat this one, and the limit that rejected it."""
+    run = facts.run
+    design, told = run.archive.joined()
+    stack = np.stack([told.objectives[o][:, c.rung] for o in run.space.objectives], axis=1)
+    better = (stack <= np.array(c.objectives)).all(axis=1) & ~told.feasible[:, c.rung]
+    distance = gower(run, c.row)
+    if better.any():
+        row = int(np.argmin(np.where(better, distance, np.inf)))
+        broken = [(float(r[row, c.rung]), n) for n, r in told.ratios.items() if r[row, c.rung] > 1.0]
+        factor, name = max(broken)
+        how = f"by {factor - 1:.0%}" if factor < 11 else f"{factor:.3g} times over"
+        differs = _differs(run, c.row, row)
+        return f"A design with {differs} would beat it, but breaks {name} {how}: {CONSTRAINTS.get(name, name)}."
+    feasible = told.feasible[:, c.rung].copy()
+    feasible[c.row] = False
+    if not feasible.any():
+        return "No other design was feasible on this rung."
+    row = int(np.argmin(np.where(feasible, distance, np.inf)))
+    worse = [f"{n} {v / m - 1:+.1%}" for n, v, m in zip(run.space.objectives, stack[row], c.objectives, strict=True)]
+    return f"The nearest feasible design, with {_differs(run, c.row, row)}, gives {', '.join(worse)}."
+
+
+def _differs(run: Run, mine: int, other: int) -> str:
+    a, b = run.values(mine), run.values(other)
+    out = []
+    for v in run.space.variables:
+        x, y = a.get(v.name), b.get(v.name)
+        if x == y:
+            continue
+        if v.discrete or x is None or y is None or abs(float(y) / float(x) - 1) > 0.1:  # type: ignore[arg-type]
+            out.append(f"{v.name} {'absent' if y is None else variable_text(run, v.name, y)} instead of {'absent' if x is None else variable_text(run, v.name, x)}")
+    return " and ".join(out[:3]) + (f" and {len(out) - 3} more changes" if len(out) > 3 else "") if out else "slightly other numbers"
+
+
+def gower(run: Run, row: int) -> FloatArray:
+    """Mean difference of every archived design to one of them, each variable scaled to [0, 1]."""
+    design, _ = run.archive.joined()
+    total = np.zeros(len(design))
+    for v in run.space.variables:
+        x = design.columns[v.name]
+        if v.discrete:
+            total += (x != x[row]).astype(float)
+            continue
+        lo, hi = (np.log(v.low), np.log(v.high)) if v.log else (v.low, v.high)
+        y = (np.log(np.where(np.isnan(x), v.low, x)) if v.log else np.where(np.isnan(x), v.low, x)) - lo
+        gap = np.abs(y - y[row]) / max(hi - lo, 1e-300)
+        total += np.where(np.isnan(x) != np.isnan(x[row]), 1.0, np.minimum(gap, 1.0))
+    return total / len(run.space.variables)
+
+
+def closest_to_existing(run: Run, model: DatacenterModel | MobileModel) -> int | None:
+    """Front point whose hardware is nearest to any baseline's nearest point of the space."""
+    from dse.design import Design, encode
+
+    design, _ = run.archive.joined()
+    best: tuple[float, int] | None = None
+    on_front = design.take(run.front.rows)
+    for b in run.space.baselines:
+        if model.catalog.entry("device", b.device).readiness == "paper":
+            continue
+        values, _ = nearest_design(run.space, model.catalog, model, b.device)
+        both = Design.concat([encode(run.space, [values]), on_front])
+        probe = Run(run.space, type(run.archive)(run.space, [both], [run.archive.told[0]]), run.front, run.about, run.trials)
+        away = gower(probe, 0)[1:]
+        at = int(np.argmin(away))
+        if best is None or away[at] < best[0]:
+            best = (float(away[at]), at)
+    return best[1] if best else None
+
+
+def weighted(parts: list[Evaluation], which: str, weights: list[float]) -> dict[str, float]:
+    """Token-weighted sum of a breakdown over the workloads."""
+    out: dict[str, float] = {}
+    for part, w in zip(parts, weights, strict=False):
+        for name, value in getattr(part, which).items():
+            out[name] = out.get(name, 0.0) + value * w / sum(weights[: len(parts)])
+    return out
+
+
+def baselines(run: Run, model: DatacenterModel | MobileModel) -> list[dict[str, Any]]:
+    """Machines that exist, judged by the same model on every rung."""
+    out = []
+    for b in run.space.baselines:
+        entry = model.catalog.entry("device", b.device)
+        loads = tuple(i for i, w in enumerate(run.space.scenario.workloads) if not b.only or w.llm in b.only)
+        if not loads:
+            continue
+        machine = model.devices([b.device])
+        told = model.judge(machine, loads if b.only else None)
+        ok = told.feasible[0]
+        rung = int(np.argmax(ok)) if ok.any() else len(ok) - 1
+        broken = sorted(((float(r[0, rung]), n) for n, r in told.ratios.items() if r[0, rung] > 1.0), reverse=True)
+        _, distance = nearest_design(run.space, model.catalog, model, b.device)
+        points = [[float(told.objectives[o][0, q]) for o in run.space.objectives] for q in range(len(ok)) if ok[q]]
+        busy = [float(np.mean([told.detail[k][0, q] for k in told.detail if k.startswith("busy.")])) for q in range(len(ok)) if ok[q]] if run.space.target == "datacenter" else []
+        out.append({
+            "device": b.device, "title": entry.title, "readiness": entry.readiness, "only": list(b.only), "points": points, "busy": busy,
+            "rungs": [float(run.space.rungs[q]) for q in range(len(ok)) if ok[q]], "distance": distance,
+            "why_not": f"{broken[0][1]}: {CONSTRAINTS.get(broken[0][1], broken[0][1])}" if broken and not ok.any() else "",
+            "market_price": entry.values["market_price"].nominal if "market_price" in entry.values else None,
+        })  # fmt: skip
+    return out

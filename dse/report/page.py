@@ -1,0 +1,92 @@
+"""The page: one self-contained HTML with plotly.js inside and no network."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from plotly.offline import get_plotlyjs
+
+from dse.front import epsilon_survivors
+from dse.metrics import CONSTRAINTS, OBJECTIVES
+from dse.report.facts import Facts, weighted
+from dse.report.recommend import answer, describe
+
+MOST = 600
+"""points of the front the page draws; a larger front is thinned by epsilon-dominance"""
+
+
+def page_html(facts: Facts) -> str:
+    """The page of a run."""
+    template = (resources.files("dse.report") / "page.html").read_text(encoding="utf-8")
+    data = json.dumps(page_data(facts), separators=(",", ":"), sort_keys=True, allow_nan=False)
+    # inside a script element only these can end it or open a comment
+    data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return template.replace("/*PLOTLY*/", get_plotlyjs()).replace("/*DATA*/null", data)
+
+
+def _kept(facts: Facts) -> list[int]:
+    points = facts.run.front.points
+    if len(points) <= MOST:
+        return list(range(len(points)))
+    epsilon, keep = 0.002, np.ones(len(points), dtype=bool)
+    while keep.sum() > MOST:
+        keep = epsilon_survivors(points, epsilon)
+        epsilon *= 1.5
+    for c in facts.chosen:
+        keep[c.index] = True
+    return [int(i) for i in np.nonzero(keep)[0]]
+
+
+def page_data(facts: Facts) -> dict[str, Any]:
+    """What the page draws, as plain JSON."""
+    run = facts.run
+    design, told = run.archive.joined()
+    kept = _kept(facts)
+    keys = design.take(run.front.rows).keys()
+    hardware: dict[bytes, int] = {}
+    front = []
+    for i in kept:
+        row, rung = int(run.front.rows[i]), int(run.front.rungs[i])
+        front.append({"id": i, "hw": hardware.setdefault(keys[i], len(hardware)), "obj": [float(x) for x in run.front.points[i]],
+                      "values": run.values(row), "rung": run.space.rungs[rung], "binds": facts.binds[i]})  # fmt: skip
+    weights = [w.weight for w in run.space.scenario.workloads]
+    breakdown = [{"label": c.label, **{k: weighted(c.parts, k, weights) for k in ("times", "energies", "costs", "carbons")}} for c in facts.chosen]
+    variables = [{"name": v.name, "unit": v.unit, "discrete": v.discrete, "choices": list(v.choices), "log": v.log} for v in run.space.variables]
+    convergence = facts.study.get("convergence")
+    return {
+        "title": run.space.title, "answer": answer(facts), "target": run.space.target, "overrides": list(run.space.overrides),
+        "objectives": [{"key": o, "label": OBJECTIVES[o].label, "unit": OBJECTIVES[o].unit} for o in run.space.objectives],
+        "variables": variables, "front": front, "whole": len(run.front), "hardware": facts.hardware,
+        "chosen": [{"label": c.label, "id": c.index, "what": describe(facts, c), "why": c.why, "rejected": c.rejected} for c in facts.chosen],
+        "baselines": facts.baselines, "curves": curves(facts), "breakdown": breakdown, "convergence": convergence,
+        "swept": facts.study.get("sweep"), "constraints": dict(CONSTRAINTS), "command": run.about.get("command", ""),
+        "estimates": list(facts.model.catalog.estimates()),
+    }  # fmt: skip
+
+
+def curves(facts: Facts) -> list[dict[str, Any]]:
+    """Throughput per package and cost against interactivity, over the rungs, of chosen and existing machines."""
+    run = facts.run
+    _, told = run.archive.joined()
+    out = []
+    if run.space.target != "datacenter":
+        return out
+    weights = np.array([w.weight for w in run.space.scenario.workloads])
+    for c in facts.chosen:
+        ok = np.nonzero(told.feasible[c.row])[0]
+        busy = np.stack([told.detail[f"busy.{i}"][c.row, ok] for i in range(len(weights))])
+        out.append({"name": c.label, "baseline": False, "interactivity": (1 / told.objectives["tpot"][c.row, ok]).tolist(),
+                    "throughput": (weights.sum() / (weights[:, None] * busy).sum(axis=0)).tolist(), "cost": told.objectives["cost_per_mtoken"][c.row, ok].tolist()})  # fmt: skip
+    for b in facts.baselines:
+        if not b["points"] or b["only"]:
+            continue
+        machine = facts.model.devices([b["device"]])
+        t = facts.model.judge(machine)
+        ok = np.nonzero(t.feasible[0])[0]
+        busy = np.stack([t.detail[f"busy.{i}"][0, ok] for i in range(len(weights))])
+        out.append({"name": b["title"], "baseline": True, "interactivity": (1 / t.objectives["tpot"][0, ok]).tolist(),
+                    "throughput": (weights.sum() / (weights[:, None] * busy).sum(axis=0)).tolist(), "cost": t.objectives["cost_per_mtoken"][0, ok].tolist()})  # fmt: skip
+    return out

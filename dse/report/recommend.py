@@ -1,0 +1,240 @@
+"""The recommendation: question, answer in three sentences, chosen designs, levers, assumptions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from dse.metrics import OBJECTIVES
+from dse.report.document import Document
+from dse.report.facts import Chosen, Facts, shown, variable_text, weighted
+from dse.units import show
+
+
+def recommendation_md(facts: Facts) -> str:
+    """The recommendation as Markdown."""
+    return document(facts).markdown()
+
+
+def recommendation_html(facts: Facts) -> str:
+    """The recommendation as self-contained HTML."""
+    return document(facts).html()
+
+
+def recommendation_json(facts: Facts) -> str:
+    """The recommendation as data: SI values, objectives as named in the space."""
+    run = facts.run
+    chosen = [{"label": c.label, "point": c.index, "values": c.values, "objectives": dict(zip(run.space.objectives, c.objectives, strict=True)),
+               "tpot_target": run.space.rungs[c.rung], "binds": c.binds, "why": c.why, "rejected": c.rejected,
+               "plans": [p.plan for p in c.parts],
+               "energy": weighted(c.parts, "energies", _weights(facts)), "cost": weighted(c.parts, "costs", _weights(facts)),
+               "carbon": weighted(c.parts, "carbons", _weights(facts)), "time": weighted(c.parts, "times", _weights(facts))} for c in facts.chosen]  # fmt: skip
+    estimates, total = facts.model.catalog.estimates()
+    content = {"space": run.space.name, "title": run.space.title, "objectives": list(run.space.objectives), "chosen": chosen,
+               "baselines": facts.baselines, "study": {k: v for k, v in facts.study.items() if k != "convergence"},
+               "front_points": len(run.front), "hardware": facts.hardware, "survive_1_percent": facts.survivors,
+               "catalogue_numbers": total, "catalogue_estimates": estimates, "command": run.about.get("command", "")}  # fmt: skip
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+
+def _weights(facts: Facts) -> list[float]:
+    return [w.weight for w in facts.run.space.scenario.workloads]
+
+
+def document(facts: Facts) -> Document:
+    """Write the recommendation's blocks."""
+    run = facts.run
+    d = Document(f"Recommendation: {run.space.title}")
+    d.heading("The question")
+    d.text(_question(facts))
+    d.heading("The answer")
+    for sentence in answer(facts):
+        d.text(sentence)
+    d.heading("The chosen designs")
+    _designs(d, facts)
+    d.heading("Why each won, and what was rejected")
+    for c in facts.chosen:
+        d.heading(c.label.capitalize(), 3)
+        d.text(f"Won: {c.why}")
+        d.text(f"Rejected: {c.rejected}")
+    d.heading("What each lever is worth")
+    _levers(d, facts)
+    d.heading("Machines that exist, under the same accounting")
+    _baselines(d, facts)
+    d.heading("Where the money, the energy and the carbon go")
+    _breakdown(d, facts)
+    d.heading("Assumptions")
+    _assumptions(d, facts)
+    d.heading("How to reproduce it")
+    d.code(str(run.about.get("command", "")))
+    d.text(f"Seed {run.about.get('seed')}, sampler {run.about.get('sampler')}, catalogue {run.about.get('catalogue')}, dse {run.about.get('dse')}.")
+    return d
+
+
+def _question(facts: Facts) -> str:
+    space = facts.run.space
+    loads = ", ".join(f"{w.llm} ({100 * w.weight / sum(_weights(facts)):.0f} % of tokens, {w.weight_bits:g}-bit weights, {w.kv_bits:g}-bit KV)" for w in space.scenario.workloads)
+    goals = ", ".join(f"{OBJECTIVES[o].label.lower()} ({OBJECTIVES[o].unit})" for o in space.objectives)
+    changed = f" Changed for this run: {', '.join(space.overrides)}." if space.overrides else ""
+    return f"{space.title}. Serve {loads}, in {space.scenario['year']:.0f}; minimise {goals} together.{changed}"
+
+
+def answer(facts: Facts) -> list[str]:
+    """Three sentences: the design, what decides, how sure."""
+    run, first = facts.run, facts.chosen[0]
+    numbers = ", ".join(shown(o, v) for o, v in zip(run.space.objectives, first.objectives, strict=True))
+    levers = facts.study.get("levers", {})
+    ranked = sorted(((v.get("typical") or 99.0, k) for k, v in levers.items()), reverse=True)
+    worth = (f"The lever that matters most is {ranked[0][1]}: re-optimised without it, a typical point of the front is "
+             f"{ranked[0][0]:.2f} times worse in its worst objective" + (f", against {ranked[-1][0]:.2f} without {ranked[-1][1]}." if len(ranked) > 1 else ".")
+             if ranked else "The levers were not ablated in this run.")  # fmt: skip
+    best = [b for b in facts.baselines if b["points"] and not b["only"]]
+    compare = ""
+    if best:
+        gains = [(min(max(p[k] / first.objectives[k] for k in range(len(first.objectives))) for p in b["points"]), b["title"]) for b in best]
+        factor, title = min(gains)
+        compare = f"; the best machine on the list, {title}, is up to {factor:.2f} times worse in one objective"
+    estimates, total = facts.model.catalog.estimates()
+    return [f"At the knee of {len(run.front)} operating points on {facts.hardware} distinct machines: {describe(facts, first)}, which gives {numbers}{compare}.",
+            worth, f"Read it as first-order: {estimates} of the catalogue's {total} numbers are estimates, and software overheads are those of today's stacks."]  # fmt: skip
+
+
+def describe(facts: Facts, c: Chosen) -> str:
+    """A design in half a line."""
+    v = c.values
+    t = lambda k: variable_text(facts.run, k, v[k])  # noqa: E731
+    if facts.run.space.target == "datacenter":
+        memory = "SRAM only" if v["fast_memory"] == "none" else str(v["fast_memory"])
+        if "stacks" in v:
+            memory = f"{v['stacks']} {memory} stacks"
+        if "stack_height" in v:
+            memory += f" of {v['stack_height']:g} dies"
+        parts = [f"{t('compute_area')} of {v['compute_node']} with {memory}"]
+        if v["flash"] != "none":
+            parts.append(f"{v['flash_stacks']} {v['flash']} stacks {str(v['flash_attach']).replace('_', ' ')}")
+        if v["pnm"] != "none":
+            parts.append(f"PNM {str(v['pnm']).replace('_', ' ')}")
+        parts.append(f"{v['domain']:g} packages in a domain" + (f" ({v['topology']})" if "topology" in v else ""))
+        return ", ".join(parts)
+    return (f"{t('npu_area')} NPU in {v['soc_node']}, {t('dram_capacity')} {v['dram']} {str(v['dram_mount']).replace('_', ' ')}, "
+            f"{v['flash_dies']:g} dies of {v['flash']}, PNM {str(v['pnm']).replace('_', ' ')}, weights in {str(v['weights_home']).replace('_', ' ')}")  # fmt: skip
+
+
+def _designs(d: Document, facts: Facts) -> None:
+    run = facts.run
+    header = ["", *(c.label for c in facts.chosen)]
+    rows = [[f"{OBJECTIVES[o].label} [{OBJECTIVES[o].unit}]", *(shown(o, c.objectives[k]) for c in facts.chosen)] for k, o in enumerate(run.space.objectives)]
+    for v in run.space.variables:
+        rows.append([v.name, *(variable_text(run, v.name, c.values[v.name]) if v.name in c.values else "-" for c in facts.chosen)])
+    _, told = run.archive.joined()
+    for key, unit in (("ttft", "s"), ("packages", ""), ("capital", "USD"), ("site_power", "W"), ("tokens_per_charge", "token"), ("cold_start", "s")):
+        if key in told.detail:
+            rows.append([key, *(show(float(told.detail[key][c.row, c.rung]), unit) for c in facts.chosen)])
+    if run.space.target == "datacenter":
+        rows.append(["carbon per million tokens", *(show(sum(weighted(c.parts, "carbons", _weights(facts)).values()), "kgCO2e") for c in facts.chosen)])
+        rows.append(["tokens/s per MW", *(f"{_per_mw(told, c):,.0f}" for c in facts.chosen)])
+        rows.append(["tokens/s per million USD of capital", *(f"{_per_capital(told, c):,.0f}" for c in facts.chosen)])
+        for i, w in enumerate(run.space.scenario.workloads):
+            rows.append([f"plan for {w.llm}", *(_plan(c, i) for c in facts.chosen)])
+        flash = [next((p.figures["break-even read-disturb limit"] for p in c.parts if "break-even read-disturb limit" in p.figures), None) for c in facts.chosen]
+        if any(x is not None for x in flash):
+            rows.append(["break-even read-disturb limit [reads/block]", *("-" if x is None else f"{x:.3g}" for x in flash)])
+    d.table(header, rows)
+
+
+def _tokens(c: Chosen, told: Any) -> float:
+    busy = [told.detail[k][c.row, c.rung] for k in sorted(told.detail) if k.startswith("busy.")]
+    return float(told.detail["packages"][c.row, c.rung] / max(sum(busy) / max(len(busy), 1), 1e-30))
+
+
+def _per_mw(told: Any, c: Chosen) -> float:
+    return _tokens(c, told) / float(told.detail["site_power"][c.row, c.rung]) * 1e6
+
+
+def _per_capital(told: Any, c: Chosen) -> float:
+    return _tokens(c, told) / float(told.detail["packages"][c.row, c.rung] * told.detail["capital"][c.row, c.rung]) * 1e6
+
+
+def _plan(c: Chosen, i: int) -> str:
+    p = c.parts[i].plan
+    return f"group {p['group']} {p['attention']}, batch {p['batch']}, pipeline {p['pipeline depth']}"
+
+
+def _levers(d: Document, facts: Facts) -> None:
+    levers, lost = facts.study.get("levers", {}), facts.study.get("lost", {})
+    if not levers:
+        d.text("Not measured in this run: `dse explore` re-optimises without each lever.")
+        return
+    d.text(f"Each lever is locked off and the space searched again with {facts.study['trials']} trials, against the first {facts.study['trials']} "
+           "trials of this run. The factor is how much worse the best remaining design is in its worst objective, for a typical (median) and for the "
+           "worst-served point of the front; below 1 the search without the lever did better, which is the noise of the search.")  # fmt: skip
+    header = ["locked", "typical factor", "worst factor", "hypervolume kept", *(f"best {o}" for o in facts.run.space.objectives)]
+    d.table(header, [_worth(facts, f"without {k}", v) for k, v in levers.items()])
+    if lost:
+        d.text("Levels that never stand on the front, locked on and searched again:")
+        d.table(header, [_worth(facts, k, v) for k, v in lost.items()])
+
+
+def _worth(facts: Facts, name: str, v: dict[str, Any]) -> list[str]:
+    objectives = facts.run.space.objectives
+    if not v["feasible"]:
+        return [name, "-", "-", "nothing feasible", *("-" for _ in objectives)]
+    return [name, f"{v['typical']:.2f}", f"{v['factor']:.2f}", f"{100 * v['hypervolume']:.0f} %", *(shown(o, x) for o, x in zip(objectives, v["best"], strict=True))]
+
+
+def _baselines(d: Document, facts: Facts) -> None:
+    run = facts.run
+    rows = []
+    for b in facts.baselines:
+        name = b["title"] + (f" (on {', '.join(b['only'])} alone)" if b["only"] else "") + ("" if b["readiness"] == "shipping" else f" [{b['readiness']}]")
+        if b["points"]:
+            quick, slow = b["points"][0], b["points"][-1]
+            for label, p in (("fastest", quick), ("most relaxed", slow)) if quick != slow else (("only", quick),):
+                rows.append([f"{name}, {label} rung", *(shown(o, x) for o, x in zip(run.space.objectives, p, strict=True)), f"{b['distance']:.2f}"])
+        else:
+            rows.append([f"{name}: infeasible, {b['why_not']}", *("-" for _ in run.space.objectives), f"{b['distance']:.2f}"])
+    d.table(["machine", *(f"{OBJECTIVES[o].label} [{OBJECTIVES[o].unit}]" for o in run.space.objectives), "distance of the nearest point [octaves]"], rows)
+    d.text("Costs are of the same bill-of-materials model, margin and NRE line as every design; market prices are not used.")
+
+
+def _breakdown(d: Document, facts: Facts) -> None:
+    units = {"times": "s", "energies": "J", "costs": "USD", "carbons": "kgCO2e"}
+    titles = {"times": "Time per output token", "energies": "Energy per output token", "carbons": "Carbon per million output tokens",
+              "costs": "Cost per million output tokens" if facts.run.space.target == "datacenter" else "Added bill of materials"}  # fmt: skip
+    for which, unit in units.items():
+        sums = [weighted(c.parts, which, _weights(facts)) for c in facts.chosen]
+        names = sorted({n for s in sums for n in s}, key=lambda n: -max(s.get(n, 0.0) for s in sums))
+        rows = [[n, *(show(s[n], unit, 3) if n in s else "-" for s in sums)] for n in names]
+        rows.append(["total", *(show(sum(s.values()), unit, 4) for s in sums)])
+        d.heading(f"{titles[which]} [{unit}]", 3)
+        d.table(["", *(c.label for c in facts.chosen)], rows)
+
+
+def _assumptions(d: Document, facts: Facts) -> None:
+    space, catalog = facts.run.space, facts.model.catalog
+    estimates, total = catalog.estimates()
+    d.text(f"{total} catalogue numbers, {estimates} of them estimates (each with its reason in the file). The scenario's own:")
+    rows = [[k, f"{v:.6g}", space.scenario.sources.get(k, "")] for k, v in space.scenario.numbers.items()]
+    d.table(["number (SI)", "value", "source"], rows)
+    rows = []
+    for kind, name in _used(facts):
+        entry = catalog.entry(kind, name)
+        guessed = sum(q.is_estimate for q in entry.values.values())
+        rows.append([f"{kind}/{name}", entry.readiness, f"{entry.available.nominal:.0f}", f"{guessed} of {len(entry.values)}"])
+    d.table(["part of a chosen design", "readiness", "available", "estimates"], rows)
+    d.items(["Demand is finite: packages of a domain not filled by whole replicas are paid for.",
+             "Prefill is charged to every output token; TTFT is a limit.", "KV cache written while serving stays in DRAM or SRAM; flash holds weights and shared prefixes.",
+             "Temperatures follow a one-dimensional ladder: no hot-spots, no lateral spreading.", "Unbuilt engines have the efficiencies of today's for the same access pattern."])  # fmt: skip
+
+
+def _used(facts: Facts) -> list[tuple[str, str]]:
+    kinds = {"compute_node": "logic", "soc_node": "logic", "fast_memory": "memory", "dram": "memory", "flash": "flash", "topology": "topology", "collective_engine": "collective"}
+    seen: dict[tuple[str, str], None] = {}
+    for c in facts.chosen:
+        for variable, kind in kinds.items():
+            value = str(c.values.get(variable, "none"))
+            value = value.lower() if kind == "logic" else value
+            if value in facts.model.catalog.entries[kind]:
+                seen[(kind, value)] = None
+    seen[("software", facts.run.space.scenario.software)] = None
+    return list(seen)

@@ -1,0 +1,248 @@
+"""A run: designs, what the evaluator told of them, and where both came from, in a folder.
+
+    run.json    question, provenance, how it ended
+    space.toml  the space as it was read
+    log.jsonl   one line per trial, appended and flushed batch by batch: what a resume replays
+    front.csv   the non-dominated operating points, 9 significant digits
+
+Files are written beside their place and moved over it, so a kill leaves the old or the new.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dse import __version__
+from dse.design import Design, decode
+from dse.errors import RunError
+from dse.evaluator import Told
+from dse.front import non_dominated
+from dse.metrics import OBJECTIVES
+from dse.space import Space, Value
+from dse.units import FloatArray, IntArray
+
+MANIFEST, LOG, FRONT, SPACE = "run.json", "log.jsonl", "front.csv", "space.toml"
+PACKAGES = ("optuna", "numpy", "scipy", "moocore")
+
+
+@dataclass
+class Archive:
+    """Every design evaluated once, with its operating points on every rung."""
+
+    space: Space
+    designs: list[Design] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+
+    def add(self, design: Design, told: Told) -> None:
+        """Append evaluated designs."""
+        self.designs.append(design)
+        self.told.append(told)
+
+    def joined(self) -> tuple[Design, Told]:
+        """All designs and what was told of them, in order of evaluation."""
+        if len(self.designs) > 1:
+            self.designs = [Design.concat(self.designs)]
+            self.told = [join_told(self.told)]
+        return self.designs[0], self.told[0]
+
+    def __len__(self) -> int:
+        return sum(len(d) for d in self.designs)
+
+
+def join_told(parts: Sequence[Told]) -> Told:
+    """Join what was told of several batches."""
+    def join(key: str) -> dict[str, FloatArray]:
+        return {k: np.concatenate([getattr(p, key)[k] for p in parts]) for k in getattr(parts[0], key)}
+
+    return Told(join("objectives"), join("ratios"), join("detail"))
+
+
+@dataclass
+class Front:
+    """Non-dominated operating points: rows into an archive, with their objectives."""
+
+    rows: IntArray
+    rungs: IntArray
+    points: FloatArray
+    """(m, objectives), minimised"""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def front_of(space: Space, told: Told) -> Front:
+    """Feasible, non-dominated operating points, sorted by the objectives in order."""
+    rows, rungs = np.nonzero(told.feasible)
+    points = np.stack([told.objectives[o][rows, rungs] for o in space.objectives], axis=1) if len(rows) else np.empty((0, len(space.objectives)))
+    keep = non_dominated(points)
+    rows, rungs, points = rows[keep], rungs[keep], points[keep]
+    order = np.lexsort(tuple(points[:, k] for k in reversed(range(points.shape[1]))))
+    return Front(rows[order].astype(np.int64), rungs[order].astype(np.int64), points[order])
+
+
+def number(x: float) -> str:
+    """A number as the files carry it: 9 significant digits."""
+    return f"{x:.9g}"
+
+
+def inert(text: str) -> str:
+    """Text that no spreadsheet runs: a leading = + - @ or control character is quoted."""
+    return "'" + text if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
+
+
+def front_rows(space: Space, design: Design, told: Told, front: Front) -> Iterator[list[str]]:
+    """Header and rows of front.csv: objectives with units, variables, details."""
+    labels = [f"{o} [{OBJECTIVES[o].unit}]" for o in space.objectives]
+    names = [v.name + (f" [{v.unit}]" if v.unit != "1" else "") for v in space.variables]
+    details = sorted(told.detail)
+    yield ["point", "hardware", *labels, "tpot_target [s]", *names, *details]
+    hardware: dict[bytes, int] = {}
+    keys = design.take(front.rows).keys()
+    for i, (row, rung) in enumerate(zip(front.rows, front.rungs, strict=True)):
+        at = hardware.setdefault(keys[i], len(hardware))
+        values = decode(space, design, int(row))
+        shown = [inert(v) if isinstance(v, str) else number(v) for v in (values.get(x.name, "") for x in space.variables)]
+        yield [str(i), str(at), *(number(p) for p in front.points[i]), number(space.rungs[rung]), *shown,
+               *(number(told.detail[d][row, rung]) for d in details)]  # fmt: skip
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file beside its place and move it over.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror or error}); choose another --out") from error
+
+
+def csv_text(rows: Iterator[list[str]]) -> str:
+    """Rows as CSV text with plain newlines."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue()
+
+
+class Folder:
+    """The folder of a run: manifest, durable log, front."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def begin(self, space: Space, about: Mapping[str, Any], *, fresh: bool) -> None:
+        """Write the manifest and the space; refuse to overwrite another run.
+
+        Raises:
+            RunError: the folder holds a run already, or cannot be written.
+        """
+        if fresh and (self.path / LOG).exists():
+            raise RunError(f"{self.path}: already holds a run; use --resume to go on, or another --out")
+        versions = {p: metadata.version(p) for p in PACKAGES}
+        write_atomically(self.path / SPACE, space.text)
+        manifest = {"dse": __version__, "packages": versions, "overrides": list(space.overrides), **about}
+        write_atomically(self.path / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+
+    def manifest(self) -> dict[str, Any]:
+        """Read the manifest.
+
+        Raises:
+            RunError: the folder is not a run.
+        """
+        try:
+            raw = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"{self.path}: not a run folder (no {MANIFEST}); give the --out of a search") from None
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.path / MANIFEST}: cannot be read ({error})") from error
+        if not isinstance(raw, dict) or "dse" not in raw or not (self.path / SPACE).is_file():
+            raise RunError(f"{self.path}: not a run folder ({MANIFEST} or {SPACE} is not one of ours)")
+        return raw
+
+    def update(self, **changes: Any) -> None:
+        """Change entries of the manifest."""
+        manifest = self.manifest() | changes
+        write_atomically(self.path / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+
+    def append(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Append a batch to the log and force it to disk."""
+        try:
+            with (self.path / LOG).open("a", encoding="utf-8") as log:
+                log.writelines(json.dumps(line, separators=(",", ":"), sort_keys=True) + "\n" for line in lines)
+                log.flush()
+                os.fsync(log.fileno())
+        except OSError as error:
+            raise RunError(f"{self.path / LOG}: cannot be written ({error.strerror or error})") from error
+
+    def trials(self) -> list[dict[str, Any]]:
+        """Logged trials; a line cut short by a kill ends the log.
+
+        Raises:
+            RunError: a line in the middle is not ours.
+        """
+        path = self.path / LOG
+        if not path.exists():
+            return []
+        lines = path.read_text(encoding="utf-8").split("\n")
+        out: list[dict[str, Any]] = []
+        for i, line in enumerate(lines):
+            if not line:
+                continue
+            try:
+                out.append(json.loads(line))
+            except ValueError:
+                if i >= len(lines) - 2:
+                    break
+                raise RunError(f"{path}: line {i + 1} is damaged; remove it and --resume") from None
+        return out
+
+    def keep(self, count: int) -> None:
+        """Cut the log to ``count`` whole trials, as a resume needs."""
+        lines = (self.path / LOG).read_text(encoding="utf-8").split("\n")[:count] if count else []
+        write_atomically(self.path / LOG, "".join(line + "\n" for line in lines))
+
+    def write_front(self, space: Space, archive: Archive) -> Front:
+        """Write front.csv from an archive and return the front."""
+        design, told = archive.joined()
+        front = front_of(space, told)
+        write_atomically(self.path / FRONT, csv_text(front_rows(space, design, told, front)))
+        return front
+
+
+@dataclass
+class Run:
+    """A finished or resumed search in memory."""
+
+    space: Space
+    archive: Archive
+    front: Front
+    about: dict[str, Any]
+    trials: list[dict[str, Any]]
+
+    def values(self, row: int) -> dict[str, Value]:
+        """Design variables of an archived row."""
+        design, _ = self.archive.joined()
+        return decode(self.space, design, row)
+
+    @property
+    def hardware(self) -> IntArray:
+        """Distinct hardware on the front, as the first archive row of each."""
+        design, _ = self.archive.joined()
+        seen: dict[bytes, int] = {}
+        for row, key in zip(self.front.rows, design.take(self.front.rows).keys(), strict=True):
+            seen.setdefault(key, int(row))
+        return np.array(sorted(seen.values()), dtype=np.int64)

@@ -1,0 +1,62 @@
+"""Exhaustive sweep of a space's coarse grid: the oracle for what a search reached."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from dse.design import grid
+from dse.evaluator import Evaluator, Told
+from dse.run import Archive, Front, front_of
+from dse.space import Space
+
+BLOCK = 100_000
+
+
+@dataclass
+class Swept:
+    """The exact front of a grid, and what it took."""
+
+    archive: Archive
+    front: Front
+    designs: int
+    feasible: int
+    seconds: float
+
+
+def sweep(space: Space, evaluator: Evaluator, watch: Callable[[int], None] | None = None, block: int = BLOCK) -> Swept:
+    """Evaluate every design of the coarse grid block by block, keeping the front so far."""
+    start = time.monotonic()
+    archive = Archive(space)
+    designs = feasible = 0
+    for design in grid(space, block):
+        told = evaluator.evaluate(design)
+        designs += len(design)
+        feasible += int(told.feasible.any(axis=1).sum())
+        kept = np.unique(front_of(space, told).rows)
+        if len(kept):
+            archive.add(design.take(kept), take_told(told, kept))
+            _shrink(space, archive)
+        if watch:
+            watch(designs)
+    front = front_of(space, archive.joined()[1]) if len(archive) else Front(np.zeros(0, int), np.zeros(0, int), np.empty((0, len(space.objectives))))
+    return Swept(archive, front, designs, feasible, time.monotonic() - start)
+
+
+def take_told(told: Told, rows: np.ndarray) -> Told:
+    """Rows of what was told."""
+    pick = lambda d: {k: v[rows] for k, v in d.items()}  # noqa: E731
+    return Told(pick(told.objectives), pick(told.ratios), pick(told.detail))
+
+
+def _shrink(space: Space, archive: Archive) -> None:
+    """Drop archived designs that no longer stand on the front."""
+    design, told = archive.joined()
+    rows = np.unique(front_of(space, told).rows)
+    archive.designs = [design.take(rows)]
+    archive.told = [take_told(told, rows)]
+
+
