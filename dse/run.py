@@ -26,6 +26,7 @@ from dse import __version__
 from dse.design import Design, decode
 from dse.errors import RunError
 from dse.evaluator import Told
+from dse.evaluator.protocol import join_told
 from dse.front import non_dominated
 from dse.metrics import OBJECTIVES
 from dse.space import Space, Value
@@ -57,14 +58,6 @@ class Archive:
 
     def __len__(self) -> int:
         return sum(len(d) for d in self.designs)
-
-
-def join_told(parts: Sequence[Told]) -> Told:
-    """Join what was told of several batches."""
-    def join(key: str) -> dict[str, FloatArray]:
-        return {k: np.concatenate([getattr(p, key)[k] for p in parts]) for k in getattr(parts[0], key)}
-
-    return Told(join("objectives"), join("ratios"), join("detail"))
 
 
 @dataclass

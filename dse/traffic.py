@@ -19,7 +19,7 @@ from dse.catalog import Catalog
 from dse.physics import memory, network
 from dse.plan import Plans
 from dse.space import Scenario, Workload
-from dse.units import FloatArray
+from dse.units import FloatArray, IntArray
 from dse.workload import Mix, RequestClass, Transformer, transformer
 
 OPERATORS: Final = ("projections", "attention", "ffn", "experts", "head")
@@ -29,7 +29,10 @@ P95: Final = NormalDist().inv_cdf(0.95)
 
 @dataclass(frozen=True)
 class Prefill:
-    """Work of one prompt per (group, attention) shape; arrays (ops, shapes) or (shapes,)."""
+    """Work of one prompt per (group, attention) shape; arrays (ops, shapes) or (shapes,).
+
+    The mean request and the prompt of the TTFT limit stand side by side: twice the shapes.
+    """
 
     flop: FloatArray
     weights: FloatArray
@@ -78,10 +81,10 @@ class Traffic:
     """(p,) sequences per attention rank: the prompts that share it"""
     prompts: FloatArray
     """(p,) prompts a group prefills side by side"""
-    request: Prefill
-    """mean over requests"""
-    first: Prefill
-    """the prompt of the TTFT limit"""
+    prefill: Prefill
+    """the mean request, then the prompt of the TTFT limit"""
+    shape_plan: IntArray
+    """a plan of each (group, attention) shape"""
     bits: int
     """column of the machine's precisions"""
 
@@ -165,8 +168,9 @@ def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) ->
         stage_bytes=tokens * model.hidden * ACTIVATION_BYTES,
         overhead=_overhead(model, soft) + soft("sequence_overhead") * tokens,
         per_rank=tokens, prompts=np.where(dp, g, 1.0),
-        request=_prefill(model, load, plans, mix.computed_tokens, mix.prefill_pairs, soft),
-        first=_prefill(model, load, plans, scenario["ttft_input"], scenario["ttft_input"] ** 2 / 2, soft),
+        prefill=_beside(_prefill(model, load, plans, mix.computed_tokens, mix.prefill_pairs, soft),
+                        _prefill(model, load, plans, scenario["ttft_input"], scenario["ttft_input"] ** 2 / 2, soft)),
+        shape_plan=_shape_plans(plans),
         bits={16: 0, 8: 1, 4: 2}[int(load.compute_bits)],
     )  # fmt: skip
 
@@ -177,13 +181,24 @@ def _overhead(model: Transformer, soft: Callable[[str], float]) -> float:
     return per_layer + soft("step_overhead")
 
 
+def _shape_plans(plans: Plans) -> IntArray:
+    """Index of the first plan of each shape."""
+    return np.array([int(np.argmax(plans.shape == s)) for s in range(int(plans.shape.max()) + 1)], dtype=np.int64)
+
+
+def _beside(request: Prefill, first: Prefill) -> Prefill:
+    """Two prompts per shape in one record."""
+    join = lambda f: np.concatenate([getattr(request, f), getattr(first, f)], axis=-1)  # noqa: E731
+    return Prefill(join("flop"), join("weights"), join("kv"), join("reduce_bytes"), join("exchange_bytes"), request.overhead)
+
+
 def _prefill(model: Transformer, load: Workload, plans: Plans, tokens: float, pairs: float,
              soft: Callable[[str], float]) -> Prefill:  # fmt: skip
     """Work of prompts of ``tokens`` new tokens with ``pairs`` query-key pairs, per shape.
 
     Tensor-parallel groups prefill one prompt together; data-parallel ranks one prompt each.
     """
-    firsts = [int(np.argmax(plans.shape == s)) for s in range(int(plans.shape.max()) + 1)]
+    firsts = _shape_plans(plans)
     g, dp = plans.group[firsts], plans.data_parallel[firsts]
     split = np.where(dp, 1.0, g)
     kv_split = np.where(dp, 1.0, np.minimum(g, 1.0 if model.latent else float(model.kv_heads)))

@@ -62,12 +62,16 @@ class MobileModel:
     def judge(self, machine: Machine, workloads: tuple[int, ...] | None = None) -> Told:
         """Judge machines however they were built."""
         del workloads
+        key = (machine.flash_capacity > 0) * 3 + machine.pnm_site
+        jobs = [np.nonzero(key == value)[0] for value in np.unique(key)]
+        blocks = [rows[c] for rows in jobs for c in chunks(len(rows), CHUNK)]
         parts = []
         with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
-            for rows in chunks(len(machine.domain), CHUNK):
+            for rows in blocks:
                 m = machine.take(rows)
                 parts.append(self.told(m, serve(m, self.lowered, self.soft)))
-        join = lambda key: {k: np.concatenate([getattr(p, key)[k] for p in parts]) for k in getattr(parts[0], key)}  # noqa: E731
+        back = np.argsort(np.concatenate(blocks), kind="stable")
+        join = lambda key: {k: np.concatenate([getattr(p, key)[k] for p in parts])[back] for k in getattr(parts[0], key)}  # noqa: E731
         return Told(join("objectives"), join("ratios"), join("detail"))
 
     def energy(self, m: Machine, p: Pairs) -> dict[str, FloatArray]:
@@ -96,7 +100,7 @@ class MobileModel:
         load = p.share * t.resident / m.report["flash_load"][:, None]
         duty = s["daily_use"] / DAY
         read = p.flash_read * duty * m.flash_reclaim[:, None]
-        writes = read + p.writes * (m.flash_refresh[:, None] + 1.0 / s["weight_update_interval"])
+        writes = read + p.stored * (m.flash_refresh[:, None] + 1.0 / s["weight_update_interval"])
         life = flash.life(np.ones(1), m.flash_endurance[:, None], np.ones(1), writes)
         has = (m.flash_capacity > 0)[:, None]
         ratios: dict[str, Any] = {**m.limits, **p.ratios}

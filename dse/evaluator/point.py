@@ -16,9 +16,9 @@ from dse.machine.record import GROUPS, Machine
 from dse.metrics import OBJECTIVES
 from dse.physics import flash
 from dse.plan import Plans, single_plan
-from dse.serving.choose import account, choose
+from dse.serving.choose import account, choose, wear
 from dse.serving.step import Pairs, serve
-from dse.space import Space, Value, Workload, parse_value, read_space, space_text
+from dse.space import Scenario, Space, Value, Workload, parse_value, read_space, space_text
 from dse.traffic import OPERATORS, Traffic, lower, mix_of
 from dse.units import FloatArray
 from dse.workload import Mix, RequestClass
@@ -226,7 +226,10 @@ def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger
     g, batch = one(t.plans.group), one(t.plans.batch)
     energies = {f"decode: {n}": v * g / batch * loss * pue for n, v in ledger.of("energy").items() if v}
     charged = 1.0 if s.mix.computed_tokens > 0 else 0.0
-    energies["prefill"] = one(a[f"{mode}_energy"]) * loss * pue - sum(energies.values())
+    if one(m.flash_capacity):
+        program = one(wear(m, t, p, s)) * one(m.flash_program_energy) * one(a[f"{mode}_busy"]) / u
+        energies["flash programming"] = program * loss * pue
+    energies["prefill"] = one(e.energy) - sum(energies.values()) - _standing(m, s, a[f"{mode}_busy"], work)
     if not charged:
         energies.pop("prefill")
     energies["clocks"] = one(m.active_power) * work * loss * pue
@@ -257,12 +260,19 @@ def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger
     )  # fmt: skip
 
 
+def _standing(m: Machine, s: Scenario, busy: FloatArray, work: float) -> float:
+    """J per token of everything that does not depend on what is computed."""
+    inside = m.active_power[0] * work + m.static_power[0] * float(np.ravel(busy)[0]) / s["utilisation"]
+    outside = m.outside_power[0] * float(np.ravel(busy)[0]) / s["utilisation"]
+    return float(s["pue"] * (inside * m.power_loss[0] + outside))
+
+
 def _breakeven(model: DatacenterModel, m: Machine, p: Pairs) -> dict[str, float]:
     """Read-disturb limit below which reclaim alone ends the flash's life too early."""
     s = model.space.scenario
     wanted = model.space.limits.get("flash_life", s["lifetime"])
     budget = m.flash_endurance / wanted
-    other = p.writes[:, 0] * (m.flash_refresh + 1.0 / s["weight_update_interval"])
+    other = p.stored[:, 0] * (m.flash_refresh + 1.0 / s["weight_update_interval"])
     read = p.flash_read[:, 0] * s["utilisation"]
     limit = flash.breakeven_disturb_limit(read, m.flash_pages, budget, other)
     return {"flash read rate": float(read[0]), "break-even read-disturb limit": float(limit[0]),

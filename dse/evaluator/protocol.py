@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -50,3 +51,11 @@ def soft_of(catalog: Catalog, software: str) -> Soft:
     v = lambda f: catalog.value("software", software, f)  # noqa: E731
     return Soft(v("bandwidth_efficiency"), v("bandwidth_efficiency_attention"), v("bandwidth_efficiency_experts"),
                 v("flop_efficiency"), v("flop_efficiency_experts"), v("prefill_share"))  # fmt: skip
+
+
+def join_told(parts: Sequence[Told]) -> Told:
+    """Join what was told of several batches."""
+    def join(key: str) -> dict[str, FloatArray]:
+        return {k: np.concatenate([getattr(p, key)[k] for p in parts]) for k in getattr(parts[0], key)}
+
+    return Told(join("objectives"), join("ratios"), join("detail"))

@@ -90,67 +90,85 @@ def _wall(m: Machine, scenario: Scenario, busy: FloatArray, work: FloatArray, dy
     return scenario["pue"] * (inside * col(m.power_loss) + col(m.outside_power) * busy / u)
 
 
-def ratios(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, limits: dict[str, float]) -> dict[str, FloatArray]:
-    """Value over limit of every check on a pair but TPOT, (n, p)."""
+def wear(m: Machine, t: Traffic, p: Pairs, scenario: Scenario) -> FloatArray:
+    """Bytes programmed per second and package: reclaim, retention, updates, ingested prefixes.
+
+    Reading, and so reclaim, happens for the busy share of the time; retention always.
+    """
+    duty = scenario["utilisation"]
+    requests = t.per_rank / (p.step * scenario.mix.output_tokens)  # prompts a second whose prefixes a rank keeps
+    reclaim = p.flash_read * m.flash_reclaim[:, None]
+    ingested = (1.0 - p.share) * t.prefix_written * requests
+    always = m.flash_refresh[:, None] + 1.0 / scenario["weight_update_interval"]
+    return (reclaim + ingested) * duty + p.stored * always
+
+
+def ratios(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, limits: dict[str, float],
+           writes: FloatArray) -> dict[str, FloatArray]:  # fmt: skip
+    """Value over limit of every check on a pair but TPOT and TTFT, broadcastable to (n, p)."""
     out = dict(p.ratios)
     out["demand"] = t.plans.batch * p.stages / t.load.concurrency
     out["group"] = t.plans.group / m.domain[:, None]
-    out["flash_life"] = out["flash_program"] = np.zeros((1, 1))
-    if (m.flash_capacity > 0).any():
-        duty = scenario["utilisation"]
-        requests = t.per_rank / (p.step * scenario.mix.output_tokens)  # prompts a second whose prefixes a rank keeps
-        reclaim = p.flash_read * duty * m.flash_reclaim[:, None]
-        updates = p.writes * (m.flash_refresh[:, None] + 1.0 / scenario["weight_update_interval"])
-        ingested = (1.0 - p.share) * t.prefix_written * requests * duty
-        writes = reclaim + updates + ingested
+    has = (m.flash_capacity > 0)[:, None]
+    if has.any():
         life = flash.life(np.ones(1), m.flash_endurance[:, None], np.ones(1), writes)
-        has = (m.flash_capacity > 0)[:, None]
         out["flash_life"] = np.where(has, limits.get("flash_life", 0.0) / np.minimum(life, LARGE), 0.0)
         out["flash_program"] = np.where(has, writes / m.flash_write_bandwidth[:, None], 0.0)
+    else:
+        out["flash_life"] = out["flash_program"] = np.zeros((1, 1))
     return out
 
 
 def choose(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, limits: dict[str, float],
            rungs: tuple[float, ...], prefill_share: float) -> Estimate:  # fmt: skip
     """Pick, per design and rung, the cheapest admissible plan; the least bad if there is none."""
+    flashy = bool((m.flash_capacity > 0).any())
+    writes = wear(m, t, p, scenario) if flashy else np.zeros((1, 1))
     a = account(m, t, p, scenario, prefill_share)
-    checks = ratios(m, t, p, scenario, limits)
+    if flashy:  # programming is paid at the rate it happens, busy or not
+        program = writes * m.flash_program_energy[:, None]
+        for mode in ("shared", "disagg"):
+            a[f"{mode}_energy"] = a[f"{mode}_energy"] + program * a[f"{mode}_busy"] / scenario["utilisation"]
+    checks = ratios(m, t, p, scenario, limits, writes)
     wait = limits.get("ttft", LARGE)
     shift = t.prompt_kv / m.scale_out_bandwidth[:, None]
     ttft = {"shared": p.first + p.step, "disagg": p.first + shift + p.step}
     u, price, grid = scenario["utilisation"], scenario["electricity_price"], m.grid[:, None]
     rate = m.capital_rate[:, None] / u
     common = np.ones(p.step.shape)
-    for r in checks.values():
-        common *= np.clip(r, 1.0, CAP)
+    for r in checks.values():  # the product of excesses orders plans as the sum of their logs does
+        common *= np.maximum(r, 1.0)
     n, r_count = len(m.domain), len(rungs)
     both: dict[str, dict[str, FloatArray]] = {}
     for mode in ("shared", "disagg"):
         energy = _wall(m, scenario, a[f"{mode}_busy"], a["work"], a[f"{mode}_energy"])
         cost = a[f"{mode}_busy"] * rate + energy * price
-        bad = common * np.clip(ttft[mode] / wait, 1.0, CAP)
+        bad = common * np.maximum(ttft[mode] * (1.0 / wait), 1.0)
         both[mode] = {"tpot": a[f"{mode}_tpot"], "cost": cost, "energy": energy, "bad": bad,
                       "key": np.where(bad > 1.0, REFUSED, cost)}  # fmt: skip
     pick = np.empty((n, r_count), dtype=np.int64)
     mode_of = np.zeros((n, r_count), dtype=np.int64)
+    quick, slow = both["disagg"], both["shared"]  # a pool's TPOT is never above the shared one
+    either = np.minimum(quick["key"], slow["key"])
+    rows = np.arange(n)
     for i, rung in enumerate(rungs):
-        keys = [np.where(both[q]["tpot"] <= rung, both[q]["key"], REFUSED) for q in ("shared", "disagg")]
-        lower = np.minimum(keys[0], keys[1])
-        best = np.argmin(lower, axis=1)
-        none = lower[np.arange(n), best] >= REFUSED
+        keys = np.where(slow["tpot"] <= rung, either, np.where(quick["tpot"] <= rung, quick["key"], REFUSED))
+        best = np.argmin(keys, axis=1)
+        found = keys[rows, best]
+        none = found >= REFUSED
         if none.any():  # the plan with the least total violation speaks for the design
-            worst = [both[q]["bad"][none] * np.clip(both[q]["tpot"][none] / rung, 1.0, CAP) for q in ("shared", "disagg")]
-            least = np.minimum(worst[0], worst[1])
-            at = np.argmin(least, axis=1)
-            best[none] = at
-            row = np.arange(len(at))
-            mode_of[none, i] = worst[1][row, at] < worst[0][row, at]
+            worst = [q["bad"][none] * np.maximum(q["tpot"][none] / rung, 1.0) for q in (slow, quick)]
+            at_least = np.argmin(np.minimum(worst[0], worst[1]), axis=1)
+            best[none] = at_least
+            few = np.arange(len(at_least))
+            mode_of[none, i] = worst[1][few, at_least] < worst[0][few, at_least]
         ok = ~none
-        mode_of[ok, i] = keys[1][ok, best[ok]] < keys[0][ok, best[ok]]
+        mode_of[ok, i] = (quick["key"][rows, best] == found)[ok]
         pick[:, i] = best
+    flat = rows[:, None] * p.step.shape[1] + pick
 
     def at(x: FloatArray) -> FloatArray:
-        return np.take_along_axis(np.broadcast_to(x, p.step.shape), pick, axis=1)
+        return x.reshape(-1)[flat] if x.shape == p.step.shape else np.take_along_axis(np.broadcast_to(x, p.step.shape), pick, axis=1)
 
     def by_mode(key: str) -> FloatArray:
         return np.where(mode_of > 0, at(both["disagg"][key]), at(both["shared"][key]))

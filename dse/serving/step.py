@@ -15,12 +15,17 @@ import numpy as np
 from dse.machine.record import Machine
 from dse.physics import roofline, thermal
 from dse.plan import DEEPEST
-from dse.traffic import OPERATORS, Prefill, Traffic
-from dse.units import BoolArray, FloatArray
+from dse.traffic import OPERATORS, Traffic
+from dse.units import BoolArray, FloatArray, IntArray
 
 Note = Callable[[str, str, FloatArray], None]
 TIE = 0.99
 """an engine must be more than 1 % faster to win on time; else energy decides"""
+ON_FLASH = 2
+"""PNM site on the flash base die"""
+TINY = 1e-30
+NEVER = 1e6
+"""s; alpha of a collective that a fabric cannot run"""
 LARGE = 1e12
 """stands for 'does not fit' where a ratio would divide by nothing"""
 
@@ -81,8 +86,8 @@ class Pairs:
     """s of the prompt that the TTFT limit asks about"""
     flash_read: FloatArray
     """B/s read from flash per package"""
-    writes: FloatArray
-    """B/s written to flash per package"""
+    stored: FloatArray
+    """bytes held in flash per package"""
     ratios: dict[str, FloatArray] = field(default_factory=dict)
     """value over limit of the checks on a pair"""
 
@@ -107,169 +112,201 @@ def placement(m: Machine, t: Traffic) -> tuple[FloatArray, FloatArray, dict[str,
     take what is left, split so that both tiers finish together where capacity allows.
     """
     fast, flash = m.fast_capacity[:, None], m.flash_capacity[:, None]
-    has_flash = flash > 0
     live = np.minimum(t.live_p95, LARGE)
     free = np.maximum(fast - live, 0.0)
     room = np.maximum(free + flash - t.prefix_held, fast / LARGE)
     depth = np.minimum(roofline.pipeline_depth(t.resident, room), LARGE)
-    movable = t.resident / depth + t.prefix_held
-    capacity_share = np.minimum(free / movable, 1.0)
-    if bool(has_flash.any()):
+    capacity_share = np.minimum(free / (t.resident / depth + t.prefix_held), 1.0)
+    if m.flash_capacity[0] > 0:
         balance = roofline.balanced_share(m.fast_bandwidth, m.flash_bandwidth, m.shared_phy)[:, None]
-        share = np.where(has_flash, np.minimum(capacity_share, balance), 1.0)
+        share = np.minimum(capacity_share, balance)
     else:
-        share = np.ones_like(capacity_share)
+        share = np.ones_like(depth)
     deepest = min(DEEPEST, t.model.layers)
     # one longest request must fit beside the weights; each stage holds the KV of its layers
     lone = t.longest / depth / np.maximum(fast - np.maximum(t.resident / depth - flash, 0.0), fast / LARGE)
     return depth, share, {"capacity": np.maximum(live / fast, depth / deepest), "longest_request": lone}
 
 
-def decode(m: Machine, t: Traffic, soft: Soft, share: FloatArray, note: Note | None) -> tuple[FloatArray, tuple[FloatArray, ...], FloatArray]:
-    """Time of the operators of a step, energies (logic, fast, flash) and flash bytes per rank."""
+def decode(
+    m: Machine, t: Traffic, soft: Soft, share: FloatArray, note: Note | None
+) -> tuple[FloatArray, tuple[FloatArray, FloatArray, FloatArray], FloatArray]:
+    """Time of the operators of a step, energies (logic, fast, flash) and flash bytes per rank.
+
+    A chunk is uniform: with flash or without, and one PNM site.
+    """
     k = tiers(m, t.bits)
-    rest = 1.0 - share
-    flashy = bool((m.flash_capacity > 0).any())
-    near = bool((m.pnm_site > 0).any())
+    flashy, site = bool(m.flash_capacity[0] > 0), int(m.pnm_site[0])
+    rest = 1.0 - share if flashy else None
     time = np.zeros(share.shape)
-    logic, fast, flash, flash_bytes = (np.zeros(share.shape) for _ in range(4))
-    per_byte = roofline.seconds_per_byte(share, k.fast, k.flash, k.shared) if flashy else np.broadcast_to(k.fast, share.shape)
+    sums = (np.zeros(share.shape), np.zeros(share.shape), np.zeros(share.shape))
+    flash_bytes = np.zeros(share.shape)
+    per_byte = roofline.seconds_per_byte(share, k.fast, k.flash, k.shared) if flashy else k.fast
     for i, op in enumerate(OPERATORS):
-        flop = t.flop[i]
-        if not flop.any():
+        if not t.flop[i].any():
             continue
-        movable = t.weights[i] + (t.kv_prefix if op == "attention" else 0.0)
-        live = t.kv_live if op == "attention" else np.zeros(1)
-        inverse = 1.0 / soft.bandwidth(op)
-        if op == "attention":
-            reads = inverse * np.maximum(
-                (live + (share + rest * k.shared) * movable) * k.fast, rest * movable * k.flash) if flashy else (
-                inverse * (live + movable) * k.fast)  # fmt: skip
-        else:
-            reads = (movable * inverse) * per_byte
-        host = np.maximum(reads, flop * (k.host_flop / soft.compute(op)))
-        in_fast = share * movable + live if flashy else np.broadcast_to(movable + live, share.shape)
-        in_flash = rest * movable if flashy else None
-        if near:
-            parts = _near(m, t, k, soft, i, in_fast, rest * movable, host)
-            logic += parts[1]
-            fast += parts[2]
-            flash += parts[3]
-            chosen = parts[0]
+        live = t.kv_live if op == "attention" else ZERO
+        movable = t.weights[i] + t.kv_prefix if op == "attention" else t.weights[i]
+        in_flash = rest * movable if rest is not None else None
+        in_fast = share * movable + live if flashy else movable + live
+        host = _host_time(k, t.flop[i], soft, op, movable, live, in_fast, in_flash, per_byte)
+        if site:
+            chosen, use = _near(m, t, k, soft, i, in_fast, in_flash, host, sums)
             if note:
-                note("engine", op, parts[4].astype(np.float64))
+                note("engine", op, use.astype(np.float64))
         else:
             chosen = host
-            logic += flop * k.host_flop_energy + (movable + live) * k.energy[0]
-            fast += in_fast * k.energy[1]
+            _add(sums[0], t.flop[i] * k.host_flop_energy)
+            _add(sums[0], (movable + live) * k.energy[0])
+            _add(sums[1], in_fast * k.energy[1])
             if in_flash is not None:
-                flash += in_flash * k.energy[2]
+                _add(sums[2], in_flash * k.energy[2])
         time += chosen
         if in_flash is not None:
             flash_bytes += in_flash
         if note:
-            note("time", op, chosen)
-            note("bytes", op, in_fast + (in_flash if in_flash is not None else 0.0))
-    return time, (logic, fast, flash), flash_bytes
+            note("time", op, np.broadcast_to(chosen, share.shape))
+    return time, sums, flash_bytes
 
 
-def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, in_fast: FloatArray, in_flash: FloatArray,
-          host: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, BoolArray]:  # fmt: skip
+ZERO = np.zeros(1)
+
+
+def _add(total: FloatArray, term: FloatArray) -> None:
+    """Add in place."""
+    np.add(total, term, out=total)
+
+
+def _host_time(k: Tiers, flop: FloatArray, soft: Soft, op: str, movable: FloatArray, live: FloatArray,
+               in_fast: FloatArray, in_flash: FloatArray | None, per_byte: FloatArray) -> FloatArray:  # fmt: skip
+    """Time of an operator on the host: the longest of compute and the tiers it touches."""
+    inverse = 1.0 / soft.bandwidth(op)
+    if in_flash is None:
+        reads = (movable + live) * (inverse * k.fast)
+    elif op == "attention":
+        crossing = in_fast + in_flash * k.shared  # behind one PHY flash bytes cross it too
+        reads = np.maximum(crossing * (inverse * k.fast), in_flash * (inverse * k.flash))
+    else:
+        reads = (movable * inverse) * per_byte
+    return np.maximum(reads, flop * (k.host_flop / soft.compute(op)), out=reads)
+
+
+def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, in_fast: FloatArray, in_flash: FloatArray | None,
+          host: FloatArray, sums: tuple[FloatArray, FloatArray, FloatArray]) -> tuple[FloatArray, BoolArray]:  # fmt: skip
     """Operator i with the part beside the PNM engine run there; host where that is slower.
 
-    Returns time, energies of logic, fast and flash, and where PNM won. The PNM engine gets
-    the efficiencies that the host has for the same access pattern.
+    Adds energies to ``sums`` (logic, fast, flash); returns time and where PNM won. The engine
+    gets the efficiencies that the host has for the same access pattern. Hand-over: two mode
+    switches a layer, inputs and partial sums in as many copies as the partition needs.
     """
     op = OPERATORS[i]
-    flop = t.flop[i]
-    inverse, slow = 1.0 / soft.bandwidth(op), 1.0 / soft.compute(op)
-    on_flash = (m.pnm_site == 2)[:, None]
-    beside = np.where(on_flash, in_flash, in_fast)
-    across = np.where(on_flash, in_fast, in_flash)
-    total = np.maximum(in_fast + in_flash, 1e-300)
-    part = beside / total
-    across_rate = np.where(on_flash, k.fast, k.flash)
-    layers = t.model.moe_layers if op == "experts" else (1.0 if op == "head" else t.model.layers)
-    weighted = t.weights[i] > 0
-    copies = np.where(weighted, m.pnm_copies[:, None], 1.0)
-    link = np.where(on_flash, k.flash, k.fast)
-    handover = 2.0 * layers * m.pnm_switch[:, None] + copies * t.crossing[i] * link * inverse
-    near_time = np.maximum(beside * k.near * inverse, part * flop * k.near_flop * slow)
-    far_time = np.maximum(across * across_rate * inverse, (1.0 - part) * flop * k.host_flop * slow)
-    pnm_time = np.maximum(near_time, far_time) + handover
+    flop, inverse, slow = t.flop[i], 1.0 / soft.bandwidth(op), 1.0 / soft.compute(op)
+    on_flash = int(m.pnm_site[0]) == ON_FLASH
+    beside, across = (in_flash, in_fast) if on_flash else (in_fast, in_flash)
+    assert beside is not None  # noqa: S101 - a flash engine has flash
     on_chip, e_fast, e_flash, e_near, e_flop = k.energy
-    moved = copies * t.crossing[i]
-    path = np.where(on_flash, e_flash, e_fast)
-    host_energy = flop * k.host_flop_energy + (in_fast + in_flash) * on_chip + in_fast * e_fast + in_flash * e_flash
-    near_energy = (beside * e_near + part * flop * e_flop + moved * (path + on_chip)
-                   + (1.0 - part) * flop * k.host_flop_energy + across * (on_chip + np.where(on_flash, e_fast, e_flash)))  # fmt: skip
-    able = (m.pnm_site > 0)[:, None] & (beside > 0)
-    faster = pnm_time < TIE * host
-    tied = (TIE * pnm_time <= host) & (near_energy < host_energy)
-    use = able & (faster | tied)
-    time = np.where(use, pnm_time, host)
-    host_logic = flop * k.host_flop_energy + (in_fast + in_flash) * on_chip
-    pnm_logic = (1.0 - part) * flop * k.host_flop_energy + (across + moved) * on_chip
-    engine = beside * e_near + part * flop * e_flop + moved * path
-    fast = np.where(use, np.where(on_flash, in_fast * e_fast, engine), in_fast * e_fast)
-    flash = np.where(use, np.where(on_flash, engine, in_flash * e_flash), in_flash * e_flash)
-    return time, np.where(use, pnm_logic, host_logic), fast, flash, use
+    path = e_flash if on_flash else e_fast
+    moved = t.crossing[i] * (m.pnm_copies[:, None] if t.weights[i].any() else 1.0)
+    layers = {"experts": t.model.moe_layers, "head": 1}.get(op, t.model.layers)
+    handover = 2.0 * layers * m.pnm_switch[:, None] + moved * (inverse * (k.flash if on_flash else k.fast))
+    time = beside * (inverse * k.near)
+    near_energy = beside * e_near + moved * path
+    pnm_logic = moved * on_chip
+    if across is None:
+        np.maximum(time, flop * (slow * k.near_flop), out=time)
+        near_energy += flop * e_flop
+        host_logic = flop * k.host_flop_energy + beside * on_chip
+        total_gain = None
+    else:
+        part = beside / np.maximum(beside + across, TINY)
+        np.maximum(time, part * (flop * (slow * k.near_flop)), out=time)
+        left = (1.0 - part) * flop
+        np.maximum(time, np.maximum(across * (inverse * (k.fast if on_flash else k.flash)), left * (slow * k.host_flop)), out=time)
+        near_energy += part * (flop * e_flop)
+        pnm_logic = pnm_logic + left * k.host_flop_energy + across * on_chip
+        host_logic = flop * k.host_flop_energy + (beside + across) * on_chip
+        total_gain = across * (e_fast if on_flash else e_flash)
+    time += handover
+    host_side = beside * path
+    frugal = near_energy + pnm_logic < host_side + host_logic
+    use = ((time < TIE * host) | ((TIE * time <= host) & frugal)) & (beside > 0)
+    _add(sums[0], np.where(use, pnm_logic, host_logic))
+    _add(sums[2 if on_flash else 1], np.where(use, near_energy, host_side))
+    if total_gain is not None:
+        _add(sums[1 if on_flash else 2], total_gain)
+    return np.where(use, time, host), use
+
+
+def all_reduce(m: Machine, group_index: IntArray, message: FloatArray) -> FloatArray:
+    """Time of one all-reduce, (n, p): the fastest algorithm that some design of the chunk can run."""
+    best: FloatArray | None = None
+    for a in range(m.reduce_alpha.shape[2]):
+        if m.reduce_alpha[:, -1, a].min() >= NEVER:
+            continue
+        each = np.take(m.reduce_rate[:, :, a], group_index, axis=1)
+        each *= message
+        each += np.take(m.reduce_alpha[:, :, a], group_index, axis=1)
+        best = each if best is None else np.minimum(best, each, out=best)
+    assert best is not None  # noqa: S101 - ring runs everywhere
+    return best
 
 
 def collectives(m: Machine, t: Traffic, depth: FloatArray, note: Note | None) -> tuple[FloatArray, FloatArray]:
     """Time and energy [per rank] of all-reduces, all-to-alls and stage-to-stage messages.
 
-    All-reduce takes the fastest algorithm. Nothing is hidden behind compute: every operator
-    here needs the message before it.
+    Nothing is hidden behind compute: every operator here needs the message before it.
     """
     gi = t.plans.group_index
-    best = None
-    for a in range(m.reduce_alpha.shape[2]):
-        each = m.reduce_alpha[:, gi, a] + t.reduce_bytes * m.reduce_rate[:, gi, a]
-        best = each if best is None else np.minimum(best, each)
-    assert best is not None  # noqa: S101 - there is at least one algorithm
-    time = t.reduces * best
-    exchange = t.exchanges * (m.exchange_alpha[:, gi] + t.exchange_bytes * m.exchange_rate[:, gi])
+    time = t.reduces * all_reduce(m, gi, t.reduce_bytes)
+    if t.exchanges.any():
+        exchange = np.take(m.exchange_rate, gi, axis=1)
+        exchange *= t.exchange_bytes
+        exchange += np.take(m.exchange_alpha, gi, axis=1)
+        time += t.exchanges * exchange
     inside = depth * t.plans.group <= m.domain[:, None]
-    bandwidth = np.where(inside, np.maximum(m.link_bandwidth, 1.0)[:, None], m.scale_out_bandwidth[:, None])
+    rate = np.where(inside, 1.0 / np.maximum(m.link_bandwidth, 1.0)[:, None], 1.0 / m.scale_out_bandwidth[:, None])
     alpha = np.where(inside, m.hop_time[:, None], m.scale_out_latency[:, None])
-    stages = (depth - 1.0) * (alpha + t.stage_bytes / bandwidth)
+    stages = (depth - 1.0) * (alpha + t.stage_bytes * rate)
     volume = 2.0 * t.reduces * t.reduce_bytes + t.exchanges * t.exchange_bytes
-    energy = volume * m.hops[:, gi] * m.link_energy[:, None]
+    energy = volume * np.take(m.hops * m.link_energy[:, None], gi, axis=1)
     if note:
-        note("time", "collectives", time + exchange)
+        note("time", "collectives", time)
         note("time", "pipeline", stages)
-    return time + exchange + stages, energy
+    return time + stages, energy
 
 
-def prefill(m: Machine, t: Traffic, work: Prefill, soft: Soft, share: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Time and energy per rank of one prompt, (n, shapes); thermal limits hold here too.
+def prefill(m: Machine, t: Traffic, soft: Soft, share: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Time and energy per rank of one prompt, (n, 2 shapes); thermal limits hold here too.
 
     Weights stream once per prompt at the tiers' joint rate; the host computes.
     """
-    k = tiers(m, t.bits)
-    firsts = [int(np.argmax(t.plans.shape == s)) for s in range(work.flop.shape[1])]
-    gi = t.plans.group_index[firsts]
-    x = share[:, firsts]
-    flashy = bool((m.flash_capacity > 0).any())
-    per_byte = roofline.seconds_per_byte(x, k.fast, k.flash, k.shared) if flashy else np.broadcast_to(k.fast, x.shape)
-    time, logic, fast, flash = (np.zeros(x.shape) for _ in range(4))
+    k, work = tiers(m, t.bits), t.prefill
+    twice = np.concatenate([t.shape_plan, t.shape_plan])
+    gi = t.plans.group_index[twice]
+    flashy = bool(m.flash_capacity[0] > 0)
+    x = share[:, twice] if flashy else np.ones((len(m.domain), len(twice)))
+    per_byte = roofline.seconds_per_byte(x, k.fast, k.flash, k.shared) if flashy else k.fast
+    time = np.full(x.shape, work.overhead)
     for i, op in enumerate(OPERATORS):
-        reads = work.weights[i] / soft.bandwidth(op) * per_byte
-        time += np.maximum(reads, work.flop[i] * (k.host_flop / soft.compute(op)))
-        logic += work.flop[i] * k.host_flop_energy + work.weights[i] * k.energy[0]
-        fast += work.weights[i] * x * k.energy[1]
-        flash += work.weights[i] * (1.0 - x) * k.energy[2]
-    fast += work.kv * k.energy[1]
-    best = np.min(m.reduce_alpha[:, gi] + work.reduce_bytes[:, None] * m.reduce_rate[:, gi], axis=2)
+        if work.flop[i].any():
+            reads = (work.weights[i] / soft.bandwidth(op)) * per_byte
+            time += np.maximum(reads, (work.flop[i] / soft.compute(op)) * k.host_flop)
+    flop, weights = work.flop.sum(axis=0), work.weights.sum(axis=0)
+    logic = flop * k.host_flop_energy + weights * k.energy[0]
+    fast = (x * weights + work.kv) * k.energy[1]
+    flash = (1.0 - x) * weights * k.energy[2] if flashy else np.zeros(x.shape)
     reduced = np.where(work.reduce_bytes > 0, 2.0 * t.model.layers, 0.0)
     exchanged = np.where(work.exchange_bytes > 0, 2.0 * t.model.moe_layers, 0.0)
-    time += reduced * best + exchanged * (m.exchange_alpha[:, gi] + work.exchange_bytes * m.exchange_rate[:, gi])
-    links = (2.0 * reduced * work.reduce_bytes + exchanged * work.exchange_bytes) * m.hops[:, gi] * m.link_energy[:, None]
-    time += work.overhead
-    columns = tuple(tuple(c[:, None] for c in row) for row in m.throttle)
-    time = thermal.throttled_time(time, (logic + links, fast, flash), columns)
-    return time, logic + fast + flash + links
+    time += reduced * all_reduce(m, gi, work.reduce_bytes)
+    time += exchanged * (m.exchange_alpha[:, gi] + work.exchange_bytes * m.exchange_rate[:, gi])
+    logic += (2.0 * reduced * work.reduce_bytes + exchanged * work.exchange_bytes) * m.hops[:, gi] * m.link_energy[:, None]
+    time = thermal.throttled_time(time, (logic, fast, flash), columns(m))
+    return time, logic + fast + flash
+
+
+def columns(m: Machine) -> tuple[tuple[FloatArray, ...], ...]:
+    """Throttle rows as (n, 1) columns; a limit that no design of the chunk can reach is left out."""
+    return tuple(tuple(c[:, None] for c in row) for row in m.throttle if any(c.any() for c in row))
 
 
 def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs:
@@ -277,28 +314,35 @@ def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs
     depth, share, ratios = placement(m, t)
     time, energies, flash_bytes = decode(m, t, soft, share, note)
     spent, link_energy = collectives(m, t, depth, note)
-    layers = t.model.layers
-    uneven = np.ceil(layers / np.minimum(depth, layers)) * np.minimum(depth, layers) / layers
-    waits = np.where(share < 1.0, m.flash_latency[:, None] * (t.model.moe_layers + 1.0), 0.0)
-    time = time * uneven + spent + t.overhead + waits
+    flashy = bool(m.flash_capacity[0] > 0)
+    layers = float(t.model.layers)
+    held = np.minimum(depth, layers)
+    time *= np.ceil(layers / held) * held / layers  # the stage with most layers sets the pace
+    time += spent
+    time += t.overhead
+    if flashy:  # page reads that routing or the step's start keep from being prefetched
+        waits = np.where(share < 1.0, m.flash_latency[:, None] * (t.model.moe_layers + 1.0), 0.0)
+        time += waits
     logic = energies[0] + link_energy
-    columns = tuple(tuple(c[:, None] for c in row) for row in m.throttle)
-    warm = (m.hot[0][:, None] * logic + m.hot[1][:, None] * energies[1]) > time
-    busy = (t.kv_live + share * (t.weights.sum(axis=0) + t.kv_prefix)) * (1.0 / (m.fast_bandwidth * soft.dense))[:, None]
-    time = np.where(warm, time + m.hot_loss[:, None] * np.minimum(busy, time), time)
-    step = thermal.throttled_time(time, (logic, energies[1], energies[2]), columns)
+    if m.hot_loss.any():
+        warm = (m.hot[0][:, None] * logic + m.hot[1][:, None] * energies[1]) > time
+        streamed = t.weights.sum(axis=0) + t.kv_prefix
+        busy = (t.kv_live + share * streamed) * (1.0 / (m.fast_bandwidth * soft.dense))[:, None]
+        time += np.where(warm, m.hot_loss[:, None] * np.minimum(busy, time), 0.0)
+    step = thermal.throttled_time(time, (logic, energies[1], energies[2]), columns(m))
     if note:
         note("time", "overhead", np.broadcast_to(t.overhead, time.shape))
-        note("time", "flash page waits", waits)
+        if flashy:
+            note("time", "flash page waits", waits)
         note("time", "throttling", step - time)
         for name, e in zip(("logic", "fast memory", "flash"), energies, strict=True):
             note("energy", name, e)
         note("energy", "links", link_energy)
-    prompt, prompt_energy = prefill(m, t, t.request, soft, share)
-    first, _ = prefill(m, t, t.first, soft, share)
-    shape = t.plans.shape
-    read = flash_bytes / step
-    stored = (1.0 - share) * (t.resident / depth + t.prefix_held)
-    return Pairs(step=step, unthrottled=time, energy=logic + energies[1] + energies[2], stages=depth, share=share,
-                 prompt=prompt[:, shape], prompt_energy=prompt_energy[:, shape], first=first[:, shape],
-                 flash_read=read, writes=stored, ratios=ratios)  # fmt: skip
+    prompt, prompt_energy = prefill(m, t, soft, share)
+    shape, half = t.plans.shape, len(t.shape_plan)
+    return Pairs(
+        step=step, unthrottled=time, energy=logic + energies[1] + energies[2], stages=depth, share=share,
+        prompt=np.take(prompt, shape, axis=1), prompt_energy=np.take(prompt_energy, shape, axis=1),
+        first=np.take(prompt, shape + half, axis=1), flash_read=flash_bytes / step if flashy else np.zeros((1, 1)),
+        stored=(1.0 - share) * (t.resident / depth + t.prefix_held) if flashy else np.zeros((1, 1)), ratios=ratios,
+    )  # fmt: skip
