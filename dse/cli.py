@@ -54,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     _budget(p, 2000)
     p.add_argument("--out", type=Path, help="run folder (default results/NAME-seedK)")
     p.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    p.add_argument("--grid", choices=("coarse",), help="search only the levels that a sweep enumerates")
     _overrides(p)
 
     p = _command(sub, "evaluate", "one design or existing machine in full", "dse evaluate --device h100_sxm --model Llama-3.1-70B --batch 32 --tp 4 --input 1024 --output 1024", "evaluate")
@@ -113,7 +114,7 @@ def _command(sub: Any, name: str, text: str, example: str, module: str) -> argpa
         code: int = getattr(commands, module)(options)
         return code
 
-    p.set_defaults(run=run)
+    p.set_defaults(run=run, command=name)
     return p
 
 

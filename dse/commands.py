@@ -28,7 +28,8 @@ from dse.units import show
 
 
 def _given(o: argparse.Namespace) -> Overrides:
-    return Overrides(tuple(o.fix), tuple(o.limit), o.model, tuple(o.objective), o.traffic, o.year)
+    return Overrides(tuple(o.fix), tuple(o.limit), o.model, tuple(o.objective), o.traffic, o.year,
+                     o.command == "search" and o.grid is not None)  # fmt: skip
 
 
 def _bar(name: str, trials: int) -> tuple[tqdm[Any], Any]:

@@ -25,13 +25,6 @@ class Design(Table):
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
-    def number(self, name: str, absent: float = 0.0) -> FloatArray:
-        """Numbers of a variable with ``absent`` where it is inactive or unknown to the space."""
-        column = self.columns.get(name)
-        if column is None:
-            return np.full(len(self), absent)
-        return np.where(np.isnan(column), absent, column)
-
     def keys(self) -> list[bytes]:
         """One bytes key per row: equal keys are the same hardware."""
         packed = np.column_stack([np.nan_to_num(np.asarray(c, dtype=np.float64), nan=-1.0) for c in self.columns.values()])

@@ -39,6 +39,7 @@ class Overrides:
     objectives: tuple[str, ...] = ()
     traffic: str | None = None
     year: float | None = None
+    grid: bool = False
 
 
 def load_space(name: str, overrides: Overrides | None = None, catalog: Catalog | None = None) -> Space:
@@ -88,7 +89,8 @@ def apply(space: Space, o: Overrides, catalog: Catalog) -> Space:
                 raise SpaceError(f"--objective: got {name!r}, expected one of {', '.join(OBJECTIVES)}")
         space = replace(space, objectives=tuple(o.objectives))
         done += [f"--objective {x}" for x in o.objectives]
-    return replace(space, overrides=space.overrides + tuple(done))
+    space = replace(space, overrides=space.overrides + tuple(done))
+    return space.on_grid() if o.grid else space
 
 
 def _pair(text: str, flag: str) -> tuple[str, str]:
@@ -241,7 +243,7 @@ def overrides_of(texts: list[str]) -> Overrides:
         found.setdefault(flag.removeprefix("--"), []).append(value)
     return Overrides(tuple(found.get("fix", ())), tuple(found.get("limit", ())), (found.get("model") or [None])[0],
                      tuple(found.get("objective", ())), (found.get("traffic") or [None])[0],
-                     float(found["year"][0]) if "year" in found else None)  # fmt: skip
+                     float(found["year"][0]) if "year" in found else None, "grid" in found)  # fmt: skip
 
 
 def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: int, watch: Watch | None = None,

@@ -180,6 +180,19 @@ class Space:
                 space = space.restrict(earlier, kept)
         return space
 
+    def on_grid(self) -> Space:
+        """Return the space with every variable held to its coarse levels: what a sweep enumerates."""
+        held = []
+        for v in self.variables:
+            if v.discrete:
+                kept = tuple(c for c in v.choices if not v.grid or c in v.grid)
+                held.append(replace(v, choices=kept))
+            elif v.grid:
+                held.append(replace(v, kind="ordinal", choices=v.grid))
+            else:
+                held.append(v)
+        return replace(self, variables=tuple(held), overrides=(*self.overrides, "--grid coarse"))
+
     def without(self, lever: Lever) -> Space:
         """Return the space with a lever locked off."""
         space = self

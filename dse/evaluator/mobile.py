@@ -94,7 +94,10 @@ class MobileModel:
         limits = dict(self.space.limits)
         rungs = np.array(self.space.rungs)
         shape = (len(m.domain), len(rungs))
-        spread = lambda x: np.broadcast_to(np.asarray(x).reshape(len(m.domain), -1)[:, :1], shape)  # noqa: E731
+
+        def spread(x: FloatArray) -> FloatArray:
+            return np.broadcast_to(x[:, None] if x.ndim == 1 else x[:, :1], shape)
+
         energy = sum(self.energy(m, p).values())
         burst = p.energy / p.unthrottled + (m.static_power + m.active_power)[:, None]
         load = p.share * t.resident / m.report["flash_load"][:, None]

@@ -34,12 +34,17 @@ def _recode(space: Space, design: Design, variable: str, order: Sequence[str], *
     return table[codes(design, variable)]
 
 
-def ordinal(space: Space, design: Design, variable: str, absent: float) -> FloatArray:
-    """Numbers behind the codes of an ordinal variable."""
-    if variable not in design.columns:
+def numbers(space: Space, design: Design, variable: str, absent: float = 0.0) -> FloatArray:
+    """Numbers of a variable, whether it is a column of numbers or of codes; ``absent`` elsewhere."""
+    column = design.columns.get(variable)
+    if column is None:
         return np.full(len(design), absent)
-    table = np.array([*(float(c) for c in space.variable(variable).choices), absent])
-    return table[codes(design, variable)]
+    v = space.variable(variable)
+    if not v.discrete:
+        return np.where(np.isnan(column), absent, column)
+    table = np.array([*(float(c) for c in v.choices), absent])
+    out: FloatArray = table[column]
+    return out
 
 
 def voltage(catalog: Catalog, ratio: FloatArray) -> FloatArray:
@@ -69,24 +74,24 @@ def datacenter_parts(space: Space, design: Design, catalog: Catalog, scenario: S
     nodes, memories, flashes = (names(catalog, k) for k in ("logic", "memory", "flash"))
     node = _recode(space, design, "compute_node", nodes, lower=True)
     logic = lambda f: catalog.take("logic", nodes, node, f)  # noqa: E731
-    area = design.number("compute_area")
+    area = numbers(space, design, "compute_area")
     dies = package.dies_needed(area, r("usable_reticle"))
-    mac_area = design.number("mac_share") * area
-    clock = design.number("clock")
+    mac_area = numbers(space, design, "mac_share") * area
+    clock = numbers(space, design, "clock")
     ratio = clock / logic("clock_nominal")
     volts = voltage(catalog, ratio)
     peak16 = mac_area * logic("mac_density") * clock
     energy = logic("flop_energy") * power.dynamic_scale(volts, r("v_nominal"), r("dynamic_voltage_exponent"))
     leakage = logic("leakage_density") * area * power.leakage_scale(volts, r("v_nominal"), r("leakage_voltage_coefficient"))
     memory_code = _recode(space, design, "fast_memory", memories)
-    stacks = design.number("stacks")
-    height = ordinal(space, design, "stack_height", 1.0)
-    sram = design.number("sram")
+    stacks = numbers(space, design, "stacks")
+    height = numbers(space, design, "stack_height", 1.0)
+    sram = numbers(space, design, "sram")
     bandwidth, capacity = fast_tier(catalog, memory_code, stacks, height, area, sram)
     flash = _recode(space, design, "flash", flashes)
     attach = _recode(space, design, "flash_attach", ATTACH)
     pnm = np.maximum(_recode(space, design, "pnm", PNM), 0)
-    domain = ordinal(space, design, "domain", 1.0)
+    domain = numbers(space, design, "domain", 1.0)
     topologies = names(catalog, "topology")
     topology = _recode(space, design, "topology", topologies)
     topology = np.where(topology < 0, topologies.index("full"), topology)  # one or two packages: a cable
@@ -97,11 +102,11 @@ def datacenter_parts(space: Space, design: Design, catalog: Catalog, scenario: S
         memory=memory_code, stacks=stacks, height=height,
         logic_above=(_recode(space, design, "orientation", ("logic_below", "logic_above")) == 1).astype(np.float64),
         fast_bandwidth=bandwidth, fast_capacity=capacity,
-        flash=flash, flash_stacks=design.number("flash_stacks"), flash_height=ordinal(space, design, "flash_height", 0.0),
+        flash=flash, flash_stacks=numbers(space, design, "flash_stacks"), flash_height=numbers(space, design, "flash_height", 0.0),
         flash_tlc=(_recode(space, design, "flash_cell", ("pslc", "tlc")) == 1).astype(np.float64),
-        flash_attach=attach, pnm=pnm, pnm_flops=design.number("pnm_flops"),
+        flash_attach=attach, pnm=pnm, pnm_flops=numbers(space, design, "pnm_flops"),
         domain=domain, topology=topology,
-        link_bandwidth=design.number("link_bandwidth"),
+        link_bandwidth=numbers(space, design, "link_bandwidth"),
         engine=np.maximum(_recode(space, design, "collective_engine", ENGINES), 0),
         power_cap=np.full(n, FAR_AWAY), limits={},
     )  # fmt: skip

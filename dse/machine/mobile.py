@@ -15,7 +15,7 @@ import numpy as np
 
 from dse.catalog import Catalog
 from dse.design import Design, codes
-from dse.machine.datacenter import clock_ceiling, flop_energies, names, ordinal, voltage
+from dse.machine.datacenter import clock_ceiling, flop_energies, names, numbers, voltage
 from dse.machine.record import GROUPS, Machine
 from dse.physics import cost, memory, power, thermal
 from dse.physics import flash as cells
@@ -98,30 +98,30 @@ def phone_design(space: Space, design: Design, catalog: Catalog) -> Phone:
     logic = lambda f: catalog.take("logic", nodes, node, f)  # noqa: E731
     rule = lambda f: catalog.value("logic_rules", "common", f)  # noqa: E731
     body = lambda f: catalog.value("mobile", "phone", f)  # noqa: E731
-    area, clock = design.number("npu_area"), design.number("npu_clock")
+    area, clock = numbers(space, design, "npu_area"), numbers(space, design, "npu_clock")
     ratio = clock / logic("clock_nominal")
     peak16 = area / (1.0 + body("npu_overhead")) * logic("mac_density") * clock
     scale = power.dynamic_scale(voltage(catalog, ratio), rule("v_nominal"), rule("dynamic_voltage_exponent"))
     dram = choice("dram", memories)
     mount = choice("dram_mount", MOUNTS)
-    height = ordinal(space, design, "dram_height", 1.0)
+    height = numbers(space, design, "dram_height", 1.0)
     per_channel = catalog.take("memory", memories, dram, "bandwidth_per_channel")
-    channels = ordinal(space, design, "dram_channels", 0.0)
+    channels = numbers(space, design, "dram_channels", 0.0)
     on_soc = memory.layered_bandwidth(
         np.full(len(area), body("dram3d_bandwidth_per_area")), np.full(len(area), 1e30), height,
         np.full(len(area), body("soc_base_area")),
     )  # fmt: skip
     flash = choice("flash", flashes)
-    dies = ordinal(space, design, "flash_dies", 1.0)
+    dies = numbers(space, design, "flash_dies", 1.0)
     return Phone(
         node=node, peak=peak16[:, None] * np.array([1.0, rule("rate_8bit"), rule("rate_4bit")]),
-        flop_energy=flop_energies(catalog, logic("flop_energy") * scale), npu_area=area, sram=design.number("npu_sram"),
+        flop_energy=flop_energies(catalog, logic("flop_energy") * scale), npu_area=area, sram=numbers(space, design, "npu_sram"),
         dram=dram, bandwidth=np.where(mount == MOUNTS.index("3d_on_soc"), on_soc, channels * per_channel),
-        capacity=ordinal(space, design, "dram_capacity", 0.0), height=height, mount=mount,
+        capacity=numbers(space, design, "dram_capacity", 0.0), height=height, mount=mount,
         link=choice("on_package_link", tuple(x.removeprefix("on_package_") for x in LINKS)),
         flash=flash, flash_dies=dies, flash_tlc=(choice("flash_cell", ("pslc", "tlc")) == 1).astype(np.float64),
         flash_inner=np.zeros(len(area)), flash_capacity=np.zeros(len(area)),
-        pnm=np.maximum(choice("pnm", PNM), 0), pnm_flops=design.number("pnm_flops"),
+        pnm=np.maximum(choice("pnm", PNM), 0), pnm_flops=numbers(space, design, "pnm_flops"),
         home=np.maximum(choice("weights_home", HOMES), 0), limits={"clock": ratio / clock_ceiling(catalog)},
     )  # fmt: skip
 

@@ -86,6 +86,8 @@ class Search:
             elif self.waiting:
                 self.study.enqueue_trial(self._as_params(self.waiting.pop(0)))
             asked.append(self._ask(self.study.ask()))
+            if replay is not None:
+                self._breed(asked[-1].trial)
         told, places = self._judge(asked)
         lines = [self._tell(a, told[b], row) for a, (b, row) in zip(asked, places, strict=True)]
         self.batch += 1
@@ -104,6 +106,13 @@ class Search:
         if isinstance(made, Nsga2 | Nsga3):
             made.child.known = self.known
         self.study.sampler = made
+
+    def _breed(self, trial: Trial) -> None:
+        """Give a replayed trial its generation and parents: Optuna skips both for fixed parameters."""
+        sampler = self.study.sampler
+        if isinstance(sampler, Nsga2 | Nsga3):
+            frozen = self.study.get_trials(deepcopy=False)[trial.number]
+            sampler.get_parent_population(self.study, sampler.get_trial_generation(self.study, frozen))
 
     def _as_params(self, values: dict[str, Value]) -> dict[str, Any]:
         """Optuna parameters of a design given as values (a baseline's nearest point)."""

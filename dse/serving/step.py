@@ -275,33 +275,42 @@ def collectives(m: Machine, t: Traffic, depth: FloatArray, note: Note | None) ->
     return time + stages, energy
 
 
-def prefill(m: Machine, t: Traffic, soft: Soft, share: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Time and energy per rank of one prompt, (n, 2 shapes); thermal limits hold here too.
+def prefill(m: Machine, t: Traffic, soft: Soft, share: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Time and energy per rank of a mean prompt, time of the TTFT prompt, (n, p) each.
 
-    Weights stream once per prompt at the tiers' joint rate; the host computes.
+    Weights stream once per prompt at the tiers' joint rate; the host computes; thermal limits
+    hold here too. Without flash all plans of a (group, attention) shape share one answer.
     """
     k, work = tiers(m, t.bits), t.prefill
-    twice = np.concatenate([t.shape_plan, t.shape_plan])
-    gi = t.plans.group_index[twice]
-    flashy = bool(m.flash_capacity[0] > 0)
-    x = share[:, twice] if flashy else np.ones((len(m.domain), len(twice)))
+    flashy, half = bool(m.flash_capacity[0] > 0), len(t.shape_plan)
+    plans = np.arange(len(t.plans)) if flashy else t.shape_plan
+    shape = t.plans.shape[plans]
+    cols = np.concatenate([shape, shape + half])
+    gi = np.concatenate([t.plans.group_index[plans]] * 2)
+    x = np.concatenate([share, share], axis=1) if flashy else np.ones((len(m.domain), len(cols)))
     per_byte = roofline.seconds_per_byte(x, k.fast, k.flash, k.shared) if flashy else k.fast
     time = np.full(x.shape, work.overhead)
     for i, op in enumerate(OPERATORS):
         if work.flop[i].any():
-            reads = (work.weights[i] / soft.bandwidth(op)) * per_byte
-            time += np.maximum(reads, (work.flop[i] / soft.compute(op)) * k.host_flop)
-    flop, weights = work.flop.sum(axis=0), work.weights.sum(axis=0)
-    logic = flop * k.host_flop_energy + weights * k.energy[0]
-    fast = (x * weights + work.kv) * k.energy[1]
-    flash = (1.0 - x) * weights * k.energy[2] if flashy else np.zeros(x.shape)
-    reduced = np.where(work.reduce_bytes > 0, 2.0 * t.model.layers, 0.0)
-    exchanged = np.where(work.exchange_bytes > 0, 2.0 * t.model.moe_layers, 0.0)
-    time += reduced * all_reduce(m, gi, work.reduce_bytes)
-    time += exchanged * (m.exchange_alpha[:, gi] + work.exchange_bytes * m.exchange_rate[:, gi])
-    logic += (2.0 * reduced * work.reduce_bytes + exchanged * work.exchange_bytes) * m.hops[:, gi] * m.link_energy[:, None]
+            reads = (work.weights[i, cols] / soft.bandwidth(op)) * per_byte
+            time += np.maximum(reads, (work.flop[i, cols] / soft.compute(op)) * k.host_flop)
+    weights = work.weights.sum(axis=0)[cols]
+    logic = work.flop.sum(axis=0)[cols] * k.host_flop_energy + weights * k.energy[0]
+    fast = (x * weights + work.kv[cols]) * k.energy[1]
+    flash = (1.0 - x) * weights * k.energy[2] if flashy else np.zeros((1, 1))
+    reduced = np.where(work.reduce_bytes > 0, 2.0 * t.model.layers, 0.0)[cols]
+    exchanged = np.where(work.exchange_bytes > 0, 2.0 * t.model.moe_layers, 0.0)[cols]
+    time += reduced * all_reduce(m, gi, work.reduce_bytes[cols])
+    time += exchanged * (m.exchange_alpha[:, gi] + work.exchange_bytes[cols] * m.exchange_rate[:, gi])
+    sent = 2.0 * reduced * work.reduce_bytes[cols] + exchanged * work.exchange_bytes[cols]
+    logic += sent * m.hops[:, gi] * m.link_energy[:, None]
     time = thermal.throttled_time(time, (logic, fast, flash), columns(m))
-    return time, logic + fast + flash
+    energy = logic + fast + flash
+    count = len(plans)
+    if flashy:
+        return time[:, :count], energy[:, :count], time[:, count:]
+    at = t.plans.shape
+    return np.take(time, at, axis=1), np.take(energy, at, axis=1), np.take(time, at + count, axis=1)
 
 
 def columns(m: Machine) -> tuple[tuple[FloatArray, ...], ...]:
@@ -338,11 +347,9 @@ def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs
         for name, e in zip(("logic", "fast memory", "flash"), energies, strict=True):
             note("energy", name, e)
         note("energy", "links", link_energy)
-    prompt, prompt_energy = prefill(m, t, soft, share)
-    shape, half = t.plans.shape, len(t.shape_plan)
+    prompt, prompt_energy, first = prefill(m, t, soft, share)
     return Pairs(
         step=step, unthrottled=time, energy=logic + energies[1] + energies[2], stages=depth, share=share,
-        prompt=np.take(prompt, shape, axis=1), prompt_energy=np.take(prompt_energy, shape, axis=1),
-        first=np.take(prompt, shape + half, axis=1), flash_read=flash_bytes / step if flashy else np.zeros((1, 1)),
+        prompt=prompt, prompt_energy=prompt_energy, first=first, flash_read=flash_bytes / step if flashy else np.zeros((1, 1)),
         stored=(1.0 - share) * (t.resident / depth + t.prefix_held) if flashy else np.zeros((1, 1)), ratios=ratios,
     )  # fmt: skip

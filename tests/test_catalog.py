@@ -1,0 +1,111 @@
+"""The catalogue: every entry is sourced, every fault of a file is told at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import tomllib
+
+from dse.catalog import DATA, Catalog, load_catalog, read_entry, read_llm
+from dse.errors import DataError
+from dse.schema import KINDS, json_schema
+
+GOOD = """
+name = "x"
+title = "X"
+readiness = "paper"
+available = { low = 2026, nominal = 2026, high = 2027, unit = "year", source = "s" }
+[values]
+hop_latency = { low = 100, nominal = 200, high = 400, unit = "ns", source = "s" }
+"""
+
+
+def test_every_number_has_a_source_and_a_range(catalog: Catalog) -> None:
+    for group in catalog.entries.values():
+        for entry in group.values():
+            for field, q in {**entry.values, "available": entry.available}.items():
+                assert q.source.strip(), (entry.kind, entry.name, field)
+                assert q.low <= q.nominal <= q.high, (entry.kind, entry.name, field)
+
+
+def test_enough_of_each_kind(catalog: Catalog) -> None:
+    assert len(catalog.llms) >= 16
+    for name in ("a100_sxm", "h100_sxm", "h200_sxm", "b200_sxm", "b300_sxm", "gb200", "gb300", "mi300x", "tpu_v7_ironwood",
+                 "snapdragon_8_gen3", "iphone_16_pro", "m4", "groq_lpu", "lincoln", "cambricon_llm"):  # fmt: skip
+        assert catalog.entry("device", name)
+
+
+def test_a_good_entry_is_read_in_si() -> None:
+    entry = read_entry("topology", GOOD, "f.toml")
+    assert entry.values["hop_latency"].nominal == pytest.approx(200e-9)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('source = "s" }\n[values]', 'source = "" }\n[values]', "available.source"),
+        ("hop_latency", "hop_latencyy", "did you mean 'hop_latency'"),
+        ('"ns"', '"GB"', "values.hop_latency.unit"),
+        ("nominal = 200", "nominal = nan", "a finite number"),
+        ("nominal = 200", "nominal = inf", "a finite number"),
+        ("low = 100", "low = 300", "low <= nominal <= high"),
+        ("low = 100", "low = -1", "not below 0"),
+        ('"paper"', '"soon"', "readiness"),
+        ("high = 400,", "high = 400, colour = 1,", "no such key"),
+        ("[values]", "[valu", "not valid TOML"),
+    ],
+)
+def test_a_fault_names_file_key_and_what_is_allowed(old: str, new: str, told: str) -> None:
+    with pytest.raises(DataError) as error:
+        read_entry("topology", GOOD.replace(old, new), "f.toml")
+    assert "f.toml" in str(error.value)
+    assert told in str(error.value)
+
+
+def test_all_faults_of_a_file_are_told_at_once() -> None:
+    bad = GOOD.replace('unit = "ns"', 'unit = "GB"').replace('"paper"', '"soon"').replace('title = "X"', 'titel = "X"')
+    with pytest.raises(DataError) as error:
+        read_entry("topology", bad, "f.toml")
+    assert len(str(error.value).splitlines()) == 3
+
+
+def test_llm_file_without_source_is_refused() -> None:
+    with pytest.raises(DataError, match="source"):
+        read_llm('name="a"\nattention="gqa"\n[shape]\nlayers=1\n', "a.toml")
+
+
+def test_own_files_are_added_and_override(tmp_path: Path) -> None:
+    folder = tmp_path / "topology"
+    folder.mkdir()
+    (folder / "ring.toml").write_text(GOOD.replace('"x"', '"ring"'))
+    own = load_catalog(tmp_path)
+    assert own.value("topology", "ring", "hop_latency") == pytest.approx(200e-9)
+    assert own.digest != load_catalog().digest
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "llm"])
+def test_shipped_files_satisfy_the_generated_schema(kind: str) -> None:
+    schema = json_schema(kind)
+    json.dumps(schema)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    folder = DATA / kind
+    files = [f for f in folder.iterdir() if f.name.endswith(".toml")]
+    assert files
+    for file in files:
+        validator.validate(tomllib.loads(file.read_text(encoding="utf-8")))
+
+
+def test_replacing_a_number_leaves_the_original(catalog: Catalog) -> None:
+    other = catalog.replace("topology", "ring", "hop_latency", 1.0)
+    assert other.value("topology", "ring", "hop_latency") == 1.0
+    assert catalog.value("topology", "ring", "hop_latency") < 1e-6
+
+
+def test_low_and_high_catalogues_bracket_the_nominal(catalog: Catalog) -> None:
+    at = [catalog.at(level).value("memory", "hbm4", "read_energy") for level in ("low", "nominal", "high")]
+    assert at == sorted(at)
+    assert at[0] < at[2]

@@ -1,0 +1,155 @@
+"""The command line in a subprocess: what a person meets when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).resolve().parent.parent
+
+
+def dse(*arguments: str, cwd: Path | None = None, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(HOME)}
+    return subprocess.run([sys.executable, "-m", "dse", *arguments], cwd=cwd or HOME, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["search", "nowhere"], "expected a .toml file or one of datacenter, mobile"),
+        (["search", "datacenter", "--sampler", "oracle"], "--sampler: got 'oracle'"),
+        (["search", "datacenter", "--trials", "-3"], "a whole number from 1"),
+        (["search", "datacenter", "--fix", "stacks=77"], "1 to 12"),
+        (["search", "datacenter", "--fix", "clock=nan"], "clock"),
+        (["search", "datacenter", "--limit", "ttft=inf"], "ttft"),
+        (["search", "datacenter", "--model", "gpt-9"], "gpt-9"),
+        (["dashboard", "tests", "--static", "x.html"], "not a run folder"),
+        (["recommend", "nowhere", "--out", "x"], "not a run folder"),
+        (["evaluate", "--device", "h1000"], "h1000"),
+        (["evaluate"], "give a SPACE"),
+        (["evaluate", "datacenter", "--set", "stacks"], "variable=value"),
+        (["evaluate", "datacenter", "--set", "flash=none", "--set", "flash_stacks=2"], "inactive"),
+        (["evaluate", "--device", "h100_sxm", "--tp", "3"], "power of two"),
+        (["evaluate", "--device", "h100_sxm", "--context", "nan"], "finite"),
+        (["evaluate", "mobile", "--device", "h100_sxm"], "target"),
+        (["catalog", "memories"], "did you mean 'memory'"),
+        (["catalog", "memory", "hbm9"], "hbm9"),
+        (["frobnicate"], "invalid choice"),
+    ],
+)
+def test_bad_input_ends_with_2_and_says_what_to_do(arguments: list[str], told: str) -> None:
+    done = dse(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_feasible_ends_with_3(tmp_path: Path) -> None:
+    done = dse("search", "datacenter", "--trials", "50", "--limit", "cost_per_mtoken=1e-9", "--out", str(tmp_path / "r"))
+    assert done.returncode == 3
+    assert "kills most" in done.stderr
+
+
+def test_unwritable_folder_ends_with_2(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = dse("search", "mobile", "--trials", "50", "--out", str(tmp_path / "file" / "run"))
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_leaves_a_front_and_resumes(tmp_path: Path) -> None:
+    out = tmp_path / "r"
+    command = [sys.executable, "-m", "dse", "search", "datacenter", "--trials", "200000", "--seed", "1", "--out", str(out)]
+    child = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(HOME)}, cwd=HOME, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = out / "log.jsonl"
+    for _ in range(600):
+        if log.exists() and log.read_text().count("\n") >= 200:
+            break
+        time.sleep(0.1)
+    child.send_signal(signal.SIGINT)
+    said, _ = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "--resume" in said
+    assert (out / "front.csv").exists()
+    kept = log.read_text().count("\n")
+    done = dse("search", "datacenter", "--trials", str(kept + 50), "--seed", "1", "--out", str(out), "--resume")
+    assert done.returncode == 0, done.stderr
+    assert log.read_text().count("\n") == kept + 50
+
+
+def test_kill_9_loses_at_most_the_batch_in_hand(tmp_path: Path) -> None:
+    out = tmp_path / "r"
+    command = [sys.executable, "-m", "dse", "search", "datacenter", "--trials", "100000", "--seed", "1", "--out", str(out)]
+    child = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(HOME)}, cwd=HOME, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = out / "log.jsonl"
+    for _ in range(600):
+        if log.exists() and log.read_text().count("\n") >= 150:
+            break
+        time.sleep(0.1)
+    child.kill()
+    child.wait()
+    kept = log.read_text().count("\n")
+    total = (kept // 50 + 1) * 50
+    done = dse("search", "datacenter", "--trials", str(total), "--seed", "1", "--out", str(out), "--resume")
+    assert done.returncode == 0, done.stderr
+    fresh = dse("search", "datacenter", "--trials", str(total), "--seed", "1", "--out", str(tmp_path / "fresh"))
+    assert fresh.returncode == 0, fresh.stderr
+    assert (out / "front.csv").read_text() == (tmp_path / "fresh" / "front.csv").read_text()
+
+
+@pytest.mark.parametrize("command", ["explore", "search", "evaluate", "check", "sweep", "dashboard", "recommend", "catalog", "init"])
+def test_help_shows_an_example(command: str) -> None:
+    done = dse(command, "--help")
+    assert done.returncode == 0
+    assert f"example:\n  dse {command}" in done.stdout
+
+
+def test_evaluate_prints_json_with_measured_rows() -> None:
+    done = dse("evaluate", "--device", "h100_sxm", "--model", "Llama-3.1-70B", "--batch", "32", "--tp", "4", "--input", "1024", "--output", "1024", "--json")
+    assert done.returncode == 0, done.stderr
+    e = json.loads(done.stdout)
+    assert e["measured"]
+    assert all(0.5 < r["ratio"] < 2 for r in e["measured"] if "ratio" in r)
+
+
+def test_check_probe_tells_what_kills() -> None:
+    done = dse("check", "mobile", "--probe")
+    assert done.returncode == 0, done.stderr
+    for word in ("size:", "feasible:", "kills", "correlation", "baseline snapdragon_8_gen3"):
+        assert word in done.stdout
+
+
+def test_init_copies_spaces_that_read(tmp_path: Path) -> None:
+    assert dse("init", str(tmp_path / "mine")).returncode == 0
+    done = dse("check", str(tmp_path / "mine" / "datacenter.toml"))
+    assert done.returncode == 0, done.stderr
+    again = dse("init", str(tmp_path / "mine"))
+    assert again.returncode == 2
+
+
+def test_schemas_are_written(tmp_path: Path) -> None:
+    assert dse("catalog", "--schema", str(tmp_path)).returncode == 0
+    assert {"memory.json", "llm.json", "space.json"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_names_with_formulas_and_html_are_inert(tmp_path: Path) -> None:
+    from dse.space import space_text
+
+    text = space_text("mobile")[0].replace('title = "Phone inference', 'title = "=HYPERLINK(1)</script><img src=x onerror=alert(1)>|Phone')
+    space = tmp_path / "evil.toml"
+    space.write_text(text)
+    assert dse("search", str(space), "--trials", "100", "--out", str(tmp_path / "r")).returncode == 0
+    assert dse("dashboard", str(tmp_path / "r"), "--static", str(tmp_path / "p.html")).returncode == 0
+    assert dse("recommend", str(tmp_path / "r"), "--out", str(tmp_path / "v"), "--lever-trials", "50").returncode == 0
+    for page in (tmp_path / "p.html", tmp_path / "v" / "recommendation.html", tmp_path / "v" / "recommendation.md"):
+        assert "<img src=x" not in page.read_text()
+    for line in (tmp_path / "v" / "front.csv").read_text().splitlines():
+        assert not any(cell.startswith(("=", "+", "@")) for cell in line.split(","))

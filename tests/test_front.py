@@ -1,0 +1,61 @@
+"""Fronts: closed forms and properties."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from dse.front import Scale, epsilon_survivors, extremes, hypervolume, knee, non_dominated
+
+POINTS = arrays(np.float64, st.tuples(st.integers(1, 60), st.just(3)), elements=st.floats(1e-3, 1e3))
+
+
+def test_hypervolume_of_a_staircase() -> None:
+    """Points (i, n - i) on unit log axes against (1.1, 1.1): sum of strips by hand."""
+    n = 10
+    unit = np.array([(i / n, 1 - i / n) for i in range(n + 1)])
+    points = 10.0**unit
+    by_hand = sum((1.1 - unit[i, 1]) * ((unit[i + 1, 0] if i < n else 1.1) - unit[i, 0]) for i in range(n + 1))
+    assert hypervolume(points, Scale.of(points)) == pytest.approx(by_hand)
+
+
+@given(POINTS)
+def test_front_is_mutually_non_dominated_and_idempotent(points: np.ndarray) -> None:
+    front = points[non_dominated(points)]
+    assert non_dominated(front).all()
+    for p in front:
+        assert not ((front <= p).all(axis=1) & (front < p).any(axis=1)).any()
+
+
+@given(POINTS, st.integers(0, 1000))
+def test_front_does_not_depend_on_the_order(points: np.ndarray, seed: int) -> None:
+    order = np.random.default_rng(seed).permutation(len(points))
+    a = points[non_dominated(points)]
+    b = points[order][non_dominated(points[order])]
+    assert sorted(map(tuple, a)) == sorted(map(tuple, b))
+
+
+@settings(max_examples=50)
+@given(POINTS)
+def test_more_points_never_lose_hypervolume(points: np.ndarray) -> None:
+    scale = Scale(np.full(3, -3.0), np.full(3, 3.0))
+    half = points[: max(len(points) // 2, 1)]
+    assert hypervolume(points, scale) >= hypervolume(half, scale) - 1e-12
+
+
+def test_epsilon_survivors_cover_the_rest() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(1, 10, (300, 2))
+    points = points[non_dominated(points)]
+    kept = points[epsilon_survivors(points, 0.05)]
+    for p in points:
+        assert (kept <= p * 1.05 + 1e-12).all(axis=1).any()
+
+
+def test_knee_and_extremes_of_a_convex_front() -> None:
+    points = 10.0 ** np.array([[0.0, 1.0], [0.1, 0.1], [1.0, 0.0]])
+    assert knee(points) == 1
+    assert extremes(points).tolist() == [0, 2]

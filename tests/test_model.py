@@ -1,0 +1,207 @@
+"""The whole model: identities, invariance, monotonicity, equal accounting."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dse import evaluate
+from dse.catalog import Catalog
+from dse.design import Design, sample
+from dse.evaluator import DatacenterModel, MobileModel
+from dse.evaluator.point import explain
+from dse.space import Space
+
+LLAMA = {"llm": "Llama-3.1-70B", "tensor_parallel": 4}
+H100: dict[str, Any] = {"device": "h100_sxm", **LLAMA}
+
+
+@pytest.fixture(scope="module")
+def some(datacenter: Space) -> Design:
+    return sample(datacenter, 300, np.random.default_rng(7))
+
+
+@pytest.mark.parametrize(("device", "floor_ms"), [("a100_sxm", 22.31), ("h100_sxm", 13.58)])
+def test_ideal_decode_lies_on_the_floor_of_streamed_bytes(device: str, floor_ms: float, capsys: pytest.CaptureFixture[str]) -> None:
+    """Llama-3.1-70B, batch 32, context 4096, 16 bit, TP4: within 1.00 to 1.08 of the floor."""
+    e = evaluate("datacenter", device=device, **LLAMA, batch=32, context=4096, weight_bits=16, kv_bits=16, software="ideal")
+    ratio = e.decode_time * 1e3 / floor_ms
+    with capsys.disabled():
+        print(f"\n{device}: decode {e.decode_time * 1e3:.2f} ms, floor {floor_ms} ms, ratio {ratio:.3f}")
+    assert 1.00 <= ratio <= 1.08
+
+
+@pytest.mark.parametrize("kind", ["times", "energies", "costs", "carbons"])
+@pytest.mark.parametrize("device", ["h100_sxm", "gb200", "h3_b200_hbf", "son_7hbf_1hbm4"])
+def test_parts_sum_to_the_total(device: str, kind: str) -> None:
+    e = evaluate("datacenter", device=device, **LLAMA, batch=64)
+    total = {"times": e.tpot, "energies": e.objectives["energy_per_token"], "costs": e.objectives["cost_per_mtoken"], "carbons": e.objectives["carbon_per_mtoken"]}
+    assert sum(getattr(e, kind).values()) == pytest.approx(total[kind], rel=1e-9)
+    assert all(v >= 0 for v in getattr(e, kind).values())
+
+
+@pytest.mark.parametrize("kind", ["times", "energies", "costs", "carbons"])
+def test_parts_sum_on_a_phone(kind: str) -> None:
+    e = evaluate("mobile", device="snapdragon_8_gen3")
+    total = {"times": e.tpot, "energies": e.objectives["energy_per_token"], "costs": e.objectives["bom"], "carbons": e.objectives["carbon_per_mtoken"]}
+    assert sum(getattr(e, kind).values()) == pytest.approx(total[kind], rel=1e-9)
+
+
+def test_explain_gives_what_the_search_was_told(model: DatacenterModel, some: Design, datacenter: Space) -> None:
+    told = model.evaluate(some)
+    weights = [w.weight for w in datacenter.scenario.workloads]
+    rows, rungs = np.nonzero(told.feasible)
+    assert len(rows) > 5
+    for row, rung in list(zip(rows, rungs, strict=True))[::7]:
+        plans = [int(told.detail[f"plan.{i}"][row, rung]) for i in range(2)]
+        parts = explain(model, model.machine(some.take(np.array([row]))), plans)
+        for name in ("cost_per_mtoken", "energy_per_token", "tpot"):
+            # explain may find sharing or a pool cheaper without the rung: never dearer
+            total = sum(w * p.objectives[name] for w, p in zip(weights, parts, strict=True)) / sum(weights)
+            if name == "cost_per_mtoken":
+                assert total <= told.objectives[name][row, rung] * (1 + 1e-9)
+
+
+def test_a_batch_equals_its_rows_bit_for_bit(model: DatacenterModel, some: Design) -> None:
+    whole = model.evaluate(some)
+    for row in range(0, 300, 23):
+        one = model.evaluate(some.take(np.array([row])))
+        for name, values in whole.objectives.items():
+            assert np.array_equal(one.objectives[name][0], values[row]), name
+        for name, values in whole.ratios.items():
+            assert np.array_equal(one.ratios[name][0], values[row]), name
+
+
+def test_large_batches_group_by_domain_and_agree(model: DatacenterModel, datacenter: Space, catalog: Catalog) -> None:
+    many = sample(datacenter, 5000, np.random.default_rng(3))
+    threaded = DatacenterModel(datacenter, catalog, 2).evaluate(many)
+    few = model.evaluate(many.take(slice(0, 200)))
+    ok = few.feasible
+    for name in few.objectives:
+        assert np.array_equal(threaded.objectives[name][:200][ok], few.objectives[name][ok]), name
+    assert np.array_equal(threaded.feasible[:200], ok)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10_000))
+def test_permuting_rows_permutes_results(seed: int, model: DatacenterModel, some: Design) -> None:
+    order = np.random.default_rng(seed).permutation(300)[:60]
+    a, b = model.evaluate(some.take(np.sort(order))), model.evaluate(some.take(order))
+    back = np.argsort(np.argsort(order))
+    for name in a.objectives:
+        assert np.array_equal(a.objectives[name][back], b.objectives[name])
+
+
+@settings(max_examples=25, deadline=None)
+@given(factor=st.floats(1.01, 4), batch=st.sampled_from([1, 8, 64]))
+def test_more_bandwidth_is_never_slower(factor: float, batch: int) -> None:
+    from dse.catalog import load_catalog
+
+    c = load_catalog()
+    more = c.replace("device", "h100_sxm", "memory_bandwidth", c.value("device", "h100_sxm", "memory_bandwidth") * factor)
+    slow = evaluate("datacenter", **H100, batch=batch, catalog=c)
+    fast = evaluate("datacenter", **H100, batch=batch, catalog=more)
+    assert fast.unthrottled_time <= slow.unthrottled_time * (1 + 1e-12)
+
+
+@settings(max_examples=15, deadline=None)
+@given(factor=st.floats(0.2, 0.99))
+def test_cheaper_memory_never_costs_more(factor: float) -> None:
+    from dse.catalog import load_catalog
+
+    c = load_catalog()
+    less = c.replace("memory", "hbm3", "price_per_byte", c.value("memory", "hbm3", "price_per_byte") * factor)
+    assert evaluate("datacenter", **H100, batch=8, catalog=less).objectives["cost_per_mtoken"] <= evaluate("datacenter", **H100, batch=8, catalog=c).objectives["cost_per_mtoken"]
+
+
+def test_prefill_is_charged() -> None:
+    long = evaluate("datacenter", **H100, batch=32, input_tokens=8192, output_tokens=1024)
+    short = evaluate("datacenter", **H100, batch=32, input_tokens=128, output_tokens=1024)
+    assert long.tpot - long.decode_time > 10 * (short.tpot - short.decode_time)
+    assert long.objectives["energy_per_token"] > short.objectives["energy_per_token"]
+
+
+def test_prefill_of_one_token_is_no_dearer_than_a_decode_step() -> None:
+    """One new token on an empty cache: the same weights streamed; decode adds scheduling."""
+    e = evaluate("datacenter", device="h100_sxm", llm="Llama-3.1-8B", batch=1, input_tokens=1, output_tokens=1, software="ideal")
+    assert e.tpot - e.decode_time == pytest.approx(e.decode_time, rel=0.02)
+
+
+def test_no_flash_has_no_endurance_limit(model: DatacenterModel, some: Design) -> None:
+    told = model.evaluate(some)
+    without = some.columns["flash"] == 0
+    assert (told.ratios["flash_life"][without] == 0).all()
+    assert (told.ratios["flash_life"][~without] > 0).any()
+
+
+def test_a_lower_disturb_limit_shortens_flash_life(catalog: Catalog) -> None:
+    weak = catalog.replace("flash", "hbf_gen1", "read_disturb_limit_pslc", 1e4)
+    a = evaluate("datacenter", device="son_7hbf_1hbm4", llm="Llama-3.1-405B", batch=4, catalog=catalog)
+    b = evaluate("datacenter", device="son_7hbf_1hbm4", llm="Llama-3.1-405B", batch=4, catalog=weak)
+    assert b.limits["flash_life"] > 5 * a.limits["flash_life"]
+    assert a.figures["break-even read-disturb limit"] == pytest.approx(b.figures["break-even read-disturb limit"], rel=1e-6)
+
+
+def test_break_even_limit_breaks_even(catalog: Catalog) -> None:
+    e = evaluate("datacenter", device="son_7hbf_1hbm4", llm="Llama-3.1-405B", batch=4, context=8192, catalog=catalog)
+    at = catalog.replace("flash", "hbf_gen1", "read_disturb_limit_pslc", e.figures["break-even read-disturb limit"])
+    again = evaluate("datacenter", device="son_7hbf_1hbm4", llm="Llama-3.1-405B", batch=4, context=8192, catalog=at)
+    assert again.limits["flash_life"] == pytest.approx(1.0, rel=0.02)
+
+
+def test_pipeline_depth_fits_what_one_stage_cannot() -> None:
+    small = evaluate("datacenter", device="h100_sxm", llm="Llama-3.1-405B", batch=1, tensor_parallel=1)
+    assert small.plan["pipeline depth"] == 8
+
+
+def test_whole_domains_are_paid_for(datacenter: Space, catalog: Catalog) -> None:
+    scenario = replace(datacenter.scenario, workloads=tuple(replace(w, concurrency=8.0) for w in datacenter.scenario.workloads))
+    tiny = DatacenterModel(replace(datacenter, scenario=scenario), catalog, 1)
+    told = tiny.judge(tiny.devices(["gb200"]))
+    assert (told.detail["packages"] >= 64).all()
+
+
+def test_later_years_admit_more(datacenter: Space, catalog: Catalog, some: Design) -> None:
+    feasible = []
+    for year in (2026.0, 2028.0, 2032.0):
+        scenario = replace(datacenter.scenario, numbers={**datacenter.scenario.numbers, "year": year})
+        told = DatacenterModel(replace(datacenter, scenario=scenario), catalog, 1).evaluate(some)
+        feasible.append(int((told.ratios["available"][:, 0] <= 1).sum()))
+    assert feasible == sorted(feasible)
+    assert feasible[0] < feasible[2]
+
+
+def test_every_lever_changes_the_result(model: DatacenterModel) -> None:
+    base = {"compute_node": "N3", "compute_area": "800 mm2", "mac_share": 0.25, "sram": "96 MiB", "clock": "1.5 GHz", "fast_memory": "hbm4",
+            "stacks": 4, "stack_height": 12, "flash": "none", "pnm": "none", "domain": 8, "topology": "switch", "link_bandwidth": "0.9 TB/s",
+            "collective_engine": "device"}  # fmt: skip
+    flash = {"flash": "hbf_gen1", "flash_stacks": 2, "flash_height": 16, "flash_cell": "pslc", "flash_attach": "own_shoreline"}
+    seen = set()
+    for change in ({}, flash, flash | {"flash_cell": "tlc"}, flash | {"flash_height": 8}, {"pnm": "memory_base_die", "pnm_flops": "16 TFLOP/s"},
+                   {"stack_height": 8}, {"stack_height": 20}, {"topology": "ring"}, {"topology": "torus3d"}, {"collective_engine": "in_network"}):  # fmt: skip
+        e = evaluate("datacenter", variables=base | change, llm="Llama-3.1-70B", batch=64, tensor_parallel=8)
+        seen.add(tuple(round(x, 12) for x in e.objectives.values()))
+    assert len(seen) == 10
+
+
+def test_phone_throttles_when_hot(mobile: Space, catalog: Catalog) -> None:
+    hot = replace(mobile, scenario=replace(mobile.scenario, numbers={**mobile.scenario.numbers, "ambient": 311.0}))
+    cool = MobileModel(mobile, catalog)
+    warm = MobileModel(hot, catalog)
+    names = ["snapdragon_8_gen3", "lincoln"]
+    assert (warm.judge(warm.devices(names)).objectives["tpot"] >= cool.judge(cool.devices(names)).objectives["tpot"]).all()
+    assert warm.judge(warm.devices(["lincoln"])).objectives["tpot"][0, 0] > cool.judge(cool.devices(["lincoln"])).objectives["tpot"][0, 0]
+
+
+def test_mobile_batch_equals_its_rows(phone: MobileModel, mobile: Space) -> None:
+    some = sample(mobile, 200, np.random.default_rng(1))
+    whole = phone.evaluate(some)
+    for row in range(0, 200, 19):
+        one = phone.evaluate(some.take(np.array([row])))
+        for name in whole.objectives:
+            assert np.array_equal(one.objectives[name][0], whole.objectives[name][row])

@@ -1,0 +1,237 @@
+"""Physics: each relation by hand, limiting cases, published anchors, graphs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import shortest_path
+
+from dse.physics import cost, flash, memory, network, package, power, roofline, stack, thermal
+
+A = np.array
+
+
+def test_reclaim_hand_check() -> None:
+    """1.638e12 B/s x 256 pages / 1e6 reads = 0.42 GB/s, 78 % of 512 GB x 1e5 P/E over 3 years."""
+    reclaim = flash.reclaim_rate(A([1.638e12]), A([256.0]), A([1e6]))[0]
+    assert reclaim == pytest.approx(0.419e9, rel=0.002)
+    budget = 512e9 * 1e5 / (3 * 365 * 86400)
+    assert budget == pytest.approx(0.541e9, rel=0.002)
+    assert reclaim / budget == pytest.approx(0.78, abs=0.01)
+
+
+def test_flash_life_is_the_budget_over_the_writes() -> None:
+    life = flash.life(A([1e5]), A([512e9]), A([1.02]), A([0.5e9]))[0]
+    assert life == pytest.approx(1e5 * 512e9 / (1.02 * 0.5e9))
+
+
+def test_break_even_disturb_limit_is_where_reclaim_meets_the_budget() -> None:
+    limit = flash.breakeven_disturb_limit(A([1e12]), A([256.0]), A([0.5e9]), A([0.1e9]))
+    assert flash.reclaim_rate(A([1e12]), A([256.0]), limit)[0] == pytest.approx(0.4e9)
+
+
+def test_h3_staging_buffer() -> None:
+    """H3: 40 MB hold 2 x 1 TB/s x 20 us."""
+    assert flash.staged_bandwidth(A([40e6]), A([20e-6]))[0] == pytest.approx(1e12)
+
+
+def test_planes_reach_524_gbs_at_4_us() -> None:
+    """16 dies x 32 planes x 4 KiB / 4 us = 524 GB/s a stack."""
+    assert flash.plane_bandwidth(A([16 * 32.0]), A([4096.0]), A([4e-6]))[0] == pytest.approx(524e9, rel=0.001)
+
+
+@given(st.floats(0, 1), st.floats(1e10, 1e13), st.floats(1e10, 1e13))
+def test_a_split_read_is_never_faster_than_both_tiers_together(x: float, fast: float, slow: float) -> None:
+    t = roofline.seconds_per_byte(A([x]), A([1 / fast]), A([1 / slow]), A([0.0]))[0]
+    assert t >= 1 / (fast + slow) * (1 - 1e-12)
+    best = roofline.balanced_share(A([fast]), A([slow]), A([0.0]))
+    assert roofline.seconds_per_byte(best, A([1 / fast]), A([1 / slow]), A([0.0]))[0] == pytest.approx(1 / (fast + slow))
+
+
+def test_one_phy_is_never_passed_twice_as_fast() -> None:
+    for x in (0.0, 0.3, 1.0):
+        assert roofline.seconds_per_byte(A([x]), A([1e-12]), A([1e-12]), A([1.0]))[0] == pytest.approx(1e-12)
+
+
+@given(st.floats(1e6, 1e13), st.floats(1e6, 1e12))
+def test_pipeline_depth_is_the_least_power_of_two_that_fits(needed: float, room: float) -> None:
+    depth = roofline.pipeline_depth(A([needed]), A([room]))[0]
+    assert needed / depth <= room * (1 + 1e-12)
+    assert depth == 1 or needed / (depth / 2) > room * (1 - 1e-12)
+    assert depth == 2 ** round(np.log2(depth))
+
+
+HOTSPOT = [(4, 323.16, 318.69), (8, 332.83, 321.14), (12, 345.24, 323.60), (16, 360.41, 326.06)]
+
+
+@pytest.mark.parametrize(("dies", "logic_k", "top_k"), HOTSPOT)
+def test_ladder_against_hotspot(dies: int, logic_k: float, top_k: float) -> None:
+    """HotSpot ladder: 121 mm2, 2 W a DRAM die, 10 W logic at the bottom, 0.2 K/W to 313.15 K.
+
+    Base: 0.2 K/W + 1 mm sink and 1 mm spreader of copper (2 x 2.5 mm2 K/W) + 30 um TIM at 4
+    (7.5 mm2 K/W). A layer: 50 um at 120 plus 15 um at 1.5 = 10.42 mm2 K/W.
+    """
+    area = 121e-6
+    base = 0.2 * area + (2.5 + 2.5 + 7.5) * 1e-6
+    layer = (50 / 120 + 15 / 1.5) * 1e-6
+    half = 30 / 120 * 1e-6  # heat of the logic enters at mid-die
+    per_logic, per_memory = thermal.logic_rise_below(A([base]), A([layer]), A([half]), A([float(dies)]), A([area]))
+    # in this stack the bond lies under each die: memory heat crosses one bond less than logic heat
+    spread = per_memory[0] - (15 / 1.5 * 1e-6) / area
+    assert 313.15 + 10 * per_logic[0] + 2 * dies * spread == pytest.approx(logic_k, abs=0.8)
+    assert logic_k > top_k
+
+
+def test_equal_layers_heat_the_logic_quadratically() -> None:
+    rises = [float(thermal.logic_rise_below(A([0.0]), A([1.0]), A([0.0]), A([float(n)]), A([1.0]))[1][0]) * n for n in (4, 8, 16)]
+    assert rises == pytest.approx([10.0, 36.0, 136.0])
+
+
+@given(st.integers(1, 15), st.floats(0.1, 50), st.floats(0.1, 50))
+def test_taller_is_never_cooler_at_equal_power_per_layer(layers: int, q: float, p: float) -> None:
+    def top(n: int) -> float:
+        a, b = thermal.memory_rise_below(A([60e-6]), A([4e-6]), A([float(n)]), A([1e-4]))
+        return float(a[0] * q + b[0] * p * n)
+
+    assert top(layers + 1) >= top(layers)
+
+
+def test_logic_above_is_cooler_than_logic_below() -> None:
+    args = (A([60e-6]), A([4e-6]))
+    below = thermal.logic_rise_below(*args, A([2e-6]), A([8.0]), A([4e-4]))
+    above = thermal.rises_above(*args, A([2e-6]), A([8.0]), A([4e-4]))
+    assert above[0] < below[0]
+    assert above[1] < below[1]
+
+
+def test_throttled_time_holds_every_limit() -> None:
+    e = (A([2.0]), A([1.0]))
+    rows = ((A([0.1]), A([0.2])), (A([0.05]), A([0.7])))
+    assert thermal.throttled_time(A([0.3]), e, rows)[0] == pytest.approx(0.8)
+    assert thermal.throttled_time(A([3.0]), e, rows)[0] == 3.0
+
+
+def test_lumped_power_heats_to_the_limit() -> None:
+    p = thermal.lumped_power(A([18.0]), A([5.0]), A([150.0]), 600.0)[0]
+    assert p * 5 * (1 - np.exp(-600 / 750)) == pytest.approx(18.0)
+
+
+def test_voltage_inverts_the_alpha_power_law() -> None:
+    volts = np.linspace(0.62, 0.94, 9)
+    back = power.voltage_for(power.frequency_ratio(volts, 0.75, 0.3, 1.3), 0.6, 0.95, 0.75, 0.3, 1.3)
+    assert back == pytest.approx(volts, abs=1e-4)
+
+
+def test_die_cost_by_hand() -> None:
+    """814 mm2 at 16,988 USD a wafer, D0 0.1/cm2: 63 dies gross, yield (1 + 0.814)^-10... = 45.6 %."""
+    good = cost.die_yield(A([8.14e-4]), A([0.1e4]), 10.0)[0]
+    assert good == pytest.approx((1 + 0.0814) ** -10, rel=1e-9)
+    gross = cost.dies_per_wafer(A([8.14e-4]), 0.3, 0.0, 0.0)[0]
+    assert gross == pytest.approx(np.pi * 0.09 / 4 / 8.14e-4 - np.pi * 0.3 / np.sqrt(2 * 8.14e-4), rel=1e-9)
+    assert 60 < gross < 66
+
+
+def test_stack_price_at_its_quoted_height_is_the_quote() -> None:
+    y = stack.stack_yield(A([0.99]), A([12.0]))
+    assert stack.stack_price(A([560.0]), y, A([0.0]), A([12.0]), y)[0] == pytest.approx(560.0)
+
+
+def test_bond_yield_falls_with_area() -> None:
+    assert stack.bond_yield(A([0.985]), A([8.15e-4]), A([1.21e-4]))[0] == pytest.approx(0.985 ** (8.15 / 1.21))
+
+
+def test_3d_dram_bandwidth_stops_at_the_interface() -> None:
+    b = memory.layered_bandwidth(A([15e15]), A([100e15]), A([4.0, 12.0]), A([4e-4]))
+    assert b == pytest.approx([24e12, 40e12])
+
+
+def test_p95_of_summed_context_lies_between_mean_and_longest() -> None:
+    n = A([1.0, 16.0, 4096.0])
+    p95 = memory.resident_p95(4821.0, 2820.0, 9216.0, n, 1.645)
+    assert np.all(p95 >= 4821.0 * n)
+    assert np.all(p95 <= 9216.0 * n)
+    assert p95[2] / n[2] < p95[1] / n[1] < p95[0]
+
+
+def test_two_dies_have_six_sides() -> None:
+    assert package.die_edge(A([8e-4]), A([1.0]))[0] == pytest.approx(4 * np.sqrt(8e-4))
+    assert package.die_edge(A([16e-4]), A([2.0]))[0] == pytest.approx(6 * np.sqrt(8e-4))
+
+
+# topologies against graphs
+
+
+def edges(name: str, n: int) -> set[tuple[int, int]]:
+    """Undirected links of a topology that routes in its packages."""
+    def pair(a: int, b: int) -> tuple[int, int]:
+        return (min(a, b), max(a, b))
+
+    if name == "full":
+        return {pair(a, b) for a in range(n) for b in range(a)}
+    if name == "ring":
+        return {pair(a, (a + 1) % n) for a in range(n) if n > 1} if n > 2 else {(0, 1)}
+    sides = network._sides(n, 3 if name == "torus3d" else 2)
+    grid = np.arange(n).reshape(sides)
+    out: set[tuple[int, int]] = set()
+    if name in {"torus2d", "torus3d"}:
+        for axis in range(grid.ndim):
+            if sides[axis] > 1:
+                out |= {pair(int(a), int(b)) for a, b in zip(grid.ravel(), np.roll(grid, -1, axis).ravel(), strict=True)}
+        return out
+    if name == "hyperx":
+        for line in [*grid, *grid.T]:
+            out |= {pair(int(a), int(b)) for a in line for b in line if a != b}
+        return out
+    # dragonfly: full inside a group; package i of group j is wired to package j' of group i'
+    groups, size = sides[0], sides[1]
+    for g in range(groups):
+        members = [g * size + i for i in range(size)]
+        out |= {pair(a, b) for a in members for b in members if a != b}
+    return out
+
+
+def distances(name: str, n: int) -> np.ndarray:
+    links = np.array(sorted(edges(name, n)))
+    graph = csr_array((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(n, n))
+    return shortest_path(graph, directed=False, unweighted=True)
+
+
+@pytest.mark.parametrize("name", ["full", "ring", "torus2d", "torus3d", "hyperx"])
+@pytest.mark.parametrize("n", [2, 4, 8, 16, 32, 64, 128, 256])
+def test_hops_and_diameter_equal_the_graph(name: str, n: int) -> None:
+    d = distances(name, n)
+    shape = network.TOPOLOGIES[name](n)
+    assert shape.diameter == d.max()
+    assert shape.mean_hops == pytest.approx(d.sum() / (n * (n - 1)))
+    degree = max(np.bincount(np.array(sorted(edges(name, n))).ravel()))
+    assert shape.ports == degree or n == 2
+
+
+@pytest.mark.parametrize(("name", "n", "cut"), [("ring", 8, 2), ("torus2d", 64, 16), ("torus3d", 64, 32), ("torus2d", 256, 32)])
+def test_bisection_equals_published_counts(name: str, n: int, cut: int) -> None:
+    """all_to_all = 4 x cut links x (L / ports) / (n L)."""
+    shape = network.TOPOLOGIES[name](n)
+    assert shape.all_to_all == pytest.approx(min(1.0, 4 * cut / shape.ports / n))
+
+
+def test_known_mean_hops() -> None:
+    """TPU v4 cube 3.048, 8 x 8 torus 4.063, ring of 8 2.286."""
+    got = [network.torus3d(64).mean_hops, network.torus2d(64).mean_hops, network.ring(8).mean_hops]
+    assert got == pytest.approx([3.048, 4.063, 2.286], abs=0.001)
+
+
+@pytest.mark.parametrize("g", [2, 4, 8, 64])
+def test_all_reduce_never_sends_less_than_the_bound(g: int) -> None:
+    """Every rank must send at least 2 (g - 1) / g of the message unless the network adds."""
+    for algorithm in ("ring", "recursive_doubling", "one_shot"):
+        assert network.all_reduce_bytes(algorithm, g) >= 2 * (g - 1) / g * (1 - 1e-12) or algorithm != "ring"
+    assert network.all_reduce_bytes("ring", 1) == 0
+    assert network.steps("ring", g) == 2 * (g - 1)
+
+
+def test_ranks_reached_limits() -> None:
+    assert network.ranks_reached(A([1.0]), 8.0)[0] == pytest.approx(1.0)
+    assert network.ranks_reached(A([1e6]), 8.0)[0] == pytest.approx(8.0, rel=1e-4)

@@ -1,0 +1,138 @@
+"""Search: seeds, resume, duplicates, conditional variables, samplers, sweep as the oracle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dse.catalog import Catalog
+from dse.design import sample
+from dse.errors import InfeasibleError, RunError, SpaceError
+from dse.evaluator import DatacenterModel, MobileModel, Told
+from dse.explore import Overrides, load_run, load_space, reached, search
+from dse.front import Scale, hypervolume, non_dominated
+from dse.run import FRONT, LOG, Folder
+from dse.search import SAMPLERS, Search, sweep
+from dse.search.samplers import variable_of
+from dse.space import Space
+
+
+def run(space: Space, out: Path, trials: int = 150, seed: int = 1, *, resume: bool = False, sampler: str = "nsga2") -> str:
+    search(space, out, trials=trials, sampler=sampler, seed=seed, resume=resume, command="test")
+    return (out / FRONT).read_text()
+
+
+def test_same_seed_same_bytes_other_seed_other(tmp_path: Path, datacenter: Space) -> None:
+    a = run(datacenter, tmp_path / "a")
+    assert a == run(datacenter, tmp_path / "b")
+    assert a != run(datacenter, tmp_path / "c", seed=2)
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "nsga3", "random", "qmc"])
+def test_a_cut_log_resumes_to_the_same_front(sampler: str, tmp_path: Path, datacenter: Space) -> None:
+    whole = run(datacenter, tmp_path / "a", 400, sampler=sampler)
+    run(datacenter, tmp_path / "b", 250, sampler=sampler)
+    log = tmp_path / "b" / LOG
+    log.write_text(log.read_text()[:-300])  # a kill in the middle of a line
+    assert run(datacenter, tmp_path / "b", 400, resume=True, sampler=sampler) == whole
+    assert len(Folder(tmp_path / "b").trials()) == 400
+
+
+def test_a_run_is_never_overwritten(tmp_path: Path, datacenter: Space) -> None:
+    run(datacenter, tmp_path / "a", 50)
+    with pytest.raises(RunError, match="already holds a run"):
+        run(datacenter, tmp_path / "a", 50)
+    with pytest.raises(SpaceError, match="seed"):
+        run(datacenter, tmp_path / "a", 50, seed=9, resume=True)
+
+
+def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not a run folder"):
+        load_run(tmp_path)
+
+
+def test_load_gives_back_the_same_front(tmp_path: Path, datacenter: Space) -> None:
+    space = load_space("datacenter", Overrides(fix=("pnm=none",), year=2028))
+    done = search(space, tmp_path / "a", trials=150, sampler="nsga2", seed=1, resume=False, command="test")
+    again, _ = load_run(tmp_path / "a")
+    assert np.array_equal(again.front.points, done.run.front.points)
+    assert again.space.overrides == space.overrides
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_every_sampler_runs_and_asks_only_active_variables(sampler: str, mobile: Space, phone: MobileModel) -> None:
+    s = Search(mobile, phone, sampler, 3)
+    s.run(100 if sampler != "tpe" else 60)
+    for trial in s.trials:
+        params = {variable_of(k): v for k, v in trial["params"].items()}
+        assert ("pnm_flops" in params) == (params["pnm"] != "none")
+        assert ("dram_channels" in params) == (params["dram_mount"] != "3d_on_soc")
+
+
+class Counting:
+    """An evaluator that counts the designs it is asked about."""
+
+    name, version, seconds_hint = "counting", "1", 1e-3
+
+    def __init__(self, inner: MobileModel) -> None:
+        self.inner, self.asked, self.calls = inner, 0, 0
+
+    def evaluate(self, design: object) -> Told:
+        self.calls += 1
+        self.asked += len(design)  # type: ignore[arg-type]
+        return self.inner.evaluate(design)  # type: ignore[arg-type]
+
+
+def test_one_call_a_batch_and_no_design_twice(mobile: Space, catalog: Catalog) -> None:
+    tight = mobile
+    for name, value in (("npu_area", 1e-5), ("npu_sram", 8e6), ("npu_clock", 1e9)):
+        tight = tight.restrict(name, [value])
+    for name, value in (("soc_node", "N3"), ("dram", "lpddr5x"), ("dram_mount", "pop"), ("pnm", "none"), ("flash", "ufs4")):
+        tight = tight.restrict(name, [value])
+    counting = Counting(MobileModel(tight, catalog))
+    s = Search(tight, counting, "random", 1)
+    s.run(1000)
+    assert counting.calls <= 20
+    assert counting.asked < 1000
+    design, _ = s.archive.joined()
+    assert len(set(design.keys())) == len(design)
+
+
+def test_nsga2_beats_random_at_equal_designs(datacenter: Space, model: DatacenterModel) -> None:
+    s = Search(datacenter, model, "nsga2", 1)
+    front = s.run(600)
+    told = model.evaluate(sample(datacenter, 600, np.random.default_rng(1)))
+    rows, rungs = np.nonzero(told.feasible)
+    points = np.stack([told.objectives[o][rows, rungs] for o in datacenter.objectives], axis=1)
+    scale = Scale.of(front.points)
+    assert hypervolume(front.points, scale) > hypervolume(points[non_dominated(points)], scale)
+
+
+def test_sweep_of_a_small_grid_is_exact(mobile: Space, catalog: Catalog) -> None:
+    small = mobile.restrict("npu_area", [1e-5]).restrict("npu_sram", [8e6]).restrict("npu_clock", [1e9])
+    for name, value in (("soc_node", "N3"), ("dram", "lpddr5x"), ("flash", "ufs4"), ("on_package_link", "bus"), ("flash_cell", "tlc")):
+        small = small.restrict(name, [value])
+    small = small.on_grid()
+    m = MobileModel(small, catalog)
+    done = sweep(small, m, block=50)
+    whole = sweep(small, m, block=10**6)
+    assert done.designs == whole.designs
+    assert np.array_equal(done.front.points, whole.front.points)
+    s = Search(small, m, "nsga2", 1)
+    found = s.run(400)
+    assert 0.8 < reached(done.front, found) <= 1.0 + 1e-9
+
+
+def test_nothing_feasible_names_the_limit_and_the_relaxation(tmp_path: Path) -> None:
+    space = load_space("datacenter", Overrides(limit=("ttft=1 ms",)))
+    with pytest.raises(InfeasibleError) as error:
+        search(space, tmp_path / "a", trials=100, sampler="random", seed=1, resume=False, command="test")
+    assert "ttft" in str(error.value)
+    assert "relaxation" in str(error.value) or "No single limit" in str(error.value)
+
+
+def test_front_counts_hardware_once(tmp_path: Path, datacenter: Space) -> None:
+    done = search(datacenter, tmp_path / "a", trials=200, sampler="nsga2", seed=1, resume=False, command="test")
+    assert 0 < len(done.run.hardware) <= len(done.run.front)

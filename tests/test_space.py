@@ -1,0 +1,123 @@
+"""Spaces: every fault is told; conditions, sampling, grid and overrides hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dse.catalog import Catalog
+from dse.design import absent, decode, encode, grid, sample
+from dse.errors import SpaceError
+from dse.explore import Overrides, load_space
+from dse.metrics import OBJECTIVES
+from dse.space import Space, read_space, space_text
+
+TEXT = space_text("datacenter")[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('kind = "int"\nlow = 1\nhigh = 12', 'kind = "int"\nlow = 12\nhigh = 1', "low below high"),
+        ('low = "100 mm2"', 'low = "100 GB"', "variables.compute_area.low"),
+        ('low = "100 mm2"', "low = nan", "variables.compute_area.low"),
+        ("pue = { value = 1.2", "pue = { value = inf", "scenario.pue"),
+        ('unit = "USD/kWh", source = "blended US price for AI sites 0.065-0.09 USD/kWh (2026)"', 'unit = "USD/kWh", source = ""', "scenario.electricity_price.source"),
+        ('"hbm4e", "dram3d"]\n\n[variables.stacks]', '"hbm4e"]\n\n[variables.stacks]', "a choice of fast_memory"),
+        ("[variables.sram]", "[variables.sram]\ncolor = 1", "variables.sram.color"),
+        ('objectives = ["tpot",', 'objectives = ["tpott",', "did you mean 'tpot'"),
+        ('llm = "DeepSeek-V3"', 'llm = "DeepSeek-V33"', "did you mean 'DeepSeek-V3'"),
+        ('device = "gb200"', 'device = "gb2000"', "baseline.device"),
+        ('software = "textbook"', 'software = "textbok"', "did you mean 'textbook'"),
+        ("share = 0.5", "share = -0.5", "scenario.traffic[0]"),
+        ('ttft = { value = "2 s"', 'ttft = { value = "2 W"', "limits.ttft"),
+        ('target = "datacenter"', 'target = "moon"', "target"),
+        ("[scenario]", "[scenari", "not valid TOML"),
+    ],
+)
+def test_a_fault_names_file_key_and_mend(old: str, new: str, told: str, catalog: Catalog) -> None:
+    assert old in TEXT
+    with pytest.raises(SpaceError) as error:
+        read_space(TEXT.replace(old, new), "my.toml", list(OBJECTIVES), catalog)
+    assert "my.toml" in str(error.value)
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["datacenter", "mobile"])
+def test_sampled_designs_obey_every_condition(name: str) -> None:
+    space = load_space(name)
+    design = sample(space, 400, np.random.default_rng(0))
+    for row in range(400):
+        assert absent(space, decode(space, design, row)) == []
+
+
+@pytest.mark.parametrize("name", ["datacenter", "mobile"])
+def test_designs_survive_a_round_trip(name: str) -> None:
+    space = load_space(name)
+    design = sample(space, 50, np.random.default_rng(1))
+    again = encode(space, [decode(space, design, i) for i in range(50)])
+    assert again.keys() == design.keys()
+
+
+def test_inactive_variables_are_absent(datacenter: Space) -> None:
+    design = sample(datacenter, 500, np.random.default_rng(2))
+    without = design.columns["flash"] == 0
+    assert np.isnan(design.columns["flash_stacks"][without]).all()
+    assert (design.columns["flash_cell"][without] == -1).all()
+    assert (design.columns["topology"][design.columns["domain"] < 2] == -1).all()
+
+
+def test_grid_has_no_duplicates_and_obeys_conditions(datacenter: Space) -> None:
+    first = next(grid(datacenter, 20_000))
+    keys = first.keys()
+    assert len(set(keys)) == len(keys)
+    for row in range(0, len(first), 997):
+        assert absent(datacenter, decode(datacenter, first, row)) == []
+
+
+@pytest.mark.parametrize("name", ["datacenter", "mobile"])
+def test_coarse_grid_has_at_least_a_million_designs(name: str) -> None:
+    assert sum(len(d) for d in grid(load_space(name))) >= 1_000_000
+
+
+def test_locking_a_choice_locks_what_it_needs(datacenter: Space) -> None:
+    ring = datacenter.restrict("topology", ["ring"])
+    design = sample(ring, 200, np.random.default_rng(3))
+    assert (design.columns["topology"] == 0).all()
+    base = sample(datacenter.restrict("pnm", ["memory_base_die"]), 100, np.random.default_rng(3))
+    assert (base.columns["pnm"] == 0).all()
+
+
+def test_every_lever_can_be_locked_off(datacenter: Space, mobile: Space) -> None:
+    for space in (datacenter, mobile):
+        for lever in space.levers:
+            design = sample(space.without(lever), 50, np.random.default_rng(0))
+            assert len(design) == 50
+
+
+def test_overrides_are_recorded() -> None:
+    o = Overrides(fix=("pnm=none",), limit=("ttft=1 s",), model="Llama-3.1-8B", objectives=("tpot",), traffic="chat", year=2028)
+    space = load_space("datacenter", o)
+    assert space.limits["ttft"] == 1.0
+    assert [w.llm for w in space.scenario.workloads] == ["Llama-3.1-8B"]
+    assert len(space.overrides) == 6
+
+
+@pytest.mark.parametrize(
+    ("o", "told"),
+    [
+        (Overrides(fix=("pnm=nonsense",)), "pnm"),
+        (Overrides(fix=("pnm",)), "name=value"),
+        (Overrides(fix=("stacks=99",)), "1 to 12"),
+        (Overrides(fix=("clock=1 GB",)), "clock"),
+        (Overrides(limit=("ttft=-1",)), "above 0"),
+        (Overrides(limit=("colour=1",)), "colour"),
+        (Overrides(model="gpt-9"), "gpt-9"),
+        (Overrides(year=1200), "1200"),
+        (Overrides(traffic="fax"), "fax"),
+        (Overrides(objectives=("beauty",)), "beauty"),
+    ],
+)
+def test_bad_overrides_are_refused(o: Overrides, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        load_space("datacenter", o)
