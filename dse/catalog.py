@@ -19,7 +19,16 @@ from typing import Any, Final
 import numpy as np
 
 from dse.errors import DataError, Faults, UnitError, nearest
-from dse.schema import ATTENTION, KINDS, LLM_OPTIONAL, LLM_SHAPE, LLM_TEXT, READINESS, SHARES, unit_of
+from dse.schema import (
+    ATTENTION,
+    KINDS,
+    LLM_OPTIONAL,
+    LLM_SHAPE,
+    LLM_TEXT,
+    READINESS,
+    SHARES,
+    unit_of,
+)
 from dse.units import FloatArray, IntArray, convert
 
 DATA: Final = resources.files("dse") / "data"
@@ -58,8 +67,12 @@ class Entry:
 
 def _quantity(faults: Faults, key: str, field_name: str, raw: object) -> Quantity | None:
     if not isinstance(raw, dict):
-        faults.add(key, raw, "a table with low, nominal, high, unit, source",
-                   '{ low = 1, nominal = 2, high = 3, unit = "GB/s", source = "..." }')
+        faults.add(
+            key,
+            raw,
+            "a table with low, nominal, high, unit, source",
+            '{ low = 1, nominal = 2, high = 3, unit = "GB/s", source = "..." }',
+        )
         return None
     before = len(faults.lines)
     for extra in sorted(raw.keys() - {"low", "nominal", "high", "unit", "source", "note"}):
@@ -95,6 +108,7 @@ def read_entry(kind: str, text: str, where: str) -> Entry:
 
     Raises:
         DataError: every fault of the file, one line each.
+
     """
     faults = Faults(where)
     raw = _toml(text, where)
@@ -127,8 +141,9 @@ def read_entry(kind: str, text: str, where: str) -> Entry:
     available = _quantity(faults, "available", "available", raw.get("available"))
     faults.raise_if_any(DataError)
     assert available is not None  # noqa: S101 - the faults above would have raised
-    return Entry(kind, str(raw.get("name", "")), str(raw.get("title", "")), str(raw["readiness"]),
-                 available, values, attributes)
+    return Entry(
+        kind, str(raw.get("name", "")), str(raw.get("title", "")), str(raw["readiness"]), available, values, attributes
+    )
 
 
 @dataclass(frozen=True)
@@ -150,6 +165,7 @@ def read_llm(text: str, where: str) -> LlmEntry:
 
     Raises:
         DataError: every fault of the file, one line each.
+
     """
     faults = Faults(where)
     raw = _toml(text, where)
@@ -170,9 +186,16 @@ def read_llm(text: str, where: str) -> LlmEntry:
             faults.add(f"shape.{key}", value, "a whole number not below 0", "80")
     faults.raise_if_any(DataError)
     full = dict.fromkeys(LLM_SHAPE + LLM_OPTIONAL, 0) | dict(shape)
-    return LlmEntry(str(raw["name"]), str(raw["source"]), str(raw["attention"]), str(raw.get("ffn", "swiglu")),
-                    bool(raw.get("tied_embeddings", False)), str(raw.get("attention_bias", "")),
-                    full, dict(raw.get("published", {})))
+    return LlmEntry(
+        str(raw["name"]),
+        str(raw["source"]),
+        str(raw["attention"]),
+        str(raw.get("ffn", "swiglu")),
+        bool(raw.get("tied_embeddings", False)),
+        str(raw.get("attention_bias", "")),
+        full,
+        dict(raw.get("published", {})),
+    )
 
 
 def _toml(text: str, where: str) -> dict[str, Any]:
@@ -195,6 +218,7 @@ class Catalog:
 
         Raises:
             DataError: there is none of that name.
+
         """
         found = self.entries.get(kind, {}).get(name)
         if found is None:
@@ -206,6 +230,7 @@ class Catalog:
 
         Raises:
             DataError: there is none of that name.
+
         """
         found = self.llms.get(name)
         if found is None:
@@ -225,7 +250,9 @@ class Catalog:
         """Return the nominal SI values of ``field_name`` over ``names``, shape (len(names),)."""
         return np.array([self.value(kind, name, field_name, default) for name in names], dtype=np.float64)
 
-    def take(self, kind: str, names: Sequence[str], codes: IntArray, field_name: str, default: float = 0.0) -> FloatArray:
+    def take(
+        self, kind: str, names: Sequence[str], codes: IntArray, field_name: str, default: float = 0.0
+    ) -> FloatArray:
         """Gather ``column`` at integer codes; a code of -1 (absent) gives 0."""
         padded = np.append(self.column(kind, names, field_name, default), 0.0)
         return padded[codes]
@@ -239,19 +266,37 @@ class Catalog:
         """Return a catalogue in which one number (SI) has another nominal, low and high."""
         old = self.entry(kind, name)
         quantity = Quantity(value, value, value, unit_of(field_name), "estimate: set by the caller")
-        new = Entry(old.kind, old.name, old.title, old.readiness, old.available,
-                    {**old.values, field_name: quantity}, old.attributes)
+        new = Entry(
+            old.kind,
+            old.name,
+            old.title,
+            old.readiness,
+            old.available,
+            {**old.values, field_name: quantity},
+            old.attributes,
+        )
         entries = {**self.entries, kind: {**self.entries[kind], name: new}}
         return Catalog(entries, self.llms, f"{self.digest}:{kind}/{name}.{field_name}={value:.9g}")
 
     def at(self, level: str) -> Catalog:
         """Return a catalogue whose nominal is the ``low`` or ``high`` of each number."""
+
         def moved(q: Quantity) -> Quantity:
             return Quantity(q.low, float(getattr(q, level)), q.high, q.unit, q.source, q.note)
 
         entries = {
-            kind: {n: Entry(e.kind, e.name, e.title, e.readiness, e.available,
-                            {f: moved(q) for f, q in e.values.items()}, e.attributes) for n, e in group.items()}
+            kind: {
+                n: Entry(
+                    e.kind,
+                    e.name,
+                    e.title,
+                    e.readiness,
+                    e.available,
+                    {f: moved(q) for f, q in e.values.items()},
+                    e.attributes,
+                )
+                for n, e in group.items()
+            }
             for kind, group in self.entries.items()
         }
         return Catalog(entries, self.llms, f"{self.digest}:{level}")
@@ -274,6 +319,7 @@ def load_catalog(extra: Path | None = None) -> Catalog:
 
     Raises:
         DataError: faults of any file, all of them at once.
+
     """
     roots: list[Any] = [DATA] + ([extra] if extra else [])
     digest = hashlib.sha256()

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dse import __version__
-from dse.errors import DseError, InfeasibleError, SpaceError
+from dse.errors import BAD_INPUT, INTERRUPTED, NOTHING, OK, DseError, InfeasibleError
 
-OK, BAD_INPUT, NOTHING, INTERRUPTED = 0, 2, 3, 130
 RAW = argparse.RawDescriptionHelpFormatter
 
 
@@ -39,17 +38,42 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Every command with its flags and an example."""
-    top = argparse.ArgumentParser(prog="dse", description="Search the design space of LLM-inference hardware: flash, PNM, 3D stacks, interconnect.")
+    top = argparse.ArgumentParser(
+        prog="dse",
+        description="Search the design space of LLM-inference hardware: flash, PNM, 3D stacks, interconnect.",
+    )
     top.add_argument("--version", action="version", version=f"dse {__version__}")
     sub = top.add_subparsers(required=True, metavar="command")
 
-    p = _command(sub, "explore", "the whole job: search, levers, page, recommendation", "dse explore datacenter mobile --out results", "explore")
-    p.add_argument("spaces", nargs="*", metavar="SPACE", default=[], help="shipped name or .toml file (default: datacenter and mobile)")
-    p.add_argument("--out", type=Path, default=Path("results"), help="folder for one run folder per space (default results)")
+    p = _command(
+        sub,
+        "explore",
+        "the whole job: search, levers, page, recommendation",
+        "dse explore datacenter mobile --out results",
+        "explore",
+    )
+    p.add_argument(
+        "spaces",
+        nargs="*",
+        metavar="SPACE",
+        default=[],
+        help="shipped name or .toml file (default: datacenter and mobile)",
+    )
+    p.add_argument(
+        "--out", type=Path, default=Path("results"), help="folder for one run folder per space (default results)"
+    )
     _budget(p, 2000)
-    p.add_argument("--lever-trials", type=_count, default=500, help="trials to re-optimise without each lever (default 500)")
+    p.add_argument(
+        "--lever-trials", type=_count, default=500, help="trials to re-optimise without each lever (default 500)"
+    )
 
-    p = _command(sub, "search", "search one space", "dse search datacenter --trials 2000 --seed 1 --fix pnm=none --limit ttft=1s", "search")
+    p = _command(
+        sub,
+        "search",
+        "search one space",
+        "dse search datacenter --trials 2000 --seed 1 --fix pnm=none --limit ttft=1s",
+        "search",
+    )
     p.add_argument("space", metavar="SPACE")
     _budget(p, 2000)
     p.add_argument("--out", type=Path, help="run folder (default results/NAME-seedK)")
@@ -57,14 +81,28 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--grid", choices=("coarse",), help="search only the levels that a sweep enumerates")
     _overrides(p)
 
-    p = _command(sub, "evaluate", "one design or existing machine in full", "dse evaluate --device h100_sxm --model Llama-3.1-70B --batch 32 --tp 4 --input 1024 --output 1024", "evaluate")
+    p = _command(
+        sub,
+        "evaluate",
+        "one design or existing machine in full",
+        "dse evaluate --device h100_sxm --model Llama-3.1-70B --batch 32 --tp 4 --input 1024 --output 1024",
+        "evaluate",
+    )
     p.add_argument("space", metavar="SPACE", nargs="?")
-    p.add_argument("--set", action="append", default=[], metavar="VAR=VALUE", help="a design variable; the rest take their first choice or middle")
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="VAR=VALUE",
+        help="a design variable; the rest take their first choice or middle",
+    )
     p.add_argument("--device", help="a machine of the catalogue")
     p.add_argument("--model", help="a language model of the catalogue")
     p.add_argument("--batch", type=_count, default=1)
     p.add_argument("--tp", type=_count, default=1, help="packages that share the model")
-    p.add_argument("--attention", choices=("tp", "dp"), default="tp", help="attention tensor- or data-parallel (MoE models)")
+    p.add_argument(
+        "--attention", choices=("tp", "dp"), default="tp", help="attention tensor- or data-parallel (MoE models)"
+    )
     p.add_argument("--input", type=_positive, help="input tokens of a closed loop of requests")
     p.add_argument("--output", type=_positive, help="output tokens of a closed loop of requests")
     p.add_argument("--context", type=_positive, help="one decode step at this context; prompts not charged")
@@ -73,28 +111,52 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--software", help="software stack (textbook, vllm, sglang, trtllm, ideal)")
     p.add_argument("--json", action="store_true")
 
-    p = _command(sub, "check", "faults of a space; with --probe its size, limits and baselines", "dse check datacenter --probe", "check")
+    p = _command(
+        sub,
+        "check",
+        "faults of a space; with --probe its size, limits and baselines",
+        "dse check datacenter --probe",
+        "check",
+    )
     p.add_argument("space", metavar="SPACE")
     p.add_argument("--probe", action="store_true")
     _overrides(p)
 
-    p = _command(sub, "sweep", "the exact front of the coarse grid", "dse sweep datacenter --run results/datacenter", "sweep")
+    p = _command(
+        sub, "sweep", "the exact front of the coarse grid", "dse sweep datacenter --run results/datacenter", "sweep"
+    )
     p.add_argument("space", metavar="SPACE")
     p.add_argument("--grid", choices=("coarse",), default="coarse")
     p.add_argument("--out", type=Path, help="folder for front.csv (default results/NAME-sweep)")
-    p.add_argument("--run", type=Path, dest="against", help="a run folder: say how much of the exact hypervolume it reached")
+    p.add_argument(
+        "--run", type=Path, dest="against", help="a run folder: say how much of the exact hypervolume it reached"
+    )
     _overrides(p)
 
-    p = _command(sub, "dashboard", "the page of a run as one HTML file", "dse dashboard results/datacenter --static page.html", "dashboard")
+    p = _command(
+        sub,
+        "dashboard",
+        "the page of a run as one HTML file",
+        "dse dashboard results/datacenter --static page.html",
+        "dashboard",
+    )
     p.add_argument("run_folder", metavar="RUN", type=Path)
     p.add_argument("--static", type=Path, required=True, metavar="FILE")
 
-    p = _command(sub, "recommend", "the recommendation of a run", "dse recommend results/datacenter --out review", "recommend")
+    p = _command(
+        sub, "recommend", "the recommendation of a run", "dse recommend results/datacenter --out review", "recommend"
+    )
     p.add_argument("run_folder", metavar="RUN", type=Path)
     p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--lever-trials", type=_count, help="trials to re-optimise without each lever (default: as many as the run, if not done yet)")
+    p.add_argument(
+        "--lever-trials",
+        type=_count,
+        help="trials to re-optimise without each lever (default: as many as the run, if not done yet)",
+    )
 
-    p = _command(sub, "catalog", "what is known: kinds, entries, numbers with sources", "dse catalog memory hbm4", "catalog")
+    p = _command(
+        sub, "catalog", "what is known: kinds, entries, numbers with sources", "dse catalog memory hbm4", "catalog"
+    )
     p.add_argument("kind", nargs="?")
     p.add_argument("name", nargs="?")
     p.add_argument("--schema", type=Path, metavar="DIR", help="write a JSON Schema per kind, for editors")
@@ -105,7 +167,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _command(sub: Any, name: str, text: str, example: str, module: str) -> argparse.ArgumentParser:
-    p: argparse.ArgumentParser = sub.add_parser(name, help=text, description=text.capitalize() + ".", epilog=f"example:\n  {example}", formatter_class=RAW)
+    p: argparse.ArgumentParser = sub.add_parser(
+        name, help=text, description=text.capitalize() + ".", epilog=f"example:\n  {example}", formatter_class=RAW
+    )
 
     def run(options: argparse.Namespace) -> int:
         from importlib import import_module
@@ -120,16 +184,26 @@ def _command(sub: Any, name: str, text: str, example: str, module: str) -> argpa
 
 def _budget(p: argparse.ArgumentParser, trials: int) -> None:
     p.add_argument("--trials", type=_count, default=trials, help=f"designs to ask for (default {trials})")
-    p.add_argument("--sampler", default=None, help="random, qmc, nsga2, nsga3 or tpe (default: the best by measurement)")
+    p.add_argument(
+        "--sampler", default=None, help="random, qmc, nsga2, nsga3 or tpe (default: the best by measurement)"
+    )
     p.add_argument("--seed", type=_seed, default=1)
 
 
 def _overrides(p: argparse.ArgumentParser) -> None:
     p.add_argument("--fix", action="append", default=[], metavar="VAR=VALUE", help="hold a variable")
-    p.add_argument("--limit", action="append", default=[], metavar="NAME=VALUE", help="set a limit, e.g. ttft=1s or cost_per_mtoken=0.2")
+    p.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set a limit, e.g. ttft=1s or cost_per_mtoken=0.2",
+    )
     p.add_argument("--model", help="serve this model alone")
     p.add_argument("--traffic", help="only this class of the mix")
-    p.add_argument("--objective", action="append", default=[], metavar="NAME", help="objectives in place of the space's")
+    p.add_argument(
+        "--objective", action="append", default=[], metavar="NAME", help="objectives in place of the space's"
+    )
     p.add_argument("--year", type=float, help="what can be had by this year")
 
 
@@ -155,22 +229,6 @@ def _positive(text: str) -> float:
     if not isfinite(value) or value <= 0:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a finite number above 0, e.g. 1024")
     return value
-
-
-def sampler_name(name: str | None) -> str:
-    """The sampler asked for, or the default.
-
-    Raises:
-        SpaceError: there is none of that name.
-    """
-    from dse.errors import nearest
-    from dse.search.samplers import DEFAULT, SAMPLERS
-
-    if name is None:
-        return DEFAULT
-    if name not in SAMPLERS:
-        raise SpaceError(f"--sampler: got {name!r}, expected {nearest(name, SAMPLERS)}")
-    return name
 
 
 if __name__ == "__main__":

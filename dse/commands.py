@@ -13,18 +13,42 @@ from tqdm import tqdm
 
 from dse import explore as job
 from dse.catalog import load_catalog
-from dse.cli import INTERRUPTED, OK, sampler_name
-from dse.errors import DataError, RunError, SpaceError, nearest
+from dse.errors import INTERRUPTED, OK, DataError, RunError, SpaceError, nearest
 from dse.evaluator import model_of
-from dse.evaluator.point import Evaluation, evaluate as evaluate_point
+from dse.evaluator.point import Evaluation
+from dse.evaluator.point import evaluate as evaluate_point
 from dse.explore import Overrides, load_run, load_space
-from dse.metrics import CONSTRAINTS, OBJECTIVES
+from dse.metrics import OBJECTIVES
+from dse.printing import print_evaluation, print_measured
 from dse.probe import probe
-from dse.report import gather, page_html, recommendation_html, recommendation_json, recommendation_md
+from dse.report import (
+    gather,
+    page_html,
+    recommendation_html,
+    recommendation_json,
+    recommendation_md,
+)
 from dse.run import FRONT, Folder, Run, write_atomically
-from dse.schema import KINDS, json_schema
-from dse.space import shipped_spaces
+from dse.schema import KINDS
+from dse.schema_json import json_schema, space_schema
+from dse.search import sweep as exact_sweep
+from dse.search.samplers import DEFAULT, SAMPLERS
+from dse.space_file import shipped_spaces
 from dse.units import show
+
+
+def sampler_name(name: str | None) -> str:
+    """The sampler asked for, or the default.
+
+    Raises:
+        SpaceError: there is none of that name.
+
+    """
+    if name is None:
+        return DEFAULT
+    if name not in SAMPLERS:
+        raise SpaceError(f"--sampler: got {name!r}, expected {nearest(name, SAMPLERS)}")
+    return name
 
 
 def _given(o: argparse.Namespace) -> Overrides:
@@ -50,7 +74,16 @@ def search(o: argparse.Namespace) -> int:
     out = o.out or Path("results") / f"{space.name}-seed{o.seed}"
     bar, watch = _bar(space.name, o.trials)
     with bar:
-        done = job.search(space, out, trials=o.trials, sampler=sampler, seed=o.seed, resume=o.resume, command=o.command_line, watch=watch)
+        done = job.search(
+            space,
+            out,
+            trials=o.trials,
+            sampler=sampler,
+            seed=o.seed,
+            resume=o.resume,
+            command=o.command_line,
+            watch=watch,
+        )
     _say_front(done.run, out)
     if done.interrupted:
         print(f"Stopped with a front; go on with: {o.command_line}{'' if o.resume else ' --resume'}")
@@ -59,7 +92,10 @@ def search(o: argparse.Namespace) -> int:
 
 
 def _say_front(run: Run, out: Path) -> None:
-    best = ", ".join(f"best {OBJECTIVES[n].label.lower()} {show(float(run.front.points[:, k].min()), OBJECTIVES[n].unit)}" for k, n in enumerate(run.space.objectives))
+    best = ", ".join(
+        f"best {OBJECTIVES[n].label.lower()} {show(float(run.front.points[:, k].min()), OBJECTIVES[n].unit)}"
+        for k, n in enumerate(run.space.objectives)
+    )
     print(f"{len(run.front)} operating points on {len(run.hardware)} distinct machines: {best}.")
     print(f"{out / FRONT}")
 
@@ -73,7 +109,16 @@ def explore(o: argparse.Namespace) -> int:
         resume = bool(Folder(out).trials())
         bar, watch = _bar(space.name, o.trials)
         with bar:
-            done = job.search(space, out, trials=o.trials, sampler=sampler, seed=o.seed, resume=resume, command=o.command_line, watch=watch)
+            done = job.search(
+                space,
+                out,
+                trials=o.trials,
+                sampler=sampler,
+                seed=o.seed,
+                resume=resume,
+                command=o.command_line,
+                watch=watch,
+            )
         if done.interrupted:
             _say_front(done.run, out)
             return INTERRUPTED
@@ -151,7 +196,7 @@ def sweep(o: argparse.Namespace) -> int:
     if against is not None and against.space.objectives != space.objectives:
         raise SpaceError(f"--run: has objectives {list(against.space.objectives)}, this space {list(space.objectives)}")
     with tqdm(desc=f"{space.name} grid", unit="design", file=sys.stderr, dynamic_ncols=True) as bar:
-        done = job.sweep(space, model, lambda n: bar.update(n - bar.n))
+        done = exact_sweep(space, model, lambda n: bar.update(n - bar.n))
     out = o.out or Path("results") / f"{space.name}-sweep"
     if len(done.front) == 0:
         from dse.errors import InfeasibleError
@@ -179,7 +224,9 @@ def check(o: argparse.Namespace) -> int:
     """Read a space; with --probe look into it."""
     space = load_space(o.space, _given(o))
     active = sum(1 for v in space.variables if not v.active_if)
-    print(f"{space.name}: {len(space.variables)} variables ({active} always active), {len(space.objectives)} objectives, {len(space.rungs)} TPOT targets, no faults.")
+    print(
+        f"{space.name}: {len(space.variables)} variables ({active} always active), {len(space.objectives)} objectives, {len(space.rungs)} TPOT targets, no faults."
+    )
     if o.probe:
         for line in probe(space, load_catalog()):
             print(line)
@@ -202,8 +249,8 @@ def evaluate(o: argparse.Namespace) -> int:
     if o.json:
         print(json.dumps({**asdict(e), "measured": rows}, indent=1, sort_keys=True))
         return OK
-    _print_evaluation(e)
-    _print_measured(rows)
+    print_evaluation(e)
+    print_measured(rows)
     return OK
 
 
@@ -215,7 +262,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _measured(o: argparse.Namespace, e: Evaluation, target: str, catalog: Any) -> list[dict[str, Any]]:
-    from dse.measured import beside, nearest as nearest_rows, rows
+    from dse.measured import beside, rows
+    from dse.measured import nearest as nearest_rows
 
     if o.device is None:
         return []
@@ -224,56 +272,12 @@ def _measured(o: argparse.Namespace, e: Evaluation, target: str, catalog: Any) -
     return [beside(r, target, catalog) for r in near]
 
 
-def _table(title: str, parts: dict[str, float], unit: str) -> None:
-    total = sum(parts.values())
-    print(f"\n{title}: {show(total, unit)}")
-    for name, value in sorted(parts.items(), key=lambda kv: -kv[1]):
-        print(f"  {name:32s} {show(value, unit):>14s} {100 * value / total if total else 0:5.1f} %")
-
-
-def _print_evaluation(e: Evaluation) -> None:
-    print(f"{e.name}: " + ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in e.plan.items()))
-    print(f"  decode step {show(e.decode_time, 's')}, time per output token {show(e.tpot, 's')}, first token {show(e.ttft, 's')}, {e.throughput:,.0f} token/s")
-    for name, value in e.objectives.items():
-        print(f"  {OBJECTIVES[name].label}: {show(value, OBJECTIVES[name].unit)}")
-    _table("Time per output token", e.times, "s")
-    if any(v == "pnm" for v in e.engines.values()):
-        print("  near memory: " + ", ".join(k for k, v in e.engines.items() if v == "pnm"))
-    _table("Energy per output token", e.energies, "J")
-    _table("Cost per million output tokens" if e.target == "datacenter" else "Added bill of materials", e.costs, "USD")
-    _table("Carbon per million output tokens", e.carbons, "kgCO2e")
-    print("\nLimits (share used; above 100 % breaks)")
-    for name, ratio in sorted(e.limits.items(), key=lambda kv: -kv[1]):
-        if name != "available" and ratio > 0:
-            print(f"  {name:32s} {100 * ratio:8.1f} %{'  BROKEN: ' + CONSTRAINTS.get(name, '') if ratio > 1 else ''}")
-    late = e.limits.get("available", 0.0)
-    if late > 1:
-        print(f"  {'available':32s}  BROKEN: {CONSTRAINTS['available']}")
-    units = {"bandwidth": "B/s", "capacity": "B", "peak": "FLOP/s", "power": "W", "capital": "USD", "bill": "USD", "carbon": "kgCO2e", "free": "B", "rate": "B/s", "load": "s"}
-    print("\nFigures")
-    for name, value in e.figures.items():
-        unit = next((u for k, u in units.items() if k in name), "")
-        print(f"  {name:32s} {show(value, unit):>16s}")
-
-
-def _print_measured(rows: list[dict[str, Any]]) -> None:
-    if not rows:
-        return
-    print("\nMeasured rows of this machine, nearest first (predicted / measured)")
-    for r in rows:
-        plan = f"{r['software']:8s} tp {r['tensor_parallel']} dp {r['attention_dp']} batch {r['batch']:<4d} {r['input_tokens']:.0f}/{r['output_tokens']:.0f}"
-        if "ratio" in r:
-            print(f"  {plan:44s} TPOT {show(r['predicted_tpot'], 's')} / {show(r['measured_tpot'], 's')} = {r['ratio']:.2f}   [{r['id']}]")
-        else:
-            print(f"  {plan:44s} TPOT measured {show(r['measured_tpot'], 's')}; not predicted: {r['reason']}")
-
-
 def catalog(o: argparse.Namespace) -> int:
     """List kinds, entries, or one entry's numbers."""
     if o.schema is not None:
         for kind in [*KINDS, "llm"]:
             write_atomically(o.schema / f"{kind}.json", json.dumps(json_schema(kind), indent=1) + "\n")
-        write_atomically(o.schema / "space.json", json.dumps(_space_schema(), indent=1) + "\n")
+        write_atomically(o.schema / "space.json", json.dumps(space_schema(), indent=1) + "\n")
         print(f"{o.schema}: {len(KINDS) + 2} schemas")
         return OK
     c = load_catalog()
@@ -290,10 +294,14 @@ def catalog(o: argparse.Namespace) -> int:
         raise DataError(f"catalog: got kind {o.kind!r}, expected {nearest(o.kind, [*c.entries, 'llm'])}")
     for name in [o.name] if o.name else sorted(c.entries[o.kind]):
         entry = c.entry(o.kind, name)
-        print(f"{o.kind}/{name}: {entry.title} [{entry.readiness}, {entry.available.low:.0f}/{entry.available.nominal:.0f}/{entry.available.high:.0f}]")
+        print(
+            f"{o.kind}/{name}: {entry.title} [{entry.readiness}, {entry.available.low:.0f}/{entry.available.nominal:.0f}/{entry.available.high:.0f}]"
+        )
         if o.name:
             for f, q in entry.values.items():
-                print(f"  {f:32s} {show(q.low, q.unit):>14s} {show(q.nominal, q.unit):>14s} {show(q.high, q.unit):>14s}  {q.source[:110]}")
+                print(
+                    f"  {f:32s} {show(q.low, q.unit):>14s} {show(q.nominal, q.unit):>14s} {show(q.high, q.unit):>14s}  {q.source[:110]}"
+                )
     return OK
 
 
@@ -308,21 +316,6 @@ def _print_llms(c: Any, name: str | None) -> int:
     return OK
 
 
-def _space_schema() -> dict[str, Any]:
-    from dse.space import KINDS as VARIABLE_KINDS, LIMIT_UNITS, SCENARIO_UNITS
-
-    sourced = {"type": "object", "properties": {"value": {"type": ["number", "string"]}, "unit": {"type": "string"}, "source": {"type": "string", "minLength": 1}}, "required": ["value", "source"]}
-    names = sorted({n for units in SCENARIO_UNITS.values() for n in units})
-    variable = {"type": "object", "required": ["kind"], "properties": {"kind": {"enum": list(VARIABLE_KINDS)}, "choices": {"type": "array"}, "low": {}, "high": {},
-                "log": {"type": "boolean"}, "grid": {"type": "array"}, "active_if": {"type": "object"}, "needs": {"type": "object"}}, "additionalProperties": False}  # fmt: skip
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "dse search space", "type": "object",
-            "properties": {"name": {"type": "string"}, "title": {"type": "string"}, "target": {"enum": list(SCENARIO_UNITS)}, "objectives": {"type": "array", "items": {"enum": list(OBJECTIVES)}},
-                           "tpot_target": {"type": "array"}, "scenario": {"type": "object", "properties": {n: sourced for n in names}},
-                           "limits": {"type": "object", "properties": {n: sourced for n in LIMIT_UNITS}, "additionalProperties": False},
-                           "variables": {"type": "object", "additionalProperties": variable}, "levers": {"type": "object"}, "baseline": {"type": "array"}},
-            "required": ["name", "target", "objectives", "tpot_target", "scenario", "variables"], "additionalProperties": False}  # fmt: skip
-
-
 def init(o: argparse.Namespace) -> int:
     """Copy the shipped spaces and their schema to edit."""
     for source in shipped_spaces():
@@ -330,7 +323,10 @@ def init(o: argparse.Namespace) -> int:
         if place.exists():
             raise RunError(f"{place}: exists; choose another folder")
     for source in shipped_spaces():
-        write_atomically(o.folder / source.name, source.read_text(encoding="utf-8").replace("../dse/data/schema/space.json", "schema/space.json"))
+        write_atomically(
+            o.folder / source.name,
+            source.read_text(encoding="utf-8").replace("../dse/data/schema/space.json", "schema/space.json"),
+        )
         print(o.folder / source.name)
-    write_atomically(o.folder / "schema" / "space.json", json.dumps(_space_schema(), indent=1) + "\n")
+    write_atomically(o.folder / "schema" / "space.json", json.dumps(space_schema(), indent=1) + "\n")
     return OK

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dse.space import Space, Value, Variable
-from dse.table import Rows, Table
+from dse.table import Table
 from dse.units import BoolArray, FloatArray, IntArray
 
 
@@ -25,9 +25,11 @@ class Design(Table):
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
-    def keys(self) -> list[bytes]:
+    def row_keys(self) -> list[bytes]:
         """One bytes key per row: equal keys are the same hardware."""
-        packed = np.column_stack([np.nan_to_num(np.asarray(c, dtype=np.float64), nan=-1.0) for c in self.columns.values()])
+        packed = np.column_stack(
+            [np.nan_to_num(np.asarray(c, dtype=np.float64), nan=-1.0) for c in self.columns.values()]
+        )
         return [row.tobytes() for row in np.ascontiguousarray(packed)]
 
 
@@ -124,7 +126,8 @@ def _scale(v: Variable, unit_draw: FloatArray) -> FloatArray:
     if v.kind == "int":
         return np.floor(v.low + unit_draw * (v.high - v.low + 1.0))
     if v.log:
-        return np.exp(np.log(v.low) + unit_draw * (np.log(v.high) - np.log(v.low)))
+        logs: FloatArray = np.exp(np.log(v.low) + unit_draw * (np.log(v.high) - np.log(v.low)))
+        return logs
     return v.low + unit_draw * (v.high - v.low)
 
 
@@ -151,8 +154,8 @@ def _expand(space: Space, columns: dict[str, Any], n: int, depth: int, block: in
         on = active(space, v, columns, n)
         ok = np.tile(on[:, None], (1, len(levels)))
         if v.discrete:
-            ok &= allowed(space, v, columns, n)[:, levels]
-        none = ~ok.any(axis=1)
+            ok = ok & allowed(space, v, columns, n)[:, levels]
+        none: BoolArray = np.logical_not(np.any(ok, axis=1))
         width = len(levels)
         spread = np.concatenate([ok, none[:, None]], axis=1)
         row, pick = np.nonzero(spread)
@@ -173,8 +176,6 @@ def _expand(space: Space, columns: dict[str, Any], n: int, depth: int, block: in
 def grid_size(space: Space) -> int:
     """Number of designs on the coarse grid."""
     return sum(len(d) for d in grid(space))
-
-
 
 
 def codes(design: Design, name: str) -> IntArray:

@@ -14,6 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NoReturn
 
+OK, BAD_INPUT, NOTHING, INTERRUPTED = 0, 2, 3, 130
+"""exit codes of every command"""
+
 
 class DseError(Exception):
     """Base of all errors that end a command with exit code 2."""

@@ -20,9 +20,10 @@ from dse.front import Scale, hypervolume, non_dominated
 from dse.metrics import CONSTRAINTS, OBJECTIVES
 from dse.nearest import nearest_design
 from dse.run import Archive, Folder, Front, Run, front_of, write_atomically
-from dse.search import Search, resume_study, sweep
+from dse.search import Search, resume_study
 from dse.search.samplers import DEFAULT
-from dse.space import Space, Value, parse_value, read_space, space_text
+from dse.space import Space, Value, parse_value
+from dse.space_file import read_space, space_text
 
 STUDY = "study.json"
 CHECKPOINTS = 24
@@ -47,6 +48,7 @@ def load_space(name: str, overrides: Overrides | None = None, catalog: Catalog |
 
     Raises:
         SpaceError: the space or an override is at fault.
+
     """
     catalog = catalog or load_catalog()
     space = read_space(*space_text(name), list(OBJECTIVES), catalog)
@@ -151,6 +153,7 @@ def search(space: Space, out: Path, *, trials: int, sampler: str, seed: int, res
     Raises:
         RunError: the folder holds a run and ``resume`` is off, or the reverse.
         InfeasibleError: no design met every limit.
+
     """
     catalog = catalog or load_catalog()
     model = evaluator or model_of(space, catalog)
@@ -183,7 +186,9 @@ def search(space: Space, out: Path, *, trials: int, sampler: str, seed: int, res
 def _same(manifest: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     for key in ("name", "sampler", "seed", "catalogue", "objectives"):
         if manifest.get(key) != about[key]:
-            raise SpaceError(f"--resume: the run has {key} {manifest.get(key)!r}, this command {about[key]!r}; use the same, or another --out")
+            raise SpaceError(
+                f"--resume: the run has {key} {manifest.get(key)!r}, this command {about[key]!r}; use the same, or another --out"
+            )
 
 
 def why_nothing(space: Space, archive: Archive) -> str:
@@ -213,6 +218,7 @@ def load_run(path: Path, catalog: Catalog | None = None) -> tuple[Run, Datacente
 
     Raises:
         RunError: not a run folder.
+
     """
     catalog = catalog or load_catalog()
     folder = Folder(path)
@@ -229,7 +235,7 @@ def load_run(path: Path, catalog: Catalog | None = None) -> tuple[Run, Datacente
     if not rows:
         raise InfeasibleError(f"{path}: the run holds no trials yet; go on with --resume")
     design = encode(space, rows)
-    _, first = np.unique(np.array([k.hex() for k in design.keys()]), return_index=True)
+    _, first = np.unique(np.array([k.hex() for k in design.row_keys()]), return_index=True)
     design = design.take(np.sort(first))
     archive.add(design, model.evaluate(design))
     return Run(space, archive, front_of(space, archive.joined()[1]), manifest, trials), model
@@ -241,8 +247,8 @@ def overrides_of(texts: list[str]) -> Overrides:
     for text in texts:
         flag, _, value = text.partition(" ")
         found.setdefault(flag.removeprefix("--"), []).append(value)
-    return Overrides(tuple(found.get("fix", ())), tuple(found.get("limit", ())), (found.get("model") or [None])[0],
-                     tuple(found.get("objective", ())), (found.get("traffic") or [None])[0],
+    return Overrides(tuple(found.get("fix", ())), tuple(found.get("limit", ())), found["model"][0] if "model" in found else None,
+                     tuple(found.get("objective", ())), found["traffic"][0] if "traffic" in found else None,
                      float(found["year"][0]) if "year" in found else None, "grid" in found)  # fmt: skip
 
 
@@ -262,7 +268,12 @@ def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: 
         space = run.space.restrict(variable, [level])
         lost[f"{variable}={level}"] = _again(run, model, space, trials, seed, scale, early)
     say("random", "")
-    return {"trials": trials, "levers": levers, "lost": lost, "convergence": convergence(run, model, seed, scale, exact)}
+    return {
+        "trials": trials,
+        "levers": levers,
+        "lost": lost,
+        "convergence": convergence(run, model, seed, scale, exact),
+    }
 
 
 def early_front(run: Run, trials: int) -> Any:
@@ -274,7 +285,9 @@ def early_front(run: Run, trials: int) -> Any:
     return kept if len(kept) else run.front.points
 
 
-def _again(run: Run, model: DatacenterModel | MobileModel, space: Space, trials: int, seed: int, scale: Scale, main: Any) -> dict[str, Any]:
+def _again(
+    run: Run, model: DatacenterModel | MobileModel, space: Space, trials: int, seed: int, scale: Scale, main: Any
+) -> dict[str, Any]:
     """Re-optimise a restricted space and compare its front with what the run had for that budget."""
     again = type(model)(space, model.catalog)
     first = [v for v, _ in (nearest_design(space, model.catalog, again, b.device) for b in space.baselines)]
@@ -294,7 +307,10 @@ def _again(run: Run, model: DatacenterModel | MobileModel, space: Space, trials:
     }
 
 
-LEVELS = {"datacenter": ("flash", "pnm", "fast_memory", "topology"), "mobile": ("flash", "pnm", "dram_mount", "on_package_link")}
+LEVELS = {
+    "datacenter": ("flash", "pnm", "fast_memory", "topology"),
+    "mobile": ("flash", "pnm", "dram_mount", "on_package_link"),
+}
 
 
 def missing_levels(run: Run) -> list[tuple[str, Value]]:
@@ -310,7 +326,9 @@ def missing_levels(run: Run) -> list[tuple[str, Value]]:
     return out
 
 
-def convergence(run: Run, model: DatacenterModel | MobileModel, seed: int, scale: Scale, exact: Front | None) -> dict[str, Any]:
+def convergence(
+    run: Run, model: DatacenterModel | MobileModel, seed: int, scale: Scale, exact: Front | None
+) -> dict[str, Any]:
     """Hypervolume over designs of the search and of as many random designs, and of the exact front."""
     _, told = run.archive.joined()
     random = model.evaluate(sample(run.space, len(run.archive), np.random.default_rng(seed)))

@@ -10,7 +10,7 @@ from typing import Any
 from dse.catalog import DATA, Catalog
 from dse.errors import DseError
 from dse.evaluator.point import evaluate
-from dse.machine.record import GROUPS
+from dse.plan import GROUPS
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ def rows(device: str, llm: str | None = None) -> list[Row]:
     return out
 
 
-def nearest(found: list[Row], batch: int, tensor_parallel: int, input_tokens: float, output_tokens: float, most: int) -> list[Row]:
+def nearest(
+    found: list[Row], batch: int, tensor_parallel: int, input_tokens: float, output_tokens: float, most: int
+) -> list[Row]:
     """The measured rows nearest to a plan, in octaves of batch, group and lengths."""
 
     def away(r: Row) -> float:
@@ -71,6 +73,8 @@ def beside(row: Row, target: str, catalog: Catalog) -> dict[str, Any]:
     except DseError as error:
         return out | {"reason": str(error)}
     if e.plan["pipeline depth"] > 1:
-        return out | {"reason": "by our count the KV cache of this batch does not fit in the group (the run queued or spilled)"}
+        return out | {
+            "reason": "by our count the KV cache of this batch does not fit in the group (the run queued or spilled)"
+        }
     tpot = e.decode_time if target == "mobile" else e.tpot
     return out | {"predicted_tpot": tpot, "predicted_ttft": e.ttft, "ratio": tpot / row.tpot}

@@ -74,7 +74,11 @@ def nearest_design(space: Space, catalog: Catalog, model: Any, device: str) -> t
         put("weights_home", "flash_pnm" if a.get("pnm") == "flash_base_die" else "dram")
     values = _consistent(space, wanted)
     mine, theirs = model.machine(encode(space, [values])), model.devices([device])
-    ratios = [mine.peak[0, 1] / theirs.peak[0, 1], mine.fast_bandwidth[0] / theirs.fast_bandwidth[0], mine.fast_capacity[0] / theirs.fast_capacity[0]]
+    ratios = [
+        mine.peak[0, 1] / theirs.peak[0, 1],
+        mine.fast_bandwidth[0] / theirs.fast_bandwidth[0],
+        mine.fast_capacity[0] / theirs.fast_capacity[0],
+    ]
     if theirs.link_bandwidth[0] > 1 and mine.link_bandwidth[0] > 1:
         ratios.append(mine.link_bandwidth[0] / theirs.link_bandwidth[0])
     return values, float(np.max(np.abs(np.log2(ratios))))

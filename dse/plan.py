@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dse.machine.record import GROUPS
 from dse.units import BoolArray, FloatArray, IntArray
 from dse.workload import Transformer
 
+GROUPS: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+"""Sizes of a group of packages that share a model; columns of the collective tables."""
 LARGEST_TENSOR = 64
 LARGEST_BATCH = 4096
 DEEPEST = 128

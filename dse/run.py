@@ -76,7 +76,11 @@ class Front:
 def front_of(space: Space, told: Told) -> Front:
     """Feasible, non-dominated operating points, sorted by the objectives in order."""
     rows, rungs = np.nonzero(told.feasible)
-    points = np.stack([told.objectives[o][rows, rungs] for o in space.objectives], axis=1) if len(rows) else np.empty((0, len(space.objectives)))
+    points = (
+        np.stack([told.objectives[o][rows, rungs] for o in space.objectives], axis=1)
+        if len(rows)
+        else np.empty((0, len(space.objectives)))
+    )
     keep = non_dominated(points)
     rows, rungs, points = rows[keep], rungs[keep], points[keep]
     order = np.lexsort(tuple(points[:, k] for k in reversed(range(points.shape[1]))))
@@ -100,11 +104,13 @@ def front_rows(space: Space, design: Design, told: Told, front: Front) -> Iterat
     details = sorted(told.detail)
     yield ["point", "hardware", *labels, "tpot_target [s]", *names, *details]
     hardware: dict[bytes, int] = {}
-    keys = design.take(front.rows).keys()
+    keys = design.take(front.rows).row_keys()
     for i, (row, rung) in enumerate(zip(front.rows, front.rungs, strict=True)):
         at = hardware.setdefault(keys[i], len(hardware))
         values = decode(space, design, int(row))
-        shown = [inert(v) if isinstance(v, str) else number(v) for v in (values.get(x.name, "") for x in space.variables)]
+        shown = [
+            inert(v) if isinstance(v, str) else number(v) for v in (values.get(x.name, "") for x in space.variables)
+        ]
         yield [str(i), str(at), *(number(p) for p in front.points[i]), number(space.rungs[rung]), *shown,
                *(number(told.detail[d][row, rung]) for d in details)]  # fmt: skip
 
@@ -114,6 +120,7 @@ def write_atomically(path: Path, text: str) -> None:
 
     Raises:
         RunError: the folder cannot be written.
+
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,6 +149,7 @@ class Folder:
 
         Raises:
             RunError: the folder holds a run already, or cannot be written.
+
         """
         if fresh and (self.path / LOG).exists():
             raise RunError(f"{self.path}: already holds a run; use --resume to go on, or another --out")
@@ -155,6 +163,7 @@ class Folder:
 
         Raises:
             RunError: the folder is not a run.
+
         """
         try:
             raw = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
@@ -186,6 +195,7 @@ class Folder:
 
         Raises:
             RunError: a line in the middle is not ours.
+
         """
         path = self.path / LOG
         if not path.exists():
@@ -236,6 +246,6 @@ class Run:
         """Distinct hardware on the front, as the first archive row of each."""
         design, _ = self.archive.joined()
         seen: dict[bytes, int] = {}
-        for row, key in zip(self.front.rows, design.take(self.front.rows).keys(), strict=True):
+        for row, key in zip(self.front.rows, design.take(self.front.rows).row_keys(), strict=True):
             seen.setdefault(key, int(row))
         return np.array(sorted(seen.values()), dtype=np.int64)

@@ -7,7 +7,7 @@ that let an editor complete keys (``dse catalog --schema DIR``).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 READINESS: Final = ("shipping", "sampled", "announced", "paper")
 
@@ -15,43 +15,87 @@ READINESS: Final = ("shipping", "sampled", "announced", "paper")
 UNITS: Final[dict[str, str]] = {
     **dict.fromkeys(
         [
-            "capacity_per_die", "capacity_per_package", "page_bytes", "base_die_buffer",
-            "memory_capacity", "sram", "flash_capacity", "capacity_per_die_pslc", "capacity_per_die_tlc",
+            "capacity_per_die",
+            "capacity_per_package",
+            "page_bytes",
+            "base_die_buffer",
+            "memory_capacity",
+            "sram",
+            "flash_capacity",
+            "capacity_per_die_pslc",
+            "capacity_per_die_tlc",
         ],
         "B",
     ),
     **dict.fromkeys(
         [
-            "bandwidth_per_stack", "bandwidth_per_channel", "read_bandwidth", "bandwidth",
-            "write_bandwidth_pslc", "write_bandwidth_tlc", "interface_bandwidth",
-            "internal_bandwidth_per_die", "bandwidth_per_port", "memory_bandwidth",
-            "link_bandwidth", "flash_inner_bandwidth",
+            "bandwidth_per_stack",
+            "bandwidth_per_channel",
+            "read_bandwidth",
+            "bandwidth",
+            "write_bandwidth_pslc",
+            "write_bandwidth_tlc",
+            "interface_bandwidth",
+            "internal_bandwidth_per_die",
+            "bandwidth_per_port",
+            "memory_bandwidth",
+            "link_bandwidth",
+            "flash_inner_bandwidth",
         ],
         "B/s",
     ),
     **dict.fromkeys(
         [
-            "read_energy", "interface_energy", "tsv_energy_per_layer", "program_energy",
-            "sram_energy", "energy", "io_energy_3d",
+            "read_energy",
+            "interface_energy",
+            "tsv_energy_per_layer",
+            "program_energy",
+            "sram_energy",
+            "energy",
+            "io_energy_3d",
         ],
         "J/B",
     ),
     **dict.fromkeys(
         [
-            "access_latency", "hop_latency", "latency", "launch_latency", "endpoint_latency",
-            "mode_switch_latency", "allreduce_alpha", "layer_overhead", "step_overhead",
-            "sequence_overhead", "moe_layer_overhead", "read_latency_pslc", "read_latency_tlc",
-            "program_latency_pslc", "program_latency_tlc", "bus_latency",
-            "retention_refresh_interval_pslc", "retention_refresh_interval_tlc",
-            "facility_life", "battery_life",
+            "access_latency",
+            "hop_latency",
+            "latency",
+            "launch_latency",
+            "endpoint_latency",
+            "mode_switch_latency",
+            "allreduce_alpha",
+            "layer_overhead",
+            "step_overhead",
+            "sequence_overhead",
+            "moe_layer_overhead",
+            "read_latency_pslc",
+            "read_latency_tlc",
+            "program_latency_pslc",
+            "program_latency_tlc",
+            "bus_latency",
+            "retention_refresh_interval_pslc",
+            "retention_refresh_interval_tlc",
+            "facility_life",
+            "battery_life",
         ],
         "s",
     ),
     **dict.fromkeys(
         [
-            "footprint_area", "reference_area", "host_phy_area", "usable_reticle", "free_area", "area",
-            "die_area", "max_interposer_2024", "max_interposer_2026", "max_interposer_2027",
-            "max_interposer_2028", "package_area", "soc_base_area",
+            "footprint_area",
+            "reference_area",
+            "host_phy_area",
+            "usable_reticle",
+            "free_area",
+            "area",
+            "die_area",
+            "max_interposer_2024",
+            "max_interposer_2026",
+            "max_interposer_2027",
+            "max_interposer_2028",
+            "package_area",
+            "soc_base_area",
         ],
         "m2",
     ),
@@ -61,24 +105,48 @@ UNITS: Final[dict[str, str]] = {
     ),
     **dict.fromkeys(
         [
-            "idle_power_per_stack", "idle_power_per_die", "power_per_stack", "power_budget",
-            "power", "tdp", "host_power", "max_package_power", "max_rack_power", "idle_power",
-            "burst_power", "background_power", "soc_static_power",
+            "idle_power_per_stack",
+            "idle_power_per_die",
+            "power_per_stack",
+            "power_budget",
+            "power",
+            "tdp",
+            "host_power",
+            "max_package_power",
+            "max_rack_power",
+            "idle_power",
+            "burst_power",
+            "background_power",
+            "soc_static_power",
         ],
         "W",
     ),
     **dict.fromkeys(
         [
-            "max_temperature", "refresh_doubling_temperature", "coolant_temperature",
-            "logic_max_temperature", "logic_below_mould_rise",
+            "max_temperature",
+            "refresh_doubling_temperature",
+            "coolant_temperature",
+            "logic_max_temperature",
+            "logic_below_mould_rise",
         ],
         "K",
     ),
     **dict.fromkeys(
         [
-            "cost_per_layer", "wafer_price", "design_nre", "mask_set", "nre", "cost_per_stack",
-            "price", "test_assembly_cost", "host_cost", "rack_cost", "die_test_cost",
-            "market_price", "assembly_cost", "stack_assembly_cost",
+            "cost_per_layer",
+            "wafer_price",
+            "design_nre",
+            "mask_set",
+            "nre",
+            "cost_per_stack",
+            "price",
+            "test_assembly_cost",
+            "host_cost",
+            "rack_cost",
+            "die_test_cost",
+            "market_price",
+            "assembly_cost",
+            "stack_assembly_cost",
         ],
         "USD",
     ),
@@ -89,7 +157,10 @@ UNITS: Final[dict[str, str]] = {
     **dict.fromkeys(["price_per_byte", "price_per_byte_pslc", "price_per_byte_tlc"], "USD/B"),
     **dict.fromkeys(["carbon_per_byte", "carbon_per_byte_pslc", "carbon_per_byte_tlc"], "kgCO2e/B"),
     **dict.fromkeys(["static_power_per_byte", "refresh_power_per_byte"], "W/B"),
-    **dict.fromkeys(["layer_resistance", "dram_layer_resistance", "area_resistance", "tim_lid_resistance", "logic_resistance"], "m2*K/W"),
+    **dict.fromkeys(
+        ["layer_resistance", "dram_layer_resistance", "area_resistance", "tim_lid_resistance", "logic_resistance"],
+        "m2*K/W",
+    ),
     **dict.fromkeys(["cost_per_watt", "board_cost_per_watt", "facility_capex_per_watt"], "USD/W"),
     **dict.fromkeys(["cost_per_area", "substrate_cost_per_area"], "USD/m2"),
     **dict.fromkeys(["carbon", "server_embodied"], "kgCO2e"),
@@ -125,12 +196,30 @@ UNITS: Final[dict[str, str]] = {
 # Fields that may not be negative or zero would hide a fault: bounds for all the rest.
 SHARES: Final = frozenset(
     {
-        "yield_per_layer", "assembly_yield", "noc_share", "other_share", "capacity_loss",
-        "bandwidth_efficiency", "flop_efficiency", "bandwidth_efficiency_attention",
-        "bandwidth_efficiency_experts", "flop_efficiency_experts", "link_efficiency",
-        "prefill_share", "scattered_read_efficiency", "shoreline_use", "vrm_efficiency",
-        "gross_margin", "fab_yield", "idle_power_share", "switch_cost_share", "mac_share",
-        "power_conversion", "fan_share", "clock_power_share", "hot_bandwidth_loss",
+        "yield_per_layer",
+        "assembly_yield",
+        "noc_share",
+        "other_share",
+        "capacity_loss",
+        "bandwidth_efficiency",
+        "flop_efficiency",
+        "bandwidth_efficiency_attention",
+        "bandwidth_efficiency_experts",
+        "flop_efficiency_experts",
+        "link_efficiency",
+        "prefill_share",
+        "scattered_read_efficiency",
+        "shoreline_use",
+        "vrm_efficiency",
+        "gross_margin",
+        "fab_yield",
+        "idle_power_share",
+        "switch_cost_share",
+        "mac_share",
+        "power_conversion",
+        "fan_share",
+        "clock_power_share",
+        "hot_bandwidth_loss",
     }
 )
 
@@ -218,10 +307,7 @@ KINDS: Final[dict[str, Kind]] = {
     "bond": Kind("Die-to-die bonding", _words("yield_per_layer cost_per_layer layer_resistance reference_area")),
     "thermal": Kind(
         "Thermal path",
-        _words(
-            "tim_lid_resistance logic_resistance logic_max_temperature hot_bandwidth_loss "
-            "logic_below_mould_rise"
-        ),
+        _words("tim_lid_resistance logic_resistance logic_max_temperature hot_bandwidth_loss logic_below_mould_rise"),
     ),
     "link": Kind(
         "Link",
@@ -245,10 +331,7 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     "cooling": Kind(
         "Cooling class",
-        _words(
-            "area_resistance coolant_temperature max_package_power max_rack_power cost_per_watt "
-            "fan_share"
-        ),
+        _words("area_resistance coolant_temperature max_package_power max_rack_power cost_per_watt fan_share"),
     ),
     "economics": Kind(
         "Cost of a site",
@@ -257,9 +340,7 @@ KINDS: Final[dict[str, Kind]] = {
             "maintenance spares rack_cost idle_power_share gross_margin"
         ),
     ),
-    "carbon": Kind(
-        "Carbon factors", _words("grid server_embodied fab_yield facility_embodied_per_watt")
-    ),
+    "carbon": Kind("Carbon factors", _words("grid server_embodied fab_yield facility_embodied_per_watt")),
     "software": Kind(
         "Software stack",
         _words(
@@ -312,69 +393,3 @@ ATTENTION: Final = ("mha", "gqa", "mqa", "mla", "hybrid")
 def unit_of(name: str) -> str:
     """Return the SI unit of a catalogue field (``"1"`` for a pure number)."""
     return UNITS.get(name, "1")
-
-
-def _quantity(name: str) -> dict[str, Any]:
-    number = {"type": "number"}
-    return {
-        "type": "object",
-        "description": f"{name} [{unit_of(name)}]: low <= nominal <= high, with unit and source",
-        "properties": {
-            "low": number,
-            "nominal": number,
-            "high": number,
-            "unit": {"type": "string"},
-            "source": {"type": "string", "minLength": 1},
-            "note": {"type": "string"},
-        },
-        "required": ["low", "nominal", "high", "unit", "source"],
-        "additionalProperties": False,
-    }
-
-
-def json_schema(kind: str) -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of one kind of catalogue file, made from ``KINDS``."""
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}
-    text = {"type": "string"}
-    if kind == "llm":
-        count = {"type": "integer", "minimum": 0}
-        return head | {
-            "title": "dse catalogue: llm",
-            "properties": {
-                **{k: ({"type": "boolean"} if k == "tied_embeddings" else text) for k in LLM_TEXT},
-                "attention": {"enum": list(ATTENTION)},
-                "shape": {
-                    "type": "object",
-                    "properties": dict.fromkeys(LLM_SHAPE + LLM_OPTIONAL, count),
-                    "required": list(LLM_SHAPE),
-                    "additionalProperties": False,
-                },
-                "published": {"type": "object"},
-            },
-            "required": ["name", "source", "attention", "ffn", "shape"],
-            "additionalProperties": False,
-        }
-    spec = KINDS[kind]
-    attributes = {
-        name: ({"enum": list(allowed)} if allowed else text)
-        for name, allowed in spec.attributes.items()
-    }
-    return head | {
-        "title": f"dse catalogue: {kind}: {spec.title}",
-        "properties": {
-            "name": text,
-            "title": text,
-            "note": text,
-            "readiness": {"enum": list(READINESS)},
-            "available": _quantity("available"),
-            **attributes,
-            "values": {
-                "type": "object",
-                "properties": {f: _quantity(f) for f in spec.required + spec.optional},
-                "required": list(spec.required),
-                "additionalProperties": False,
-            },
-        },
-        "required": ["name", "title", "readiness", "available", "values"],
-        "additionalProperties": False,
-    }

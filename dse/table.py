@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dse.units import FloatArray
 
 Rows = NDArray[np.intp] | NDArray[np.bool_] | slice
 
@@ -49,6 +51,14 @@ class Table:
             return first
         joined = {f.name: _concat([getattr(t, f.name) for t in tables]) for f in fields(first)}
         return replace(first, **joined)
+
+
+def total(parts: Iterable[FloatArray]) -> FloatArray:
+    """Sum of arrays, in order."""
+    out: FloatArray | None = None
+    for part in parts:
+        out = part if out is None else out + part
+    return np.zeros(1) if out is None else out
 
 
 def chunks(n: int, size: int) -> Iterator[slice]:

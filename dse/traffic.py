@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from statistics import NormalDist
 from typing import Final
 
@@ -92,7 +93,8 @@ class Traffic:
 def popularity(model: Transformer, skew: float) -> FloatArray:
     """Probability that a token picks expert i: min(1, k w_i), Zipf weights w_i ~ i^-skew."""
     weights = np.power(np.arange(1, model.experts + 1, dtype=np.float64), -skew)
-    return np.minimum(model.experts_per_token * weights / weights.sum(), 1.0)
+    picked: FloatArray = np.minimum(model.experts_per_token * weights / weights.sum(), 1.0)
+    return picked
 
 
 def expert_load(model: Transformer, tokens: float, ranks: int, skew: float) -> tuple[float, float]:
@@ -115,7 +117,7 @@ def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) ->
     """Lower one workload; arrays over its p plans."""
     model = transformer(catalog.llm(load.llm))
     mix = scenario.mix
-    soft = lambda f: catalog.value("software", scenario.software, f)  # noqa: E731
+    soft = partial(catalog.value, "software", scenario.software)
     byte, kv_byte = load.weight_bits / 8, load.kv_bits / 8
     g, dp, batch = plans.group, plans.data_parallel, plans.batch
     tokens = np.where(dp, batch / g, batch)  # tokens an attention rank sees
@@ -137,12 +139,16 @@ def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) ->
         2.0 * batch * model.head / g,
     ])  # fmt: skip
     zero = np.zeros(len(plans))
-    weights = byte * np.stack([model.attention / split, zero, model.ffn / split, distinct * model.expert, model.head / g])
+    weights = byte * np.stack(
+        [model.attention / split, zero, model.ffn / split, distinct * model.expert, model.head / g]
+    )
     kv_all = tokens * (model.context_elements(context) * kv_byte + 2.0 * model.state_bytes) / kv_split
     kv_prefix = tokens * model.kv_elements * mix.prefix_context * kv_byte / kv_split
     share = model.experts / np.minimum(g, max(model.experts, 1)) if model.experts else zero
     embedding = 0.0 if model.tied else model.embedding
-    resident = byte * ((model.attention + model.ffn) / split + share * model.expert + (model.head + embedding) / g + model.norms)
+    resident = byte * (
+        (model.attention + model.ffn) / split + share * model.expert + (model.head + embedding) / g + model.norms
+    )
     p95 = memory.resident_p95(context, mix.deviation, mix.longest, tokens, P95)
     per_context = (model.kv_elements + model.kv_windowed_elements * windowed / max(context, 1.0)) * kv_byte
     held = (p95 * per_context + tokens * model.state_bytes) / kv_split
@@ -188,8 +194,13 @@ def _shape_plans(plans: Plans) -> IntArray:
 
 def _beside(request: Prefill, first: Prefill) -> Prefill:
     """Two prompts per shape in one record."""
-    join = lambda f: np.concatenate([getattr(request, f), getattr(first, f)], axis=-1)  # noqa: E731
-    return Prefill(join("flop"), join("weights"), join("kv"), join("reduce_bytes"), join("exchange_bytes"), request.overhead)
+
+    def join(f: str) -> FloatArray:
+        return np.concatenate([getattr(request, f), getattr(first, f)], axis=-1)
+
+    return Prefill(
+        join("flop"), join("weights"), join("kv"), join("reduce_bytes"), join("exchange_bytes"), request.overhead
+    )
 
 
 def _prefill(model: Transformer, load: Workload, plans: Plans, tokens: float, pairs: float,
@@ -217,7 +228,9 @@ def _prefill(model: Transformer, load: Workload, plans: Plans, tokens: float, pa
         2.0 * rank_pairs * model.expert,
         2.0 * model.head / g,
     ])  # fmt: skip
-    weights = byte * np.stack([model.attention / split, zero, model.ffn / split, distinct * model.expert, model.head / g])
+    weights = byte * np.stack(
+        [model.attention / split, zero, model.ffn / split, distinct * model.expert, model.head / g]
+    )
     many = g > 1
     reach = network.ranks_reached(g, float(model.experts_per_token)) * (g - 1.0) / g if model.experts else zero
     sent = tokens * model.hidden * reach * (load.compute_bits / 8 + ACTIVATION_BYTES)

@@ -103,6 +103,7 @@ def unit(text: str) -> Unit:
 
     Raises:
         UnitError: an atom is unknown.
+
     """
     factor, powers = 1.0, dict[str, int]()
     if not text.strip():
@@ -125,6 +126,7 @@ def convert(value: float, given: str, wanted: str) -> float:
 
     Raises:
         UnitError: the dimensions differ or the value is not finite.
+
     """
     source, target = unit(given), unit(wanted)
     if source.dim != target.dim:
@@ -139,6 +141,7 @@ def parse(text: str, wanted: str) -> float:
 
     Raises:
         UnitError: no number, an unknown unit, a wrong dimension, or not finite.
+
     """
     match = _NUMBER.match(text)
     if match is None:

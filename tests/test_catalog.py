@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import jsonschema
 import pytest
-import tomllib
 
 from dse.catalog import DATA, Catalog, load_catalog, read_entry, read_llm
 from dse.errors import DataError
-from dse.schema import KINDS, json_schema
+from dse.schema import KINDS
+from dse.schema_json import json_schema
 
 GOOD = """
 name = "x"

@@ -17,7 +17,15 @@ HOME = Path(__file__).resolve().parent.parent
 
 def dse(*arguments: str, cwd: Path | None = None, timeout: float = 240) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(HOME)}
-    return subprocess.run([sys.executable, "-m", "dse", *arguments], cwd=cwd or HOME, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "dse", *arguments],
+        cwd=cwd or HOME,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,7 +60,9 @@ def test_bad_input_ends_with_2_and_says_what_to_do(arguments: list[str], told: s
 
 
 def test_nothing_feasible_ends_with_3(tmp_path: Path) -> None:
-    done = dse("search", "datacenter", "--trials", "50", "--limit", "cost_per_mtoken=1e-9", "--out", str(tmp_path / "r"))
+    done = dse(
+        "search", "datacenter", "--trials", "50", "--limit", "cost_per_mtoken=1e-9", "--out", str(tmp_path / "r")
+    )
     assert done.returncode == 3
     assert "kills most" in done.stderr
 
@@ -67,8 +77,27 @@ def test_unwritable_folder_ends_with_2(tmp_path: Path) -> None:
 
 def test_ctrl_c_leaves_a_front_and_resumes(tmp_path: Path) -> None:
     out = tmp_path / "r"
-    command = [sys.executable, "-m", "dse", "search", "datacenter", "--trials", "200000", "--seed", "1", "--out", str(out)]
-    child = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(HOME)}, cwd=HOME, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "dse",
+        "search",
+        "datacenter",
+        "--trials",
+        "200000",
+        "--seed",
+        "1",
+        "--out",
+        str(out),
+    ]
+    child = subprocess.Popen(
+        command,
+        env={**os.environ, "PYTHONPATH": str(HOME)},
+        cwd=HOME,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     log = out / "log.jsonl"
     for _ in range(600):
         if log.exists() and log.read_text().count("\n") >= 200:
@@ -87,8 +116,26 @@ def test_ctrl_c_leaves_a_front_and_resumes(tmp_path: Path) -> None:
 
 def test_kill_9_loses_at_most_the_batch_in_hand(tmp_path: Path) -> None:
     out = tmp_path / "r"
-    command = [sys.executable, "-m", "dse", "search", "datacenter", "--trials", "100000", "--seed", "1", "--out", str(out)]
-    child = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(HOME)}, cwd=HOME, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        "-m",
+        "dse",
+        "search",
+        "datacenter",
+        "--trials",
+        "100000",
+        "--seed",
+        "1",
+        "--out",
+        str(out),
+    ]
+    child = subprocess.Popen(
+        command,
+        env={**os.environ, "PYTHONPATH": str(HOME)},
+        cwd=HOME,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     log = out / "log.jsonl"
     for _ in range(600):
         if log.exists() and log.read_text().count("\n") >= 150:
@@ -105,7 +152,9 @@ def test_kill_9_loses_at_most_the_batch_in_hand(tmp_path: Path) -> None:
     assert (out / "front.csv").read_text() == (tmp_path / "fresh" / "front.csv").read_text()
 
 
-@pytest.mark.parametrize("command", ["explore", "search", "evaluate", "check", "sweep", "dashboard", "recommend", "catalog", "init"])
+@pytest.mark.parametrize(
+    "command", ["explore", "search", "evaluate", "check", "sweep", "dashboard", "recommend", "catalog", "init"]
+)
 def test_help_shows_an_example(command: str) -> None:
     done = dse(command, "--help")
     assert done.returncode == 0
@@ -113,7 +162,22 @@ def test_help_shows_an_example(command: str) -> None:
 
 
 def test_evaluate_prints_json_with_measured_rows() -> None:
-    done = dse("evaluate", "--device", "h100_sxm", "--model", "Llama-3.1-70B", "--batch", "32", "--tp", "4", "--input", "1024", "--output", "1024", "--json")
+    done = dse(
+        "evaluate",
+        "--device",
+        "h100_sxm",
+        "--model",
+        "Llama-3.1-70B",
+        "--batch",
+        "32",
+        "--tp",
+        "4",
+        "--input",
+        "1024",
+        "--output",
+        "1024",
+        "--json",
+    )
     assert done.returncode == 0, done.stderr
     e = json.loads(done.stdout)
     assert e["measured"]
@@ -141,9 +205,11 @@ def test_schemas_are_written(tmp_path: Path) -> None:
 
 
 def test_names_with_formulas_and_html_are_inert(tmp_path: Path) -> None:
-    from dse.space import space_text
+    from dse.space_file import space_text
 
-    text = space_text("mobile")[0].replace('title = "Phone inference', 'title = "=HYPERLINK(1)</script><img src=x onerror=alert(1)>|Phone')
+    text = space_text("mobile")[0].replace(
+        'title = "Phone inference', 'title = "=HYPERLINK(1)</script><img src=x onerror=alert(1)>|Phone'
+    )
     space = tmp_path / "evil.toml"
     space.write_text(text)
     assert dse("search", str(space), "--trials", "100", "--out", str(tmp_path / "r")).returncode == 0

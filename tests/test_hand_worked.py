@@ -107,9 +107,7 @@ def test_tall_3d_stack_throttles(batch: int, expected: float) -> None:
     assert e.decode_time > 1.9 * e.unthrottled_time
 
 
-@pytest.mark.parametrize(
-    ("batch", "switch_us", "torus_us"), [(8, 12.27, 23.8), (16, 14.02, 30.8)]
-)
+@pytest.mark.parametrize(("batch", "switch_us", "torus_us"), [(8, 12.27, 23.8), (16, 14.02, 30.8)])
 def test_torus_against_switch_at_64_packages(batch: int, switch_us: float, torus_us: float) -> None:
     """All-reduces of Llama-3.1-70B at TP64, 0.9 TB/s a package at link efficiency 0.5.
 

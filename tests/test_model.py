@@ -27,9 +27,13 @@ def some(datacenter: Space) -> Design:
 
 
 @pytest.mark.parametrize(("device", "floor_ms"), [("a100_sxm", 22.31), ("h100_sxm", 13.58)])
-def test_ideal_decode_lies_on_the_floor_of_streamed_bytes(device: str, floor_ms: float, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ideal_decode_lies_on_the_floor_of_streamed_bytes(
+    device: str, floor_ms: float, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Llama-3.1-70B, batch 32, context 4096, 16 bit, TP4: within 1.00 to 1.08 of the floor."""
-    e = evaluate("datacenter", device=device, **LLAMA, batch=32, context=4096, weight_bits=16, kv_bits=16, software="ideal")
+    e = evaluate(
+        "datacenter", device=device, **LLAMA, batch=32, context=4096, weight_bits=16, kv_bits=16, software="ideal"
+    )
     ratio = e.decode_time * 1e3 / floor_ms
     with capsys.disabled():
         print(f"\n{device}: decode {e.decode_time * 1e3:.2f} ms, floor {floor_ms} ms, ratio {ratio:.3f}")
@@ -40,7 +44,12 @@ def test_ideal_decode_lies_on_the_floor_of_streamed_bytes(device: str, floor_ms:
 @pytest.mark.parametrize("device", ["h100_sxm", "gb200", "h3_b200_hbf", "son_7hbf_1hbm4"])
 def test_parts_sum_to_the_total(device: str, kind: str) -> None:
     e = evaluate("datacenter", device=device, **LLAMA, batch=64)
-    total = {"times": e.tpot, "energies": e.objectives["energy_per_token"], "costs": e.objectives["cost_per_mtoken"], "carbons": e.objectives["carbon_per_mtoken"]}
+    total = {
+        "times": e.tpot,
+        "energies": e.objectives["energy_per_token"],
+        "costs": e.objectives["cost_per_mtoken"],
+        "carbons": e.objectives["carbon_per_mtoken"],
+    }
     assert sum(getattr(e, kind).values()) == pytest.approx(total[kind], rel=1e-9)
     assert all(v >= 0 for v in getattr(e, kind).values())
 
@@ -48,7 +57,12 @@ def test_parts_sum_to_the_total(device: str, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["times", "energies", "costs", "carbons"])
 def test_parts_sum_on_a_phone(kind: str) -> None:
     e = evaluate("mobile", device="snapdragon_8_gen3")
-    total = {"times": e.tpot, "energies": e.objectives["energy_per_token"], "costs": e.objectives["bom"], "carbons": e.objectives["carbon_per_mtoken"]}
+    total = {
+        "times": e.tpot,
+        "energies": e.objectives["energy_per_token"],
+        "costs": e.objectives["bom"],
+        "carbons": e.objectives["carbon_per_mtoken"],
+    }
     assert sum(getattr(e, kind).values()) == pytest.approx(total[kind], rel=1e-9)
 
 
@@ -103,7 +117,9 @@ def test_more_bandwidth_is_never_slower(factor: float, batch: int) -> None:
     from dse.catalog import load_catalog
 
     c = load_catalog()
-    more = c.replace("device", "h100_sxm", "memory_bandwidth", c.value("device", "h100_sxm", "memory_bandwidth") * factor)
+    more = c.replace(
+        "device", "h100_sxm", "memory_bandwidth", c.value("device", "h100_sxm", "memory_bandwidth") * factor
+    )
     slow = evaluate("datacenter", **H100, batch=batch, catalog=c)
     fast = evaluate("datacenter", **H100, batch=batch, catalog=more)
     assert fast.unthrottled_time <= slow.unthrottled_time * (1 + 1e-12)
@@ -116,7 +132,10 @@ def test_cheaper_memory_never_costs_more(factor: float) -> None:
 
     c = load_catalog()
     less = c.replace("memory", "hbm3", "price_per_byte", c.value("memory", "hbm3", "price_per_byte") * factor)
-    assert evaluate("datacenter", **H100, batch=8, catalog=less).objectives["cost_per_mtoken"] <= evaluate("datacenter", **H100, batch=8, catalog=c).objectives["cost_per_mtoken"]
+    assert (
+        evaluate("datacenter", **H100, batch=8, catalog=less).objectives["cost_per_mtoken"]
+        <= evaluate("datacenter", **H100, batch=8, catalog=c).objectives["cost_per_mtoken"]
+    )
 
 
 def test_prefill_is_charged() -> None:
@@ -128,7 +147,9 @@ def test_prefill_is_charged() -> None:
 
 def test_prefill_of_one_token_is_no_dearer_than_a_decode_step() -> None:
     """One new token on an empty cache: the same weights streamed; decode adds scheduling."""
-    e = evaluate("datacenter", device="h100_sxm", llm="Llama-3.1-8B", batch=1, input_tokens=1, output_tokens=1, software="ideal")
+    e = evaluate(
+        "datacenter", device="h100_sxm", llm="Llama-3.1-8B", batch=1, input_tokens=1, output_tokens=1, software="ideal"
+    )
     assert e.tpot - e.decode_time == pytest.approx(e.decode_time, rel=0.02)
 
 
@@ -144,7 +165,9 @@ def test_a_lower_disturb_limit_shortens_flash_life(catalog: Catalog) -> None:
     a = evaluate("datacenter", device="son_7hbf_1hbm4", llm="Llama-3.1-405B", batch=4, catalog=catalog)
     b = evaluate("datacenter", device="son_7hbf_1hbm4", llm="Llama-3.1-405B", batch=4, catalog=weak)
     assert b.limits["flash_life"] > 5 * a.limits["flash_life"]
-    assert a.figures["break-even read-disturb limit"] == pytest.approx(b.figures["break-even read-disturb limit"], rel=1e-6)
+    assert a.figures["break-even read-disturb limit"] == pytest.approx(
+        b.figures["break-even read-disturb limit"], rel=1e-6
+    )
 
 
 def test_break_even_limit_breaks_even(catalog: Catalog) -> None:
@@ -160,7 +183,9 @@ def test_pipeline_depth_fits_what_one_stage_cannot() -> None:
 
 
 def test_whole_domains_are_paid_for(datacenter: Space, catalog: Catalog) -> None:
-    scenario = replace(datacenter.scenario, workloads=tuple(replace(w, concurrency=8.0) for w in datacenter.scenario.workloads))
+    scenario = replace(
+        datacenter.scenario, workloads=tuple(replace(w, concurrency=8.0) for w in datacenter.scenario.workloads)
+    )
     tiny = DatacenterModel(replace(datacenter, scenario=scenario), catalog, 1)
     told = tiny.judge(tiny.devices(["gb200"]))
     assert (told.detail["packages"] >= 64).all()
@@ -176,11 +201,17 @@ def test_later_years_admit_more(datacenter: Space, catalog: Catalog, some: Desig
     assert feasible[0] < feasible[2]
 
 
-def test_every_lever_changes_the_result(model: DatacenterModel) -> None:
+def test_every_lever_changes_the_result() -> None:
     base = {"compute_node": "N3", "compute_area": "800 mm2", "mac_share": 0.25, "sram": "96 MiB", "clock": "1.5 GHz", "fast_memory": "hbm4",
             "stacks": 4, "stack_height": 12, "flash": "none", "pnm": "none", "domain": 8, "topology": "switch", "link_bandwidth": "0.9 TB/s",
             "collective_engine": "device"}  # fmt: skip
-    flash = {"flash": "hbf_gen1", "flash_stacks": 2, "flash_height": 16, "flash_cell": "pslc", "flash_attach": "own_shoreline"}
+    flash = {
+        "flash": "hbf_gen1",
+        "flash_stacks": 2,
+        "flash_height": 16,
+        "flash_cell": "pslc",
+        "flash_attach": "own_shoreline",
+    }
     seen = set()
     for change in ({}, flash, flash | {"flash_cell": "tlc"}, flash | {"flash_height": 8}, {"pnm": "memory_base_die", "pnm_flops": "16 TFLOP/s"},
                    {"stack_height": 8}, {"stack_height": 20}, {"topology": "ring"}, {"topology": "torus3d"}, {"collective_engine": "in_network"}):  # fmt: skip
@@ -194,8 +225,13 @@ def test_phone_throttles_when_hot(mobile: Space, catalog: Catalog) -> None:
     cool = MobileModel(mobile, catalog)
     warm = MobileModel(hot, catalog)
     names = ["snapdragon_8_gen3", "lincoln"]
-    assert (warm.judge(warm.devices(names)).objectives["tpot"] >= cool.judge(cool.devices(names)).objectives["tpot"]).all()
-    assert warm.judge(warm.devices(["lincoln"])).objectives["tpot"][0, 0] > cool.judge(cool.devices(["lincoln"])).objectives["tpot"][0, 0]
+    assert (
+        warm.judge(warm.devices(names)).objectives["tpot"] >= cool.judge(cool.devices(names)).objectives["tpot"]
+    ).all()
+    assert (
+        warm.judge(warm.devices(["lincoln"])).objectives["tpot"][0, 0]
+        > cool.judge(cool.devices(["lincoln"])).objectives["tpot"][0, 0]
+    )
 
 
 def test_mobile_batch_equals_its_rows(phone: MobileModel, mobile: Space) -> None:

@@ -48,7 +48,9 @@ def test_a_split_read_is_never_faster_than_both_tiers_together(x: float, fast: f
     t = roofline.seconds_per_byte(A([x]), A([1 / fast]), A([1 / slow]), A([0.0]))[0]
     assert t >= 1 / (fast + slow) * (1 - 1e-12)
     best = roofline.balanced_share(A([fast]), A([slow]), A([0.0]))
-    assert roofline.seconds_per_byte(best, A([1 / fast]), A([1 / slow]), A([0.0]))[0] == pytest.approx(1 / (fast + slow))
+    assert roofline.seconds_per_byte(best, A([1 / fast]), A([1 / slow]), A([0.0]))[0] == pytest.approx(
+        1 / (fast + slow)
+    )
 
 
 def test_one_phy_is_never_passed_twice_as_fast() -> None:
@@ -86,7 +88,10 @@ def test_ladder_against_hotspot(dies: int, logic_k: float, top_k: float) -> None
 
 
 def test_equal_layers_heat_the_logic_quadratically() -> None:
-    rises = [float(thermal.logic_rise_below(A([0.0]), A([1.0]), A([0.0]), A([float(n)]), A([1.0]))[1][0]) * n for n in (4, 8, 16)]
+    rises = [
+        float(thermal.logic_rise_below(A([0.0]), A([1.0]), A([0.0]), A([float(n)]), A([1.0]))[1][0]) * n
+        for n in (4, 8, 16)
+    ]
     assert rises == pytest.approx([10.0, 36.0, 136.0])
 
 
@@ -166,6 +171,7 @@ def test_two_dies_have_six_sides() -> None:
 
 def edges(name: str, n: int) -> set[tuple[int, int]]:
     """Undirected links of a topology that routes in its packages."""
+
     def pair(a: int, b: int) -> tuple[int, int]:
         return (min(a, b), max(a, b))
 
@@ -179,7 +185,9 @@ def edges(name: str, n: int) -> set[tuple[int, int]]:
     if name in {"torus2d", "torus3d"}:
         for axis in range(grid.ndim):
             if sides[axis] > 1:
-                out |= {pair(int(a), int(b)) for a, b in zip(grid.ravel(), np.roll(grid, -1, axis).ravel(), strict=True)}
+                out |= {
+                    pair(int(a), int(b)) for a, b in zip(grid.ravel(), np.roll(grid, -1, axis).ravel(), strict=True)
+                }
         return out
     if name == "hyperx":
         for line in [*grid, *grid.T]:
@@ -210,7 +218,9 @@ def test_hops_and_diameter_equal_the_graph(name: str, n: int) -> None:
     assert shape.ports == degree or n == 2
 
 
-@pytest.mark.parametrize(("name", "n", "cut"), [("ring", 8, 2), ("torus2d", 64, 16), ("torus3d", 64, 32), ("torus2d", 256, 32)])
+@pytest.mark.parametrize(
+    ("name", "n", "cut"), [("ring", 8, 2), ("torus2d", 64, 16), ("torus3d", 64, 32), ("torus2d", 256, 32)]
+)
 def test_bisection_equals_published_counts(name: str, n: int, cut: int) -> None:
     """all_to_all = 4 x cut links x (L / ports) / (n L)."""
     shape = network.TOPOLOGIES[name](n)

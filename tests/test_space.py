@@ -10,7 +10,8 @@ from dse.design import absent, decode, encode, grid, sample
 from dse.errors import SpaceError
 from dse.explore import Overrides, load_space
 from dse.metrics import OBJECTIVES
-from dse.space import Space, read_space, space_text
+from dse.space import Space
+from dse.space_file import read_space, space_text
 
 TEXT = space_text("datacenter")[0]
 
@@ -22,7 +23,11 @@ TEXT = space_text("datacenter")[0]
         ('low = "100 mm2"', 'low = "100 GB"', "variables.compute_area.low"),
         ('low = "100 mm2"', "low = nan", "variables.compute_area.low"),
         ("pue = { value = 1.2", "pue = { value = inf", "scenario.pue"),
-        ('unit = "USD/kWh", source = "blended US price for AI sites 0.065-0.09 USD/kWh (2026)"', 'unit = "USD/kWh", source = ""', "scenario.electricity_price.source"),
+        (
+            'unit = "USD/kWh", source = "blended US price for AI sites 0.065-0.09 USD/kWh (2026)"',
+            'unit = "USD/kWh", source = ""',
+            "scenario.electricity_price.source",
+        ),
         ('"hbm4e", "dram3d"]\n\n[variables.stacks]', '"hbm4e"]\n\n[variables.stacks]', "a choice of fast_memory"),
         ("[variables.sram]", "[variables.sram]\ncolor = 1", "variables.sram.color"),
         ('objectives = ["tpot",', 'objectives = ["tpott",', "did you mean 'tpot'"),
@@ -56,7 +61,7 @@ def test_designs_survive_a_round_trip(name: str) -> None:
     space = load_space(name)
     design = sample(space, 50, np.random.default_rng(1))
     again = encode(space, [decode(space, design, i) for i in range(50)])
-    assert again.keys() == design.keys()
+    assert again.row_keys() == design.row_keys()
 
 
 def test_inactive_variables_are_absent(datacenter: Space) -> None:
@@ -69,7 +74,7 @@ def test_inactive_variables_are_absent(datacenter: Space) -> None:
 
 def test_grid_has_no_duplicates_and_obeys_conditions(datacenter: Space) -> None:
     first = next(grid(datacenter, 20_000))
-    keys = first.keys()
+    keys = first.row_keys()
     assert len(set(keys)) == len(keys)
     for row in range(0, len(first), 997):
         assert absent(datacenter, decode(datacenter, first, row)) == []
@@ -96,7 +101,9 @@ def test_every_lever_can_be_locked_off(datacenter: Space, mobile: Space) -> None
 
 
 def test_overrides_are_recorded() -> None:
-    o = Overrides(fix=("pnm=none",), limit=("ttft=1 s",), model="Llama-3.1-8B", objectives=("tpot",), traffic="chat", year=2028)
+    o = Overrides(
+        fix=("pnm=none",), limit=("ttft=1 s",), model="Llama-3.1-8B", objectives=("tpot",), traffic="chat", year=2028
+    )
     space = load_space("datacenter", o)
     assert space.limits["ttft"] == 1.0
     assert [w.llm for w in space.scenario.workloads] == ["Llama-3.1-8B"]

@@ -49,7 +49,13 @@ def test_every_declared_unit_parses() -> None:
 
 @pytest.mark.parametrize(
     ("value", "si", "text"),
-    [(2.048e12, "B/s", "2.048 TB/s"), (8.15e-4, "m2", "815 mm2"), (0.3656, "1", "0.3656"), (1.6e9, "1/s", "1.6 GHz"), (42470.0, "USD", "42,470 USD")],
+    [
+        (2.048e12, "B/s", "2.048 TB/s"),
+        (8.15e-4, "m2", "815 mm2"),
+        (0.3656, "1", "0.3656"),
+        (1.6e9, "1/s", "1.6 GHz"),
+        (42470.0, "USD", "42,470 USD"),
+    ],
 )
 def test_show_is_for_people(value: float, si: str, text: str) -> None:
     assert show(value, si) == text

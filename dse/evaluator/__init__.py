@@ -13,5 +13,6 @@ __all__ = ["DatacenterModel", "Evaluator", "MobileModel", "Told", "model_of"]
 
 def model_of(space: Space, catalog: Catalog, threads: int = 2) -> DatacenterModel | MobileModel:
     """Return our model for the target of a space."""
-    models = {"datacenter": DatacenterModel, "mobile": MobileModel}
-    return models[space.target](space, catalog, threads)
+    if space.target == "mobile":
+        return MobileModel(space, catalog, threads)
+    return DatacenterModel(space, catalog, threads)

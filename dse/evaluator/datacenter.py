@@ -14,9 +14,8 @@ from dse.catalog import Catalog
 from dse.design import Design
 from dse.evaluator.protocol import Told, join_told, soft_of
 from dse.machine import Machine, datacenter_parts, device_parts, finish
-from dse.machine.record import GROUPS
 from dse.metrics import OBJECTIVES
-from dse.plan import Plans, plan_grid
+from dse.plan import GROUPS, Plans, plan_grid
 from dse.serving import Estimate, choose, serve
 from dse.serving.choose import CAP, weighted
 from dse.space import Space
@@ -112,7 +111,9 @@ class DatacenterModel:
         return np.nonzero(self.plans[workload].group <= domain)[0].astype(np.float64)
 
     def _told(self, m: Machine, e: Estimate) -> Told:
-        names = [*dict.fromkeys([*self.space.objectives, "tpot", "cost_per_mtoken", "energy_per_token", "carbon_per_mtoken"])]
+        names = [
+            *dict.fromkeys([*self.space.objectives, "tpot", "cost_per_mtoken", "energy_per_token", "carbon_per_mtoken"])
+        ]
         objectives = {name: OBJECTIVES[name].value(e) for name in names}
         shape = e.tpot.shape
         ratios = {k: np.broadcast_to(np.minimum(v, CAP)[:, None], shape) for k, v in m.limits.items()}

@@ -9,7 +9,7 @@ import numpy as np
 from dse import __version__
 from dse.catalog import Catalog
 from dse.design import Design
-from dse.evaluator.protocol import Told, soft_of
+from dse.evaluator.protocol import Told, join_told, soft_of
 from dse.machine.mobile import mobile_machine, phone_design, phone_devices
 from dse.machine.record import Machine
 from dse.physics import flash
@@ -17,7 +17,7 @@ from dse.plan import single_plan
 from dse.serving.choose import CAP
 from dse.serving.step import LARGE, Pairs, serve
 from dse.space import Space
-from dse.table import chunks
+from dse.table import chunks, total
 from dse.traffic import Traffic, lower
 from dse.units import FloatArray
 
@@ -70,9 +70,7 @@ class MobileModel:
             for rows in blocks:
                 m = machine.take(rows)
                 parts.append(self.told(m, serve(m, self.lowered, self.soft)))
-        back = np.argsort(np.concatenate(blocks), kind="stable")
-        join = lambda key: {k: np.concatenate([getattr(p, key)[k] for p in parts])[back] for k in getattr(parts[0], key)}  # noqa: E731
-        return Told(join("objectives"), join("ratios"), join("detail"))
+        return join_told(parts).take(np.argsort(np.concatenate(blocks), kind="stable"))
 
     def energy(self, m: Machine, p: Pairs) -> dict[str, FloatArray]:
         """J per token from the battery by component, (n, 1)."""
@@ -98,7 +96,7 @@ class MobileModel:
         def spread(x: FloatArray) -> FloatArray:
             return np.broadcast_to(x[:, None] if x.ndim == 1 else x[:, :1], shape)
 
-        energy = sum(self.energy(m, p).values())
+        energy = total(self.energy(m, p).values())
         burst = p.energy / p.unthrottled + (m.static_power + m.active_power)[:, None]
         load = p.share * t.resident / m.report["flash_load"][:, None]
         duty = s["daily_use"] / DAY
@@ -116,6 +114,12 @@ class MobileModel:
         carbon = (m.embodied[:, None] / (s["lifetime"] * duty) * p.step + energy * m.grid[:, None]) * 1e6
         detail = {"ttft": p.first, "burst": p.unthrottled, "share.0": p.share, "burst_power": np.minimum(burst, limits["burst_power"]), "cold_start": load,
                   "tokens_per_charge": s["battery"] / energy, "stages.0": p.stages, "flash_read.0": p.flash_read}  # fmt: skip
-        objectives = {"tpot": p.step, "energy_per_token": energy, "bom": m.capital[:, None], "carbon_per_mtoken": carbon}
-        return Told({k: spread(v) for k, v in objectives.items()}, told_ratios, {k: spread(v) for k, v in detail.items()})
-
+        objectives = {
+            "tpot": p.step,
+            "energy_per_token": energy,
+            "bom": m.capital[:, None],
+            "carbon_per_mtoken": carbon,
+        }
+        return Told(
+            {k: spread(v) for k, v in objectives.items()}, told_ratios, {k: spread(v) for k, v in detail.items()}
+        )

@@ -12,13 +12,14 @@ from dse.catalog import Catalog, load_catalog
 from dse.design import absent, encode
 from dse.errors import SpaceError
 from dse.evaluator import DatacenterModel, MobileModel, model_of
-from dse.machine.record import GROUPS, Machine
+from dse.machine.record import Machine
 from dse.metrics import OBJECTIVES
 from dse.physics import flash
-from dse.plan import Plans, single_plan
+from dse.plan import GROUPS, Plans, single_plan
 from dse.serving.choose import account, choose, wear
 from dse.serving.step import Pairs, serve
-from dse.space import Scenario, Space, Value, Workload, parse_value, read_space, space_text
+from dse.space import Scenario, Space, Value, Workload, parse_value
+from dse.space_file import read_space, space_text
 from dse.traffic import OPERATORS, Traffic, lower, mix_of
 from dse.units import FloatArray
 from dse.workload import Mix, RequestClass
@@ -63,6 +64,7 @@ class Ledger:
         self.terms: dict[tuple[str, str], float] = {}
 
     def __call__(self, kind: str, name: str, value: FloatArray) -> None:
+        """Store a term; terms of one name add up."""
         key = (kind, name)
         self.terms[key] = self.terms.get(key, 0.0) + float(np.ravel(value)[0])
 
@@ -88,15 +90,24 @@ def evaluate(
     Raises:
         SpaceError: an unknown variable, a value outside its range, a plan that cannot be.
         DataError: an unknown device, model or software stack.
+
     """
     catalog = catalog or load_catalog()
     space = _asked(target, catalog, llm, software, (weight_bits, kv_bits, compute_bits))
     mix = _mix(space, context, input_tokens, output_tokens)
-    scenario = replace(space.scenario, mix=mix, workloads=(replace(space.scenario.workloads[0], concurrency=float(batch * GROUPS[-1])),))
+    scenario = replace(
+        space.scenario,
+        mix=mix,
+        workloads=(replace(space.scenario.workloads[0], concurrency=float(batch * GROUPS[-1])),),
+    )
     space = replace(space, scenario=scenario, rungs=(1e9,))
     model = model_of(space, catalog, 1)
     machine, name = _machine(model, space, variables, device)
-    if tensor_parallel not in GROUPS or attention not in {"tp", "dp"} or (attention == "dp" and batch < tensor_parallel):
+    if (
+        tensor_parallel not in GROUPS
+        or attention not in {"tp", "dp"}
+        or (attention == "dp" and batch < tensor_parallel)
+    ):
         raise SpaceError(f"plan: got tensor_parallel {tensor_parallel}, attention {attention!r}, batch {batch}; expected a "
                          f"power of two up to {GROUPS[-1]}, tp or dp, and with dp a batch of at least the group")  # fmt: skip
     with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
@@ -155,7 +166,9 @@ def _asked(target: str | Space, catalog: Catalog, llm: str | None, software: str
     load = Workload(catalog.llm(llm or load.llm).name, 1.0, load.concurrency, bits[0] or load.weight_bits,
                     bits[1] or load.kv_bits, wanted)  # fmt: skip
     if load.compute_bits not in {4, 8, 16} or not 1 <= load.weight_bits <= 32 or not 1 <= load.kv_bits <= 32:
-        raise SpaceError(f"precision: got {load.weight_bits:g}/{load.kv_bits:g}/{load.compute_bits:g} bit, expected 1 to 32, compute 4, 8 or 16")
+        raise SpaceError(
+            f"precision: got {load.weight_bits:g}/{load.kv_bits:g}/{load.compute_bits:g} bit, expected 1 to 32, compute 4, 8 or 16"
+        )
     stack = software or space.scenario.software
     catalog.entry("software", stack)
     return replace(space, scenario=replace(space.scenario, workloads=(load,), software=stack))
@@ -174,7 +187,9 @@ def _machine(model: DatacenterModel | MobileModel, space: Space, variables: Mapp
     if device is not None:
         entry = model.catalog.entry("device", device)
         if entry.attributes.get("target") != space.target:
-            raise SpaceError(f"device {device}: is for target {entry.attributes.get('target')!r}, this space is for {space.target!r}")
+            raise SpaceError(
+                f"device {device}: is for target {entry.attributes.get('target')!r}, this space is for {space.target!r}"
+            )
         return model.devices([device]), entry.title
     values: dict[str, Value] = {}
     for name, text in (variables or {}).items():
@@ -204,6 +219,11 @@ def fill(space: Space, values: Mapping[str, Value]) -> dict[str, Value]:
     return out
 
 
+def _one(x: FloatArray) -> float:
+    """The one number of an array of size 1."""
+    return float(np.ravel(x)[0])
+
+
 def _times(ledger: Ledger, pairs: Pairs, tpot: float) -> dict[str, float]:
     times = {n: v for n, v in ledger.of("time").items() if v != 0.0}
     step = float(pairs.step[0, 0])
@@ -220,42 +240,45 @@ def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger
     e = choose(m, t, p, s, dict(model.space.limits), model.space.rungs, model.soft.prefill_share)
     a = account(m, t, p, s, model.soft.prefill_share)
     mode = "disagg" if e.chosen["disaggregated"][0, 0] > 0 else "shared"
-    one = lambda x: float(np.ravel(x)[0])  # noqa: E731
-    busy, work = one(a[f"{mode}_busy"]), one(a["work"])
-    loss, pue, u = one(m.power_loss), s["pue"], s["utilisation"]
-    g, batch = one(t.plans.group), one(t.plans.batch)
+    busy, work = _one(a[f"{mode}_busy"]), _one(a["work"])
+    loss, pue, u = _one(m.power_loss), s["pue"], s["utilisation"]
+    g, batch = _one(t.plans.group), _one(t.plans.batch)
     energies = {f"decode: {n}": v * g / batch * loss * pue for n, v in ledger.of("energy").items() if v}
     charged = 1.0 if s.mix.computed_tokens > 0 else 0.0
-    if one(m.flash_capacity):
-        program = one(wear(m, t, p, s)) * one(m.flash_program_energy) * one(a[f"{mode}_busy"]) / u
+    if _one(m.flash_capacity):
+        program = _one(wear(m, t, p, s)) * _one(m.flash_program_energy) * _one(a[f"{mode}_busy"]) / u
         energies["flash programming"] = program * loss * pue
-    energies["prefill"] = one(e.energy) - sum(energies.values()) - _standing(m, s, a[f"{mode}_busy"], work)
+    energies["prefill"] = _one(e.energy) - sum(energies.values()) - _standing(m, s, a[f"{mode}_busy"], work)
     if not charged:
         energies.pop("prefill")
-    energies["clocks"] = one(m.active_power) * work * loss * pue
-    energies["static, refresh and leakage"] = one(m.static_power) * busy / u * loss * pue
-    energies["host, switches and fans"] = one(m.outside_power) * busy / u * pue
+    energies["clocks"] = _one(m.active_power) * work * loss * pue
+    energies["static, refresh and leakage"] = _one(m.static_power) * busy / u * loss * pue
+    energies["host, switches and fans"] = _one(m.outside_power) * busy / u * pue
     per_second = 1.0 / s["lifetime"] + model.catalog.value("economics", "datacenter", "maintenance")
     spares = 1.0 + model.catalog.value("economics", "datacenter", "spares")
     scale = busy / u * 1e6
-    costs = {k.removeprefix("cost: "): one(v) * spares * per_second * scale for k, v in m.report.items()
+    costs = {k.removeprefix("cost: "): _one(v) * spares * per_second * scale for k, v in m.report.items()
              if k.startswith("cost: ") and "(rate)" not in k}  # fmt: skip
-    costs["facility"] = one(m.report["cost: facility (rate)"]) * scale
-    costs["electricity"] = one(e.energy) * s["electricity_price"] * 1e6
-    carbons = {k.removeprefix("carbon: "): one(v) * scale / s["lifetime"] for k, v in m.report.items() if k.startswith("carbon: ")}
-    carbons["electricity"] = one(e.energy) * one(m.grid) * 1e6
-    limits = {k: one(v) for k, v in {**m.limits, **e.violation}.items() if k not in {"tpot", "demand"}}
-    figures = {"fast memory bandwidth": one(m.fast_bandwidth), "fast memory capacity": one(m.fast_capacity),
-               "flash bandwidth": one(m.flash_bandwidth) if one(m.flash_capacity) else 0.0, "flash capacity": one(m.flash_capacity),
-               "peak": one(m.peak[:, t.bits]), "package power, sustained": one(m.report["package_power"]), "capital per package": one(m.capital),
-               "bill of materials": one(m.report["bom"]), "embodied carbon": one(m.embodied), "share in fast memory": one(p.share),
-               "packages": g * one(p.stages)}  # fmt: skip
-    if one(m.flash_capacity):
+    costs["facility"] = _one(m.report["cost: facility (rate)"]) * scale
+    costs["electricity"] = _one(e.energy) * s["electricity_price"] * 1e6
+    carbons = {
+        k.removeprefix("carbon: "): _one(v) * scale / s["lifetime"]
+        for k, v in m.report.items()
+        if k.startswith("carbon: ")
+    }
+    carbons["electricity"] = _one(e.energy) * _one(m.grid) * 1e6
+    limits = {k: _one(v) for k, v in {**m.limits, **e.violation}.items() if k not in {"tpot", "demand"}}
+    figures = {"fast memory bandwidth": _one(m.fast_bandwidth), "fast memory capacity": _one(m.fast_capacity),
+               "flash bandwidth": _one(m.flash_bandwidth) if _one(m.flash_capacity) else 0.0, "flash capacity": _one(m.flash_capacity),
+               "peak": _one(m.peak[:, t.bits]), "package power, sustained": _one(m.report["package_power"]), "capital per package": _one(m.capital),
+               "bill of materials": _one(m.report["bom"]), "embodied carbon": _one(m.embodied), "share in fast memory": _one(p.share),
+               "packages": g * _one(p.stages)}  # fmt: skip
+    if _one(m.flash_capacity):
         figures |= _breakeven(model, m, p)
-    tpot = one(e.tpot)
+    tpot = _one(e.tpot)
     return Evaluation(
-        "", "datacenter", {}, one(p.step), one(p.unthrottled), tpot, one(e.ttft), batch * one(p.stages) / tpot,
-        {"tpot": tpot, "cost_per_mtoken": one(e.cost) * 1e6, "energy_per_token": one(e.energy), "carbon_per_mtoken": one(e.carbon) * 1e6},
+        "", "datacenter", {}, _one(p.step), _one(p.unthrottled), tpot, _one(e.ttft), batch * _one(p.stages) / tpot,
+        {"tpot": tpot, "cost_per_mtoken": _one(e.cost) * 1e6, "energy_per_token": _one(e.energy), "carbon_per_mtoken": _one(e.carbon) * 1e6},
         _times(ledger, p, tpot), energies, costs, carbons, _engines(ledger), limits, figures,
     )  # fmt: skip
 
@@ -281,18 +304,17 @@ def _breakeven(model: DatacenterModel, m: Machine, p: Pairs) -> dict[str, float]
 
 def _mobile(model: MobileModel, m: Machine, p: Pairs, ledger: Ledger) -> Evaluation:
     told = model.told(m, p)
-    one = lambda x: float(np.ravel(x)[0])  # noqa: E731
-    objectives = {k: one(v) for k, v in told.objectives.items()}
-    energies = {k: one(v) for k, v in model.energy(m, p).items()}
-    costs = {k.removeprefix("cost: "): one(v) for k, v in m.report.items() if k.startswith("cost: ")}
-    carbons = {"electricity": objectives["energy_per_token"] * one(m.grid) * 1e6}
+    objectives = {k: _one(v) for k, v in told.objectives.items()}
+    energies = {k: _one(v) for k, v in model.energy(m, p).items()}
+    costs = {k.removeprefix("cost: "): _one(v) for k, v in m.report.items() if k.startswith("cost: ")}
+    carbons = {"electricity": objectives["energy_per_token"] * _one(m.grid) * 1e6}
     carbons["embodied"] = objectives["carbon_per_mtoken"] - carbons["electricity"]
-    figures = {"DRAM bandwidth": one(m.fast_bandwidth), "DRAM free for the model": one(m.fast_capacity), "peak": one(m.peak[:, 1]),
-               **{k: one(v) for k, v in told.detail.items() if "." not in k and k != "ttft"}}  # fmt: skip
-    step = one(p.step)
+    figures = {"DRAM bandwidth": _one(m.fast_bandwidth), "DRAM free for the model": _one(m.fast_capacity), "peak": _one(m.peak[:, 1]),
+               **{k: _one(v) for k, v in told.detail.items() if "." not in k and k != "ttft"}}  # fmt: skip
+    step = _one(p.step)
     return Evaluation(
-        "", "mobile", {}, step, one(p.unthrottled), step, one(p.first), 1.0 / step, objectives, _times(ledger, p, step),
-        energies, costs, carbons, _engines(ledger), {k: one(v) for k, v in told.ratios.items() if k != "tpot"}, figures,
+        "", "mobile", {}, step, _one(p.unthrottled), step, _one(p.first), 1.0 / step, objectives, _times(ledger, p, step),
+        energies, costs, carbons, _engines(ledger), {k: _one(v) for k, v in told.ratios.items() if k != "tpot"}, figures,
     )  # fmt: skip
 
 

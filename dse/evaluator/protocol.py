@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +25,14 @@ class Told:
     """(n, r) value over limit; a design is feasible on a rung where all are <= 1"""
     detail: dict[str, FloatArray]
     """(n, r) further figures and the chosen plans"""
+
+    def take(self, rows: Any) -> Told:
+        """Rows of what was told."""
+
+        def pick(columns: dict[str, FloatArray]) -> dict[str, FloatArray]:
+            return {k: v[rows] for k, v in columns.items()}
+
+        return Told(pick(self.objectives), pick(self.ratios), pick(self.detail))
 
     @property
     def feasible(self) -> Any:
@@ -48,13 +57,14 @@ class Evaluator(Protocol):
 
 def soft_of(catalog: Catalog, software: str) -> Soft:
     """Efficiencies of a software stack."""
-    v = lambda f: catalog.value("software", software, f)  # noqa: E731
+    v = partial(catalog.value, "software", software)
     return Soft(v("bandwidth_efficiency"), v("bandwidth_efficiency_attention"), v("bandwidth_efficiency_experts"),
                 v("flop_efficiency"), v("flop_efficiency_experts"), v("prefill_share"))  # fmt: skip
 
 
 def join_told(parts: Sequence[Told]) -> Told:
     """Join what was told of several batches."""
+
     def join(key: str) -> dict[str, FloatArray]:
         return {k: np.concatenate([getattr(p, key)[k] for p in parts]) for k in getattr(parts[0], key)}
 

@@ -6,12 +6,16 @@ line (by node and custom die, over the scenario's volume) for both.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 
 from dse.machine.datacenter import ENGINES, PNM
 from dse.machine.look import Look
 from dse.physics import carbon, cost, package, stack
 from dse.space import Scenario
+from dse.table import total
 from dse.units import FloatArray
 
 
@@ -31,7 +35,9 @@ def memories(look: Look) -> dict[str, FloatArray]:
     layers = np.where(look.packaged > 0, look.memory("reference_height"), np.maximum(p.height, 1.0))
     unit_bytes = look.memory("capacity_per_die") * layers + look.memory("capacity_per_package")
     unit_bytes = unit_bytes + look.memory("capacity_per_layer_per_area") * layers * p.logic_area
-    unit_bytes = np.where(p.stacks > 0, np.where(look.on_logic > 0, unit_bytes, p.fast_capacity / np.maximum(p.stacks, 1.0)), unit_bytes)
+    unit_bytes = np.where(
+        p.stacks > 0, np.where(look.on_logic > 0, unit_bytes, p.fast_capacity / np.maximum(p.stacks, 1.0)), unit_bytes
+    )
     units = np.where(look.on_logic > 0, 1.0, p.stacks)
     micro = c.value("bond", "microbump", "yield_per_layer") * np.ones(len(layers))
     on = look.on_logic > 0
@@ -54,7 +60,11 @@ def memories(look: Look) -> dict[str, FloatArray]:
         "memory": price + np.where(p.pnm > 0, extra, 0.0),
         "flash": flash_price,
         "joint": on_logic_yield,
-        "memory_carbon": look.memory("carbon_per_byte") * unit_bytes * units * stack.stack_yield(quoted, reference) / built,
+        "memory_carbon": look.memory("carbon_per_byte")
+        * unit_bytes
+        * units
+        * stack.stack_yield(quoted, reference)
+        / built,
         "flash_carbon": look.cell("carbon_per_byte") * flash_bytes,
     }
 
@@ -63,11 +73,16 @@ def packaging(look: Look, limits: dict[str, FloatArray], year: float) -> dict[st
     """Packaging cost, assembly yield and carbon; the interposer limit."""
     p, c = look.parts, look.catalog
     on = look.on_interposer > 0
-    kind = lambda f: np.where(on, c.value("package", "cowos_l", f), c.value("package", "organic", f))  # noqa: E731
+
+    def kind(f: str) -> FloatArray:
+        return np.where(on, c.value("package", "cowos_l", f), c.value("package", "organic", f))
+
     near = np.where(p.flash_attach == 2, 0.0, p.flash_stacks) * look.flash("footprint_area")
     carried = p.logic_area + p.stacks * look.stacked * look.memory("footprint_area") + near
     area = package.interposer_area(carried, kind("area_scale"))
-    steps = [(int(f.rsplit("_", 1)[1]), f) for f in c.entry("package", "cowos_l").values if f.startswith("max_interposer_")]
+    steps = [
+        (int(f.rsplit("_", 1)[1]), f) for f in c.entry("package", "cowos_l").values if f.startswith("max_interposer_")
+    ]
     field = max((y, f) for y, f in steps if y <= max(year, min(y for y, _ in steps)))[1]
     limits["interposer"] = np.where(on, area / c.value("package", "cowos_l", field), 0.0)
     substrate = 2.0 * carried * kind("substrate_cost_per_area")
@@ -88,11 +103,11 @@ def nre(look: Look, volume: float) -> FloatArray:
     return total / volume
 
 
-def account(look: Look, scenario: Scenario, heat: dict[str, FloatArray], net: dict[str, FloatArray],
-            limits: dict[str, FloatArray]) -> dict[str, object]:  # fmt: skip
+def account(look: Look, scenario: Scenario, heat: dict[str, Any], net: dict[str, FloatArray],
+            limits: dict[str, FloatArray]) -> dict[str, Any]:  # fmt: skip
     """Capital, provisioned power, capital rate and embodied carbon per package."""
-    p, c = look.parts, look.catalog
-    e = lambda f: c.value("economics", "datacenter", f)  # noqa: E731
+    c = look.catalog
+    e = partial(c.value, "economics", "datacenter")
     die_price, die_kg = silicon(look)
     mem = memories(look)
     pack = packaging(look, limits, scenario["year"])
@@ -114,16 +129,16 @@ def account(look: Look, scenario: Scenario, heat: dict[str, FloatArray], net: di
     rack = wall / np.minimum(heat["max_rack_power"], heat["rack_limit"])
     lines["host, board and cooling"] = (e("host_cost") + out_bw * c.value("link", "scale_out", "price_per_bandwidth")
         + wall * (e("board_cost_per_watt") + heat["cost_per_watt"]) + rack * e("rack_cost"))  # fmt: skip
-    capital = sum(lines.values()) * (1.0 + e("spares"))
+    capital = total(lines.values()) * (1.0 + e("spares"))
     facility = wall * scenario["pue"] * e("facility_capex_per_watt")
     rate = cost.yearly_capital(capital, scenario["lifetime"], e("maintenance")) + facility / e("facility_life")
     kg = _embodied(look, die_kg, mem, pack, fabric, wall * scenario["pue"])
     limits["rack"] = rack
     return {
         "outside_power": outside, "power_loss": 1.0 / pack["vrm"], "provisioned": wall, "capital": capital,
-        "capital_rate": rate, "embodied": sum(kg.values()),
+        "capital_rate": rate, "embodied": total(kg.values()),
         "report": {f"cost: {k}": v for k, v in lines.items()} | {"cost: facility (rate)": facility / e("facility_life")}
-        | {f"carbon: {k}": v for k, v in kg.items()} | {"bom": sum(parts.values()), "package_power": heat["package_power"],
+        | {f"carbon: {k}": v for k, v in kg.items()} | {"bom": total(parts.values()), "package_power": heat["package_power"],
         "racks": rack},
     }  # fmt: skip
 
@@ -131,7 +146,7 @@ def account(look: Look, scenario: Scenario, heat: dict[str, FloatArray], net: di
 def _embodied(look: Look, die_kg: FloatArray, mem: dict[str, FloatArray], pack: dict[str, FloatArray],
               fabric: dict[str, FloatArray], wall: FloatArray) -> dict[str, FloatArray]:  # fmt: skip
     c = look.catalog
-    own = lambda f: c.value("carbon", "common", f)  # noqa: E731
+    own = partial(c.value, "carbon", "common")
     lost = pack["yield"] * mem["joint"]
     return {
         "compute dies": die_kg / lost, "memory": mem["memory_carbon"] / lost, "flash": mem["flash_carbon"],
@@ -143,7 +158,7 @@ def _embodied(look: Look, die_kg: FloatArray, mem: dict[str, FloatArray], pack: 
 def _fabric_cost(look: Look, net: dict[str, FloatArray]) -> dict[str, FloatArray]:
     """Switch chips, cables and engine shares per package: price, power, carbon."""
     p, c = look.parts, look.catalog
-    chip = lambda f: c.value("switch", "scale_up", f)  # noqa: E731
+    chip = partial(c.value, "switch", "scale_up")
     linked = p.domain > 1
     bandwidth = np.where(linked, p.link_bandwidth, 0.0)
     chips = net["switch_ports"] * bandwidth / chip("bandwidth_per_port") / chip("ports")

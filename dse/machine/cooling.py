@@ -6,6 +6,9 @@ each limit becomes a row of s/J: a step of energies E takes at least sum_i c_i E
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 
 from dse.machine.look import Look
@@ -53,7 +56,7 @@ def rises(look: Look, base: FloatArray) -> tuple[Row, Row, Row]:
     return logic_row, dram_row, (zero, zero, flash_rise)
 
 
-def cooled(look: Look, scenario: Scenario, draw: dict[str, FloatArray]) -> dict[str, object]:
+def cooled(look: Look, scenario: Scenario, draw: dict[str, FloatArray]) -> dict[str, Any]:
     """Cheapest cooling class that fits both phases unthrottled, else the strongest.
 
     Returns throttle rows, refresh-doubling row, package power limit, rack limit, cost per
@@ -64,13 +67,23 @@ def cooled(look: Look, scenario: Scenario, draw: dict[str, FloatArray]) -> dict[
     pick = np.where(fits[0] > 0, 0, len(options) - 1)
 
     def chosen(values: list[FloatArray]) -> FloatArray:
-        return np.choose(pick, values)
+        out: FloatArray = np.choose(pick, values)
+        return out
 
     def rows(key: str, k: int) -> Row:
-        return tuple(chosen([o[key][k][i] for o in options]) for i in range(3))  # type: ignore[return-value]
+        a, b, d = (chosen([o[key][k][i] for o in options]) for i in range(3))
+        return a, b, d
 
-    flat = ("power_limit", "max_rack_power", "cost_per_watt", "fan_share", "package_power", "static_heat", "unthrottled")
-    out: dict[str, object] = {key: chosen([o[key] for o in options]) for key in flat}
+    flat = (
+        "power_limit",
+        "max_rack_power",
+        "cost_per_watt",
+        "fan_share",
+        "package_power",
+        "static_heat",
+        "unthrottled",
+    )
+    out: dict[str, Any] = {key: chosen([o[key] for o in options]) for key in flat}
     out["throttle"] = tuple(rows("rows", k) for k in range(4))
     out["hot"] = rows("hot", 0)
     out["hot_loss"] = np.where(look.memory("refresh_power_per_byte") > 0, look.thermal("hot_bandwidth_loss"), 0.0)
@@ -78,22 +91,23 @@ def cooled(look: Look, scenario: Scenario, draw: dict[str, FloatArray]) -> dict[
     return out
 
 
-def _option(look: Look, scenario: Scenario, draw: dict[str, FloatArray], name: str) -> dict[str, object]:
+def _option(look: Look, scenario: Scenario, draw: dict[str, FloatArray], name: str) -> dict[str, Any]:
     p, c = look.parts, look.catalog
     n = len(p.logic_area)
-    cool = lambda f: c.value("cooling", name, f)  # noqa: E731
+    cool = partial(c.value, "cooling", name)
     base = np.full(n, cool("area_resistance") + look.thermal("tim_lid_resistance"))
     logic, dram, flash = rises(look, base)
     statics = (draw["logic_static"], draw["fast_static"], draw["flash_static"])
     tops = (np.full(n, look.thermal("logic_max_temperature")), look.memory("max_temperature"),
             np.where(p.flash_stacks > 0, look.flash("max_temperature"), 1e4))  # fmt: skip
-    built, worst = [], np.zeros(n)
+    built: list[Row] = []
+    worst = np.zeros(n)
     for row, top in zip((logic, dram, flash), tops, strict=True):
         span = top - cool("coolant_temperature")
         at_rest = sum(r * s for r, s in zip(row, statics, strict=True))
         headroom = np.maximum(span - at_rest, LEAST_HEADROOM * span)
         worst = np.maximum(worst, at_rest / span)
-        built.append(tuple(r / headroom for r in row))
+        built.append((row[0] / headroom, row[1] / headroom, row[2] / headroom))
     limit = np.minimum(cool("max_package_power"), p.power_cap)
     worst = np.maximum(worst, draw["static"] / limit)
     left = np.maximum(limit - draw["static"], LEAST_HEADROOM * limit)
@@ -120,7 +134,7 @@ def _option(look: Look, scenario: Scenario, draw: dict[str, FloatArray], name: s
 def _phases(look: Look, scenario: Scenario, draw: dict[str, FloatArray]) -> tuple[FloatArray, Row]:
     """Sustained dynamic power [W]: prefill (compute), decode (fast, flash and on-chip streams)."""
     p = look.parts
-    soft = lambda f: look.catalog.value("software", scenario.software, f)  # noqa: E731
+    soft = partial(look.catalog.value, "software", scenario.software)
     compute = p.peak[:, 1] * p.flop_energy[:, 1] * soft("flop_efficiency")
     eff = soft("bandwidth_efficiency")
     flash = np.where(p.flash_stacks > 0, draw["flash_bandwidth"] * draw["flash_energy"], 0.0)

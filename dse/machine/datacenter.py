@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -49,31 +50,32 @@ def numbers(space: Space, design: Design, variable: str, absent: float = 0.0) ->
 
 def voltage(catalog: Catalog, ratio: FloatArray) -> FloatArray:
     """Supply voltage for a clock over the node's nominal clock."""
-    r = lambda f: catalog.value("logic_rules", "common", f)  # noqa: E731
+    r = partial(catalog.value, "logic_rules", "common")
     return power.voltage_for(ratio, r("v_min"), r("v_max"), r("v_nominal"), r("threshold_voltage"), r("alpha_power"))
 
 
 def clock_ceiling(catalog: Catalog) -> float:
     """Highest clock over nominal: the alpha-power law at the highest voltage."""
-    r = lambda f: catalog.value("logic_rules", "common", f)  # noqa: E731
+    r = partial(catalog.value, "logic_rules", "common")
     top = power.frequency_ratio(np.array(r("v_max")), r("v_nominal"), r("threshold_voltage"), r("alpha_power"))
     return float(top)
 
 
 def flop_energies(catalog: Catalog, at_16bit: FloatArray) -> FloatArray:
     """J/FLOP at each precision, shape (n, bits)."""
-    r = lambda f: catalog.value("logic_rules", "common", f)  # noqa: E731
-    return at_16bit[:, None] * np.array([1.0, r("energy_8bit"), r("energy_4bit")])
+    r = partial(catalog.value, "logic_rules", "common")
+    out: FloatArray = at_16bit[:, None] * np.array([1.0, r("energy_8bit"), r("energy_4bit")])
+    return out
 
 
 def datacenter_parts(space: Space, design: Design, catalog: Catalog, scenario: Scenario) -> Parts:
     """Choose the parts of n designs; checks on the choice go to ``limits`` as value over limit."""
     del scenario
     n = len(design)
-    r = lambda f: catalog.value("logic_rules", "common", f)  # noqa: E731
+    r = partial(catalog.value, "logic_rules", "common")
     nodes, memories, flashes = (names(catalog, k) for k in ("logic", "memory", "flash"))
     node = _recode(space, design, "compute_node", nodes, lower=True)
-    logic = lambda f: catalog.take("logic", nodes, node, f)  # noqa: E731
+    logic = partial(catalog.take, "logic", nodes, node)
     area = numbers(space, design, "compute_area")
     dies = package.dies_needed(area, r("usable_reticle"))
     mac_area = numbers(space, design, "mac_share") * area
@@ -82,7 +84,9 @@ def datacenter_parts(space: Space, design: Design, catalog: Catalog, scenario: S
     volts = voltage(catalog, ratio)
     peak16 = mac_area * logic("mac_density") * clock
     energy = logic("flop_energy") * power.dynamic_scale(volts, r("v_nominal"), r("dynamic_voltage_exponent"))
-    leakage = logic("leakage_density") * area * power.leakage_scale(volts, r("v_nominal"), r("leakage_voltage_coefficient"))
+    leakage = (
+        logic("leakage_density") * area * power.leakage_scale(volts, r("v_nominal"), r("leakage_voltage_coefficient"))
+    )
     memory_code = _recode(space, design, "fast_memory", memories)
     stacks = numbers(space, design, "stacks")
     height = numbers(space, design, "stack_height", 1.0)
@@ -120,7 +124,7 @@ def fast_tier(
 ) -> tuple[FloatArray, FloatArray]:
     """Bandwidth [B/s] and capacity [B] of the fast tier, whatever its form."""
     memories = names(catalog, "memory")
-    m = lambda f: catalog.take("memory", memories, code, f)  # noqa: E731
+    m = partial(catalog.take, "memory", memories, code)
     stacked = stacks * m("bandwidth_per_stack")
     layered = memory.layered_bandwidth(m("bandwidth_per_layer_per_area"), m("bandwidth_limit_per_area"), height, area)
     on_chip = m("bandwidth_per_byte") * sram
@@ -135,14 +139,16 @@ def fast_tier(
 
 def used_area(catalog: Catalog, parts: Parts, mac_area: FloatArray) -> FloatArray:
     """Compute-die area [m2] that MACs, SRAM, PHYs, links, NoC and the rest ask for."""
-    r = lambda f: catalog.value("logic_rules", "common", f)  # noqa: E731
+    r = partial(catalog.value, "logic_rules", "common")
     nodes, memories, flashes = (names(catalog, k) for k in ("logic", "memory", "flash"))
     sram = parts.sram * catalog.take("logic", nodes, parts.node, "sram_area")
     phys = parts.stacks * catalog.take("memory", memories, parts.memory, "host_phy_area")
     own = parts.flash_attach == 0
     phys += np.where(own, parts.flash_stacks, 0.0) * catalog.take("flash", flashes, parts.flash, "host_phy_area")
     links = parts.link_bandwidth * r("serdes_area_per_bandwidth")
-    engine = np.where(parts.domain > 1, catalog.column("collective", ENGINES[:2] + ENGINES[1:2], "area")[parts.engine], 0.0)
+    engine = np.where(
+        parts.domain > 1, catalog.column("collective", ENGINES[:2] + ENGINES[1:2], "area")[parts.engine], 0.0
+    )
     joint = np.where(parts.dies > 1, r("die_to_die_area_share"), 0.0)
     fixed = (r("noc_share") + r("other_share") + joint) * parts.logic_area
     return mac_area * (1.0 + r("core_overhead")) + sram + phys + links + engine + fixed

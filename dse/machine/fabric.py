@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
 from dse.machine.datacenter import ENGINES, names
 from dse.machine.look import Look
-from dse.machine.record import GROUPS
 from dse.physics import network
+from dse.plan import GROUPS
 from dse.space import Scenario
 from dse.units import FloatArray
 
@@ -30,9 +30,12 @@ def fabric(look: Look, scenario: Scenario, optical: FloatArray) -> dict[str, Flo
     p, c = look.parts, look.catalog
     order = tuple(names(c, "topology"))
     s = {k: v[p.topology] for k, v in shapes(order).items()}
-    soft = lambda f: c.value("software", scenario.software, f)  # noqa: E731
+    soft = partial(c.value, "software", scenario.software)
     overhead = 0.0 if soft("allreduce_alpha") == 0 else 1.0  # the ideal stack has no alpha
-    link = lambda f: np.where(optical > 0, c.value("link", "optical", f), c.value("link", "copper", f))  # noqa: E731
+
+    def link(f: str) -> FloatArray:
+        return np.where(optical > 0, c.value("link", "optical", f), c.value("link", "copper", f))
+
     groups = np.array(GROUPS, dtype=np.float64)[None, :]
     switched = (s["switch_ports"] > 0).astype(np.float64)
     hop = look.topology("hop_latency")[:, None]

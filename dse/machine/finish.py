@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     """Complete a build; shape (n,) throughout. Sources are those of the physics modules."""
     look = Look(catalog, parts)
     limits = dict(parts.limits)
-    tier = flash_tier(look)
+    tier: dict[str, Any] = dict(flash_tier(look))
     near = pnm_engine(look, limits)
     loss = np.where((parts.pnm == 1) | (parts.pnm == 2), look.pnm("capacity_loss"), 0.0)
     wires = memory.mean_tsv_energy(look.memory("tsv_energy_per_layer"), parts.height)
@@ -47,11 +48,15 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     heat["rack_limit"] = np.full(len(static), rack_limit)
     rack_watts = parts.domain * (heat["package_power"] + catalog.value("economics", "datacenter", "host_power"))
     optical = (rack_watts > np.minimum(rack_limit, heat["max_rack_power"])).astype(np.float64)
-    net = fabric(look, scenario, optical)
+    net: dict[str, Any] = dict(fabric(look, scenario, optical))
     if not np.all(parts.power_cap < FAR_AWAY):  # the radix of a machine that exists is a fact
         limits |= radix_limits(look, net)
     money: dict[str, Any] = account(look, scenario, heat, net, limits)
-    money["report"] |= {"cooling": heat["class"].astype(np.float64), "optical": optical, "unthrottled_power": heat["unthrottled"]}
+    money["report"] |= {
+        "cooling": heat["class"].astype(np.float64),
+        "optical": optical,
+        "unthrottled_power": heat["unthrottled"],
+    }
     kept = ("reduce_alpha", "reduce_rate", "exchange_alpha", "exchange_rate", "hops", "link_energy", "hop_time")
     paid = ("outside_power", "power_loss", "provisioned", "capital", "capital_rate", "embodied", "report")
     return Machine(
@@ -61,9 +66,16 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
         **{f"pnm_{k}": v for k, v in near.items()},
         static_power=static, active_power=active, on_chip_energy=on_chip, throttle=heat["throttle"], hot=heat["hot"], hot_loss=heat["hot_loss"],
         grid=np.full(len(static), catalog.value("carbon", "common", "grid")), domain=parts.domain, link_bandwidth=parts.link_bandwidth, limits=limits,
-        **{f"scale_out_{f}": np.full(len(static), catalog.value("link", "scale_out", f)) for f in ("bandwidth", "latency", "energy")},
+        **scale_out(catalog, len(static)),
         **{k: net[k] for k in kept}, **{k: money[k] for k in paid},
     )  # fmt: skip
+
+
+def scale_out(catalog: Catalog, n: int) -> dict[str, Any]:
+    """The network beyond the domain, the same for every design."""
+    return {
+        f"scale_out_{f}": np.full(n, catalog.value("link", "scale_out", f)) for f in ("bandwidth", "latency", "energy")
+    }
 
 
 def flash_tier(look: Look) -> dict[str, FloatArray]:
@@ -76,7 +88,7 @@ def flash_tier(look: Look) -> dict[str, FloatArray]:
     phy = p.flash_stacks * look.flash("read_bandwidth")
     staged = flash.staged_bandwidth(p.flash_stacks * look.flash("base_die_buffer") + p.sram, latency)
     behind, far = p.flash_attach == 1, p.flash_attach == 2
-    link = lambda f: look.catalog.value("link", "far", f)  # noqa: E731
+    link = partial(look.catalog.value, "link", "far")
     bandwidth = np.minimum(np.minimum(array, phy), staged)
     bandwidth = np.where(far, np.minimum(bandwidth, link("bandwidth")), bandwidth)
     energy = look.flash("read_energy") + np.where(behind, look.memory("interface_energy"), 0.0)
@@ -101,7 +113,7 @@ def flash_tier(look: Look) -> dict[str, FloatArray]:
     }
 
 
-def pnm_engine(look: Look, limits: dict[str, FloatArray]) -> dict[str, FloatArray]:
+def pnm_engine(look: Look, limits: dict[str, FloatArray]) -> dict[str, Any]:
     """Bandwidth, FLOP/s, energies and hand-over terms of the PNM engine; adds its own limits."""
     p = look.parts
     on_flash = p.pnm == PNM.index("flash_base_die")
@@ -115,7 +127,9 @@ def pnm_engine(look: Look, limits: dict[str, FloatArray]) -> dict[str, FloatArra
     energy = np.where(on_flash, look.flash("read_energy") - look.flash("interface_energy"), look.pnm("read_energy"))
     has = p.pnm > 0
     wanted = np.where(has, p.pnm_flops, 0.0)
-    room = np.where(p.pnm == PNM.index("in_bank"), look.pnm("compute_limit"), look.pnm("free_area") * look.pnm("flop_density"))
+    room = np.where(
+        p.pnm == PNM.index("in_bank"), look.pnm("compute_limit"), look.pnm("free_area") * look.pnm("flop_density")
+    )
     limits["pnm_compute"] = np.where(has, wanted / np.maximum(room, 1.0), 0.0)
     heat = wanted * look.pnm("flop_energy")
     limits["pnm_power"] = np.where(has, heat / np.maximum(look.pnm("power_budget"), 1e-9), 0.0)
@@ -145,11 +159,15 @@ def latest_year(look: Look) -> FloatArray:
         if field.startswith("available_height_"):
             tall = p.flash_height == float(field.rsplit("_", 1)[1])
             latest = np.where(tall, np.maximum(latest, look.flash(field)), latest)
-    when = lambda name: np.full(len(latest), c.entry("pnm", name).available.nominal)  # noqa: E731
+
+    def when(name: str) -> FloatArray:
+        return np.full(len(latest), c.entry("pnm", name).available.nominal)
+
     in_bank = np.where(look.packaged > 0, when("in_bank_lpddr"), when("in_bank_hbm"))
     pnm_year = np.choose(p.pnm, [np.zeros(len(latest)), when(PNM[1]), in_bank, when(PNM[3])])
     bonded = np.where((look.stacked > 0) & (p.height >= TALL), c.entry("bond", "hybrid_bond").available.nominal, 0.0)
-    return np.maximum(np.maximum(latest, pnm_year), bonded)
+    out: FloatArray = np.maximum(np.maximum(latest, pnm_year), bonded)
+    return out
 
 
 def shoreline(look: Look) -> FloatArray:

@@ -7,7 +7,7 @@ import numpy as np
 from dse.catalog import Catalog
 from dse.machine.datacenter import ENGINES, PNM, names
 from dse.machine.record import Parts
-from dse.units import FloatArray
+from dse.units import FloatArray, IntArray
 
 
 class Look:
@@ -17,7 +17,7 @@ class Look:
         self.catalog, self.parts = catalog, parts
         self._seen: dict[tuple[str, str], FloatArray] = {}
 
-    def _take(self, kind: str, code: FloatArray, f: str) -> FloatArray:
+    def _take(self, kind: str, code: IntArray, f: str) -> FloatArray:
         key = (kind, f)
         if key not in self._seen:
             self._seen[key] = self.catalog.take(kind, names(self.catalog, kind), code, f)
@@ -61,8 +61,9 @@ class Look:
         packaged = self.memory("capacity_per_package") > 0
         in_bank = np.where(packaged, c.value("pnm", "in_bank_lpddr", f), c.value("pnm", "in_bank_hbm", f))
         full = np.ones(len(packaged))
-        return np.choose(self.parts.pnm, [0 * full, c.value("pnm", PNM[1], f) * full, in_bank,
-                                          c.value("pnm", PNM[3], f) * full])  # fmt: skip
+        table = [0 * full, c.value("pnm", PNM[1], f) * full, in_bank, c.value("pnm", PNM[3], f) * full]
+        out: FloatArray = np.choose(self.parts.pnm, table)
+        return out
 
     @property
     def stacked(self) -> FloatArray:
@@ -83,7 +84,8 @@ class Look:
     def on_interposer(self) -> FloatArray:
         """1 where anything needs an interposer: HBM, or flash with its own or HBM's PHY."""
         near_flash = (self.parts.flash_stacks > 0) & (self.parts.flash_attach != 2)
-        return ((self.stacked > 0) | near_flash).astype(np.float64)
+        out: FloatArray = ((self.stacked > 0) | near_flash).astype(np.float64)
+        return out
 
     @property
     def hybrid_bonded(self) -> FloatArray:

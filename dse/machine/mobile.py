@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ import numpy as np
 from dse.catalog import Catalog
 from dse.design import Design, codes
 from dse.machine.datacenter import clock_ceiling, flop_energies, names, numbers, voltage
-from dse.machine.record import GROUPS, Machine
+from dse.machine.record import Machine
 from dse.physics import cost, memory, power, thermal
 from dse.physics import flash as cells
 from dse.physics.network import ALL_REDUCE
+from dse.plan import GROUPS
 from dse.space import Scenario, Space
+from dse.table import total
 from dse.units import FloatArray, IntArray
 
 PNM = ("none", "in_bank", "lpddr_package", "flash_base_die")
@@ -81,7 +84,9 @@ class Pick:
 
     def pnm(self, f: str) -> FloatArray:
         """A field of the PNM engine, 0 without."""
-        column = np.concatenate([[0.0], self.catalog.column("pnm", ("in_bank_lpddr", "lpddr_package", "flash_base_die"), f)])
+        column = np.concatenate(
+            [[0.0], self.catalog.column("pnm", ("in_bank_lpddr", "lpddr_package", "flash_base_die"), f)]
+        )
         out: FloatArray = column[self.p.pnm]
         return out
 
@@ -93,11 +98,14 @@ class Pick:
 def phone_design(space: Space, design: Design, catalog: Catalog) -> Phone:
     """Phones from design variables."""
     nodes, memories, flashes = (names(catalog, k) for k in ("logic", "memory", "flash"))
-    choice = lambda v, order, lower=False: _codes(space, design, v, order, lower=lower)  # noqa: E731
+
+    def choice(v: str, order: Sequence[str], *, lower: bool = False) -> IntArray:
+        return _codes(space, design, v, order, lower=lower)
+
     node = choice("soc_node", nodes, lower=True)
-    logic = lambda f: catalog.take("logic", nodes, node, f)  # noqa: E731
-    rule = lambda f: catalog.value("logic_rules", "common", f)  # noqa: E731
-    body = lambda f: catalog.value("mobile", "phone", f)  # noqa: E731
+    logic = partial(catalog.take, "logic", nodes, node)
+    rule = partial(catalog.value, "logic_rules", "common")
+    body = partial(catalog.value, "mobile", "phone")
     area, clock = numbers(space, design, "npu_area"), numbers(space, design, "npu_clock")
     ratio = clock / logic("clock_nominal")
     peak16 = area / (1.0 + body("npu_overhead")) * logic("mac_density") * clock
@@ -137,8 +145,13 @@ def phone_devices(catalog: Catalog, devices: Sequence[str]) -> Phone:
     nodes, memories, flashes = (names(catalog, k) for k in ("logic", "memory", "flash"))
     entries = [catalog.entry("device", d) for d in devices]
     n = len(devices)
-    v = lambda f, d=0.0: np.array([e.values[f].nominal if f in e.values else d for e in entries])  # noqa: E731
-    code = lambda a, order, d: np.array([list(order).index(e.attributes.get(a, d)) for e in entries])  # noqa: E731
+
+    def v(f: str, d: float = 0.0) -> FloatArray:
+        return np.array([e.values[f].nominal if f in e.values else d for e in entries], dtype=np.float64)
+
+    def code(a: str, order: Sequence[str], d: str) -> IntArray:
+        return np.array([list(order).index(e.attributes.get(a, d)) for e in entries], dtype=np.int64)
+
     node = code("node", nodes, "n4")
     pnm = code("pnm", PNM, "none")
     peaks = np.column_stack([v("peak_16bit"), v("peak_8bit"), np.maximum(v("peak_4bit"), v("peak_8bit"))])
@@ -147,7 +160,7 @@ def phone_devices(catalog: Catalog, devices: Sequence[str]) -> Phone:
         npu_area=v("die_area") * 0.0, sram=v("sram", 2.0**23), dram=code("memory", memories, "lpddr5x"),
         bandwidth=v("memory_bandwidth"), capacity=v("memory_capacity"), height=v("memory_height", 4.0),
         mount=np.zeros(n, dtype=np.int64), link=np.ones(n, dtype=np.int64), flash=code("flash", flashes, "ufs4"),
-        flash_dies=v("flash_stacks", 4.0), flash_tlc=1.0 - code("flash_cell", ("tlc", "pslc"), "tlc"),
+        flash_dies=v("flash_stacks", 4.0), flash_tlc=(code("flash_cell", ("tlc", "pslc"), "tlc") == 0).astype(np.float64),
         flash_inner=v("flash_inner_bandwidth"), flash_capacity=v("flash_capacity"), pnm=pnm,
         pnm_flops=np.where(pnm > 0, v("flash_inner_bandwidth") * 4.0, 0.0),
         home=np.where(pnm > 0, HOMES.index("flash_pnm"), 0), limits={},
@@ -162,12 +175,18 @@ def mobile_machine(p: Phone, catalog: Catalog, scenario: Scenario, limits: dict[
     bus = p.link == 0
     link_bw = c.link("bandwidth")
     fast_bw = p.bandwidth if built else np.where(on_soc, p.bandwidth, np.minimum(p.bandwidth, link_bw))
-    io = c.dram("interface_energy") * np.ones(n) if built else np.where(on_soc, c.body("io_energy_3d"), c.link("energy"))
+    io = (
+        c.dram("interface_energy") * np.ones(n) if built else np.where(on_soc, c.body("io_energy_3d"), c.link("energy"))
+    )
     fast_energy = c.dram("read_energy") + io
     tier = _flash(c, p, link_bw, built=built)
     used = p.home > 0
     static_fast = p.capacity * (c.dram("static_power_per_byte") + c.dram("refresh_power_per_byte"))
-    idle_flash = p.flash_dies * c.flash("idle_power") * np.where(c.flash("interface_per_die") > 0, 1.0, 1.0 / np.maximum(p.flash_dies, 1.0))
+    idle_flash = (
+        p.flash_dies
+        * c.flash("idle_power")
+        * np.where(c.flash("interface_per_die") > 0, 1.0, 1.0 / np.maximum(p.flash_dies, 1.0))
+    )
     static = static_fast + idle_flash + c.body("soc_static_power")
     rows, heat = _heat(c, p, scenario, limits, static)
     checks = dict(p.limits) | heat
@@ -223,7 +242,9 @@ def _flash(c: Pick, p: Phone, link_bw: FloatArray, *, built: bool) -> dict[str, 
     }  # fmt: skip
 
 
-def _heat(c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float], static: FloatArray) -> tuple[Any, dict[str, FloatArray]]:
+def _heat(
+    c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float], static: FloatArray
+) -> tuple[Any, dict[str, FloatArray]]:
     """Throttle rows: skin after the sustained time, burst power, DRAM junction; and their rest shares.
 
     The governor holds the burst limit as it holds the skin: by spreading work out.
@@ -231,12 +252,14 @@ def _heat(c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float], stati
     n = len(static)
     ambient = scenario["ambient"]
     resistance = np.full(n, c.body("skin_resistance"))
-    lump = thermal.lumped_power(limits["skin_temperature"] - ambient, resistance, np.full(n, c.body("heat_capacity")),
+    lump = thermal.lumped_power(np.full(n, limits["skin_temperature"] - ambient), resistance, np.full(n, c.body("heat_capacity")),
                                 scenario["sustained_after"])  # fmt: skip
     rest = static / c.body("power_conversion") + c.body("background_power")
     left = np.maximum(lump - rest, 0.01 * lump)
     near = np.where(p.mount == MOUNTS.index("side_by_side"), HALF, 1.0) * c.body("junction_resistance")
-    layers = np.where(p.mount == MOUNTS.index("3d_on_soc"), p.height * c.body("dram_layer_resistance") / c.body("soc_base_area"), 0.0)
+    layers = np.where(
+        p.mount == MOUNTS.index("3d_on_soc"), p.height * c.body("dram_layer_resistance") / c.body("soc_base_area"), 0.0
+    )
     room = limits["dram_temperature"] - limits["skin_temperature"]
     at_rest = near * static
     headroom = np.maximum(room - at_rest, 0.01 * room)
@@ -244,7 +267,11 @@ def _heat(c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float], stati
     skin = loss / left
     burst = loss / np.maximum(limits["burst_power"] - rest, 0.01 * limits["burst_power"])
     rows = ((skin, skin, skin), (burst, burst, burst), ((near + layers) / headroom, near / headroom, np.zeros(n)))
-    return rows, {"skin_temperature": rest / lump, "burst_power": rest / limits["burst_power"], "dram_temperature": at_rest / room}
+    return rows, {
+        "skin_temperature": rest / lump,
+        "burst_power": rest / limits["burst_power"],
+        "dram_temperature": at_rest / room,
+    }
 
 
 def _space_limits(c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float]) -> dict[str, FloatArray]:
@@ -258,30 +285,44 @@ def _space_limits(c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float
     area = soc + np.where(beside, stacks * c.dram("footprint_area"), 0.0)
     budget = c.body("package_area") + np.where(beside, c.dram("footprint_area"), 0.0)
     thick = c.dram("z_height") * np.maximum(p.height / POP_TALL, HALF)
-    z = c.body("soc_z_height") + np.where(beside, np.maximum(thick - c.body("soc_z_height"), 0.0), np.where(on_soc, HALF * thick, thick))
+    z = c.body("soc_z_height") + np.where(
+        beside, np.maximum(thick - c.body("soc_z_height"), 0.0), np.where(on_soc, HALF * thick, thick)
+    )
     fits = np.where(on_soc | (p.mount == 0), stacks, 1.0)  # one stack on top of the SoC
     return {"package_area": np.maximum(area / budget, fits), "z_height": z / limits["z_height"]}
 
 
 def _years(c: Pick, p: Phone) -> FloatArray:
     cat = c.catalog
-    when = lambda kind, code: np.array([cat.entry(kind, x).available.nominal for x in names(cat, kind)])[code]  # noqa: E731
-    engines = np.array([0.0, *(cat.entry("pnm", x).available.nominal for x in ("in_bank_lpddr", "lpddr_package", "flash_base_die"))])
+
+    def when(kind: str, code: IntArray) -> FloatArray:
+        out: FloatArray = np.array([cat.entry(kind, x).available.nominal for x in names(cat, kind)])[code]
+        return out
+
+    engines = np.array(
+        [0.0, *(cat.entry("pnm", x).available.nominal for x in ("in_bank_lpddr", "lpddr_package", "flash_base_die"))]
+    )
     links = np.array([cat.entry("link", x).available.nominal for x in LINKS])
     bonded = np.where(p.mount == MOUNTS.index("3d_on_soc"), cat.entry("memory", "dram3d").available.nominal, 0.0)
-    latest = np.maximum.reduce([when("logic", p.node), when("memory", p.dram), when("flash", p.flash), engines[p.pnm], links[p.link], bonded])
+    latest = np.maximum.reduce(
+        [when("logic", p.node), when("memory", p.dram), when("flash", p.flash), engines[p.pnm], links[p.link], bonded]
+    )
     out: FloatArray = latest
     return out
 
 
-def _pnm(c: Pick, p: Phone, tier: dict[str, FloatArray], fast_bw: FloatArray, checks: dict[str, FloatArray], *, built: bool) -> dict[str, Any]:
+def _pnm(
+    c: Pick, p: Phone, tier: dict[str, FloatArray], fast_bw: FloatArray, checks: dict[str, FloatArray], *, built: bool
+) -> dict[str, Any]:
     on_flash = p.pnm == PNM.index("flash_base_die")
     has = p.pnm > 0
     bandwidth = np.where(on_flash, tier["inner"], p.bandwidth * c.pnm("bandwidth_gain"))
     room = np.where(p.pnm == PNM.index("in_bank"), c.pnm("compute_limit"), c.pnm("free_area") * c.pnm("flop_density"))
     if not built:
         checks["pnm_compute"] = np.where(has, p.pnm_flops / np.maximum(room, 1.0), 0.0)
-        checks["pnm_power"] = np.where(has, p.pnm_flops * c.pnm("flop_energy") / np.maximum(c.pnm("power_budget"), 1e-9), 0.0)
+        checks["pnm_power"] = np.where(
+            has, p.pnm_flops * c.pnm("flop_energy") / np.maximum(c.pnm("power_budget"), 1e-9), 0.0
+        )
     del fast_bw
     return {
         "site": np.where(on_flash & (p.home > 0), 2, np.where(has & ~on_flash, 1, 0)),
@@ -296,8 +337,8 @@ def _bom(c: Pick, p: Phone, scenario: Scenario) -> dict[str, FloatArray]:
     """Bill of materials [USD] of NPU, SRAM, link, DRAM, flash, PNM, mounting and NRE share."""
     cat = c.catalog
     nodes = names(cat, "logic")
-    logic = lambda f: cat.take("logic", nodes, p.node, f)  # noqa: E731
-    rule = lambda f: cat.value("logic_rules", "common", f)  # noqa: E731
+    logic = partial(cat.take, "logic", nodes, p.node)
+    rule = partial(cat.value, "logic_rules", "common")
     silicon = p.npu_area + p.sram * c.body("sram_area") + c.link("area")
     whole = silicon + c.body("soc_base_area")
     gross = cost.dies_per_wafer(whole, rule("wafer_diameter"), rule("edge_exclusion"), rule("scribe"))
@@ -314,7 +355,7 @@ def _bom(c: Pick, p: Phone, scenario: Scenario) -> dict[str, FloatArray]:
         "mounting": np.where(on_soc, c.body("stack_assembly_cost"), c.body("assembly_cost")) * np.ones(len(npu)),
         "NRE": c.pnm("nre") / scenario["volume"],
     }  # fmt: skip
-    return lines | {"total": sum(lines.values())}  # type: ignore[dict-item]
+    return lines | {"total": total(lines.values())}
 
 
 def _carbon(c: Pick, p: Phone, tier: dict[str, FloatArray]) -> FloatArray:

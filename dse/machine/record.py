@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from dse.table import Table
 from dse.units import FloatArray, IntArray
 
-GROUPS: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-"""Sizes of a group of packages that share a model; columns of the collective tables."""
-
 BITS: tuple[int, ...] = (16, 8, 4)
 """Compute precisions; columns of ``peak`` and ``flop_energy``."""
 

@@ -119,7 +119,7 @@ def switch(n: int) -> Shape:
 
 def clos(n: int) -> Shape:
     """Two-level non-blocking fat tree: leaf, spine, leaf; three switch ports per package."""
-    return Shape(1, 4.0, 4.0, 3.0, 1.0, 1.0, 3.0)
+    return Shape(1, 4.0, 4.0, 3.0 if n > 1 else 0.0, 1.0, 1.0, 3.0)
 
 
 TOPOLOGIES: Final[Mapping[str, Callable[[int], Shape]]] = {

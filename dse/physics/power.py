@@ -12,6 +12,7 @@ def frequency_ratio(voltage: FloatArray, nominal: float, threshold: float, alpha
 
     Source: Sakurai & Newton, IEEE JSSC 25(2) 1990. Valid above the threshold voltage.
     """
+
     def law(v: FloatArray) -> FloatArray:
         return np.power(v - threshold, alpha) / v
 

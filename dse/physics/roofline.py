@@ -41,4 +41,5 @@ def pipeline_depth(needed: FloatArray, room: FloatArray) -> FloatArray:
     """
     ratio = np.maximum(needed / room, 1.0)
     mantissa, exponent = np.frexp(ratio)
-    return np.ldexp(1.0, exponent - (mantissa == 0.5))
+    depth: FloatArray = np.ldexp(1.0, exponent - (mantissa == 0.5))
+    return depth

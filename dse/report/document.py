@@ -76,7 +76,11 @@ class Document:
                 header, rows = body
                 head = "".join(f"<th>{escape(h)}</th>" for h in header)
                 cells = ["".join(f"<td{_numeric(c)}>{escape(c)}</td>" for c in r) for r in rows]
-                out.append(f'<div class="wide"><table><tr>{head}</tr>' + "".join(f"<tr>{c}</tr>" for c in cells) + "</table></div>")
+                out.append(
+                    f'<div class="wide"><table><tr>{head}</tr>'
+                    + "".join(f"<tr>{c}</tr>" for c in cells)
+                    + "</table></div>"
+                )
         return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(self.title)}</title>'
                 f"<style>{STYLE}</style></head><body><h1>{escape(self.title)}</h1>{''.join(out)}</body></html>\n")  # fmt: skip
 

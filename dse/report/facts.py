@@ -76,7 +76,16 @@ def gather(run: Run, model: DatacenterModel | MobileModel, study: dict[str, Any]
     _, told = run.archive.joined()
     binds = [binding(told.ratios, int(r), int(q)) for r, q in zip(run.front.rows, run.front.rungs, strict=True)]
     base = baselines(run, model)
-    facts = Facts(run, model, study or {}, [], base, binds, int(epsilon_survivors(run.front.points, 0.01).sum()), len(run.hardware))
+    facts = Facts(
+        run,
+        model,
+        study or {},
+        [],
+        base,
+        binds,
+        int(epsilon_survivors(run.front.points, 0.01).sum()),
+        len(run.hardware),
+    )
     picks = [("knee", knee(run.front.points))]
     for k, i in enumerate(extremes(run.front.points)):
         picks.append((FASTEST.get(run.space.objectives[k], f"least {run.space.objectives[k]}"), int(i)))
@@ -92,9 +101,21 @@ def _chosen(facts: Facts, label: str, index: int) -> Chosen:
     run, model = facts.run, facts.model
     design, told = run.archive.joined()
     row, rung = int(run.front.rows[index]), int(run.front.rungs[index])
-    c = Chosen(label, index, row, rung, decode(run.space, design, row), [float(x) for x in run.front.points[index]], facts.binds[index])
+    c = Chosen(
+        label,
+        index,
+        row,
+        rung,
+        decode(run.space, design, row),
+        [float(x) for x in run.front.points[index]],
+        facts.binds[index],
+    )
     machine = model.machine(design.take(np.array([row])))
-    plans = [int(told.detail[f"plan.{i}"][row, rung]) for i in range(len(run.space.scenario.workloads))] if run.space.target == "datacenter" else []
+    plans = (
+        [int(told.detail[f"plan.{i}"][row, rung]) for i in range(len(run.space.scenario.workloads))]
+        if run.space.target == "datacenter"
+        else []
+    )
     c.parts = explain(model, machine, plans)
     c.why = _why(facts, c)
     c.rejected = _rejected(facts, c)
@@ -125,7 +146,7 @@ def _why(facts: Facts, c: Chosen) -> str:
 def _rejected(facts: Facts, c: Chosen) -> str:
     """The nearest evaluated design that would beat this one, and the limit that rejected it."""
     run = facts.run
-    design, told = run.archive.joined()
+    _, told = run.archive.joined()
     stack = np.stack([told.objectives[o][:, c.rung] for o in run.space.objectives], axis=1)
     better = (stack <= np.array(c.objectives)).all(axis=1) & ~told.feasible[:, c.rung]
     distance = gower(run, c.row)
@@ -152,9 +173,15 @@ def _differs(run: Run, mine: int, other: int) -> str:
         x, y = a.get(v.name), b.get(v.name)
         if x == y:
             continue
-        if v.discrete or x is None or y is None or abs(float(y) / float(x) - 1) > 0.1:  # type: ignore[arg-type]
-            out.append(f"{v.name} {'absent' if y is None else variable_text(run, v.name, y)} instead of {'absent' if x is None else variable_text(run, v.name, x)}")
-    return " and ".join(out[:3]) + (f" and {len(out) - 3} more changes" if len(out) > 3 else "") if out else "slightly other numbers"
+        if v.discrete or x is None or y is None or abs(float(y) / float(x) - 1) > 0.1:
+            out.append(
+                f"{v.name} {'absent' if y is None else variable_text(run, v.name, y)} instead of {'absent' if x is None else variable_text(run, v.name, x)}"
+            )
+    return (
+        " and ".join(out[:3]) + (f" and {len(out) - 3} more changes" if len(out) > 3 else "")
+        if out
+        else "slightly other numbers"
+    )
 
 
 def gower(run: Run, row: int) -> FloatArray:
@@ -185,7 +212,9 @@ def closest_to_existing(run: Run, model: DatacenterModel | MobileModel) -> int |
             continue
         values, _ = nearest_design(run.space, model.catalog, model, b.device)
         both = Design.concat([encode(run.space, [values]), on_front])
-        probe = Run(run.space, type(run.archive)(run.space, [both], [run.archive.told[0]]), run.front, run.about, run.trials)
+        probe = Run(
+            run.space, type(run.archive)(run.space, [both], [run.archive.told[0]]), run.front, run.about, run.trials
+        )
         away = gower(probe, 0)[1:]
         at = int(np.argmin(away))
         if best is None or away[at] < best[0]:
@@ -217,7 +246,15 @@ def baselines(run: Run, model: DatacenterModel | MobileModel) -> list[dict[str, 
         broken = sorted(((float(r[0, rung]), n) for n, r in told.ratios.items() if r[0, rung] > 1.0), reverse=True)
         _, distance = nearest_design(run.space, model.catalog, model, b.device)
         points = [[float(told.objectives[o][0, q]) for o in run.space.objectives] for q in range(len(ok)) if ok[q]]
-        busy = [float(np.mean([told.detail[k][0, q] for k in told.detail if k.startswith("busy.")])) for q in range(len(ok)) if ok[q]] if run.space.target == "datacenter" else []
+        busy = (
+            [
+                float(np.mean([told.detail[k][0, q] for k in told.detail if k.startswith("busy.")]))
+                for q in range(len(ok))
+                if ok[q]
+            ]
+            if run.space.target == "datacenter"
+            else []
+        )
         out.append({
             "device": b.device, "title": entry.title, "readiness": entry.readiness, "only": list(b.only), "points": points, "busy": busy,
             "rungs": [float(run.space.rungs[q]) for q in range(len(ok)) if ok[q]], "distance": distance,

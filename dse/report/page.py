@@ -23,7 +23,9 @@ def page_html(facts: Facts) -> str:
     template = (resources.files("dse.report") / "page.html").read_text(encoding="utf-8")
     data = json.dumps(page_data(facts), separators=(",", ":"), sort_keys=True, allow_nan=False)
     # inside a script element only these can end it or open a comment
-    data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    data = (
+        data.replace("<", "\\u003c").replace(">", "\\u003e").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    )
     return template.replace("/*PLOTLY*/", get_plotlyjs()).replace("/*DATA*/null", data)
 
 
@@ -43,9 +45,9 @@ def _kept(facts: Facts) -> list[int]:
 def page_data(facts: Facts) -> dict[str, Any]:
     """What the page draws, as plain JSON."""
     run = facts.run
-    design, told = run.archive.joined()
+    design, _ = run.archive.joined()
     kept = _kept(facts)
-    keys = design.take(run.front.rows).keys()
+    keys = design.take(run.front.rows).row_keys()
     hardware: dict[bytes, int] = {}
     front = []
     for i in kept:
@@ -53,8 +55,14 @@ def page_data(facts: Facts) -> dict[str, Any]:
         front.append({"id": i, "hw": hardware.setdefault(keys[i], len(hardware)), "obj": [float(x) for x in run.front.points[i]],
                       "values": run.values(row), "rung": run.space.rungs[rung], "binds": facts.binds[i]})  # fmt: skip
     weights = [w.weight for w in run.space.scenario.workloads]
-    breakdown = [{"label": c.label, **{k: weighted(c.parts, k, weights) for k in ("times", "energies", "costs", "carbons")}} for c in facts.chosen]
-    variables = [{"name": v.name, "unit": v.unit, "discrete": v.discrete, "choices": list(v.choices), "log": v.log} for v in run.space.variables]
+    breakdown = [
+        {"label": c.label, **{k: weighted(c.parts, k, weights) for k in ("times", "energies", "costs", "carbons")}}
+        for c in facts.chosen
+    ]
+    variables = [
+        {"name": v.name, "unit": v.unit, "discrete": v.discrete, "choices": list(v.choices), "log": v.log}
+        for v in run.space.variables
+    ]
     convergence = facts.study.get("convergence")
     return {
         "title": run.space.title, "answer": answer(facts), "target": run.space.target, "overrides": list(run.space.overrides),
@@ -71,7 +79,7 @@ def curves(facts: Facts) -> list[dict[str, Any]]:
     """Throughput per package and cost against interactivity, over the rungs, of chosen and existing machines."""
     run = facts.run
     _, told = run.archive.joined()
-    out = []
+    out: list[dict[str, Any]] = []
     if run.space.target != "datacenter":
         return out
     weights = np.array([w.weight for w in run.space.scenario.workloads])

@@ -67,13 +67,18 @@ def document(facts: Facts) -> Document:
     _assumptions(d, facts)
     d.heading("How to reproduce it")
     d.code(str(run.about.get("command", "")))
-    d.text(f"Seed {run.about.get('seed')}, sampler {run.about.get('sampler')}, catalogue {run.about.get('catalogue')}, dse {run.about.get('dse')}.")
+    d.text(
+        f"Seed {run.about.get('seed')}, sampler {run.about.get('sampler')}, catalogue {run.about.get('catalogue')}, dse {run.about.get('dse')}."
+    )
     return d
 
 
 def _question(facts: Facts) -> str:
     space = facts.run.space
-    loads = ", ".join(f"{w.llm} ({100 * w.weight / sum(_weights(facts)):.0f} % of tokens, {w.weight_bits:g}-bit weights, {w.kv_bits:g}-bit KV)" for w in space.scenario.workloads)
+    loads = ", ".join(
+        f"{w.llm} ({100 * w.weight / sum(_weights(facts)):.0f} % of tokens, {w.weight_bits:g}-bit weights, {w.kv_bits:g}-bit KV)"
+        for w in space.scenario.workloads
+    )
     goals = ", ".join(f"{OBJECTIVES[o].label.lower()} ({OBJECTIVES[o].unit})" for o in space.objectives)
     changed = f" Changed for this run: {', '.join(space.overrides)}." if space.overrides else ""
     return f"{space.title}. Serve {loads}, in {space.scenario['year']:.0f}; minimise {goals} together.{changed}"
@@ -91,7 +96,13 @@ def answer(facts: Facts) -> list[str]:
     best = [b for b in facts.baselines if b["points"] and not b["only"]]
     compare = ""
     if best:
-        gains = [(min(max(p[k] / first.objectives[k] for k in range(len(first.objectives))) for p in b["points"]), b["title"]) for b in best]
+        gains = [
+            (
+                min(max(p[k] / first.objectives[k] for k in range(len(first.objectives))) for p in b["points"]),
+                b["title"],
+            )
+            for b in best
+        ]
         factor, title = min(gains)
         compare = f"; the best machine on the list, {title}, is up to {factor:.2f} times worse in one objective"
     estimates, total = facts.model.catalog.estimates()
@@ -102,7 +113,10 @@ def answer(facts: Facts) -> list[str]:
 def describe(facts: Facts, c: Chosen) -> str:
     """A design in half a line."""
     v = c.values
-    t = lambda k: variable_text(facts.run, k, v[k])  # noqa: E731
+
+    def t(k: str) -> str:
+        return variable_text(facts.run, k, v[k])
+
     if facts.run.space.target == "datacenter":
         memory = "SRAM only" if v["fast_memory"] == "none" else str(v["fast_memory"])
         if "stacks" in v:
@@ -123,22 +137,54 @@ def describe(facts: Facts, c: Chosen) -> str:
 def _designs(d: Document, facts: Facts) -> None:
     run = facts.run
     header = ["", *(c.label for c in facts.chosen)]
-    rows = [[f"{OBJECTIVES[o].label} [{OBJECTIVES[o].unit}]", *(shown(o, c.objectives[k]) for c in facts.chosen)] for k, o in enumerate(run.space.objectives)]
+    rows = [
+        [f"{OBJECTIVES[o].label} [{OBJECTIVES[o].unit}]", *(shown(o, c.objectives[k]) for c in facts.chosen)]
+        for k, o in enumerate(run.space.objectives)
+    ]
     for v in run.space.variables:
-        rows.append([v.name, *(variable_text(run, v.name, c.values[v.name]) if v.name in c.values else "-" for c in facts.chosen)])
+        rows.append(
+            [
+                v.name,
+                *(variable_text(run, v.name, c.values[v.name]) if v.name in c.values else "-" for c in facts.chosen),
+            ]
+        )
     _, told = run.archive.joined()
-    for key, unit in (("ttft", "s"), ("packages", ""), ("capital", "USD"), ("site_power", "W"), ("tokens_per_charge", "token"), ("cold_start", "s")):
+    for key, unit in (
+        ("ttft", "s"),
+        ("packages", ""),
+        ("capital", "USD"),
+        ("site_power", "W"),
+        ("tokens_per_charge", "token"),
+        ("cold_start", "s"),
+    ):
         if key in told.detail:
             rows.append([key, *(show(float(told.detail[key][c.row, c.rung]), unit) for c in facts.chosen)])
     if run.space.target == "datacenter":
-        rows.append(["carbon per million tokens", *(show(sum(weighted(c.parts, "carbons", _weights(facts)).values()), "kgCO2e") for c in facts.chosen)])
+        rows.append(
+            [
+                "carbon per million tokens",
+                *(show(sum(weighted(c.parts, "carbons", _weights(facts)).values()), "kgCO2e") for c in facts.chosen),
+            ]
+        )
         rows.append(["tokens/s per MW", *(f"{_per_mw(told, c):,.0f}" for c in facts.chosen)])
         rows.append(["tokens/s per million USD of capital", *(f"{_per_capital(told, c):,.0f}" for c in facts.chosen)])
         for i, w in enumerate(run.space.scenario.workloads):
             rows.append([f"plan for {w.llm}", *(_plan(c, i) for c in facts.chosen)])
-        flash = [next((p.figures["break-even read-disturb limit"] for p in c.parts if "break-even read-disturb limit" in p.figures), None) for c in facts.chosen]
+        flash = [
+            next(
+                (
+                    p.figures["break-even read-disturb limit"]
+                    for p in c.parts
+                    if "break-even read-disturb limit" in p.figures
+                ),
+                None,
+            )
+            for c in facts.chosen
+        ]
         if any(x is not None for x in flash):
-            rows.append(["break-even read-disturb limit [reads/block]", *("-" if x is None else f"{x:.3g}" for x in flash)])
+            rows.append(
+                ["break-even read-disturb limit [reads/block]", *("-" if x is None else f"{x:.3g}" for x in flash)]
+            )
     d.table(header, rows)
 
 
@@ -152,7 +198,9 @@ def _per_mw(told: Any, c: Chosen) -> float:
 
 
 def _per_capital(told: Any, c: Chosen) -> float:
-    return _tokens(c, told) / float(told.detail["packages"][c.row, c.rung] * told.detail["capital"][c.row, c.rung]) * 1e6
+    return (
+        _tokens(c, told) / float(told.detail["packages"][c.row, c.rung] * told.detail["capital"][c.row, c.rung]) * 1e6
+    )
 
 
 def _plan(c: Chosen, i: int) -> str:
@@ -168,7 +216,13 @@ def _levers(d: Document, facts: Facts) -> None:
     d.text(f"Each lever is locked off and the space searched again with {facts.study['trials']} trials, against the first {facts.study['trials']} "
            "trials of this run. The factor is how much worse the best remaining design is in its worst objective, for a typical (median) and for the "
            "worst-served point of the front; below 1 the search without the lever did better, which is the noise of the search.")  # fmt: skip
-    header = ["locked", "typical factor", "worst factor", "hypervolume kept", *(f"best {o}" for o in facts.run.space.objectives)]
+    header = [
+        "locked",
+        "typical factor",
+        "worst factor",
+        "hypervolume kept",
+        *(f"best {o}" for o in facts.run.space.objectives),
+    ]
     d.table(header, [_worth(facts, f"without {k}", v) for k, v in levers.items()])
     if lost:
         d.text("Levels that never stand on the front, locked on and searched again:")
@@ -179,22 +233,49 @@ def _worth(facts: Facts, name: str, v: dict[str, Any]) -> list[str]:
     objectives = facts.run.space.objectives
     if not v["feasible"]:
         return [name, "-", "-", "nothing feasible", *("-" for _ in objectives)]
-    return [name, f"{v['typical']:.2f}", f"{v['factor']:.2f}", f"{100 * v['hypervolume']:.0f} %", *(shown(o, x) for o, x in zip(objectives, v["best"], strict=True))]
+    return [
+        name,
+        f"{v['typical']:.2f}",
+        f"{v['factor']:.2f}",
+        f"{100 * v['hypervolume']:.0f} %",
+        *(shown(o, x) for o, x in zip(objectives, v["best"], strict=True)),
+    ]
 
 
 def _baselines(d: Document, facts: Facts) -> None:
     run = facts.run
     rows = []
     for b in facts.baselines:
-        name = b["title"] + (f" (on {', '.join(b['only'])} alone)" if b["only"] else "") + ("" if b["readiness"] == "shipping" else f" [{b['readiness']}]")
+        name = (
+            b["title"]
+            + (f" (on {', '.join(b['only'])} alone)" if b["only"] else "")
+            + ("" if b["readiness"] == "shipping" else f" [{b['readiness']}]")
+        )
         if b["points"]:
             quick, slow = b["points"][0], b["points"][-1]
             for label, p in (("fastest", quick), ("most relaxed", slow)) if quick != slow else (("only", quick),):
-                rows.append([f"{name}, {label} rung", *(shown(o, x) for o, x in zip(run.space.objectives, p, strict=True)), f"{b['distance']:.2f}"])
+                rows.append(
+                    [
+                        f"{name}, {label} rung",
+                        *(shown(o, x) for o, x in zip(run.space.objectives, p, strict=True)),
+                        f"{b['distance']:.2f}",
+                    ]
+                )
         else:
-            rows.append([f"{name}: infeasible, {b['why_not']}", *("-" for _ in run.space.objectives), f"{b['distance']:.2f}"])
-    d.table(["machine", *(f"{OBJECTIVES[o].label} [{OBJECTIVES[o].unit}]" for o in run.space.objectives), "distance of the nearest point [octaves]"], rows)
-    d.text("Costs are of the same bill-of-materials model, margin and NRE line as every design; market prices are not used.")
+            rows.append(
+                [f"{name}: infeasible, {b['why_not']}", *("-" for _ in run.space.objectives), f"{b['distance']:.2f}"]
+            )
+    d.table(
+        [
+            "machine",
+            *(f"{OBJECTIVES[o].label} [{OBJECTIVES[o].unit}]" for o in run.space.objectives),
+            "distance of the nearest point [octaves]",
+        ],
+        rows,
+    )
+    d.text(
+        "Costs are of the same bill-of-materials model, margin and NRE line as every design; market prices are not used."
+    )
 
 
 def _breakdown(d: Document, facts: Facts) -> None:
@@ -213,14 +294,18 @@ def _breakdown(d: Document, facts: Facts) -> None:
 def _assumptions(d: Document, facts: Facts) -> None:
     space, catalog = facts.run.space, facts.model.catalog
     estimates, total = catalog.estimates()
-    d.text(f"{total} catalogue numbers, {estimates} of them estimates (each with its reason in the file). The scenario's own:")
+    d.text(
+        f"{total} catalogue numbers, {estimates} of them estimates (each with its reason in the file). The scenario's own:"
+    )
     rows = [[k, f"{v:.6g}", space.scenario.sources.get(k, "")] for k, v in space.scenario.numbers.items()]
     d.table(["number (SI)", "value", "source"], rows)
     rows = []
     for kind, name in _used(facts):
         entry = catalog.entry(kind, name)
         guessed = sum(q.is_estimate for q in entry.values.values())
-        rows.append([f"{kind}/{name}", entry.readiness, f"{entry.available.nominal:.0f}", f"{guessed} of {len(entry.values)}"])
+        rows.append(
+            [f"{kind}/{name}", entry.readiness, f"{entry.available.nominal:.0f}", f"{guessed} of {len(entry.values)}"]
+        )
     d.table(["part of a chosen design", "readiness", "available", "estimates"], rows)
     d.items(["Demand is finite: packages of a domain not filled by whole replicas are paid for.",
              "Prefill is charged to every output token; TTFT is a limit.", "KV cache written while serving stays in DRAM or SRAM; flash holds weights and shared prefixes.",
@@ -228,7 +313,15 @@ def _assumptions(d: Document, facts: Facts) -> None:
 
 
 def _used(facts: Facts) -> list[tuple[str, str]]:
-    kinds = {"compute_node": "logic", "soc_node": "logic", "fast_memory": "memory", "dram": "memory", "flash": "flash", "topology": "topology", "collective_engine": "collective"}
+    kinds = {
+        "compute_node": "logic",
+        "soc_node": "logic",
+        "fast_memory": "memory",
+        "dram": "memory",
+        "flash": "flash",
+        "topology": "topology",
+        "collective_engine": "collective",
+    }
     seen: dict[tuple[str, str], None] = {}
     for c in facts.chosen:
         for variable, kind in kinds.items():

@@ -1,6 +1,7 @@
 """Search with Optuna, and the exhaustive sweep that says how close it came."""
 
-from dse.search.study import SAMPLERS, Search, resume_study
+from dse.search.samplers import SAMPLERS
+from dse.search.study import Search, resume_study
 from dse.search.sweep import sweep
 
 __all__ = ["SAMPLERS", "Search", "resume_study", "sweep"]

@@ -14,7 +14,12 @@ from typing import Any, Final
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
@@ -98,7 +103,9 @@ class Search:
     def front(self) -> Front:
         """The front of everything evaluated so far."""
         if len(self.archive) == 0:
-            return Front(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.empty((0, len(self.space.objectives))))
+            return Front(
+                np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.empty((0, len(self.space.objectives)))
+            )
         return front_of(self.space, self.archive.joined()[1])
 
     def _reseed(self) -> None:
@@ -140,7 +147,8 @@ class Search:
                 allowed = v.allowed(values)
                 parameter = self._name(v.name, v.choices, allowed)
                 self.known.setdefault(parameter, CategoricalDistribution(allowed))
-                values[v.name] = trial.suggest_categorical(parameter, allowed)
+                chosen: Any = trial.suggest_categorical(parameter, allowed)
+                values[v.name] = chosen
             elif v.kind == "int":
                 self.known.setdefault(v.name, IntDistribution(int(v.low), int(v.high), log=v.log))
                 values[v.name] = trial.suggest_int(v.name, int(v.low), int(v.high), log=v.log)
@@ -156,7 +164,7 @@ class Search:
         design = encode(self.space, [a.values for a in asked])
         places: list[tuple[int, int]] = []
         fresh: list[int] = []
-        for i, key in enumerate(design.keys()):
+        for i, key in enumerate(design.row_keys()):
             if key not in self.seen:
                 self.seen[key] = (self.batch, len(fresh))
                 fresh.append(i)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dse.design import grid
-from dse.evaluator import Evaluator, Told
+from dse.evaluator import Evaluator
 from dse.run import Archive, Front, front_of
 from dse.space import Space
 
@@ -38,18 +38,16 @@ def sweep(space: Space, evaluator: Evaluator, watch: Callable[[int], None] | Non
         feasible += int(told.feasible.any(axis=1).sum())
         kept = np.unique(front_of(space, told).rows)
         if len(kept):
-            archive.add(design.take(kept), take_told(told, kept))
+            archive.add(design.take(kept), told.take(kept))
             _shrink(space, archive)
         if watch:
             watch(designs)
-    front = front_of(space, archive.joined()[1]) if len(archive) else Front(np.zeros(0, int), np.zeros(0, int), np.empty((0, len(space.objectives))))
+    front = (
+        front_of(space, archive.joined()[1])
+        if len(archive)
+        else Front(np.zeros(0, int), np.zeros(0, int), np.empty((0, len(space.objectives))))
+    )
     return Swept(archive, front, designs, feasible, time.monotonic() - start)
-
-
-def take_told(told: Told, rows: np.ndarray) -> Told:
-    """Rows of what was told."""
-    pick = lambda d: {k: v[rows] for k, v in d.items()}  # noqa: E731
-    return Told(pick(told.objectives), pick(told.ratios), pick(told.detail))
 
 
 def _shrink(space: Space, archive: Archive) -> None:
@@ -57,6 +55,4 @@ def _shrink(space: Space, archive: Archive) -> None:
     design, told = archive.joined()
     rows = np.unique(front_of(space, told).rows)
     archive.designs = [design.take(rows)]
-    archive.told = [take_told(told, rows)]
-
-
+    archive.told = [told.take(rows)]

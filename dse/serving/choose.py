@@ -16,7 +16,7 @@ from dse.machine.record import Machine
 from dse.physics import flash
 from dse.serving.step import LARGE, Pairs
 from dse.space import Scenario
-from dse.table import Table
+from dse.table import Table, total
 from dse.traffic import Traffic
 from dse.units import FloatArray
 
@@ -85,9 +85,9 @@ def account(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, prefill_share:
 def _wall(m: Machine, scenario: Scenario, busy: FloatArray, work: FloatArray, dynamic: FloatArray) -> FloatArray:
     """J per token at the wall: dynamic, clocks while working, static and host power always."""
     u = scenario["utilisation"]
-    col = lambda x: x[:, None]  # noqa: E731
-    inside = dynamic + col(m.active_power) * work + col(m.static_power) * busy / u
-    return scenario["pue"] * (inside * col(m.power_loss) + col(m.outside_power) * busy / u)
+    standing = busy * (1.0 / u)
+    inside = dynamic + m.active_power[:, None] * work + m.static_power[:, None] * standing
+    return scenario["pue"] * (inside * m.power_loss[:, None] + m.outside_power[:, None] * standing)
 
 
 def wear(m: Machine, t: Traffic, p: Pairs, scenario: Scenario) -> FloatArray:
@@ -103,8 +103,7 @@ def wear(m: Machine, t: Traffic, p: Pairs, scenario: Scenario) -> FloatArray:
     return (reclaim + ingested) * duty + p.stored * always
 
 
-def ratios(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, limits: dict[str, float],
-           writes: FloatArray) -> dict[str, FloatArray]:  # fmt: skip
+def ratios(m: Machine, t: Traffic, p: Pairs, limits: dict[str, float], writes: FloatArray) -> dict[str, FloatArray]:
     """Value over limit of every check on a pair but TPOT and TTFT, broadcastable to (n, p)."""
     out = dict(p.ratios)
     out["demand"] = t.plans.batch * p.stages / t.load.concurrency
@@ -129,7 +128,7 @@ def choose(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, limits: dict[st
         program = writes * m.flash_program_energy[:, None]
         for mode in ("shared", "disagg"):
             a[f"{mode}_energy"] = a[f"{mode}_energy"] + program * a[f"{mode}_busy"] / scenario["utilisation"]
-    checks = ratios(m, t, p, scenario, limits, writes)
+    checks = ratios(m, t, p, limits, writes)
     wait = limits.get("ttft", LARGE)
     shift = t.prompt_kv / m.scale_out_bandwidth[:, None]
     ttft = {"shared": p.first + p.step, "disagg": p.first + shift + p.step}
@@ -168,7 +167,11 @@ def choose(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, limits: dict[st
     flat = rows[:, None] * p.step.shape[1] + pick
 
     def at(x: FloatArray) -> FloatArray:
-        return x.reshape(-1)[flat] if x.shape == p.step.shape else np.take_along_axis(np.broadcast_to(x, p.step.shape), pick, axis=1)
+        return (
+            x.reshape(-1)[flat]
+            if x.shape == p.step.shape
+            else np.take_along_axis(np.broadcast_to(x, p.step.shape), pick, axis=1)
+        )
 
     def by_mode(key: str) -> FloatArray:
         return np.where(mode_of > 0, at(both["disagg"][key]), at(both["shared"][key]))
@@ -190,8 +193,11 @@ def choose(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, limits: dict[st
 
 def weighted(estimates: list[Estimate], weights: list[float]) -> Estimate:
     """Token-weighted sum of the workloads; a check is as bad as its worst workload."""
-    total = sum(weights)
-    mean = lambda f: sum(w * getattr(e, f) for e, w in zip(estimates, weights, strict=True)) / total  # noqa: E731
+    shares = [w / sum(weights) for w in weights]
+
+    def mean(f: str) -> FloatArray:
+        return total(w * getattr(e, f) for e, w in zip(estimates, shares, strict=True))
+
     names = sorted({k for e in estimates for k in e.violation})
     zero = np.zeros_like(estimates[0].tpot)
     violation = {}
@@ -202,6 +208,5 @@ def weighted(estimates: list[Estimate], weights: list[float]) -> Estimate:
         violation[name] = worst
     chosen = {f"{k}.{i}": v for i, e in enumerate(estimates) for k, v in e.chosen.items()}
     return Estimate(mean("tpot"), mean("cost"), mean("energy"), mean("carbon"),
-                    np.maximum.reduce([e.ttft for e in estimates]), sum(e.packages for e in estimates),
+                    np.maximum.reduce([e.ttft for e in estimates]), total(e.packages for e in estimates),
                     violation, chosen)  # fmt: skip
-

@@ -92,16 +92,20 @@ class Pairs:
     """value over limit of the checks on a pair"""
 
 
+def _col(x: FloatArray) -> FloatArray:
+    """A figure of each design as a column."""
+    return x[:, None]
+
+
 def tiers(m: Machine, bits: int) -> Tiers:
     """Hoist what depends on the design alone."""
-    col = lambda x: x[:, None]  # noqa: E731
     scale = m.peak[:, 1] / m.peak[:, bits]  # PNM is rated at 8 bit
     return Tiers(
-        fast=col(1.0 / m.fast_bandwidth), flash=col(1.0 / m.flash_bandwidth), shared=col(m.shared_phy),
-        near=col(1.0 / m.pnm_bandwidth), near_flop=col(np.where(m.pnm_site > 0, scale / m.pnm_flops, 1.0)),
-        host_flop=col(1.0 / m.peak[:, bits]),
-        energy=(col(m.on_chip_energy), col(m.fast_energy), col(m.flash_energy), col(m.pnm_energy), col(m.pnm_flop_energy)),
-        host_flop_energy=col(m.flop_energy[:, bits]),
+        fast=_col(1.0 / m.fast_bandwidth), flash=_col(1.0 / m.flash_bandwidth), shared=_col(m.shared_phy),
+        near=_col(1.0 / m.pnm_bandwidth), near_flop=_col(np.where(m.pnm_site > 0, scale / m.pnm_flops, 1.0)),
+        host_flop=_col(1.0 / m.peak[:, bits]),
+        energy=(_col(m.on_chip_energy), _col(m.fast_energy), _col(m.flash_energy), _col(m.pnm_energy), _col(m.pnm_flop_energy)),
+        host_flop_energy=_col(m.flop_energy[:, bits]),
     )  # fmt: skip
 
 
@@ -221,7 +225,11 @@ def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, in_fast: FloatAr
         part = beside / np.maximum(beside + across, TINY)
         np.maximum(time, part * (flop * (slow * k.near_flop)), out=time)
         left = (1.0 - part) * flop
-        np.maximum(time, np.maximum(across * (inverse * (k.fast if on_flash else k.flash)), left * (slow * k.host_flop)), out=time)
+        np.maximum(
+            time,
+            np.maximum(across * (inverse * (k.fast if on_flash else k.flash)), left * (slow * k.host_flop)),
+            out=time,
+        )
         near_energy += part * (flop * e_flop)
         pnm_logic = pnm_logic + left * k.host_flop_energy + across * on_chip
         host_logic = flop * k.host_flop_energy + (beside + across) * on_chip

@@ -1,0 +1,70 @@
+"""An evaluation on the terminal: breakdowns, limits, figures, measured rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dse.evaluator.point import Evaluation
+from dse.metrics import CONSTRAINTS, OBJECTIVES
+from dse.units import show
+
+
+def _table(title: str, parts: dict[str, float], unit: str) -> None:
+    total = sum(parts.values())
+    print(f"\n{title}: {show(total, unit)}")
+    for name, value in sorted(parts.items(), key=lambda kv: -kv[1]):
+        print(f"  {name:32s} {show(value, unit):>14s} {100 * value / total if total else 0:5.1f} %")
+
+
+def print_evaluation(e: Evaluation) -> None:
+    """Print one evaluation with its breakdowns."""
+    print(f"{e.name}: " + ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in e.plan.items()))
+    print(
+        f"  decode step {show(e.decode_time, 's')}, time per output token {show(e.tpot, 's')}, first token {show(e.ttft, 's')}, {e.throughput:,.0f} token/s"
+    )
+    for name, value in e.objectives.items():
+        print(f"  {OBJECTIVES[name].label}: {show(value, OBJECTIVES[name].unit)}")
+    _table("Time per output token", e.times, "s")
+    if any(v == "pnm" for v in e.engines.values()):
+        print("  near memory: " + ", ".join(k for k, v in e.engines.items() if v == "pnm"))
+    _table("Energy per output token", e.energies, "J")
+    _table("Cost per million output tokens" if e.target == "datacenter" else "Added bill of materials", e.costs, "USD")
+    _table("Carbon per million output tokens", e.carbons, "kgCO2e")
+    print("\nLimits (share used; above 100 % breaks)")
+    for name, ratio in sorted(e.limits.items(), key=lambda kv: -kv[1]):
+        if name != "available" and ratio > 0:
+            print(f"  {name:32s} {100 * ratio:8.1f} %{'  BROKEN: ' + CONSTRAINTS.get(name, '') if ratio > 1 else ''}")
+    late = e.limits.get("available", 0.0)
+    if late > 1:
+        print(f"  {'available':32s}  BROKEN: {CONSTRAINTS['available']}")
+    units = {
+        "bandwidth": "B/s",
+        "capacity": "B",
+        "peak": "FLOP/s",
+        "power": "W",
+        "capital": "USD",
+        "bill": "USD",
+        "carbon": "kgCO2e",
+        "free": "B",
+        "rate": "B/s",
+        "load": "s",
+    }
+    print("\nFigures")
+    for name, value in e.figures.items():
+        unit = next((u for k, u in units.items() if k in name), "")
+        print(f"  {name:32s} {show(value, unit):>16s}")
+
+
+def print_measured(rows: list[dict[str, Any]]) -> None:
+    """Print measured rows beside their predictions."""
+    if not rows:
+        return
+    print("\nMeasured rows of this machine, nearest first (predicted / measured)")
+    for r in rows:
+        plan = f"{r['software']:8s} tp {r['tensor_parallel']} dp {r['attention_dp']} batch {r['batch']:<4d} {r['input_tokens']:.0f}/{r['output_tokens']:.0f}"
+        if "ratio" in r:
+            print(
+                f"  {plan:44s} TPOT {show(r['predicted_tpot'], 's')} / {show(r['measured_tpot'], 's')} = {r['ratio']:.2f}   [{r['id']}]"
+            )
+        else:
+            print(f"  {plan:44s} TPOT measured {show(r['measured_tpot'], 's')}; not predicted: {r['reason']}")
