@@ -81,6 +81,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--grid", choices=("coarse",), help="search only the levels that a sweep enumerates")
     _overrides(p)
 
+    _evaluating(sub)
+    _looking(sub)
+    _reporting(sub)
+    return top
+
+
+def _evaluating(sub: Any) -> None:
     p = _command(
         sub,
         "evaluate",
@@ -111,6 +118,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--software", help="software stack (textbook, vllm, sglang, trtllm, ideal)")
     p.add_argument("--json", action="store_true")
 
+
+def _looking(sub: Any) -> None:
     p = _command(
         sub,
         "check",
@@ -133,6 +142,8 @@ def parser() -> argparse.ArgumentParser:
     )
     _overrides(p)
 
+
+def _reporting(sub: Any) -> None:
     p = _command(
         sub,
         "dashboard",
@@ -163,7 +174,6 @@ def parser() -> argparse.ArgumentParser:
 
     p = _command(sub, "init", "copy the shipped spaces to edit", "dse init my_spaces", "init")
     p.add_argument("folder", type=Path, metavar="DIR")
-    return top
 
 
 def _command(sub: Any, name: str, text: str, example: str, module: str) -> argparse.ArgumentParser:

@@ -26,9 +26,9 @@ from dse.workload import transformer
 
 CHUNK = 1024
 """most designs in a block: about 100k elements an array (measured)"""
-SORT_FROM = 2048
+SORT_FROM = 8000
 """designs from which grouping by domain pays: each group then skips plans it cannot hold"""
-PARALLEL_FROM = 4096
+PARALLEL_FROM = 2048
 """designs from which two threads are faster than one (the interpreter lock costs the rest)"""
 
 

@@ -67,7 +67,11 @@ def variable_text(run: Run, name: str, value: Value) -> str:
 
 def binding(ratios: dict[str, FloatArray], row: int, rung: int) -> list[str]:
     """Limits within 10 % of being broken, closest first."""
-    close = [(float(r[row, rung]), n) for n, r in ratios.items() if float(r[row, rung]) > BINDS and n != "available"]
+    close = [
+        (float(r[row, rung]), n)
+        for n, r in ratios.items()
+        if float(r[row, rung]) > BINDS and n not in {"available", "group"}
+    ]
     return [n for _, n in sorted(close, reverse=True)]
 
 

@@ -134,7 +134,8 @@ def choose(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, limits: dict[st
     ttft = {"shared": p.first + p.step, "disagg": p.first + shift + p.step}
     u, price, grid = scenario["utilisation"], scenario["electricity_price"], m.grid[:, None]
     rate = m.capital_rate[:, None] / u
-    common = np.ones(p.step.shape)
+    fits = t.plans.group <= m.domain[:, None]
+    common = np.where(fits, 1.0, REFUSED)  # a group that no domain holds speaks for nobody
     for r in checks.values():  # the product of excesses orders plans as the sum of their logs does
         common *= np.maximum(r, 1.0)
     n, r_count = len(m.domain), len(rungs)
