@@ -163,7 +163,7 @@ def _recommendation(facts: Any, run_folder: Path, out: Path) -> list[str]:
 
 def dashboard(o: argparse.Namespace) -> int:
     """Write the page of a run."""
-    run, model = load_run(o.run_folder)
+    run, model = _loaded(o.run_folder)
     _need_front(run, o.run_folder)
     write_atomically(o.static, page_html(gather(run, model, job.read_study(o.run_folder))))
     print(o.static)
@@ -172,13 +172,24 @@ def dashboard(o: argparse.Namespace) -> int:
 
 def recommend(o: argparse.Namespace) -> int:
     """Write the recommendation of a run, measuring the levers first if that was not done."""
-    run, model = load_run(o.run_folder)
+    run, model = _loaded(o.run_folder)
     _need_front(run, o.run_folder)
     if o.lever_trials or job.read_study(o.run_folder) is None:
         _study(run, model, o.run_folder, o.lever_trials or len(run.trials), int(run.about.get("seed", 1)))
     for text in _recommendation(gather(run, model, job.read_study(o.run_folder)), o.run_folder, o.out):
         print(text)
     return OK
+
+
+def _loaded(folder: Path) -> tuple[Run, Any]:
+    """A run rebuilt from its folder, with a word if the catalogue has changed since."""
+    run, model = load_run(folder)
+    if run.about.get("catalogue") != model.catalog.digest:
+        print(
+            f"dse: note: {folder} was searched with catalogue {run.about.get('catalogue')}, now judged with {model.catalog.digest}",
+            file=sys.stderr,
+        )
+    return run, model
 
 
 def _need_front(run: Run, folder: Path) -> None:

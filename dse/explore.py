@@ -17,7 +17,7 @@ from dse.design import encode, sample
 from dse.errors import InfeasibleError, SpaceError
 from dse.evaluator import DatacenterModel, MobileModel, model_of
 from dse.front import Scale, hypervolume, non_dominated
-from dse.metrics import CONSTRAINTS, OBJECTIVES
+from dse.metrics import CONSTRAINTS, TARGET_OBJECTIVES
 from dse.nearest import nearest_design
 from dse.run import Archive, Folder, Front, Run, front_of, write_atomically
 from dse.search import Search, resume_study
@@ -51,7 +51,7 @@ def load_space(name: str, overrides: Overrides | None = None, catalog: Catalog |
 
     """
     catalog = catalog or load_catalog()
-    space = read_space(*space_text(name), list(OBJECTIVES), catalog)
+    space = read_space(*space_text(name), TARGET_OBJECTIVES, catalog)
     return space if overrides is None else apply(space, overrides, catalog)
 
 
@@ -87,8 +87,9 @@ def apply(space: Space, o: Overrides, catalog: Catalog) -> Space:
         done.append(f"--year {o.year:g}")
     if o.objectives:
         for name in o.objectives:
-            if name not in OBJECTIVES:
-                raise SpaceError(f"--objective: got {name!r}, expected one of {', '.join(OBJECTIVES)}")
+            if name not in TARGET_OBJECTIVES[space.target]:
+                known = ", ".join(TARGET_OBJECTIVES[space.target])
+                raise SpaceError(f"--objective: got {name!r}, expected one of {known}")
         space = replace(space, objectives=tuple(o.objectives))
         done += [f"--objective {x}" for x in o.objectives]
     space = replace(space, overrides=space.overrides + tuple(done))
@@ -107,10 +108,11 @@ def _limited(space: Space, name: str, value: str) -> Space:
     from dse.space import LIMIT_UNITS
     from dse.units import parse
 
-    if name not in LIMIT_UNITS:
-        raise SpaceError(f"--limit: got {name!r}, expected {nearest(name, LIMIT_UNITS)}")
+    units = LIMIT_UNITS[space.target]
+    if name not in units:
+        raise SpaceError(f"--limit: got {name!r}, expected {nearest(name, units)}")
     try:
-        number = parse(value, LIMIT_UNITS[name])
+        number = parse(value, units[name])
     except UnitError as error:
         raise SpaceError(f"--limit {name}: {error}") from error
     if number <= 0:
@@ -162,13 +164,15 @@ def search(space: Space, out: Path, *, trials: int, sampler: str, seed: int, res
              "trials": trials, "catalogue": catalog.digest, "command": command, "evaluator": f"{model.name} {model.version}"}  # fmt: skip
     lines = folder.trials() if resume else []
     if resume:
-        _same(folder.manifest(), about)
+        _same(folder, space, about)
     first = [values for values, _ in (nearest_design(space, catalog, model, b.device) for b in space.baselines)]
     job = Search(space, model, sampler, seed, folder, first)
     folder.begin(space, about, fresh=not resume)
     if lines:
-        job.waiting = job.waiting[min(len(lines), len(job.waiting)) :]
-        folder.keep(resume_study(job, lines))
+        job.waiting = []
+        kept = resume_study(job, lines)
+        folder.keep(kept)
+        job.waiting = first[kept:]
     with interruptible() as stop:
         while len(job.trials) < trials and not stop():
             job.step(min(50, trials - len(job.trials)))
@@ -183,11 +187,22 @@ def search(space: Space, out: Path, *, trials: int, sampler: str, seed: int, res
     return Outcome(run, interrupted)
 
 
-def _same(manifest: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    for key in ("name", "sampler", "seed", "catalogue", "objectives"):
-        if manifest.get(key) != about[key]:
+def _same(folder: Folder, space: Space, about: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run under another question.
+
+    Raises:
+        RunError: the folder is not a run.
+        SpaceError: anything that the trials depend on differs.
+
+    """
+    manifest = folder.manifest()
+    asked = {**about, "overrides": list(space.overrides), "space file": space.text}
+    had = {**manifest, "space file": folder.space_text()}
+    for key in ("name", "sampler", "seed", "catalogue", "objectives", "evaluator", "overrides", "space file"):
+        if had.get(key) != asked[key]:
+            got = "another text" if key == "space file" else repr(had.get(key))
             raise SpaceError(
-                f"--resume: the run has {key} {manifest.get(key)!r}, this command {about[key]!r}; use the same, or another --out"
+                f"{folder.path}: holds a run whose {key} is {got}, this command's differs; use the same settings, or another --out"
             )
 
 
@@ -223,10 +238,9 @@ def load_run(path: Path, catalog: Catalog | None = None) -> tuple[Run, Datacente
     catalog = catalog or load_catalog()
     folder = Folder(path)
     manifest = folder.manifest()
-    from dse.run import SPACE
     from dse.search.samplers import variable_of
 
-    space = read_space((path / SPACE).read_text(encoding="utf-8"), str(path / SPACE), list(OBJECTIVES), catalog)
+    space = read_space(folder.space_text(), str(path), TARGET_OBJECTIVES, catalog)
     space = apply(space, overrides_of(manifest.get("overrides", [])), catalog)
     model = model_of(space, catalog)
     trials = folder.trials()
@@ -261,7 +275,11 @@ def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: 
     levers = {}
     for lever in run.space.levers:
         say("without", lever.name)
-        levers[lever.name] = _again(run, model, run.space.without(lever), trials, seed, scale, early)
+        try:
+            space = run.space.without(lever)
+        except SpaceError:
+            continue  # the run itself held the lever on
+        levers[lever.name] = _again(run, model, space, trials, seed, scale, early)
     lost = {}
     for variable, level in missing_levels(run):
         say("locked on", f"{variable}={level}")

@@ -25,11 +25,17 @@ MILLION: Final = 1e6
 OBJECTIVES: Final[Mapping[str, Objective]] = {
     "tpot": Objective("Time per output token", "s", lambda e: e.tpot),
     "cost_per_mtoken": Objective("Cost per million output tokens", "USD", lambda e: e.cost * MILLION),
-    "energy_per_token": Objective("Energy per output token, at the wall", "J", lambda e: e.energy),
+    "energy_per_token": Objective("Energy per output token, whole system", "J", lambda e: e.energy),
     "carbon_per_mtoken": Objective("Carbon per million output tokens", "kgCO2e", lambda e: e.carbon * MILLION),
     "ttft": Objective("Time to first token", "s", lambda e: e.ttft),
     "bom": Objective("Added bill of materials", "USD", lambda e: e.cost),
 }
+
+TARGET_OBJECTIVES: Final[Mapping[str, tuple[str, ...]]] = {
+    "datacenter": ("tpot", "cost_per_mtoken", "energy_per_token", "carbon_per_mtoken", "ttft"),
+    "mobile": ("tpot", "energy_per_token", "bom", "carbon_per_mtoken", "ttft"),
+}
+"""what each target can be asked to minimise, and what may be limited"""
 
 # One sentence a person understands for each check, whether on a design or on a plan of it.
 CONSTRAINTS: Final[Mapping[str, str]] = {

@@ -18,6 +18,9 @@ def _table(title: str, parts: dict[str, float], unit: str) -> None:
 
 def print_evaluation(e: Evaluation) -> None:
     """Print one evaluation with its breakdowns."""
+    broken = sorted(((r, n) for n, r in e.limits.items() if r > 1), reverse=True)
+    if broken:
+        print("NOT POSSIBLE: " + "; ".join(f"{n}: {CONSTRAINTS.get(n, n)}" for _, n in broken[:3]))
     print(f"{e.name}: " + ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in e.plan.items()))
     print(
         f"  decode step {show(e.decode_time, 's')}, time per output token {show(e.tpot, 's')}, first token {show(e.ttft, 's')}, {e.throughput:,.0f} token/s"

@@ -175,6 +175,18 @@ class Folder:
             raise RunError(f"{self.path}: not a run folder ({MANIFEST} or {SPACE} is not one of ours)")
         return raw
 
+    def space_text(self) -> str:
+        """The space as the run read it.
+
+        Raises:
+            RunError: it cannot be read.
+
+        """
+        try:
+            return (self.path / SPACE).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{self.path / SPACE}: cannot be read ({error})") from error
+
     def update(self, **changes: Any) -> None:
         """Change entries of the manifest."""
         manifest = self.manifest() | changes

@@ -32,11 +32,13 @@ SCENARIO_UNITS: Final = {
         "application_memory": "B", "sustained_after": "s", "ttft_input": "token", "weight_update_interval": "s",
     },
 }  # fmt: skip
+_OBJECTIVE_LIMITS: Final = {"tpot": "s", "energy_per_token": "J", "carbon_per_mtoken": "kgCO2e"}
 LIMIT_UNITS: Final = {
-    "ttft": "s", "flash_life": "s", "rack_power": "W", "skin_temperature": "K", "burst_power": "W",
-    "cold_start": "s", "z_height": "m", "dram_temperature": "K", "package_area": "m2",
-    "package_power": "W", "carbon_per_mtoken": "kgCO2e", "cost_per_mtoken": "USD", "tpot": "s",
-    "energy_per_token": "J",
+    "datacenter": {"ttft": "s", "flash_life": "s", "rack_power": "W", "cost_per_mtoken": "USD", **_OBJECTIVE_LIMITS},
+    "mobile": {
+        "ttft": "s", "flash_life": "s", "skin_temperature": "K", "burst_power": "W", "cold_start": "s", "z_height": "m",
+        "dram_temperature": "K", "bom": "USD", **_OBJECTIVE_LIMITS,
+    },
 }  # fmt: skip
 
 
@@ -149,8 +151,11 @@ class Space:
             f"{self.name}: got variable {name!r}, expected {nearest(name, [v.name for v in self.variables])}"
         )
 
-    def restrict(self, name: str, choices: Sequence[Value]) -> Space:
-        """Return the space with a variable held to ``choices`` (one choice fixes it)."""
+    def restrict(self, name: str, choices: Sequence[Value], *, reach: bool = True) -> Space:
+        """Return the space with a variable held to ``choices`` (one choice fixes it).
+
+        With ``reach`` what a single choice needs is held too, so that every design has it.
+        """
         old = self.variable(name)
         if old.discrete:
             new = replace(old, choices=tuple(c for c in old.choices if c in choices), grid=())
@@ -164,7 +169,7 @@ class Space:
                 )
             new = replace(old, low=min(numbers), high=max(numbers), grid=tuple(numbers))
         space = replace(self, variables=tuple(new if v.name == name else v for v in self.variables))
-        return space._possible(old, new) if len(new.choices) == 1 else space
+        return space._possible(old, new) if reach and len(new.choices) == 1 else space
 
     def _possible(self, old: Variable, new: Variable) -> Space:
         """Hold earlier variables to what a locked choice needs, so that it is always reached."""
@@ -197,7 +202,7 @@ class Space:
         """Return the space with a lever locked off."""
         space = self
         for name, choices in lever.fixed.items():
-            space = space.restrict(name, choices)
+            space = space.restrict(name, choices, reach=False)
         return space
 
 

@@ -29,6 +29,8 @@ from dse.space import (
 from dse.units import convert, parse
 from dse.workload import Mix, RequestClass
 
+PHONE_LIMITS = ("skin_temperature", "burst_power", "cold_start", "z_height", "dram_temperature")
+
 
 class _Reader:
     """Turns the raw TOML of one space into a Space, gathering faults."""
@@ -185,7 +187,7 @@ class _Reader:
             self.faults.add("scenario.workload", None, "at least one model")
         return Scenario(str(raw.get("software", "textbook")), numbers, Mix(tuple(classes)), tuple(loads), sources)
 
-    def space(self, text: str, objectives: Sequence[str]) -> Space:
+    def space(self, text: str, objectives: Mapping[str, Sequence[str]]) -> Space:
         raw = self.raw
         self.keys(
             raw,
@@ -202,13 +204,13 @@ class _Reader:
                 "baseline",
             ),
         )
-        target = raw.get("target")
+        target = str(raw.get("target", ""))
         if target not in SCENARIO_UNITS:
             self.faults.add("target", target, "one of " + ", ".join(SCENARIO_UNITS))
             self.faults.raise_if_any(SpaceError)
         for name in raw.get("objectives", []):
-            if name not in objectives:
-                self.faults.add("objectives", name, nearest(str(name), objectives))
+            if name not in objectives[target]:
+                self.faults.add("objectives", name, nearest(str(name), objectives[target]))
         if not raw.get("objectives"):
             self.faults.add(
                 "objectives", raw.get("objectives"), "at least one objective", '["tpot", "cost_per_mtoken"]'
@@ -226,12 +228,16 @@ class _Reader:
             self.faults.add("tpot_target", None, "a ladder of times per output token", '["10 ms", "50 ms"]')
         limits = {}
         for name, item in raw.get("limits", {}).items():
-            if name not in LIMIT_UNITS:
-                self.faults.add(f"limits.{name}", name, nearest(name, LIMIT_UNITS))
+            if name not in LIMIT_UNITS[target]:
+                self.faults.add(f"limits.{name}", name, nearest(name, LIMIT_UNITS[target]))
             else:
-                limits[name] = self.number(f"limits.{name}", item, LIMIT_UNITS[name])
+                limits[name] = self.number(f"limits.{name}", item, LIMIT_UNITS[target][name])
                 if not limits[name] > 0:
                     self.faults.add(f"limits.{name}", item, "a number above 0")
+        needed = ("ttft", "flash_life", *(n for n in LIMIT_UNITS[target] if n in PHONE_LIMITS))
+        for name in needed if target == "mobile" else ():
+            if name not in limits:
+                self.faults.add(f"limits.{name}", None, f"a number in {LIMIT_UNITS[target][name]}")
         scenario = self.scenario(raw.get("scenario", {}), str(target))
         levers = tuple(self._lever(name, item, known) for name, item in raw.get("levers", {}).items())
         baselines = tuple(Baseline(str(b.get("device")), tuple(b.get("only", ()))) for b in raw.get("baseline", []))
@@ -281,7 +287,7 @@ def shipped_spaces() -> list[Any]:
     return sorted((p for p in inside.iterdir() if p.name.endswith(".toml")), key=lambda p: p.name)
 
 
-def read_space(text: str, where: str, objectives: Sequence[str], catalog: Catalog) -> Space:
+def read_space(text: str, where: str, objectives: Mapping[str, Sequence[str]], catalog: Catalog) -> Space:
     """Read a space and check every name in it against the catalogue.
 
     Raises:

@@ -42,6 +42,10 @@ class Prefill:
     reduce_bytes: FloatArray
     exchange_bytes: FloatArray
     overhead: float
+    joule_flop: FloatArray
+    """(shapes,) FLOP of all operators, mean over ranks"""
+    joule_weights: FloatArray
+    """(shapes,) weight bytes of all operators, mean over ranks"""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,10 @@ class Traffic:
     """(p,) KV bytes read that were written while serving"""
     kv_prefix: FloatArray
     """(p,) KV bytes read of shared, read-only prefixes"""
+    mean_flop: FloatArray
+    """(ops, p) mean over most loaded rank: what joules follow where time follows the latter"""
+    mean_weights: FloatArray
+    """(ops, p) the same for weight bytes"""
     crossing: FloatArray
     """(ops, p) bytes of inputs and outputs an operator hands over to another engine"""
     resident: FloatArray
@@ -97,6 +105,14 @@ def popularity(model: Transformer, skew: float) -> FloatArray:
     return picked
 
 
+def mean_load(model: Transformer, tokens: float, ranks: int, skew: float) -> tuple[float, float]:
+    """Token-expert pairs and distinct experts per rank, on average over ``ranks`` ranks."""
+    picked = popularity(model, skew)
+    copies = max(ranks / model.experts, 1.0)
+    distinct = float(np.sum(1.0 - np.power(1.0 - picked, tokens / copies))) * copies
+    return tokens * float(picked.sum()) / ranks, distinct / ranks
+
+
 def expert_load(model: Transformer, tokens: float, ranks: int, skew: float) -> tuple[float, float]:
     """Token-expert pairs and distinct experts of the most loaded of ``ranks`` ranks.
 
@@ -128,6 +144,13 @@ def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) ->
              for b, n in zip(batch, g, strict=True)]  # fmt: skip
     rank_pairs = np.array([a for a, _ in pairs])
     distinct = np.array([d for _, d in pairs])
+    means = [mean_load(model, b, int(n), soft("routing_skew")) if model.experts else (0.0, 0.0)
+             for b, n in zip(batch, g, strict=True)]  # fmt: skip
+    mean_flop, mean_weights = np.ones((len(OPERATORS), len(plans))), np.ones((len(OPERATORS), len(plans)))
+    if model.experts:
+        at = OPERATORS.index("experts")
+        mean_flop[at] = np.array([a for a, _ in means]) / rank_pairs
+        mean_weights[at] = np.array([d for _, d in means]) / distinct
     context = mix.context
     windowed = min(context, float(model.window)) if model.window else 0.0
     attention = model.attention_flops * context + model.windowed_flops * windowed
@@ -166,6 +189,7 @@ def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) ->
     return Traffic(
         model=model, load=load, plans=plans, flop=flop, weights=weights,
         kv_live=np.maximum(kv_all - kv_prefix, 0.0), kv_prefix=kv_prefix, crossing=crossing, resident=resident,
+        mean_flop=mean_flop, mean_weights=mean_weights,
         live_p95=np.maximum(held - kv_prefix, 0.0), prefix_held=kv_prefix, longest=np.broadcast_to(longest, g.shape).copy(),
         prefix_written=model.kv_elements * kv_byte * mix.prefix_written / kv_split,
         prompt_kv=model.context_elements(mix.mean([c.input_tokens for c in mix.classes])) * kv_byte / kv_split,
@@ -199,7 +223,14 @@ def _beside(request: Prefill, first: Prefill) -> Prefill:
         return np.concatenate([getattr(request, f), getattr(first, f)], axis=-1)
 
     return Prefill(
-        join("flop"), join("weights"), join("kv"), join("reduce_bytes"), join("exchange_bytes"), request.overhead
+        join("flop"),
+        join("weights"),
+        join("kv"),
+        join("reduce_bytes"),
+        join("exchange_bytes"),
+        request.overhead,
+        join("joule_flop"),
+        join("joule_weights"),
     )
 
 
@@ -231,6 +262,12 @@ def _prefill(model: Transformer, load: Workload, plans: Plans, tokens: float, pa
     weights = byte * np.stack(
         [model.attention / split, zero, model.ffn / split, distinct * model.expert, model.head / g]
     )
+    joule_flop, joule_weights = flop.copy(), weights.copy()
+    if model.experts and tokens > 0:
+        even = [mean_load(model, tokens * (n if d else 1.0), int(n), skew) for n, d in zip(g, dp, strict=True)]
+        at = OPERATORS.index("experts")
+        joule_flop[at] *= np.array([a for a, _ in even]) / rank_pairs
+        joule_weights[at] *= np.array([b for _, b in even]) / distinct
     many = g > 1
     reach = network.ranks_reached(g, float(model.experts_per_token)) * (g - 1.0) / g if model.experts else zero
     sent = tokens * model.hidden * reach * (load.compute_bits / 8 + ACTIVATION_BYTES)
@@ -238,6 +275,7 @@ def _prefill(model: Transformer, load: Workload, plans: Plans, tokens: float, pa
         flop=flop, weights=weights, kv=tokens * model.kv_bytes_per_token(load.kv_bits) / kv_split,
         reduce_bytes=np.where(many & ~dp, tokens * model.hidden * ACTIVATION_BYTES, 0.0),
         exchange_bytes=np.where(dp, sent / 2.0, 0.0), overhead=_overhead(model, soft),
+        joule_flop=joule_flop.sum(axis=0), joule_weights=joule_weights.sum(axis=0),
     )  # fmt: skip
 
 

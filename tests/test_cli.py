@@ -50,6 +50,9 @@ def dse(*arguments: str, cwd: Path | None = None, timeout: float = 240) -> subpr
         (["catalog", "memories"], "did you mean 'memory'"),
         (["catalog", "memory", "hbm9"], "hbm9"),
         (["frobnicate"], "invalid choice"),
+        (["search", "mobile", "--objective", "cost_per_mtoken"], "cost_per_mtoken"),
+        (["search", "datacenter", "--limit", "skin_temperature=310"], "skin_temperature"),
+        (["evaluate", "--device", "iphone_16_pro", "--tp", "8"], "one user"),
     ],
 )
 def test_bad_input_ends_with_2_and_says_what_to_do(arguments: list[str], told: str) -> None:

@@ -215,7 +215,7 @@ def test_hops_and_diameter_equal_the_graph(name: str, n: int) -> None:
     assert shape.diameter == d.max()
     assert shape.mean_hops == pytest.approx(d.sum() / (n * (n - 1)))
     degree = max(np.bincount(np.array(sorted(edges(name, n))).ravel()))
-    assert shape.ports == degree or n == 2
+    assert shape.ports == degree
 
 
 @pytest.mark.parametrize(
@@ -236,8 +236,8 @@ def test_known_mean_hops() -> None:
 @pytest.mark.parametrize("g", [2, 4, 8, 64])
 def test_all_reduce_never_sends_less_than_the_bound(g: int) -> None:
     """Every rank must send at least 2 (g - 1) / g of the message unless the network adds."""
-    for algorithm in ("ring", "recursive_doubling", "one_shot"):
-        assert network.all_reduce_bytes(algorithm, g) >= 2 * (g - 1) / g * (1 - 1e-12) or algorithm != "ring"
+    for algorithm in ("ring", "two_shot"):
+        assert network.all_reduce_bytes(algorithm, g) == pytest.approx(2 * (g - 1) / g)
     assert network.all_reduce_bytes("ring", 1) == 0
     assert network.steps("ring", g) == 2 * (g - 1)
 

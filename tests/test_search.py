@@ -50,6 +50,19 @@ def test_a_run_is_never_overwritten(tmp_path: Path, datacenter: Space) -> None:
         run(datacenter, tmp_path / "a", 50, seed=9, resume=True)
 
 
+def test_a_run_resumes_only_under_its_own_question(tmp_path: Path, datacenter: Space) -> None:
+    run(datacenter, tmp_path / "a", 50)
+    other = load_space("datacenter", Overrides(limit=("ttft=1 s",)))
+    with pytest.raises(SpaceError, match="overrides"):
+        run(other, tmp_path / "a", 100, resume=True)
+
+
+def test_a_short_run_resumes_to_the_same_front(tmp_path: Path, datacenter: Space) -> None:
+    whole = run(datacenter, tmp_path / "a", 200)
+    run(datacenter, tmp_path / "b", 5)
+    assert run(datacenter, tmp_path / "b", 200, resume=True) == whole
+
+
 def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run folder"):
         load_run(tmp_path)

@@ -9,7 +9,7 @@ from dse.catalog import Catalog
 from dse.design import absent, decode, encode, grid, sample
 from dse.errors import SpaceError
 from dse.explore import Overrides, load_space
-from dse.metrics import OBJECTIVES
+from dse.metrics import TARGET_OBJECTIVES
 from dse.space import Space
 from dse.space_file import read_space, space_text
 
@@ -43,7 +43,7 @@ TEXT = space_text("datacenter")[0]
 def test_a_fault_names_file_key_and_mend(old: str, new: str, told: str, catalog: Catalog) -> None:
     assert old in TEXT
     with pytest.raises(SpaceError) as error:
-        read_space(TEXT.replace(old, new), "my.toml", list(OBJECTIVES), catalog)
+        read_space(TEXT.replace(old, new), "my.toml", TARGET_OBJECTIVES, catalog)
     assert "my.toml" in str(error.value)
     assert told in str(error.value)
 

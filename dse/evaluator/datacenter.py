@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,16 +12,16 @@ import numpy as np
 from dse import __version__
 from dse.catalog import Catalog
 from dse.design import Design
-from dse.evaluator.protocol import Told, join_told, soft_of
+from dse.evaluator.protocol import Told, join_told, objective_ratio, soft_of
 from dse.machine import Machine, datacenter_parts, device_parts, finish
-from dse.metrics import OBJECTIVES
+from dse.metrics import OBJECTIVES, TARGET_OBJECTIVES
 from dse.plan import GROUPS, Plans, plan_grid
 from dse.serving import Estimate, choose, serve
 from dse.serving.choose import CAP, weighted
 from dse.space import Space
 from dse.table import chunks
 from dse.traffic import Traffic, lower
-from dse.units import FloatArray
+from dse.units import BoolArray, FloatArray
 from dse.workload import transformer
 
 CHUNK = 1024
@@ -43,22 +43,27 @@ class DatacenterModel:
         self.space, self.catalog, self.threads = space, catalog, threads
         s = space.scenario
         self.soft = soft_of(catalog, s.software)
-        self.plans = [plan_grid(transformer(catalog.llm(w.llm))) for w in s.workloads]
-        self._lowered: dict[float, list[Traffic]] = {}
-        self.full = self.traffic(512.0)
+        self.plans = [plan_grid(transformer(catalog.llm(w.llm)), flash=True) for w in s.workloads]
+        self._lowered: dict[tuple[float, bool], list[Traffic]] = {}
 
-    def traffic(self, domain: float) -> list[Traffic]:
+    def traffic(self, domain: float, *, flash: bool) -> list[Traffic]:
         """Lowered workloads with the plans that a domain can hold; pruning is exact."""
-        if domain not in self._lowered:
+        key = (domain, flash)
+        if key not in self._lowered:
             s = self.space.scenario
-            kept = [_compact(p, domain) for p in self.plans]
-            self._lowered[domain] = [lower(w, p, self.catalog, s) for w, p in zip(s.workloads, kept, strict=True)]
-        return self._lowered[domain]
+            kept = [_compact(p, self._admitted(p, domain, flash=flash)) for p in self.plans]
+            self._lowered[key] = [lower(w, p, self.catalog, s) for w, p in zip(s.workloads, kept, strict=True)]
+        return self._lowered[key]
+
+    @staticmethod
+    def _admitted(plans: Plans, domain: float, *, flash: bool) -> BoolArray:
+        """Plans whose group fits a domain; without flash there is nothing to overflow into."""
+        return (plans.group <= domain) & (flash | ~plans.overflow)
 
     @property
     def pairs_per_design(self) -> int:
-        """Size of the full plan grid of the scenario's workloads."""
-        return sum(len(p) for p in self.plans)
+        """Size of the full plan grid of the scenario's workloads; twice that with flash."""
+        return sum(int((~p.overflow).sum()) for p in self.plans)
 
     def machine(self, design: Design) -> Machine:
         """Build n designs."""
@@ -95,33 +100,30 @@ class DatacenterModel:
 
     def _estimate(self, m: Machine, domain: float, workloads: tuple[int, ...] | None) -> Estimate:
         s = self.space.scenario
+        flash = bool(m.flash_capacity[0] > 0)
         estimates, weights = [], []
-        for i, t in enumerate(self.traffic(domain)):
+        for i, t in enumerate(self.traffic(domain, flash=flash)):
             if workloads is not None and i not in workloads:
                 continue
             pairs = serve(m, t, self.soft)
             e = choose(m, t, pairs, s, dict(self.space.limits), self.space.rungs, self.soft.prefill_share)
-            e.chosen["plan"] = self._index(i, domain)[e.chosen["plan"].astype(np.int64)]
+            e.chosen["plan"] = self._index(i, domain, flash=flash)[e.chosen["plan"].astype(np.int64)]
             estimates.append(e)
             weights.append(t.load.weight)
         return weighted(estimates, weights)
 
-    def _index(self, workload: int, domain: float) -> FloatArray:
-        """Index into the full grid of the plans a domain can hold."""
-        return np.nonzero(self.plans[workload].group <= domain)[0].astype(np.float64)
+    def _index(self, workload: int, domain: float, *, flash: bool) -> FloatArray:
+        """Index into the full grid of the plans that were evaluated."""
+        return np.nonzero(self._admitted(self.plans[workload], domain, flash=flash))[0].astype(np.float64)
 
     def _told(self, m: Machine, e: Estimate) -> Told:
-        names = [
-            *dict.fromkeys([*self.space.objectives, "tpot", "cost_per_mtoken", "energy_per_token", "carbon_per_mtoken"])
-        ]
-        objectives = {name: OBJECTIVES[name].value(e) for name in names}
+        objectives = {name: OBJECTIVES[name].value(e) for name in TARGET_OBJECTIVES["datacenter"]}
         shape = e.tpot.shape
         ratios = {k: np.broadcast_to(np.minimum(v, CAP)[:, None], shape) for k, v in m.limits.items()}
         ratios |= {k: np.minimum(v, CAP) for k, v in e.violation.items()}
-        asked = [self.space.limits[k] for k in names if k in self.space.limits]
-        values = [objectives[k] for k in names if k in self.space.limits]
-        if asked:
-            ratios["objective"] = np.maximum.reduce([v / a for v, a in zip(values, asked, strict=True)])
+        asked = objective_ratio(objectives, self.space.limits)
+        if asked is not None:
+            ratios["objective"] = np.minimum(asked, CAP)
         detail = {"ttft": e.ttft, "packages": e.packages, "capital": np.broadcast_to(m.capital[:, None], shape),
                   "site_power": e.packages * m.provisioned[:, None] * self.space.scenario["pue"], **e.chosen}  # fmt: skip
         return Told(objectives, ratios, detail)
@@ -163,9 +165,8 @@ def _jobs(m: Machine) -> list[tuple[Any, float]]:
     return jobs
 
 
-def _compact(plans: Plans, domain: float) -> Plans:
-    """Plans whose group fits a domain, with their shapes renumbered."""
-    kept = plans.take(plans.group <= domain)
-    shapes, renumbered = np.unique(kept.shape, return_inverse=True)
-    del shapes
-    return Plans(kept.group, kept.group_index, kept.data_parallel, kept.batch, renumbered.astype(np.int64))
+def _compact(plans: Plans, rows: BoolArray) -> Plans:
+    """Some plans, with their shapes renumbered."""
+    kept = plans.take(rows)
+    _, renumbered = np.unique(kept.shape, return_inverse=True)
+    return replace(kept, shape=renumbered.astype(np.int64))

@@ -9,7 +9,7 @@ import numpy as np
 from dse import __version__
 from dse.catalog import Catalog
 from dse.design import Design
-from dse.evaluator.protocol import Told, join_told, soft_of
+from dse.evaluator.protocol import Told, join_told, objective_ratio, soft_of
 from dse.machine.mobile import mobile_machine, phone_design, phone_devices
 from dse.machine.record import Machine
 from dse.physics import flash
@@ -38,6 +38,7 @@ class MobileModel:
         self.soft = soft_of(catalog, space.scenario.software)
         plan = single_plan(1, data_parallel=False, batch=1)
         self.lowered: Traffic = lower(space.scenario.workloads[0], plan, catalog, space.scenario)
+        self.weights = float(self.lowered.resident[0])
 
     @property
     def pairs_per_design(self) -> int:
@@ -47,12 +48,12 @@ class MobileModel:
     def machine(self, design: Design) -> Machine:
         """Build n phones."""
         return mobile_machine(phone_design(self.space, design, self.catalog), self.catalog, self.space.scenario,
-                              dict(self.space.limits), built=False)  # fmt: skip
+                              dict(self.space.limits), self.weights, built=False)  # fmt: skip
 
     def devices(self, devices: list[str]) -> Machine:
         """Build machines that exist from their device files."""
         return mobile_machine(phone_devices(self.catalog, devices), self.catalog, self.space.scenario,
-                              dict(self.space.limits), built=True)  # fmt: skip
+                              dict(self.space.limits), self.weights, built=True)  # fmt: skip
 
     def evaluate(self, design: Design) -> Told:
         """Judge n designs on every rung; shape (n, rungs)."""
@@ -81,7 +82,6 @@ class MobileModel:
         return {
             "decoding": loss * p.energy,
             "prefill": loss * p.prompt_energy / s.mix.output_tokens * (1.0 if s.mix.computed_tokens > 0 else 0.0),
-            "clocks": loss * m.active_power[:, None] * p.step,
             "static and refresh": loss * m.static_power[:, None] * p.step,
             "refresh while resident": loss * waiting * p.step,
         }  # fmt: skip
@@ -97,7 +97,7 @@ class MobileModel:
             return np.broadcast_to(x[:, None] if x.ndim == 1 else x[:, :1], shape)
 
         energy = total(self.energy(m, p).values())
-        burst = p.energy / p.unthrottled + (m.static_power + m.active_power)[:, None]
+        burst = p.energy / p.unthrottled + m.static_power[:, None]
         load = p.share * t.resident / m.report["flash_load"][:, None]
         duty = s["daily_use"] / DAY
         read = p.flash_read * duty * m.flash_reclaim[:, None]
@@ -115,11 +115,13 @@ class MobileModel:
         detail = {"ttft": p.first, "burst": p.unthrottled, "share.0": p.share, "burst_power": np.minimum(burst, limits["burst_power"]), "cold_start": load,
                   "tokens_per_charge": s["battery"] / energy, "stages.0": p.stages, "flash_read.0": p.flash_read}  # fmt: skip
         objectives = {
-            "tpot": p.step,
-            "energy_per_token": energy,
-            "bom": m.capital[:, None],
-            "carbon_per_mtoken": carbon,
+            "tpot": spread(p.step),
+            "energy_per_token": spread(energy),
+            "bom": spread(m.capital),
+            "carbon_per_mtoken": spread(carbon),
+            "ttft": spread(p.first),
         }
-        return Told(
-            {k: spread(v) for k, v in objectives.items()}, told_ratios, {k: spread(v) for k, v in detail.items()}
-        )
+        asked = objective_ratio(objectives, self.space.limits)
+        if asked is not None:
+            told_ratios["objective"] = np.minimum(asked, CAP)
+        return Told(objectives, told_ratios, {k: spread(v) for k, v in detail.items()})

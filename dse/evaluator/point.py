@@ -13,9 +13,9 @@ from dse.design import absent, encode
 from dse.errors import SpaceError
 from dse.evaluator import DatacenterModel, MobileModel, model_of
 from dse.machine.record import Machine
-from dse.metrics import OBJECTIVES
+from dse.metrics import TARGET_OBJECTIVES
 from dse.physics import flash
-from dse.plan import GROUPS, Plans, single_plan
+from dse.plan import GROUPS, single_plan
 from dse.serving.choose import account, choose, wear
 from dse.serving.step import Pairs, serve
 from dse.space import Scenario, Space, Value, Workload, parse_value
@@ -23,6 +23,9 @@ from dse.space_file import read_space, space_text
 from dse.traffic import OPERATORS, Traffic, lower, mix_of
 from dse.units import FloatArray
 from dse.workload import Mix, RequestClass
+
+FAR_TOO_DEEP = 999_999
+"""shown where no depth makes a model fit"""
 
 
 @dataclass
@@ -110,6 +113,8 @@ def evaluate(
     ):
         raise SpaceError(f"plan: got tensor_parallel {tensor_parallel}, attention {attention!r}, batch {batch}; expected a "
                          f"power of two up to {GROUPS[-1]}, tp or dp, and with dp a batch of at least the group")  # fmt: skip
+    if space.target == "mobile" and (batch, tensor_parallel, attention) != (1, 1, "tp"):
+        raise SpaceError("plan: a phone serves one user on one package: leave batch and tensor_parallel at 1")
     with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
         plans = single_plan(tensor_parallel, data_parallel=attention == "dp", batch=batch)
         traffic = lower(scenario.workloads[0], plans, catalog, scenario)
@@ -121,7 +126,7 @@ def evaluate(
             out = _datacenter(model, machine, traffic, pairs, ledger)
     out.name = name
     out.plan = {"llm": scenario.workloads[0].llm, "batch": batch, "group": tensor_parallel, "attention": attention,
-                "pipeline depth": int(pairs.stages[0, 0]), "context": mix.context, "software": scenario.software}  # fmt: skip
+                "pipeline depth": int(min(pairs.stages[0, 0], FAR_TOO_DEEP)), "context": mix.context, "software": scenario.software}  # fmt: skip
     return out
 
 
@@ -137,13 +142,13 @@ def explain(model: DatacenterModel | MobileModel, machine: Machine, plans: list[
             s = model.space.scenario
             grid = model.plans[i]
             one = grid.take(np.arange(len(grid)) == plan)
-            one = Plans(one.group, one.group_index, one.data_parallel, one.batch, np.zeros(1, dtype=np.int64))
+            one = replace(one, shape=np.zeros(1, dtype=np.int64))
             traffic = lower(s.workloads[i], one, model.catalog, s)
             ledger = Ledger()
             pairs = serve(machine, traffic, model.soft, ledger)
             e = _datacenter(replace_rungs(model), machine, traffic, pairs, ledger)
             e.plan = {"llm": s.workloads[i].llm, "batch": int(one.batch[0]), "group": int(one.group[0]),
-                      "attention": "dp" if one.data_parallel[0] else "tp", "pipeline depth": int(pairs.stages[0, 0])}  # fmt: skip
+                      "attention": "dp" if one.data_parallel[0] else "tp", "pipeline depth": int(min(pairs.stages[0, 0], FAR_TOO_DEEP))}  # fmt: skip
             out.append(e)
     return out
 
@@ -156,7 +161,7 @@ def replace_rungs(model: DatacenterModel) -> DatacenterModel:
 def _asked(target: str | Space, catalog: Catalog, llm: str | None, software: str | None,
            bits: tuple[float | None, float | None, float | None]) -> Space:  # fmt: skip
     """The space with one workload, as asked."""
-    space = target if isinstance(target, Space) else read_space(*space_text(target), list(OBJECTIVES), catalog)
+    space = target if isinstance(target, Space) else read_space(*space_text(target), TARGET_OBJECTIVES, catalog)
     load = space.scenario.workloads[0]
     for w in space.scenario.workloads:
         if llm is None or w.llm == llm:
@@ -240,7 +245,7 @@ def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger
     e = choose(m, t, p, s, dict(model.space.limits), model.space.rungs, model.soft.prefill_share)
     a = account(m, t, p, s, model.soft.prefill_share)
     mode = "disagg" if e.chosen["disaggregated"][0, 0] > 0 else "shared"
-    busy, work = _one(a[f"{mode}_busy"]), _one(a["work"])
+    busy = _one(a[f"{mode}_busy"])
     loss, pue, u = _one(m.power_loss), s["pue"], s["utilisation"]
     g, batch = _one(t.plans.group), _one(t.plans.batch)
     energies = {f"decode: {n}": v * g / batch * loss * pue for n, v in ledger.of("energy").items() if v}
@@ -248,11 +253,12 @@ def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger
     if _one(m.flash_capacity):
         program = _one(wear(m, t, p, s)) * _one(m.flash_program_energy) * _one(a[f"{mode}_busy"]) / u
         energies["flash programming"] = program * loss * pue
-    energies["prefill"] = _one(e.energy) - sum(energies.values()) - _standing(m, s, a[f"{mode}_busy"], work)
+    energies["prefill"] = _one(e.energy) - sum(energies.values()) - _standing(m, s, a[f"{mode}_busy"])
     if not charged:
         energies.pop("prefill")
-    energies["clocks"] = _one(m.active_power) * work * loss * pue
-    energies["static, refresh and leakage"] = _one(m.static_power) * busy / u * loss * pue
+    linked = _one(m.report["link_power"])
+    energies["links"] = linked * busy / u * loss * pue
+    energies["static, refresh and leakage"] = (_one(m.static_power) - linked) * busy / u * loss * pue
     energies["host, switches and fans"] = _one(m.outside_power) * busy / u * pue
     per_second = 1.0 / s["lifetime"] + model.catalog.value("economics", "datacenter", "maintenance")
     spares = 1.0 + model.catalog.value("economics", "datacenter", "spares")
@@ -283,9 +289,9 @@ def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger
     )  # fmt: skip
 
 
-def _standing(m: Machine, s: Scenario, busy: FloatArray, work: float) -> float:
+def _standing(m: Machine, s: Scenario, busy: FloatArray) -> float:
     """J per token of everything that does not depend on what is computed."""
-    inside = m.active_power[0] * work + m.static_power[0] * float(np.ravel(busy)[0]) / s["utilisation"]
+    inside = m.static_power[0] * float(np.ravel(busy)[0]) / s["utilisation"]
     outside = m.outside_power[0] * float(np.ravel(busy)[0]) / s["utilisation"]
     return float(s["pue"] * (inside * m.power_loss[0] + outside))
 

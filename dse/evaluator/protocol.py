@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -53,6 +53,12 @@ class Evaluator(Protocol):
     def evaluate(self, design: Design) -> Told:
         """Judge n designs on every rung of the space."""
         ...
+
+
+def objective_ratio(objectives: Mapping[str, FloatArray], limits: Mapping[str, float]) -> FloatArray | None:
+    """Worst objective over the limit set for it, or None where none is set (TTFT has its own)."""
+    asked = [v / limits[k] for k, v in objectives.items() if k in limits and k != "ttft"]
+    return np.maximum.reduce(asked) if asked else None
 
 
 def soft_of(catalog: Catalog, software: str) -> Soft:

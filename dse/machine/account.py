@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from dse.machine.datacenter import ENGINES, PNM
+from dse.machine.datacenter import ATTACH, ENGINES, PNM
 from dse.machine.look import Look
 from dse.physics import carbon, cost, package, stack
 from dse.space import Scenario
 from dse.table import total
 from dse.units import FloatArray
+
+FAR = ATTACH.index("far")
 
 
 def silicon(look: Look) -> tuple[FloatArray, FloatArray]:
@@ -56,7 +58,11 @@ def memories(look: Look) -> dict[str, FloatArray]:
     flash_height = np.maximum(p.flash_height, 1.0)
     flash_price = stack.stack_price(look.cell("price_per_byte") * flash_bytes, stack.stack_yield(micro, flash_ref),
                                     np.zeros(len(layers)), flash_height, stack.stack_yield(micro, flash_height))  # fmt: skip
+    far = np.where(
+        p.flash_attach == FAR, c.value("link", "far", "bandwidth") * c.value("link", "far", "price_per_bandwidth"), 0.0
+    )
     return {
+        "far": far,
         "memory": price + np.where(p.pnm > 0, extra, 0.0),
         "flash": flash_price,
         "joint": on_logic_yield,
@@ -114,7 +120,7 @@ def account(look: Look, scenario: Scenario, heat: dict[str, Any], net: dict[str,
     margin = 1.0 / (1.0 - e("gross_margin"))
     lost = pack["yield"] * mem["joint"]
     parts = {
-        "compute dies": die_price / lost, "memory": mem["memory"] / lost, "flash": mem["flash"] / pack["yield"],
+        "compute dies": die_price / lost, "memory": mem["memory"] / lost, "flash": (mem["flash"] + mem["far"]) / pack["yield"],
         "packaging": pack["price"] / lost,
     }  # fmt: skip
     fabric = _fabric_cost(look, net)
@@ -122,7 +128,7 @@ def account(look: Look, scenario: Scenario, heat: dict[str, Any], net: dict[str,
     lines["links and switches"] = fabric["price"] * margin
     lines["NRE"] = nre(look, scenario["volume"])
     watts = heat["package_power"] / pack["vrm"]
-    outside = e("host_power") + fabric["power"]
+    outside = e("host_power") + fabric["power"] + net["optical_power"]
     outside = outside + heat["fan_share"] * (watts + outside)
     wall = watts + outside
     out_bw = c.value("link", "scale_out", "bandwidth")
@@ -132,7 +138,7 @@ def account(look: Look, scenario: Scenario, heat: dict[str, Any], net: dict[str,
     capital = total(lines.values()) * (1.0 + e("spares"))
     facility = wall * scenario["pue"] * e("facility_capex_per_watt")
     rate = cost.yearly_capital(capital, scenario["lifetime"], e("maintenance")) + facility / e("facility_life")
-    kg = _embodied(look, die_kg, mem, pack, fabric, wall * scenario["pue"])
+    kg = _embodied(look, die_kg, mem, pack, fabric, wall * scenario["pue"], scenario["lifetime"])
     limits["rack"] = rack
     return {
         "outside_power": outside, "power_loss": 1.0 / pack["vrm"], "provisioned": wall, "capital": capital,
@@ -144,14 +150,16 @@ def account(look: Look, scenario: Scenario, heat: dict[str, Any], net: dict[str,
 
 
 def _embodied(look: Look, die_kg: FloatArray, mem: dict[str, FloatArray], pack: dict[str, FloatArray],
-              fabric: dict[str, FloatArray], wall: FloatArray) -> dict[str, FloatArray]:  # fmt: skip
+              fabric: dict[str, FloatArray], wall: FloatArray, life: float) -> dict[str, FloatArray]:  # fmt: skip
+    """Embodied carbon [kgCO2e] over the scenario's ``life``: of the facility the share that it lasts."""
     c = look.catalog
+    shorter = life / c.value("economics", "datacenter", "facility_life")
     own = partial(c.value, "carbon", "common")
     lost = pack["yield"] * mem["joint"]
     return {
         "compute dies": die_kg / lost, "memory": mem["memory_carbon"] / lost, "flash": mem["flash_carbon"],
         "packaging": pack["carbon"], "links and switches": fabric["carbon"],
-        "server": np.full(len(die_kg), own("server_embodied")), "facility": wall * own("facility_embodied_per_watt"),
+        "server": np.full(len(die_kg), own("server_embodied")), "facility": wall * own("facility_embodied_per_watt") * shorter,
     }  # fmt: skip
 
 

@@ -31,9 +31,7 @@ def rises(look: Look, base: FloatArray) -> tuple[Row, Row, Row]:
     flat = (base + logic_r) / area
     layers = np.where(look.packaged > 0, look.memory("reference_height"), np.maximum(p.height, 1.0))
     footprint = np.maximum(p.stacks * look.memory("footprint_area"), 1e-9)
-    at_base = p.pnm == 1  # base-die compute heats every die above it
-    mean_layers = np.where(at_base, layers, (layers + 1.0) / 2.0)
-    beside = (base + layer * mean_layers) / footprint
+    beside = (base + layer * (layers + 1.0) / 2.0) / footprint
     below_logic = thermal.logic_rise_below(base, layer, logic_r * np.ones_like(area), layers, area)
     below_memory = thermal.memory_rise_below(base, layer, layers, area)
     above = thermal.rises_above(base, layer, logic_r * np.ones_like(area), layers, area)
@@ -135,8 +133,12 @@ def _phases(look: Look, scenario: Scenario, draw: dict[str, FloatArray]) -> tupl
     """Sustained dynamic power [W]: prefill (compute), decode (fast, flash and on-chip streams)."""
     p = look.parts
     soft = partial(look.catalog.value, "software", scenario.software)
-    compute = p.peak[:, 1] * p.flop_energy[:, 1] * soft("flop_efficiency")
+    compute = p.peak[:, 1] * p.flop_energy[:, 1] * soft("flop_efficiency") + draw["active"]
     eff = soft("bandwidth_efficiency")
     flash = np.where(p.flash_stacks > 0, draw["flash_bandwidth"] * draw["flash_energy"], 0.0)
     bytes_in = eff * (p.fast_bandwidth + np.where(p.flash_stacks > 0, draw["flash_bandwidth"], 0.0))
-    return compute, (eff * p.fast_bandwidth * draw["fast_energy"], eff * flash, bytes_in * draw["on_chip"])
+    return compute, (
+        eff * p.fast_bandwidth * draw["fast_energy"],
+        eff * flash,
+        bytes_in * draw["on_chip"] + draw["active"],
+    )

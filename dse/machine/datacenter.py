@@ -145,7 +145,8 @@ def used_area(catalog: Catalog, parts: Parts, mac_area: FloatArray) -> FloatArra
     phys = parts.stacks * catalog.take("memory", memories, parts.memory, "host_phy_area")
     own = parts.flash_attach == 0
     phys += np.where(own, parts.flash_stacks, 0.0) * catalog.take("flash", flashes, parts.flash, "host_phy_area")
-    links = parts.link_bandwidth * r("serdes_area_per_bandwidth")
+    far = np.where(parts.flash_attach == ATTACH.index("far"), catalog.value("link", "far", "bandwidth"), 0.0)
+    links = (parts.link_bandwidth + far) * r("serdes_area_per_bandwidth")
     engine = np.where(
         parts.domain > 1, catalog.column("collective", ENGINES[:2] + ENGINES[1:2], "area")[parts.engine], 0.0
     )

@@ -47,26 +47,25 @@ def fabric(look: Look, scenario: Scenario, optical: FloatArray) -> dict[str, Flo
         return endpoint + hops * wire + routers * hop
 
     neighbour = np.where(switched > 0, s["mean_hops"], 1.0)
-    # a full mesh splits L over all its domain, so a group sees only its own links
-    mesh = (p.topology == order.index("full"))[:, None]
-    share = np.where(mesh, (groups - 1.0) / np.maximum(p.domain[:, None] - 1.0, 1.0), 1.0)
-    share = np.where(share > 0, share, 1.0)
-    rate = 1.0 / np.maximum(p.link_bandwidth[:, None] * soft("link_efficiency") * share, 1.0)
+    # a group inside a larger domain has only the links that lead to its own members
+    whole = _at_domain(s["ports"], p.domain)[:, None]
+    share = np.where(switched > 0, 1.0, np.minimum(s["ports"] / np.maximum(whole, 1.0), 1.0))
+    rate = 1.0 / np.maximum(p.link_bandwidth[:, None] * soft("link_efficiency") * np.where(share > 0, share, 1.0), 1.0)
     launch = look.engine("launch_latency")[:, None]
     many = groups > 1
+    dimensions = [network.DIMENSIONS.get(t, 1) for t in order]
     alphas, rates = [], []
     for algorithm in network.ALL_REDUCE:
-        steps = np.array([network.steps(algorithm, g) for g in GROUPS])[None, :]
+        table = np.array([[network.steps(algorithm, g, d) for g in GROUPS] for d in dimensions])
         volume = np.array([network.all_reduce_bytes(algorithm, g) for g in GROUPS])[None, :]
-        hops = {"ring": neighbour, "one_shot": s["diameter"]}.get(algorithm, s["mean_hops"])
-        time = launch + steps * flight(hops, s["switches_crossed"])
+        hops = {"ring": neighbour, "one_shot": s["diameter"], "two_shot": s["diameter"]}.get(algorithm, s["mean_hops"])
+        time = launch + table[p.topology] * flight(hops, s["switches_crossed"])
         spread = s["all_reduce"] if algorithm in {"ring", "in_network"} else s["all_to_all"]
-        per_byte = volume * rate / spread
         if algorithm == "in_network":
             able = ((p.engine == ENGINES.index("in_network"))[:, None]) & (switched > 0)
             time = np.where(able, time, NEVER)
         alphas.append(np.where(many, time, 0.0))
-        rates.append(np.where(many, per_byte, 0.0))
+        rates.append(np.where(many, volume * rate / spread, 0.0))
     if overhead == 0:
         alphas = [np.where(a >= NEVER, NEVER, 0.0) for a in alphas]
     mean_flight = flight(s["mean_hops"], s["switches_crossed"])
@@ -75,14 +74,28 @@ def fabric(look: Look, scenario: Scenario, optical: FloatArray) -> dict[str, Flo
         "reduce_rate": np.stack(rates, axis=2),
         "exchange_alpha": np.where(many, overhead * (launch + mean_flight), 0.0),
         "exchange_rate": np.where(many, rate / s["all_to_all"], 0.0),
-        "hops": np.where(many, s["mean_hops"], 0.0),
-        "link_energy": link("energy"),
         "hop_time": overhead * (launch[:, 0] + mean_flight[:, 1]),
+        "optical_power": np.where(
+            optical > 0,
+            p.link_bandwidth * (c.value("link", "optical", "energy") - c.value("link", "copper", "energy")),
+            0.0,
+        ),
         "ports": _at_domain(s["ports"], p.domain),
         "switch_ports": np.where(p.domain > 1, _at_domain(s["switch_ports"], p.domain), 0.0),
         "link_price": link("price_per_bandwidth"),
         "link_carbon": link("carbon_per_bandwidth"),
     }
+
+
+def link_power(look: Look) -> FloatArray:
+    """Power [W] of a package's SerDes: drawn whether bits cross or not.
+
+    A package pays one link's energy per bit for all its bandwidth: the sending half of what
+    leaves and the receiving half of what arrives. Switch chips pay for their own side; what
+    optics take beyond copper is charged outside the package.
+    """
+    p = look.parts
+    return np.where(p.domain > 1, p.link_bandwidth * look.catalog.value("link", "copper", "energy"), 0.0)
 
 
 def _at_domain(table: FloatArray, domain: FloatArray) -> FloatArray:

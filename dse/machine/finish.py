@@ -10,8 +10,8 @@ import numpy as np
 from dse.catalog import Catalog
 from dse.machine.account import account
 from dse.machine.cooling import cooled
-from dse.machine.datacenter import ENGINES, FAR_AWAY, PNM, names
-from dse.machine.fabric import fabric, radix_limits
+from dse.machine.datacenter import ATTACH, ENGINES, FAR_AWAY, PNM, names
+from dse.machine.fabric import fabric, link_power, radix_limits
 from dse.machine.look import TALL, Look
 from dse.machine.record import Machine, Parts
 from dse.physics import flash, memory, package, pnm
@@ -34,15 +34,20 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     flash_static = parts.flash_stacks * (look.flash("idle_power_per_stack") + look.flash("idle_power_per_die") * taller)
     local = (parts.domain > 1) & (parts.engine != ENGINES.index("in_network"))
     engine_power = np.where(local, look.engine("power"), 0.0)
-    static = parts.leakage + fast_static + flash_static + engine_power
-    active = look.rule("clock_power_share") * parts.peak[:, 0] * parts.flop_energy[:, 0]
+    links = link_power(look)
+    static = parts.leakage + fast_static + flash_static + engine_power + links
+    clocked = look.rule("clock_power_share")
+    active = clocked * parts.peak[:, 0] * parts.flop_energy[:, 0]
+    near_active = clocked * np.where(near["site"] > 0, near["flops"], 0.0) * near["flop_energy"]
     on_chip = np.full(len(static), 2.0 * look.rule("sram_energy"))
     limits["available"] = np.exp(np.clip(latest_year(look) - scenario["year"], -3.0, 10.0))
     limits["shoreline"] = shoreline(look)
     heat: dict[str, Any] = cooled(look, scenario, {
-        "fast_energy": fast_energy, "fast_static": fast_static, "flash_static": flash_static,
-        "flash_energy": tier["energy"], "flash_bandwidth": tier["bandwidth"], "static": static + active,
-        "logic_static": parts.leakage + engine_power + active, "on_chip": on_chip,
+        "fast_energy": fast_energy, "fast_static": fast_static,
+        "flash_static": flash_static,
+        "flash_energy": tier["energy"], "flash_bandwidth": tier["bandwidth"], "static": static,
+            "active": active + near_active,
+        "logic_static": parts.leakage + engine_power + links, "on_chip": on_chip,
     })  # fmt: skip
     limits["static_heat"] = heat["static_heat"]
     heat["rack_limit"] = np.full(len(static), rack_limit)
@@ -55,16 +60,17 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     money["report"] |= {
         "cooling": heat["class"].astype(np.float64),
         "optical": optical,
+        "link_power": links,
         "unthrottled_power": heat["unthrottled"],
     }
-    kept = ("reduce_alpha", "reduce_rate", "exchange_alpha", "exchange_rate", "hops", "link_energy", "hop_time")
+    kept = ("reduce_alpha", "reduce_rate", "exchange_alpha", "exchange_rate", "hop_time")
     paid = ("outside_power", "power_loss", "provisioned", "capital", "capital_rate", "embodied", "report")
     return Machine(
         peak=parts.peak, flop_energy=parts.flop_energy, fast_bandwidth=parts.fast_bandwidth,
         fast_capacity=parts.fast_capacity * (1.0 - loss), fast_energy=fast_energy, fast_static=fast_static,
         **{f"flash_{k}": v for k, v in tier.items() if k != "shared_phy"}, shared_phy=tier["shared_phy"],
         **{f"pnm_{k}": v for k, v in near.items()},
-        static_power=static, active_power=active, on_chip_energy=on_chip, throttle=heat["throttle"], hot=heat["hot"], hot_loss=heat["hot_loss"],
+        static_power=static, active_power=active + near_active, on_chip_energy=on_chip, throttle=heat["throttle"], hot=heat["hot"], hot_loss=heat["hot_loss"],
         grid=np.full(len(static), catalog.value("carbon", "common", "grid")), domain=parts.domain, link_bandwidth=parts.link_bandwidth, limits=limits,
         **scale_out(catalog, len(static)),
         **{k: net[k] for k in kept}, **{k: money[k] for k in paid},
@@ -176,5 +182,6 @@ def shoreline(look: Look) -> FloatArray:
     own = np.where(p.flash_attach == 0, p.flash_stacks, 0.0)
     edge = package.die_edge(p.logic_area, p.dies) * c.value("package", "cowos_l", "shoreline_use")
     used = p.stacks * look.memory("shoreline") + own * look.flash("shoreline")
-    links = np.where(p.domain > 1, p.link_bandwidth, 0.0) / look.rule("serdes_shoreline_density")
+    far = np.where(p.flash_attach == ATTACH.index("far"), c.value("link", "far", "bandwidth"), 0.0)
+    links = (np.where(p.domain > 1, p.link_bandwidth, 0.0) + far) / look.rule("serdes_shoreline_density")
     return (used + links) / np.maximum(edge, 1e-9)

@@ -45,6 +45,8 @@ class Phone:
     sram: FloatArray
     dram: IntArray
     bandwidth: FloatArray
+    channels: FloatArray
+    """DRAM channels whose PHYs the SoC carries"""
     capacity: FloatArray
     height: FloatArray
     mount: IntArray
@@ -125,6 +127,7 @@ def phone_design(space: Space, design: Design, catalog: Catalog) -> Phone:
         node=node, peak=peak16[:, None] * np.array([1.0, rule("rate_8bit"), rule("rate_4bit")]),
         flop_energy=flop_energies(catalog, logic("flop_energy") * scale), npu_area=area, sram=numbers(space, design, "npu_sram"),
         dram=dram, bandwidth=np.where(mount == MOUNTS.index("3d_on_soc"), on_soc, channels * per_channel),
+        channels=channels,
         capacity=numbers(space, design, "dram_capacity", 0.0), height=height, mount=mount,
         link=choice("on_package_link", tuple(x.removeprefix("on_package_") for x in LINKS)),
         flash=flash, flash_dies=dies, flash_tlc=(choice("flash_cell", ("pslc", "tlc")) == 1).astype(np.float64),
@@ -158,7 +161,8 @@ def phone_devices(catalog: Catalog, devices: Sequence[str]) -> Phone:
     return Phone(
         node=node, peak=peaks, flop_energy=flop_energies(catalog, catalog.take("logic", nodes, node, "flop_energy")),
         npu_area=v("die_area") * 0.0, sram=v("sram", 2.0**23), dram=code("memory", memories, "lpddr5x"),
-        bandwidth=v("memory_bandwidth"), capacity=v("memory_capacity"), height=v("memory_height", 4.0),
+        bandwidth=v("memory_bandwidth"),
+        channels=v("memory_bandwidth") / catalog.value("memory", "lpddr5x", "bandwidth_per_channel"), capacity=v("memory_capacity"), height=v("memory_height", 4.0),
         mount=np.zeros(n, dtype=np.int64), link=np.ones(n, dtype=np.int64), flash=code("flash", flashes, "ufs4"),
         flash_dies=v("flash_stacks", 4.0), flash_tlc=(code("flash_cell", ("tlc", "pslc"), "tlc") == 0).astype(np.float64),
         flash_inner=v("flash_inner_bandwidth"), flash_capacity=v("flash_capacity"), pnm=pnm,
@@ -167,7 +171,9 @@ def phone_devices(catalog: Catalog, devices: Sequence[str]) -> Phone:
     )  # fmt: skip
 
 
-def mobile_machine(p: Phone, catalog: Catalog, scenario: Scenario, limits: dict[str, float], *, built: bool) -> Machine:
+def mobile_machine(
+    p: Phone, catalog: Catalog, scenario: Scenario, limits: dict[str, float], weights: float, *, built: bool
+) -> Machine:
     """Complete phones to machines; ``built`` devices keep their published DRAM bandwidth."""
     c = Pick(catalog, p)
     n = len(p.node)
@@ -194,7 +200,7 @@ def mobile_machine(p: Phone, catalog: Catalog, scenario: Scenario, limits: dict[
         checks |= _space_limits(c, p, scenario, limits)
         checks["available"] = np.exp(np.clip(_years(c, p) - scenario["year"], -3.0, 10.0))
     near = _pnm(c, p, tier, fast_bw, checks, built=built)
-    bom = _bom(c, p, scenario)
+    bom = _bom(c, p, scenario, weights)
     one = np.ones(n)
     loss = np.where((p.pnm == 1) | (p.pnm == 2), c.pnm("capacity_loss"), 0.0)
     free = np.maximum(p.capacity * (1.0 - loss) - scenario["application_memory"], p.capacity * 0.01)
@@ -214,7 +220,7 @@ def mobile_machine(p: Phone, catalog: Catalog, scenario: Scenario, limits: dict[
         outside_power=np.zeros(n), power_loss=one / c.body("power_conversion"), throttle=rows,
         hot=(0 * one, 0 * one, 0 * one), hot_loss=0 * one, domain=one,
         reduce_alpha=np.zeros((n, len(GROUPS), len(ALL_REDUCE))), reduce_rate=np.zeros((n, len(GROUPS), len(ALL_REDUCE))),
-        exchange_alpha=groups, exchange_rate=groups, hops=groups, link_energy=0 * one, hop_time=0 * one, link_bandwidth=one,
+        exchange_alpha=groups, exchange_rate=groups, hop_time=0 * one, link_bandwidth=one,
         scale_out_bandwidth=one, scale_out_latency=0 * one, scale_out_energy=0 * one, provisioned=static, capital=bom["total"],
         capital_rate=0 * one, embodied=_carbon(c, p, tier), grid=np.full(n, c.body("grid")), limits=checks,
         report={f"cost: {k}": v for k, v in bom.items() if k != "total"} | {"bom": bom["total"], "flash_load": tier["bandwidth"],
@@ -274,6 +280,12 @@ def _heat(
     }
 
 
+def phy_area(c: Pick, p: Phone) -> FloatArray:
+    """SoC area [m2] of the DRAM PHYs: a package's PHY by the channels it has."""
+    per_channel = c.dram("host_phy_area") * c.dram("bandwidth_per_channel") / c.dram("bandwidth_per_stack")
+    return p.channels * per_channel
+
+
 def _space_limits(c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float]) -> dict[str, FloatArray]:
     """Package area and height; DRAM dies that a stack of this height can hold."""
     del scenario
@@ -281,7 +293,7 @@ def _space_limits(c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float
     stacks = np.ceil(dies / p.height)
     on_soc = p.mount == MOUNTS.index("3d_on_soc")
     beside = p.mount == MOUNTS.index("side_by_side")
-    soc = c.body("soc_base_area") + p.npu_area + p.sram * c.body("sram_area") + c.link("area")
+    soc = c.body("soc_base_area") + p.npu_area + p.sram * c.body("sram_area") + c.link("area") + phy_area(c, p)
     area = soc + np.where(beside, stacks * c.dram("footprint_area"), 0.0)
     budget = c.body("package_area") + np.where(beside, c.dram("footprint_area"), 0.0)
     thick = c.dram("z_height") * np.maximum(p.height / POP_TALL, HALF)
@@ -333,24 +345,32 @@ def _pnm(
     }  # fmt: skip
 
 
-def _bom(c: Pick, p: Phone, scenario: Scenario) -> dict[str, FloatArray]:
-    """Bill of materials [USD] of NPU, SRAM, link, DRAM, flash, PNM, mounting and NRE share."""
+def _bom(c: Pick, p: Phone, scenario: Scenario, weights: float) -> dict[str, FloatArray]:
+    """Added bill of materials [USD]: what a phone with its applications' DRAM and UFS would not have.
+
+    DRAM beyond the applications' share; UFS only as far as the weights fill it (a phone has its
+    storage anyway), other flash whole; NPU, SRAM and link area; PNM, mounting, NRE share.
+    """
     cat = c.catalog
     nodes = names(cat, "logic")
     logic = partial(cat.take, "logic", nodes, p.node)
     rule = partial(cat.value, "logic_rules", "common")
-    silicon = p.npu_area + p.sram * c.body("sram_area") + c.link("area")
+    silicon = p.npu_area + p.sram * c.body("sram_area") + c.link("area") + phy_area(c, p)
     whole = silicon + c.body("soc_base_area")
     gross = cost.dies_per_wafer(whole, rule("wafer_diameter"), rule("edge_exclusion"), rule("scribe"))
     good = cost.die_yield(whole, logic("defect_density"), rule("cluster_alpha"))
     npu = logic("wafer_price") / (gross * good) * silicon / whole
     on_soc = p.mount == MOUNTS.index("3d_on_soc")
     bonded = np.power(cat.value("bond", "hybrid_bond", "yield_per_layer"), np.where(on_soc, p.height, 0.0))
-    dram = p.capacity * c.dram("price_per_byte") / bonded
+    applications = np.minimum(scenario["application_memory"], p.capacity) * c.dram("price_per_byte")
+    dram = p.capacity * c.dram("price_per_byte") / bonded - applications
     dram = dram + np.where(on_soc, p.height * cat.value("bond", "hybrid_bond", "cost_per_layer"), 0.0)
+    whole_flash = p.flash_dies * c.cell("capacity_per_die")
+    is_storage = p.flash == names(cat, "flash").index("ufs4")
+    stored = np.where(is_storage, np.minimum(weights, whole_flash), whole_flash)
     lines = {
         "NPU, SRAM and link area": npu, "DRAM": dram,
-        "flash": p.flash_dies * c.cell("capacity_per_die") * c.cell("price_per_byte"),
+        "flash": stored * c.cell("price_per_byte"),
         "PNM": c.pnm("cost_per_stack"),
         "mounting": np.where(on_soc, c.body("stack_assembly_cost"), c.body("assembly_cost")) * np.ones(len(npu)),
         "NRE": c.pnm("nre") / scenario["volume"],

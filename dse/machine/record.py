@@ -116,10 +116,6 @@ class Machine(Table):
     """(n, groups) s of an all-to-all without its bytes"""
     exchange_rate: FloatArray
     """(n, groups) s per byte that a rank sends"""
-    hops: FloatArray
-    """(n, groups) links a byte crosses"""
-    link_energy: FloatArray
-    """J/B and link"""
     hop_time: FloatArray
     """(n,) s of a point-to-point message in the domain, without its bytes"""
     link_bandwidth: FloatArray

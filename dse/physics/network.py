@@ -52,7 +52,7 @@ def full(n: int) -> Shape:
 def ring(n: int) -> Shape:
     """Two links of L / 2; the cut crosses two of them."""
     diameter, mean = _line(n)
-    return Shape(2, diameter, mean, 0.0, min(1.0, 4.0 / n), 1.0, 0.0)
+    return Shape(2 if n > 2 else 1, diameter, mean, 0.0, min(1.0, 4.0 / n), 1.0, 0.0)
 
 
 def _torus(n: int, dims: int) -> Shape:
@@ -146,14 +146,15 @@ def radix_need(name: str, n: int, switch_ports: int) -> float:
     return 0.0
 
 
-def steps(algorithm: str, group: int) -> float:
-    """Latency steps of an all-reduce over ``group`` ranks."""
+def steps(algorithm: str, group: int, dimensions: int = 1) -> float:
+    """Latency steps of an all-reduce over ``group`` ranks; rings run dimension by dimension in a torus."""
     if group <= 1:
         return 0.0
     return {
-        "ring": 2.0 * (group - 1),
+        "ring": 2.0 * sum(side - 1 for side in _sides(group, dimensions)),
         "recursive_doubling": float(ceil(log2(group))),
         "one_shot": 1.0,
+        "two_shot": 2.0,
         "in_network": 1.0,
     }[algorithm]
 
@@ -166,11 +167,14 @@ def all_reduce_bytes(algorithm: str, group: int) -> float:
         "ring": 2.0 * (group - 1) / group,
         "recursive_doubling": float(ceil(log2(group))),
         "one_shot": float(group - 1),
+        "two_shot": 2.0 * (group - 1) / group,
         "in_network": 1.0,
     }[algorithm]
 
 
-ALL_REDUCE: Final = ("ring", "recursive_doubling", "one_shot", "in_network")
+ALL_REDUCE: Final = ("ring", "recursive_doubling", "one_shot", "two_shot", "in_network")
+DIMENSIONS: Final[Mapping[str, int]] = {"torus2d": 2, "torus3d": 3, "hyperx": 2}
+"""grid dimensions of a topology, 1 where it has none"""
 
 
 def ranks_reached(group: FloatArray, picks: float) -> FloatArray:

@@ -62,7 +62,13 @@ def shown(name: str, value: float) -> str:
 
 def variable_text(run: Run, name: str, value: Value) -> str:
     """A design variable for a person, with its unit."""
-    return value if isinstance(value, str) else show(float(value), run.space.variable(name).unit)
+    if isinstance(value, str):
+        return value
+    unit = run.space.variable(name).unit
+    if unit == "B":  # memories are sized in binary units
+        size, prefix = (2.0**30, "GiB") if value >= 2.0**30 else (2.0**20, "MiB")
+        return f"{float(value) / size:.4g} {prefix}"
+    return show(float(value), unit)
 
 
 def binding(ratios: dict[str, FloatArray], row: int, rung: int) -> list[str]:

@@ -77,16 +77,15 @@ def account(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, prefill_share:
     return {
         "shared_tpot": shared, "disagg_tpot": disagg, "shared_fleet": fleet, "disagg_fleet": fleet + pool,
         "shared_busy": fleet * shared / demand, "disagg_busy": (fleet + pool) * disagg / demand,
-        "work": g * p.step / batch + charged * g * prompt_s / osl,
         "shared_energy": energy, "disagg_energy": energy + transfer / osl,
     }  # fmt: skip
 
 
-def _wall(m: Machine, scenario: Scenario, busy: FloatArray, work: FloatArray, dynamic: FloatArray) -> FloatArray:
-    """J per token at the wall: dynamic, clocks while working, static and host power always."""
+def _wall(m: Machine, scenario: Scenario, busy: FloatArray, dynamic: FloatArray) -> FloatArray:
+    """J per token at the wall: dynamic energy, and static, link and host power always."""
     u = scenario["utilisation"]
     standing = busy * (1.0 / u)
-    inside = dynamic + m.active_power[:, None] * work + m.static_power[:, None] * standing
+    inside = dynamic + m.static_power[:, None] * standing
     return scenario["pue"] * (inside * m.power_loss[:, None] + m.outside_power[:, None] * standing)
 
 
@@ -141,7 +140,7 @@ def choose(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, limits: dict[st
     n, r_count = len(m.domain), len(rungs)
     both: dict[str, dict[str, FloatArray]] = {}
     for mode in ("shared", "disagg"):
-        energy = _wall(m, scenario, a[f"{mode}_busy"], a["work"], a[f"{mode}_energy"])
+        energy = _wall(m, scenario, a[f"{mode}_busy"], a[f"{mode}_energy"])
         cost = a[f"{mode}_busy"] * rate + energy * price
         bad = common * np.maximum(ttft[mode] * (1.0 / wait), 1.0)
         both[mode] = {"tpot": a[f"{mode}_tpot"], "cost": cost, "energy": energy, "bad": bad,

@@ -113,7 +113,8 @@ def placement(m: Machine, t: Traffic) -> tuple[FloatArray, FloatArray, dict[str,
     """Pipeline depth, share of weights and prefixes in the fast tier, capacity ratios.
 
     KV that is written while serving stays in the fast tier; weights and read-only prefixes
-    take what is left, split so that both tiers finish together where capacity allows.
+    take what is left: as much as fits (``overflow`` plans, which read and wear flash least), or
+    no more than lets both tiers finish together.
     """
     fast, flash = m.fast_capacity[:, None], m.flash_capacity[:, None]
     live = np.minimum(t.live_p95, LARGE)
@@ -123,7 +124,7 @@ def placement(m: Machine, t: Traffic) -> tuple[FloatArray, FloatArray, dict[str,
     capacity_share = np.minimum(free / (t.resident / depth + t.prefix_held), 1.0)
     if m.flash_capacity[0] > 0:
         balance = roofline.balanced_share(m.fast_bandwidth, m.flash_bandwidth, m.shared_phy)[:, None]
-        share = np.minimum(capacity_share, balance)
+        share = np.where(t.plans.overflow, capacity_share, np.minimum(capacity_share, balance))
     else:
         share = np.ones_like(depth)
     deepest = min(DEEPEST, t.model.layers)
@@ -160,14 +161,14 @@ def decode(
                 note("engine", op, use.astype(np.float64))
         else:
             chosen = host
-            _add(sums[0], t.flop[i] * k.host_flop_energy)
-            _add(sums[0], (movable + live) * k.energy[0])
-            _add(sums[1], in_fast * k.energy[1])
+            _add(sums[0], t.flop[i] * t.mean_flop[i] * k.host_flop_energy)
+            _add(sums[0], (movable + live) * t.mean_weights[i] * k.energy[0])
+            _add(sums[1], in_fast * (t.mean_weights[i] * k.energy[1]))
             if in_flash is not None:
-                _add(sums[2], in_flash * k.energy[2])
+                _add(sums[2], in_flash * (t.mean_weights[i] * k.energy[2]))
         time += chosen
         if in_flash is not None:
-            flash_bytes += in_flash
+            flash_bytes += in_flash * t.mean_weights[i]
         if note:
             note("time", op, np.broadcast_to(chosen, share.shape))
     return time, sums, flash_bytes
@@ -209,17 +210,18 @@ def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, in_fast: FloatAr
     beside, across = (in_flash, in_fast) if on_flash else (in_fast, in_flash)
     assert beside is not None  # noqa: S101 - a flash engine has flash
     on_chip, e_fast, e_flash, e_near, e_flop = k.energy
+    even, even_flop = t.mean_weights[i], flop * t.mean_flop[i]  # joules follow the mean rank, time the most loaded
     path = e_flash if on_flash else e_fast
     moved = t.crossing[i] * (m.pnm_copies[:, None] if t.weights[i].any() else 1.0)
     layers = {"experts": t.model.moe_layers, "head": 1}.get(op, t.model.layers)
     handover = 2.0 * layers * m.pnm_switch[:, None] + moved * (inverse * (k.flash if on_flash else k.fast))
     time = beside * (inverse * k.near)
-    near_energy = beside * e_near + moved * path
+    near_energy = beside * (even * e_near) + moved * path
     pnm_logic = moved * on_chip
     if across is None:
         np.maximum(time, flop * (slow * k.near_flop), out=time)
-        near_energy += flop * e_flop
-        host_logic = flop * k.host_flop_energy + beside * on_chip
+        near_energy += even_flop * e_flop
+        host_logic = even_flop * k.host_flop_energy + beside * (even * on_chip)
         total_gain = None
     else:
         part = beside / np.maximum(beside + across, TINY)
@@ -230,12 +232,12 @@ def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, in_fast: FloatAr
             np.maximum(across * (inverse * (k.fast if on_flash else k.flash)), left * (slow * k.host_flop)),
             out=time,
         )
-        near_energy += part * (flop * e_flop)
-        pnm_logic = pnm_logic + left * k.host_flop_energy + across * on_chip
-        host_logic = flop * k.host_flop_energy + (beside + across) * on_chip
-        total_gain = across * (e_fast if on_flash else e_flash)
+        near_energy += part * (even_flop * e_flop)
+        pnm_logic = pnm_logic + (1.0 - part) * (even_flop * k.host_flop_energy) + across * (even * on_chip)
+        host_logic = even_flop * k.host_flop_energy + (beside + across) * (even * on_chip)
+        total_gain = across * (even * (e_fast if on_flash else e_flash))
     time += handover
-    host_side = beside * path
+    host_side = beside * (even * path)
     frugal = near_energy + pnm_logic < host_side + host_logic
     use = ((time < TIE * host) | ((TIE * time <= host) & frugal)) & (beside > 0)
     _add(sums[0], np.where(use, pnm_logic, host_logic))
@@ -259,10 +261,11 @@ def all_reduce(m: Machine, group_index: IntArray, message: FloatArray) -> FloatA
     return best
 
 
-def collectives(m: Machine, t: Traffic, depth: FloatArray, note: Note | None) -> tuple[FloatArray, FloatArray]:
-    """Time and energy [per rank] of all-reduces, all-to-alls and stage-to-stage messages.
+def collectives(m: Machine, t: Traffic, depth: FloatArray, note: Note | None) -> FloatArray:
+    """Time of all-reduces, all-to-alls and stage-to-stage messages.
 
-    Nothing is hidden behind compute: every operator here needs the message before it.
+    Nothing is hidden behind compute: every operator here needs the message before it. Links
+    draw their power always, so messages cost no energy of their own.
     """
     gi = t.plans.group_index
     time = t.reduces * all_reduce(m, gi, t.reduce_bytes)
@@ -275,12 +278,10 @@ def collectives(m: Machine, t: Traffic, depth: FloatArray, note: Note | None) ->
     rate = np.where(inside, 1.0 / np.maximum(m.link_bandwidth, 1.0)[:, None], 1.0 / m.scale_out_bandwidth[:, None])
     alpha = np.where(inside, m.hop_time[:, None], m.scale_out_latency[:, None])
     stages = (depth - 1.0) * (alpha + t.stage_bytes * rate)
-    volume = 2.0 * t.reduces * t.reduce_bytes + t.exchanges * t.exchange_bytes
-    energy = volume * np.take(m.hops * m.link_energy[:, None], gi, axis=1)
     if note:
         note("time", "collectives", time)
         note("time", "pipeline", stages)
-    return time + stages, energy
+    return time + stages
 
 
 def prefill(m: Machine, t: Traffic, soft: Soft, share: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -302,16 +303,15 @@ def prefill(m: Machine, t: Traffic, soft: Soft, share: FloatArray) -> tuple[Floa
         if work.flop[i].any():
             reads = (work.weights[i, cols] / soft.bandwidth(op)) * per_byte
             time += np.maximum(reads, (work.flop[i, cols] / soft.compute(op)) * k.host_flop)
-    weights = work.weights.sum(axis=0)[cols]
-    logic = work.flop.sum(axis=0)[cols] * k.host_flop_energy + weights * k.energy[0]
+    weights = work.joule_weights[cols]
+    logic = work.joule_flop[cols] * k.host_flop_energy + weights * k.energy[0]
     fast = (x * weights + work.kv[cols]) * k.energy[1]
     flash = (1.0 - x) * weights * k.energy[2] if flashy else np.zeros((1, 1))
     reduced = np.where(work.reduce_bytes > 0, 2.0 * t.model.layers, 0.0)[cols]
     exchanged = np.where(work.exchange_bytes > 0, 2.0 * t.model.moe_layers, 0.0)[cols]
     time += reduced * all_reduce(m, gi, work.reduce_bytes[cols])
     time += exchanged * (m.exchange_alpha[:, gi] + work.exchange_bytes[cols] * m.exchange_rate[:, gi])
-    sent = 2.0 * reduced * work.reduce_bytes[cols] + exchanged * work.exchange_bytes[cols]
-    logic += sent * m.hops[:, gi] * m.link_energy[:, None]
+    logic += m.active_power[:, None] * time
     time = thermal.throttled_time(time, (logic, fast, flash), columns(m))
     energy = logic + fast + flash
     count = len(plans)
@@ -330,7 +330,7 @@ def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs
     """Evaluate every pair of a chunk of designs and the plans of one workload."""
     depth, share, ratios = placement(m, t)
     time, energies, flash_bytes = decode(m, t, soft, share, note)
-    spent, link_energy = collectives(m, t, depth, note)
+    spent = collectives(m, t, depth, note)
     flashy = bool(m.flash_capacity[0] > 0)
     layers = float(t.model.layers)
     held = np.minimum(depth, layers)
@@ -340,7 +340,8 @@ def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs
     if flashy:  # page reads that routing or the step's start keep from being prefetched
         waits = np.where(share < 1.0, m.flash_latency[:, None] * (t.model.moe_layers + 1.0), 0.0)
         time += waits
-    logic = energies[0] + link_energy
+    clocks = m.active_power[:, None] * time  # gated while a throttled step waits
+    logic = energies[0] + clocks
     if m.hot_loss.any():
         warm = (m.hot[0][:, None] * logic + m.hot[1][:, None] * energies[1]) > time
         streamed = t.weights.sum(axis=0) + t.kv_prefix
@@ -352,9 +353,9 @@ def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs
         if flashy:
             note("time", "flash page waits", waits)
         note("time", "throttling", step - time)
+        note("energy", "clocks", clocks)
         for name, e in zip(("logic", "fast memory", "flash"), energies, strict=True):
             note("energy", name, e)
-        note("energy", "links", link_energy)
     prompt, prompt_energy, first = prefill(m, t, soft, share)
     return Pairs(
         step=step, unthrottled=time, energy=logic + energies[1] + energies[2], stages=depth, share=share,
