@@ -72,6 +72,13 @@ class DatacenterModel:
         with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
             return finish(parts, self.catalog, s, self.space.limits.get("rack_power", 1e12))
 
+    def screen(self, design: Design) -> BoolArray:
+        """Which designs break no limit of their own, whatever the plan: all that a sweep need judge."""
+        ok = np.ones(len(design), dtype=bool)
+        for ratio in self.machine(design).limits.values():
+            ok &= ratio <= 1.0
+        return ok
+
     def devices(self, devices: list[str]) -> Machine:
         """Build machines that exist from their device files."""
         s = self.space.scenario

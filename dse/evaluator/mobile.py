@@ -19,7 +19,7 @@ from dse.serving.step import LARGE, Pairs, serve
 from dse.space import Space
 from dse.table import chunks, total
 from dse.traffic import Traffic, lower
-from dse.units import FloatArray
+from dse.units import BoolArray, FloatArray
 
 CHUNK = 8192
 DAY = 86400.0  # s
@@ -49,6 +49,13 @@ class MobileModel:
         """Build n phones."""
         return mobile_machine(phone_design(self.space, design, self.catalog), self.catalog, self.space.scenario,
                               dict(self.space.limits), self.weights, built=False)  # fmt: skip
+
+    def screen(self, design: Design) -> BoolArray:
+        """Which designs break no limit of their own, whatever the plan: all that a sweep need judge."""
+        ok = np.ones(len(design), dtype=bool)
+        for ratio in self.machine(design).limits.values():
+            ok &= ratio <= 1.0
+        return ok
 
     def devices(self, devices: list[str]) -> Machine:
         """Build machines that exist from their device files."""

@@ -33,8 +33,13 @@ def sweep(space: Space, evaluator: Evaluator, watch: Callable[[int], None] | Non
     archive = Archive(space)
     designs = feasible = 0
     for design in grid(space, block):
-        told = evaluator.evaluate(design)
         designs += len(design)
+        screen = getattr(evaluator, "screen", None)
+        if screen is not None:  # a design that breaks a limit of its own needs no plan to be judged
+            design = design.take(screen(design))
+            if len(design) == 0:
+                continue
+        told = evaluator.evaluate(design)
         feasible += int(told.feasible.any(axis=1).sum())
         kept = np.unique(front_of(space, told).rows)
         if len(kept):
