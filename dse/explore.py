@@ -24,6 +24,7 @@ from dse.search import Search, resume_study
 from dse.search.samplers import DEFAULT
 from dse.space import Space, Value, parse_value
 from dse.space_file import read_space, space_text
+from dse.units import FloatArray
 
 STUDY = "study.json"
 CHECKPOINTS = 24
@@ -271,30 +272,33 @@ def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: 
     """What a recommendation needs beside the run: levers' worth, lost levels, convergence."""
     say = watch or (lambda stage, detail: None)
     scale = Scale.of(run.front.points)
-    early = early_front(run, trials)
-    levers = {}
+    again: dict[str, dict[str, Any]] = {"levers": {}, "lost": {}}
     for lever in run.space.levers:
         say("without", lever.name)
         try:
             space = run.space.without(lever)
         except SpaceError:
             continue  # the run itself held the lever on
-        levers[lever.name] = _again(run, model, space, trials, seed, scale, early)
-    lost = {}
+        again["levers"][lever.name] = _again(model, space, trials, seed)
+    taken = {}
     for variable, level in missing_levels(run):
         say("locked on", f"{variable}={level}")
-        space = run.space.restrict(variable, [level])
-        lost[f"{variable}={level}"] = _again(run, model, space, trials, seed, scale, early)
+        again["lost"][f"{variable}={level}"] = _again(model, run.space.restrict(variable, [level]), trials, seed)
+        taken[f"{variable}={level}"] = usual(run, variable)
+    # a design found with a lever locked is a design of the whole space: counting it there keeps a
+    # lucky restricted search from reading as a gain
+    found = [early_front(run, trials), *(x for kind in again.values() for x in kind.values() if len(x))]
+    whole = np.concatenate(found)
+    whole = whole[non_dominated(whole)]
     say("random", "")
-    return {
-        "trials": trials,
-        "levers": levers,
-        "lost": lost,
-        "convergence": convergence(run, model, seed, scale, exact),
-    }
+    made = {kind: {name: worth(points, whole, scale) for name, points in each.items()} for kind, each in again.items()}
+    for name, level in taken.items():
+        made["lost"][name]["to"] = level
+    itself = worth(found[0], whole, scale)
+    return {"trials": trials, "itself": itself, **made, "convergence": convergence(run, model, seed, scale, exact)}
 
 
-def early_front(run: Run, trials: int) -> Any:
+def early_front(run: Run, trials: int) -> FloatArray:
     """Points of the front after the first ``trials`` designs: what an equal budget found."""
     _, told = run.archive.joined()
     rows, rungs = np.nonzero(told.feasible[:trials])
@@ -303,26 +307,38 @@ def early_front(run: Run, trials: int) -> Any:
     return kept if len(kept) else run.front.points
 
 
-def _again(
-    run: Run, model: DatacenterModel | MobileModel, space: Space, trials: int, seed: int, scale: Scale, main: Any
-) -> dict[str, Any]:
-    """Re-optimise a restricted space and compare its front with what the run had for that budget."""
+def _again(model: DatacenterModel | MobileModel, space: Space, trials: int, seed: int) -> FloatArray:
+    """Re-optimise a restricted space and give the points of its front."""
     again = type(model)(space, model.catalog)
     first = [v for v, _ in (nearest_design(space, model.catalog, again, b.device) for b in space.baselines)]
-    front = Search(space, again, DEFAULT, seed, first=first).run(trials)
-    del run
-    if len(front) == 0:
+    return Search(space, again, DEFAULT, seed, first=first).run(trials).points
+
+
+def worth(points: FloatArray, whole: FloatArray, scale: Scale) -> dict[str, Any]:
+    """What a restricted front loses against that of the whole space: hypervolume kept and epsilon factors.
+
+    Every point of the whole front is within ``factor`` of one of the restricted front in its worst
+    objective (multiplicative epsilon), half of them within ``typical``.
+    """
+    if len(points) == 0:
         return {"feasible": False, "hypervolume": 0.0, "factor": None, "best": []}
-    # multiplicative epsilon: every point of the run is within this factor of one of these
-    ratio = front.points[None, :, :] / main[:, None, :]
+    ratio = (points[None, :, :] / whole[:, None, :]).max(axis=2).min(axis=1)
     return {
         "feasible": True,
-        "hypervolume": hypervolume(front.points, scale) / max(hypervolume(main, scale), 1e-12),
-        "factor": float(ratio.max(axis=2).min(axis=1).max()),
-        "typical": float(np.median(ratio.max(axis=2).min(axis=1))),
-        "best": [float(x) for x in front.points.min(axis=0)],
-        "points": len(front),
+        "hypervolume": hypervolume(points, scale) / max(hypervolume(whole, scale), 1e-12),
+        "factor": float(ratio.max()),
+        "typical": float(np.median(ratio)),
+        "best": [float(x) for x in points.min(axis=0)],
+        "points": len(points),
     }
+
+
+def usual(run: Run, variable: str) -> str:
+    """The value a variable has most often on the front, with its share."""
+    values = [run.values(int(r)).get(variable, "-") for r in run.front.rows]
+    names, counts = np.unique([str(v) for v in values], return_counts=True)
+    top = int(np.argmax(counts))
+    return f"{names[top]} ({100 * counts[top] / len(values):.0f} % of the front)"
 
 
 LEVELS = {

@@ -73,12 +73,10 @@ def test_explain_gives_what_the_search_was_told(model: DatacenterModel, some: De
     assert len(rows) > 5
     for row, rung in list(zip(rows, rungs, strict=True))[::7]:
         plans = [int(told.detail[f"plan.{i}"][row, rung]) for i in range(2)]
-        parts = explain(model, model.machine(some.take(np.array([row]))), plans)
-        for name in ("cost_per_mtoken", "energy_per_token", "tpot"):
-            # explain may find sharing or a pool cheaper without the rung: never dearer
-            total = sum(w * p.objectives[name] for w, p in zip(weights, parts, strict=True)) / sum(weights)
-            if name == "cost_per_mtoken":
-                assert total <= told.objectives[name][row, rung] * (1 + 1e-9)
+        parts = explain(model, model.machine(some.take(np.array([row]))), plans, datacenter.rungs[rung])
+        for kind, name in (("costs", "cost_per_mtoken"), ("energies", "energy_per_token"), ("times", "tpot")):
+            total = sum(w * sum(getattr(p, kind).values()) for w, p in zip(weights, parts, strict=True)) / sum(weights)
+            assert total == pytest.approx(told.objectives[name][row, rung], rel=1e-9), (row, rung, name)
 
 
 def test_a_batch_equals_its_rows_bit_for_bit(model: DatacenterModel, some: Design) -> None:

@@ -11,7 +11,7 @@ from dse.catalog import Catalog
 from dse.design import sample
 from dse.errors import InfeasibleError, RunError, SpaceError
 from dse.evaluator import DatacenterModel, MobileModel, Told
-from dse.explore import Overrides, load_run, load_space, reached, search
+from dse.explore import Overrides, load_run, load_space, reached, search, worth
 from dse.front import Scale, hypervolume, non_dominated
 from dse.run import FRONT, LOG, Folder
 from dse.search import SAMPLERS, Search, sweep
@@ -163,3 +163,15 @@ def test_nothing_feasible_names_the_limit_and_the_relaxation(tmp_path: Path) -> 
 def test_front_counts_hardware_once(tmp_path: Path, datacenter: Space) -> None:
     done = search(datacenter, tmp_path / "a", trials=200, sampler="nsga2", seed=1, resume=False, command="test")
     assert 0 < len(done.run.hardware) <= len(done.run.front)
+
+
+def test_a_lever_is_never_worth_less_than_nothing() -> None:
+    whole = np.array([[1.0, 4.0], [2.0, 2.0], [4.0, 1.0]])
+    scale = Scale.of(whole)
+    same = worth(whole, whole, scale)
+    assert (same["hypervolume"], same["factor"], same["typical"]) == (1.0, 1.0, 1.0)
+    less = worth(whole[:1], whole, scale)
+    # by hand: (1, 4) serves (2, 2) at 4/2 and (4, 1) at 4/1
+    assert (less["typical"], less["factor"]) == (2.0, 4.0)
+    assert 0 < less["hypervolume"] < 1
+    assert not worth(whole[:0], whole, scale)["feasible"]

@@ -130,8 +130,12 @@ def evaluate(
     return out
 
 
-def explain(model: DatacenterModel | MobileModel, machine: Machine, plans: list[int]) -> list[Evaluation]:
-    """Break down one machine (n = 1) under chosen plans, one index per workload of the space."""
+def explain(model: DatacenterModel | MobileModel, machine: Machine, plans: list[int], rung: float) -> list[Evaluation]:
+    """Break down one machine (n = 1) under chosen plans, one index per workload of the space.
+
+    ``rung`` (s per output token) is the target the plans were chosen for: whether prompts run on
+    machines of their own is decided against it, as the search did.
+    """
     out = []
     with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
         if isinstance(model, MobileModel):
@@ -146,16 +150,16 @@ def explain(model: DatacenterModel | MobileModel, machine: Machine, plans: list[
             traffic = lower(s.workloads[i], one, model.catalog, s)
             ledger = Ledger()
             pairs = serve(machine, traffic, model.soft, ledger)
-            e = _datacenter(replace_rungs(model), machine, traffic, pairs, ledger)
+            e = _datacenter(with_rung(model, rung), machine, traffic, pairs, ledger)
             e.plan = {"llm": s.workloads[i].llm, "batch": int(one.batch[0]), "group": int(one.group[0]),
                       "attention": "dp" if one.data_parallel[0] else "tp", "pipeline depth": int(min(pairs.stages[0, 0], FAR_TOO_DEEP))}  # fmt: skip
             out.append(e)
     return out
 
 
-def replace_rungs(model: DatacenterModel) -> DatacenterModel:
-    """The model with one rung that nothing misses: the plan is given, not chosen."""
-    return DatacenterModel(replace(model.space, rungs=(1e9,)), model.catalog, 1)
+def with_rung(model: DatacenterModel, rung: float) -> DatacenterModel:
+    """The model with one TPOT target."""
+    return DatacenterModel(replace(model.space, rungs=(rung,)), model.catalog, 1)
 
 
 def _asked(target: str | Space, catalog: Catalog, llm: str | None, software: str | None,

@@ -126,7 +126,7 @@ def _chosen(facts: Facts, label: str, index: int) -> Chosen:
         if run.space.target == "datacenter"
         else []
     )
-    c.parts = explain(model, machine, plans)
+    c.parts = explain(model, machine, plans, run.space.rungs[rung])
     c.why = _why(facts, c)
     c.rejected = _rejected(facts, c)
     return c

@@ -87,12 +87,12 @@ def _question(facts: Facts) -> str:
 def answer(facts: Facts) -> list[str]:
     """Three sentences: the design, what decides, how sure."""
     run, first = facts.run, facts.chosen[0]
-    numbers = ", ".join(shown(o, v) for o, v in zip(run.space.objectives, first.objectives, strict=True))
+    numbers = ", ".join(
+        f"{OBJECTIVES[o].label.lower()} {shown(o, v)}"
+        for o, v in zip(run.space.objectives, first.objectives, strict=True)
+    )
     levers = facts.study.get("levers", {})
-    ranked = sorted(((v.get("typical") or 99.0, k) for k, v in levers.items()), reverse=True)
-    worth = (f"The lever that matters most is {ranked[0][1]}: re-optimised without it, a typical point of the front is "
-             f"{ranked[0][0]:.2f} times worse in its worst objective" + (f", against {ranked[-1][0]:.2f} without {ranked[-1][1]}." if len(ranked) > 1 else ".")
-             if ranked else "The levers were not ablated in this run.")  # fmt: skip
+    worth = _levers_in_a_sentence(levers, facts.study.get("itself"))
     best = [b for b in facts.baselines if b["points"] and not b["only"]]
     compare = ""
     if best:
@@ -108,6 +108,18 @@ def answer(facts: Facts) -> list[str]:
     estimates, total = facts.model.catalog.estimates()
     return [f"At the knee of {len(run.front)} operating points on {facts.hardware} distinct machines: {describe(facts, first)}, which gives {numbers}{compare}.",
             worth, f"Read it as first-order: {estimates} of the catalogue's {total} numbers are estimates, and software overheads are those of today's stacks."]  # fmt: skip
+
+
+def _levers_in_a_sentence(levers: dict[str, dict[str, Any]], own: dict[str, Any] | None) -> str:
+    """What the levers are worth, worst loss first."""
+    if not levers:
+        return "The levers were not ablated in this run."
+    (most, v), *rest = sorted(levers.items(), key=lambda kv: float(kv[1]["hypervolume"]))
+    lost = (f"re-optimised without it, the front keeps {100 * v['hypervolume']:.0f} % of its hypervolume and a typical point is "
+            f"{v['typical']:.2f} times worse in its worst objective" if v["feasible"] else "without it nothing is feasible")  # fmt: skip
+    others = ", ".join(f"{100 * x['hypervolume']:.0f} % without {name}" for name, x in rest)
+    others += f"; {100 * own['hypervolume']:.0f} % with every lever free" if own and others else ""
+    return f"The lever that matters most is {most}: {lost}" + (f" ({others})." if others else ".")
 
 
 def describe(facts: Facts, c: Chosen) -> str:
@@ -213,9 +225,10 @@ def _levers(d: Document, facts: Facts) -> None:
     if not levers:
         d.text("Not measured in this run: `dse explore` re-optimises without each lever.")
         return
-    d.text(f"Each lever is locked off and the space searched again with {facts.study['trials']} trials, against the first {facts.study['trials']} "
-           "trials of this run. The factor is how much worse the best remaining design is in its worst objective, for a typical (median) and for the "
-           "worst-served point of the front; below 1 the search without the lever did better, which is the noise of the search.")  # fmt: skip
+    trials = facts.study["trials"]
+    d.text(f"Each lever is locked off and the space searched again with {trials} trials, against all that the first {trials} trials "
+           "of this run and these searches found. The factor is how much worse the best remaining design is in its worst objective, "
+           "for a typical (median) and for the worst-served point of that front.")  # fmt: skip
     header = [
         "locked",
         "typical factor",
@@ -223,10 +236,16 @@ def _levers(d: Document, facts: Facts) -> None:
         "hypervolume kept",
         *(f"best {o}" for o in facts.run.space.objectives),
     ]
-    d.table(header, [_worth(facts, f"without {k}", v) for k, v in levers.items()])
+    own = facts.study.get("itself")
+    rows = [_worth(facts, f"without {k}", v) for k, v in levers.items()]
+    d.table(header, ([_worth(facts, "nothing: this run", own)] if own else []) + rows)
+    if own:
+        d.text(
+            f"A lever that keeps as much as the run itself ({100 * own['hypervolume']:.0f} %) is worth no more than the noise of the search."
+        )
     if lost:
         d.text("Levels that never stand on the front, locked on and searched again:")
-        d.table(header, [_worth(facts, k, v) for k, v in lost.items()])
+        d.table([*header, "loses to"], [[*_worth(facts, k, v), v.get("to", "-")] for k, v in lost.items()])
 
 
 def _worth(facts: Facts, name: str, v: dict[str, Any]) -> list[str]:
