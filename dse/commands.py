@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from dse import explore as job
+from dse import levers
 from dse.catalog import load_catalog
 from dse.errors import INTERRUPTED, OK, DataError, RunError, SpaceError, nearest
 from dse.evaluator import model_of
@@ -136,13 +137,13 @@ def _study(run: Run, model: Any, out: Path, trials: int, seed: int) -> dict[str,
             bar.set_postfix_str(f"{stage} {detail}")
             bar.update()
 
-        made = job.study(run, model, trials=trials, seed=seed, watch=watch)
-    job.save_study(out, made)
+        made = levers.study(run, model, trials=trials, seed=seed, watch=watch)
+    levers.save_study(out, made)
     return made
 
 
 def _report(run: Run, model: Any, run_folder: Path, out: Path) -> list[str]:
-    facts = gather(run, model, job.read_study(run_folder))
+    facts = gather(run, model, levers.read_study(run_folder))
     write_atomically(out / "dashboard.html", page_html(facts))
     return [*_recommendation(facts, run_folder, out), str(out / "dashboard.html")]
 
@@ -165,7 +166,7 @@ def dashboard(o: argparse.Namespace) -> int:
     """Write the page of a run."""
     run, model = _loaded(o.run_folder)
     _need_front(run, o.run_folder)
-    write_atomically(o.static, page_html(gather(run, model, job.read_study(o.run_folder))))
+    write_atomically(o.static, page_html(gather(run, model, levers.read_study(o.run_folder))))
     print(o.static)
     return OK
 
@@ -174,9 +175,9 @@ def recommend(o: argparse.Namespace) -> int:
     """Write the recommendation of a run, measuring the levers first if that was not done."""
     run, model = _loaded(o.run_folder)
     _need_front(run, o.run_folder)
-    if o.lever_trials or job.read_study(o.run_folder) is None:
+    if o.lever_trials or levers.read_study(o.run_folder) is None:
         _study(run, model, o.run_folder, o.lever_trials or len(run.trials), int(run.about.get("seed", 1)))
-    for text in _recommendation(gather(run, model, job.read_study(o.run_folder)), o.run_folder, o.out):
+    for text in _recommendation(gather(run, model, levers.read_study(o.run_folder)), o.run_folder, o.out):
         print(text)
     return OK
 
@@ -220,13 +221,15 @@ def sweep(o: argparse.Namespace) -> int:
     print(f"{done.designs:,} designs in {done.seconds:.0f} s ({done.designs / done.seconds:,.0f} a second), {done.feasible:,} feasible, "
           f"{len(done.front)} operating points on the exact front.")  # fmt: skip
     if against is not None:
-        share = job.reached(done.front, against.front)
+        share = levers.reached(done.front, against.front)
         print(f"{o.against}: reached {100 * share:.1f} % of the exact hypervolume of the grid.")
-        study = job.read_study(o.against)
+        study = levers.read_study(o.against)
         if study is not None:
             kept = {"designs": done.designs, "front": len(done.front), "seconds": done.seconds, "reached": share}
-            exact = job.exact_on(against, done.front)
-            job.save_study(o.against, study | {"sweep": kept, "convergence": study["convergence"] | {"exact": exact}})
+            exact = levers.exact_on(against, done.front)
+            levers.save_study(
+                o.against, study | {"sweep": kept, "convergence": study["convergence"] | {"exact": exact}}
+            )
     print(out / FRONT)
     return OK
 

@@ -1,8 +1,7 @@
-"""The whole job: search, baselines, what each lever is worth, convergence, page, recommendation."""
+"""Read a space with its overrides, run its search into a folder, load a run again, say why nothing is feasible."""
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,21 +12,16 @@ from typing import Any
 import numpy as np
 
 from dse.catalog import Catalog, load_catalog
-from dse.design import encode, sample
+from dse.design import encode
 from dse.errors import InfeasibleError, SpaceError
 from dse.evaluator import DatacenterModel, MobileModel, model_of
-from dse.front import Scale, hypervolume, non_dominated
 from dse.metrics import CONSTRAINTS, TARGET_OBJECTIVES
 from dse.nearest import nearest_design
-from dse.run import Archive, Folder, Front, Run, front_of, write_atomically
+from dse.run import Archive, Folder, Run, front_of
 from dse.search import Search, resume_study
-from dse.search.samplers import DEFAULT
 from dse.space import Space, Value, parse_value
 from dse.space_file import read_space, space_text
-from dse.units import FloatArray
 
-STUDY = "study.json"
-CHECKPOINTS = 24
 Watch = Callable[[str, Any], None]
 
 
@@ -265,147 +259,3 @@ def overrides_of(texts: list[str]) -> Overrides:
     return Overrides(tuple(found.get("fix", ())), tuple(found.get("limit", ())), found["model"][0] if "model" in found else None,
                      tuple(found.get("objective", ())), found["traffic"][0] if "traffic" in found else None,
                      float(found["year"][0]) if "year" in found else None, "grid" in found)  # fmt: skip
-
-
-def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: int, watch: Watch | None = None,
-          exact: Front | None = None) -> dict[str, Any]:  # fmt: skip
-    """What a recommendation needs beside the run: levers' worth, lost levels, convergence."""
-    say = watch or (lambda stage, detail: None)
-    scale = Scale.of(run.front.points)
-    again: dict[str, dict[str, Any]] = {"levers": {}, "lost": {}}
-    for lever in run.space.levers:
-        say("without", lever.name)
-        try:
-            space = run.space.without(lever)
-        except SpaceError:
-            continue  # the run itself held the lever on
-        again["levers"][lever.name] = _again(model, space, trials, seed)
-    taken = {}
-    for variable, level in missing_levels(run):
-        say("locked on", f"{variable}={level}")
-        again["lost"][f"{variable}={level}"] = _again(model, run.space.restrict(variable, [level]), trials, seed)
-        taken[f"{variable}={level}"] = usual(run, variable)
-    # a design found with a lever locked is a design of the whole space: counting it there keeps a
-    # lucky restricted search from reading as a gain
-    found = [early_front(run, trials), *(x for kind in again.values() for x in kind.values() if len(x))]
-    whole = np.concatenate(found)
-    whole = whole[non_dominated(whole)]
-    say("random", "")
-    made = {kind: {name: worth(points, whole, scale) for name, points in each.items()} for kind, each in again.items()}
-    for name, level in taken.items():
-        made["lost"][name]["to"] = level
-    itself = worth(found[0], whole, scale)
-    return {"trials": trials, "itself": itself, **made, "convergence": convergence(run, model, seed, scale, exact)}
-
-
-def early_front(run: Run, trials: int) -> FloatArray:
-    """Points of the front after the first ``trials`` designs: what an equal budget found."""
-    _, told = run.archive.joined()
-    rows, rungs = np.nonzero(told.feasible[:trials])
-    points = np.stack([told.objectives[o][rows, rungs] for o in run.space.objectives], axis=1)
-    kept = points[non_dominated(points)]
-    return kept if len(kept) else run.front.points
-
-
-def _again(model: DatacenterModel | MobileModel, space: Space, trials: int, seed: int) -> FloatArray:
-    """Re-optimise a restricted space and give the points of its front."""
-    again = type(model)(space, model.catalog)
-    first = [v for v, _ in (nearest_design(space, model.catalog, again, b.device) for b in space.baselines)]
-    return Search(space, again, DEFAULT, seed, first=first).run(trials).points
-
-
-def worth(points: FloatArray, whole: FloatArray, scale: Scale) -> dict[str, Any]:
-    """What a restricted front loses against that of the whole space: hypervolume kept and epsilon factors.
-
-    Every point of the whole front is within ``factor`` of one of the restricted front in its worst
-    objective (multiplicative epsilon), half of them within ``typical``.
-    """
-    if len(points) == 0:
-        return {"feasible": False, "hypervolume": 0.0, "factor": None, "best": []}
-    ratio = (points[None, :, :] / whole[:, None, :]).max(axis=2).min(axis=1)
-    return {
-        "feasible": True,
-        "hypervolume": hypervolume(points, scale) / max(hypervolume(whole, scale), 1e-12),
-        "factor": float(ratio.max()),
-        "typical": float(np.median(ratio)),
-        "best": [float(x) for x in points.min(axis=0)],
-        "points": len(points),
-    }
-
-
-def usual(run: Run, variable: str) -> str:
-    """The value a variable has most often on the front, with its share."""
-    values = [run.values(int(r)).get(variable, "-") for r in run.front.rows]
-    names, counts = np.unique([str(v) for v in values], return_counts=True)
-    top = int(np.argmax(counts))
-    return f"{names[top]} ({100 * counts[top] / len(values):.0f} % of the front)"
-
-
-LEVELS = {
-    "datacenter": ("flash", "pnm", "fast_memory", "topology"),
-    "mobile": ("flash", "pnm", "dram_mount", "on_package_link"),
-}
-
-
-def missing_levels(run: Run) -> list[tuple[str, Value]]:
-    """Levels of each lever that never stand on the front."""
-    design, _ = run.archive.joined()
-    out: list[tuple[str, Value]] = []
-    for name in LEVELS[run.space.target]:
-        if name not in design.columns:
-            continue
-        variable = run.space.variable(name)
-        present = set(design.columns[name][np.unique(run.front.rows)].tolist())
-        out += [(name, c) for i, c in enumerate(variable.choices) if i not in present]
-    return out
-
-
-def convergence(
-    run: Run, model: DatacenterModel | MobileModel, seed: int, scale: Scale, exact: Front | None
-) -> dict[str, Any]:
-    """Hypervolume over designs of the search and of as many random designs, and of the exact front."""
-    _, told = run.archive.joined()
-    random = model.evaluate(sample(run.space, len(run.archive), np.random.default_rng(seed)))
-    marks = np.unique(np.linspace(1, len(run.archive), CHECKPOINTS).astype(int))
-
-    def curve(t: Any) -> list[float]:
-        feasible = t.feasible
-        stack = np.stack([t.objectives[o] for o in run.space.objectives], axis=2)
-        out, kept, start = [], np.empty((0, len(run.space.objectives))), 0
-        for mark in marks:
-            fresh = stack[start:mark][feasible[start:mark]]
-            kept = np.concatenate([kept, fresh])
-            kept = kept[non_dominated(kept)]
-            out.append(hypervolume(kept, scale))
-            start = int(mark)
-        return out
-
-    result: dict[str, Any] = {"designs": marks.tolist(), "search": curve(told), "random": curve(random)}
-    if exact is not None and len(exact):
-        result["exact"] = hypervolume(exact.points, scale)
-    return result
-
-
-def reached(exact: Front, front: Front) -> float:
-    """Share of an exact front's hypervolume that another front dominates."""
-    scale = Scale.of(exact.points)
-    return hypervolume(front.points, scale) / hypervolume(exact.points, scale)
-
-
-def exact_on(run: Run, exact: Front) -> float:
-    """Hypervolume of an exact front on the scale of a run's convergence plot."""
-    return hypervolume(exact.points, Scale.of(run.front.points))
-
-
-def save_study(path: Path, content: Mapping[str, Any]) -> None:
-    """Keep a study beside its run."""
-    write_atomically(path / STUDY, json.dumps(content, indent=1, sort_keys=True) + "\n")
-
-
-def read_study(path: Path) -> dict[str, Any] | None:
-    """Read the study of a run, if one was made."""
-    file = path / STUDY
-    if not file.exists():
-        return None
-    raw: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return raw

@@ -66,6 +66,7 @@ class _Reader:
             return math.nan
 
     def conditions(self, key: str, raw: object, known: Mapping[str, Variable]) -> dict[str, frozenset[Value]]:
+        """Read a table of earlier variables and the values each must have."""
         out: dict[str, frozenset[Value]] = {}
         if not isinstance(raw, dict):
             self.faults.add(key, raw, "a table of variable = [values]", "{ flash = ['hbf_gen1'] }")
@@ -84,6 +85,7 @@ class _Reader:
         return out
 
     def variable(self, name: str, raw: dict[str, Any], known: Mapping[str, Variable]) -> Variable:
+        """Read one variable; ``known`` holds those above it, which its conditions may name."""
         key = f"variables.{name}"
         self.keys(raw, ("kind", "choices", "low", "high", "log", "grid", "active_if", "needs"), key + ".")
         kind = raw.get("kind")
@@ -128,6 +130,7 @@ class _Reader:
             return math.nan
 
     def scenario(self, raw: dict[str, Any], target: str) -> Scenario:
+        """Read the scenario: workloads, traffic, and numbers with their sources."""
         units = SCENARIO_UNITS[target]
         self.keys(raw, ("software", "traffic", "workload", *units), "scenario.")
         numbers, sources = {}, {}
@@ -188,6 +191,7 @@ class _Reader:
         return Scenario(str(raw.get("software", "textbook")), numbers, Mix(tuple(classes)), tuple(loads), sources)
 
     def space(self, text: str, objectives: Mapping[str, Sequence[str]]) -> Space:
+        """Read the whole file."""
         raw = self.raw
         self.keys(
             raw,

@@ -55,7 +55,7 @@ def test_no_path_of_a_machine_and_no_host_of_a_registry() -> None:
         if path.name == "test_house.py":
             continue
         text = path.read_text()
-        assert not re.search(r"/work/|/farm/|pypi\.org|deb\.debian|npmjs", text), path
+        assert not re.search(r"/wor[k]/|/far[m]/|pyp[i]\.org|deb\.debia[n]|npmj[s]", text), path
 
 
 def test_readme_is_short_and_has_both_commands() -> None:

@@ -11,8 +11,9 @@ from dse.catalog import Catalog
 from dse.design import sample
 from dse.errors import InfeasibleError, RunError, SpaceError
 from dse.evaluator import DatacenterModel, MobileModel, Told
-from dse.explore import Overrides, load_run, load_space, reached, search, worth
+from dse.explore import Overrides, load_run, load_space, search
 from dse.front import Scale, hypervolume, non_dominated
+from dse.levers import reached, worth
 from dse.run import FRONT, LOG, Folder
 from dse.search import SAMPLERS, Search, sweep
 from dse.search.samplers import variable_of

@@ -14,7 +14,8 @@ from typing import Any
 
 from dse.catalog import load_catalog
 from dse.evaluator import model_of
-from dse.explore import load_space, reached
+from dse.explore import load_space
+from dse.levers import reached
 from dse.search import SAMPLERS, Search, sweep
 
 MARKS = (2_000, 10_000)
