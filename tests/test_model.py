@@ -238,3 +238,14 @@ def test_mobile_batch_equals_its_rows(phone: MobileModel, mobile: Space) -> None
         one = phone.evaluate(some.take(np.array([row])))
         for name in whole.objectives:
             assert np.array_equal(one.objectives[name][0], whole.objectives[name][row])
+
+
+def test_compute_in_the_banks_of_a_phone_is_paid_as_die_area(catalog: Catalog) -> None:
+    plain = {"dram": "lpddr5x", "dram_capacity": "8 GiB", "pnm": "none", "weights_home": "dram"}
+    without = evaluate("mobile", variables=plain).costs
+    within = evaluate("mobile", variables=plain | {"pnm": "in_bank"}).costs
+    loss = catalog.value("pnm", "in_bank_lpddr", "capacity_loss")
+    silicon = 8 * 2**30 * catalog.value("memory", "lpddr5x", "price_per_byte")
+    # by hand: the same bytes need 1 / (1 - loss) of the die area
+    assert within["DRAM"] - without["DRAM"] == pytest.approx(silicon * loss / (1 - loss), rel=1e-9)
+    assert loss > 0.05

@@ -92,6 +92,15 @@ class Pick:
         out: FloatArray = column[self.p.pnm]
         return out
 
+    @property
+    def swell(self) -> FloatArray:
+        """DRAM die area per byte over that of plain DRAM: what compute in the banks takes is paid as silicon.
+
+        Charging it as lost bytes would make it free on a phone, whose packages come in steps of 4 GiB.
+        """
+        out: FloatArray = 1.0 / (1.0 - self.pnm("capacity_loss"))
+        return out
+
     def body(self, f: str) -> float:
         """A figure of the phone's body."""
         return self.catalog.value("mobile", "phone", f)
@@ -202,8 +211,7 @@ def mobile_machine(
     near = _pnm(c, p, tier, fast_bw, checks, built=built)
     bom = _bom(c, p, scenario, weights)
     one = np.ones(n)
-    loss = np.where((p.pnm == 1) | (p.pnm == 2), c.pnm("capacity_loss"), 0.0)
-    free = np.maximum(p.capacity * (1.0 - loss) - scenario["application_memory"], p.capacity * 0.01)
+    free = np.maximum(p.capacity - scenario["application_memory"], p.capacity * 0.01)
     checks["application_memory"] = np.where(p.capacity > scenario["application_memory"], 0.0, 2.0)
     groups = np.zeros((n, len(GROUPS)))
     return Machine(
@@ -294,7 +302,7 @@ def _space_limits(c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float
     on_soc = p.mount == MOUNTS.index("3d_on_soc")
     beside = p.mount == MOUNTS.index("side_by_side")
     soc = c.body("soc_base_area") + p.npu_area + p.sram * c.body("sram_area") + c.link("area") + phy_area(c, p)
-    area = soc + np.where(beside, stacks * c.dram("footprint_area"), 0.0)
+    area = soc + np.where(beside, stacks * c.dram("footprint_area") * c.swell, 0.0)
     budget = c.body("package_area") + np.where(beside, c.dram("footprint_area"), 0.0)
     thick = c.dram("z_height") * np.maximum(p.height / POP_TALL, HALF)
     z = c.body("soc_z_height") + np.where(
@@ -363,7 +371,7 @@ def _bom(c: Pick, p: Phone, scenario: Scenario, weights: float) -> dict[str, Flo
     on_soc = p.mount == MOUNTS.index("3d_on_soc")
     bonded = np.power(cat.value("bond", "hybrid_bond", "yield_per_layer"), np.where(on_soc, p.height, 0.0))
     applications = np.minimum(scenario["application_memory"], p.capacity) * c.dram("price_per_byte")
-    dram = p.capacity * c.dram("price_per_byte") / bonded - applications
+    dram = p.capacity * c.dram("price_per_byte") * c.swell / bonded - applications
     dram = dram + np.where(on_soc, p.height * cat.value("bond", "hybrid_bond", "cost_per_layer"), 0.0)
     whole_flash = p.flash_dies * c.cell("capacity_per_die")
     is_storage = p.flash == names(cat, "flash").index("ufs4")
@@ -383,4 +391,4 @@ def _carbon(c: Pick, p: Phone, tier: dict[str, FloatArray]) -> FloatArray:
     cat = c.catalog
     per_area = cat.take("logic", names(cat, "logic"), p.node, "fab_carbon")
     silicon = (p.npu_area + p.sram * c.body("sram_area")) * per_area / cat.value("carbon", "common", "fab_yield")
-    return silicon + p.capacity * c.dram("carbon_per_byte") + tier["capacity"] * c.cell("carbon_per_byte")
+    return silicon + p.capacity * c.dram("carbon_per_byte") * c.swell + tier["capacity"] * c.cell("carbon_per_byte")
