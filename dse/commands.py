@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,22 +124,28 @@ def explore(o: argparse.Namespace) -> int:
             _say_front(done.run, out)
             return INTERRUPTED
         model = model_of(space, load_catalog())
-        _study(done.run, model, out, o.lever_trials, o.seed)
-        for text in _report(done.run, model, out, out):
+        run = _study(done.run, model, out, o.lever_trials, o.seed)
+        for text in _report(run, model, out, out):
             print(text)
     return OK
 
 
-def _study(run: Run, model: Any, out: Path, trials: int, seed: int) -> dict[str, Any]:
+def _study(run: Run, model: Any, out: Path, trials: int, seed: int) -> Run:
+    """Study the levers; what that finds joins the run and its front."""
     with tqdm(desc="levers", unit="search", file=sys.stderr, dynamic_ncols=True) as bar:
 
         def watch(stage: str, detail: str) -> None:
             bar.set_postfix_str(f"{stage} {detail}")
             bar.update()
 
-        made = levers.study(run, model, trials=trials, seed=seed, watch=watch)
+        made, found = levers.study(run, model, trials=trials, seed=seed, watch=watch)
+    folder = Folder(out)
+    folder.keep_found([*folder.found(), *found])
     levers.save_study(out, made)
-    return made
+    job.add_found(run.archive, model, found)
+    front = folder.write_front(run.space, run.archive)
+    folder.update(front=len(front))
+    return replace(run, front=front)
 
 
 def _report(run: Run, model: Any, run_folder: Path, out: Path) -> list[str]:
@@ -176,7 +182,7 @@ def recommend(o: argparse.Namespace) -> int:
     run, model = _loaded(o.run_folder)
     _need_front(run, o.run_folder)
     if o.lever_trials or levers.read_study(o.run_folder) is None:
-        _study(run, model, o.run_folder, o.lever_trials or len(run.trials), int(run.about.get("seed", 1)))
+        run = _study(run, model, o.run_folder, o.lever_trials or len(run.trials), int(run.about.get("seed", 1)))
     for text in _recommendation(gather(run, model, levers.read_study(o.run_folder)), o.run_folder, o.out):
         print(text)
     return OK

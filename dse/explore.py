@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -174,9 +174,11 @@ def search(space: Space, out: Path, *, trials: int, sampler: str, seed: int, res
             if watch:
                 watch(job.progress(trials))
         interrupted = stop() and len(job.trials) < trials
+    own = len(job.archive)
+    add_found(job.archive, model, folder.found())
     front = folder.write_front(space, job.archive)
     folder.update(told=len(job.trials), front=len(front), finished=not interrupted)
-    run = Run(space, job.archive, front, folder.manifest(), job.trials)
+    run = Run(space, job.archive, front, folder.manifest(), job.trials, own)
     if len(front) == 0:
         raise InfeasibleError(why_nothing(space, job.archive))
     return Outcome(run, interrupted)
@@ -247,7 +249,21 @@ def load_run(path: Path, catalog: Catalog | None = None) -> tuple[Run, Datacente
     _, first = np.unique(np.array([k.hex() for k in design.row_keys()]), return_index=True)
     design = design.take(np.sort(first))
     archive.add(design, model.evaluate(design))
-    return Run(space, archive, front_of(space, archive.joined()[1]), manifest, trials), model
+    own = len(archive)
+    add_found(archive, model, folder.found())
+    return Run(space, archive, front_of(space, archive.joined()[1]), manifest, trials, own), model
+
+
+def add_found(archive: Archive, model: Any, found: Sequence[Mapping[str, Value]]) -> None:
+    """Evaluate designs found with a lever locked and add those that are new to an archive."""
+    if not found:
+        return
+    seen = set(archive.joined()[0].row_keys()) if len(archive) else set()
+    design = encode(archive.space, found)
+    new = [i for i, key in enumerate(design.row_keys()) if key not in seen]
+    if new:
+        fresh = design.take(np.array(new))
+        archive.add(fresh, model.evaluate(fresh))
 
 
 def overrides_of(texts: list[str]) -> Overrides:

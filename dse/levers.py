@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dse.design import sample
+from dse.design import decode, sample
 from dse.errors import SpaceError
 from dse.evaluator import DatacenterModel, MobileModel
 from dse.front import Scale, hypervolume, non_dominated
@@ -23,13 +23,19 @@ from dse.units import FloatArray
 STUDY = "study.json"
 CHECKPOINTS = 24
 Watch = Callable[[str, Any], None]
+Again = tuple[FloatArray, list[dict[str, Value]]]
+"""points of a front and the design of each"""
 
 
-def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: int, watch: Watch | None = None) -> dict[str, Any]:  # fmt: skip
-    """What a recommendation needs beside the run: levers' worth, lost levels, convergence."""
+def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: int,
+          watch: Watch | None = None) -> tuple[dict[str, Any], list[dict[str, Value]]]:  # fmt: skip
+    """What a recommendation needs beside the run: levers' worth, lost levels, convergence.
+
+    Returns the study and the designs found on the way that belong on the run's front: a design
+    found with a lever locked is a design of the whole space.
+    """
     say = watch or (lambda stage, detail: None)
-    scale = Scale.of(run.front.points)
-    again: dict[str, dict[str, Any]] = {"levers": {}, "lost": {}}
+    again: dict[str, dict[str, Again]] = {"levers": {}, "lost": {}}
     for lever in run.space.levers:
         say("without", lever.name)
         try:
@@ -42,33 +48,41 @@ def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: 
         say("locked on", f"{variable}={level}")
         again["lost"][f"{variable}={level}"] = _again(model, run.space.restrict(variable, [level]), trials, seed)
         taken[f"{variable}={level}"] = usual(run, variable)
-    # a design found with a lever locked is a design of the whole space: counting it there keeps a
-    # lucky restricted search from reading as a gain
-    found = [early_front(run, trials), *(x for kind in again.values() for x in kind.values() if len(x))]
-    whole = np.concatenate(found)
-    whole = whole[non_dominated(whole)]
     say("random", "")
-    made = {kind: {name: worth(points, whole, scale) for name, points in each.items()} for kind, each in again.items()}
+    some = [x for kind in again.values() for x in kind.values() if len(x[0])]
+    points = np.concatenate([run.front.points, *(x[0] for x in some)])
+    best = non_dominated(points)
+    designs = [d for x in some for d in x[1]]
+    found = {repr(d): d for d, stays in zip(designs, best[len(run.front) :], strict=True) if stays}
+    # the worth is judged at one budget: this run's share counts its first trials alone
+    own = early_front(run, trials)
+    whole = np.concatenate([own, *(x[0] for x in some)])
+    whole = whole[non_dominated(whole)]
+    scale = Scale.of(whole)
+    made = {kind: {name: worth(x[0], whole, scale) for name, x in each.items()} for kind, each in again.items()}
     for name, level in taken.items():
         made["lost"][name]["to"] = level
-    itself = worth(found[0], whole, scale)
-    return {"trials": trials, "itself": itself, **made, "convergence": convergence(run, model, seed, scale)}
+    shown = convergence(run, model, seed, Scale.of(points[best]))
+    return {"trials": trials, "itself": worth(own, whole, scale), **made, "convergence": shown}, list(found.values())
 
 
 def early_front(run: Run, trials: int) -> FloatArray:
     """Points of the front after the first ``trials`` designs: what an equal budget found."""
     _, told = run.archive.joined()
-    rows, rungs = np.nonzero(told.feasible[:trials])
+    rows, rungs = np.nonzero(told.feasible[: min(trials, run.own)])
     points = np.stack([told.objectives[o][rows, rungs] for o in run.space.objectives], axis=1)
     kept = points[non_dominated(points)]
     return kept if len(kept) else run.front.points
 
 
-def _again(model: DatacenterModel | MobileModel, space: Space, trials: int, seed: int) -> FloatArray:
-    """Re-optimise a restricted space and give the points of its front."""
+def _again(model: DatacenterModel | MobileModel, space: Space, trials: int, seed: int) -> Again:
+    """Re-optimise a restricted space; give the points of its front and their designs."""
     again = type(model)(space, model.catalog)
     first = [v for v, _ in (nearest_design(space, model.catalog, again, b.device) for b in space.baselines)]
-    return Search(space, again, DEFAULT, seed, first=first).run(trials).points
+    search = Search(space, again, DEFAULT, seed, first=first)
+    front = search.run(trials)
+    design, _ = search.archive.joined()
+    return front.points, [decode(space, design, int(r)) for r in front.rows]
 
 
 def worth(points: FloatArray, whole: FloatArray, scale: Scale) -> dict[str, Any]:
@@ -120,8 +134,8 @@ def missing_levels(run: Run) -> list[tuple[str, Value]]:
 def convergence(run: Run, model: DatacenterModel | MobileModel, seed: int, scale: Scale) -> dict[str, Any]:
     """Hypervolume over designs of the search and of as many random designs."""
     _, told = run.archive.joined()
-    random = model.evaluate(sample(run.space, len(run.archive), np.random.default_rng(seed)))
-    marks = np.unique(np.linspace(1, len(run.archive), CHECKPOINTS).astype(int))
+    random = model.evaluate(sample(run.space, run.own, np.random.default_rng(seed)))
+    marks = np.unique(np.linspace(1, run.own, CHECKPOINTS).astype(int))
 
     def curve(t: Any) -> list[float]:
         feasible = t.feasible

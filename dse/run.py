@@ -32,7 +32,7 @@ from dse.metrics import OBJECTIVES
 from dse.space import Space, Value
 from dse.units import FloatArray, IntArray
 
-MANIFEST, LOG, FRONT, SPACE = "run.json", "log.jsonl", "front.csv", "space.toml"
+MANIFEST, LOG, FOUND, FRONT, SPACE = "run.json", "log.jsonl", "levers.jsonl", "front.csv", "space.toml"
 PACKAGES = ("optuna", "numpy", "scipy", "moocore")
 
 
@@ -153,6 +153,8 @@ class Folder:
         """
         if fresh and (self.path / LOG).exists():
             raise RunError(f"{self.path}: already holds a run; use --resume to go on, or another --out")
+        if fresh:
+            (self.path / FOUND).unlink(missing_ok=True)
         versions = {p: metadata.version(p) for p in PACKAGES}
         write_atomically(self.path / SPACE, space.text)
         manifest = {"dse": __version__, "packages": versions, "overrides": list(space.overrides), **about}
@@ -230,6 +232,16 @@ class Folder:
         lines = (self.path / LOG).read_text(encoding="utf-8").split("\n")[:count] if count else []
         write_atomically(self.path / LOG, "".join(line + "\n" for line in lines))
 
+    def keep_found(self, designs: Sequence[Mapping[str, Value]]) -> None:
+        """Keep the designs that searches with a lever locked added to the front."""
+        lines = (json.dumps(d, separators=(",", ":"), sort_keys=True) + "\n" for d in designs)
+        write_atomically(self.path / FOUND, "".join(lines))
+
+    def found(self) -> list[dict[str, Value]]:
+        """Designs of ``keep_found``; none before the levers were studied."""
+        path = self.path / FOUND
+        return [json.loads(x) for x in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
     def write_front(self, space: Space, archive: Archive) -> Front:
         """Write front.csv from an archive and return the front."""
         design, told = archive.joined()
@@ -247,6 +259,8 @@ class Run:
     front: Front
     about: dict[str, Any]
     trials: list[dict[str, Any]]
+    own: int
+    """archived designs that the search itself evaluated; those after were found with a lever locked"""
 
     def values(self, row: int) -> dict[str, Value]:
         """Design variables of an archived row."""

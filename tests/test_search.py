@@ -11,10 +11,10 @@ from dse.catalog import Catalog
 from dse.design import sample
 from dse.errors import InfeasibleError, RunError, SpaceError
 from dse.evaluator import DatacenterModel, MobileModel, Told
-from dse.explore import Overrides, load_run, load_space, search
+from dse.explore import Overrides, add_found, load_run, load_space, search
 from dse.front import Scale, hypervolume, non_dominated
-from dse.levers import reached, worth
-from dse.run import FRONT, LOG, Folder
+from dse.levers import reached, study, worth
+from dse.run import FRONT, LOG, Folder, front_of
 from dse.search import SAMPLERS, Search, sweep
 from dse.search.samplers import variable_of
 from dse.space import Space
@@ -176,3 +176,24 @@ def test_a_lever_is_never_worth_less_than_nothing() -> None:
     assert (less["typical"], less["factor"]) == (2.0, 4.0)
     assert 0 < less["hypervolume"] < 1
     assert not worth(whole[:0], whole, scale)["feasible"]
+
+
+def test_what_the_lever_study_finds_joins_the_front(tmp_path: Path, mobile: Space, catalog: Catalog) -> None:
+    out = tmp_path / "run"
+    run(mobile, out, trials=100)
+    loaded, model = load_run(out, catalog)
+    before, own = loaded.front.points, len(loaded.archive)
+    made, found = study(loaded, model, trials=100, seed=1)
+    assert found
+    assert all(0 <= v["hypervolume"] <= 1 and (not v["feasible"] or v["factor"] >= 1) for v in made["levers"].values())
+    Folder(out).keep_found(found)
+    add_found(loaded.archive, model, found)
+    after = front_of(mobile, loaded.archive.joined()[1]).points
+    scale = Scale.of(after)
+    assert hypervolume(after, scale) > hypervolume(before, scale)
+    again, _ = load_run(out, catalog)
+    assert (again.own, len(again.archive)) == (own, own + len(found))
+    assert np.array_equal(np.sort(again.front.points, axis=0), np.sort(after, axis=0))
+    # the search's own log is untouched, so that a resume still replays it
+    run(mobile, out, trials=150, resume=True)
+    assert len(Folder(out).trials()) == 150

@@ -223,7 +223,7 @@ def closest_to_existing(run: Run, model: DatacenterModel | MobileModel) -> int |
         values, _ = nearest_design(run.space, model.catalog, model, b.device)
         both = Design.concat([encode(run.space, [values]), on_front])
         probe = Run(
-            run.space, type(run.archive)(run.space, [both], [run.archive.told[0]]), run.front, run.about, run.trials
+            run.space, type(run.archive)(run.space, [both], [run.archive.told[0]]), run.front, run.about, run.trials, 0
         )
         away = gower(probe, 0)[1:]
         at = int(np.argmin(away))

@@ -10,6 +10,9 @@ from dse.report.document import Document
 from dse.report.facts import Chosen, Facts, shown, variable_text, weighted
 from dse.units import show
 
+NOISE = 0.08
+"""hypervolume shares closer than this are not told apart: searches of one space differ by so much from seed to seed"""
+
 
 def recommendation_md(facts: Facts) -> str:
     """The recommendation as Markdown."""
@@ -115,10 +118,14 @@ def _levers_in_a_sentence(levers: dict[str, dict[str, Any]], own: dict[str, Any]
     if not levers:
         return "The levers were not ablated in this run."
     (most, v), *rest = sorted(levers.items(), key=lambda kv: float(kv[1]["hypervolume"]))
+    others = ", ".join(f"{100 * x['hypervolume']:.0f} % without {name}" for name, x in rest)
+    if own:
+        others += f"{', ' if others else ''}{100 * own['hypervolume']:.0f} % with every lever free"
+    if own and own["hypervolume"] - v["hypervolume"] < NOISE:
+        return (f"No lever stands out of the noise of searches of this size: re-optimised, the front keeps "
+                f"{100 * v['hypervolume']:.0f} % of its hypervolume without {most}, {others}.")  # fmt: skip
     lost = (f"re-optimised without it, the front keeps {100 * v['hypervolume']:.0f} % of its hypervolume and a typical point is "
             f"{v['typical']:.2f} times worse in its worst objective" if v["feasible"] else "without it nothing is feasible")  # fmt: skip
-    others = ", ".join(f"{100 * x['hypervolume']:.0f} % without {name}" for name, x in rest)
-    others += f"; {100 * own['hypervolume']:.0f} % with every lever free" if own and others else ""
     return f"The lever that matters most is {most}: {lost}" + (f" ({others})." if others else ".")
 
 
@@ -228,7 +235,7 @@ def _levers(d: Document, facts: Facts) -> None:
     trials = facts.study["trials"]
     d.text(f"Each lever is locked off and the space searched again with {trials} trials, against all that the first {trials} trials "
            "of this run and these searches found. The factor is how much worse the best remaining design is in its worst objective, "
-           "for a typical (median) and for the worst-served point of that front.")  # fmt: skip
+           "for a typical (median) and for the worst-served point of that front. What these searches found stands on this run's front too.")  # fmt: skip
     header = [
         "locked",
         "typical factor",
@@ -244,7 +251,7 @@ def _levers(d: Document, facts: Facts) -> None:
             f"A lever that keeps as much as the run itself ({100 * own['hypervolume']:.0f} %) is worth no more than the noise of the search."
         )
     if lost:
-        d.text("Levels that never stand on the front, locked on and searched again:")
+        d.text("Levels that the search itself never brought to its front, locked on and searched again:")
         d.table([*header, "loses to"], [[*_worth(facts, k, v), v.get("to", "-")] for k, v in lost.items()])
 
 
