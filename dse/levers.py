@@ -12,7 +12,7 @@ import numpy as np
 from dse.design import decode, sample
 from dse.errors import SpaceError
 from dse.evaluator import DatacenterModel, MobileModel
-from dse.front import Scale, hypervolume, non_dominated
+from dse.front import Scale, epsilon_survivors, hypervolume, non_dominated
 from dse.nearest import nearest_design
 from dse.run import Front, Run, write_atomically
 from dse.search import Search
@@ -22,6 +22,8 @@ from dse.units import FloatArray
 
 STUDY = "study.json"
 CHECKPOINTS = 24
+EPSILON = 0.01
+"""a design that betters the front by less than this in every objective is not added to it"""
 Watch = Callable[[str, Any], None]
 Again = tuple[FloatArray, list[dict[str, Value]]]
 """points of a front and the design of each"""
@@ -52,6 +54,7 @@ def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: 
     some = [x for kind in again.values() for x in kind.values() if len(x[0])]
     points = np.concatenate([run.front.points, *(x[0] for x in some)])
     best = non_dominated(points)
+    best[best] = epsilon_survivors(points[best], EPSILON)
     designs = [d for x in some for d in x[1]]
     found = {repr(d): d for d, stays in zip(designs, best[len(run.front) :], strict=True) if stays}
     # the worth is judged at one budget: this run's share counts its first trials alone
