@@ -153,10 +153,10 @@ class Folder:
         """
         if fresh and (self.path / LOG).exists():
             raise RunError(f"{self.path}: already holds a run; use --resume to go on, or another --out")
-        if fresh:
-            (self.path / FOUND).unlink(missing_ok=True)
         versions = {p: metadata.version(p) for p in PACKAGES}
         write_atomically(self.path / SPACE, space.text)
+        if fresh and (self.path / FOUND).exists():
+            self.keep_found([])
         manifest = {"dse": __version__, "packages": versions, "overrides": list(space.overrides), **about}
         write_atomically(self.path / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
 
