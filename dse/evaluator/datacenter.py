@@ -74,10 +74,7 @@ class DatacenterModel:
 
     def screen(self, design: Design) -> BoolArray:
         """Which designs break no limit of their own, whatever the plan: all that a sweep need judge."""
-        ok = np.ones(len(design), dtype=bool)
-        for ratio in self.machine(design).limits.values():
-            ok &= ratio <= 1.0
-        return ok
+        return self.machine(design).unbroken()
 
     def devices(self, devices: list[str]) -> Machine:
         """Build machines that exist from their device files."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from dse.table import Table
-from dse.units import FloatArray, IntArray
+from dse.units import BoolArray, FloatArray, IntArray
 
 BITS: tuple[int, ...] = (16, 8, 4)
 """Compute precisions; columns of ``peak`` and ``flop_energy``."""
@@ -137,3 +139,8 @@ class Machine(Table):
     """value over limit for each check on the design alone"""
     report: dict[str, FloatArray]
     """parts of cost, carbon, area and power for the breakdown"""
+
+    def unbroken(self) -> BoolArray:
+        """Which machines break no limit of their own, whatever the plan; shape (n,)."""
+        worst = [ratio <= 1.0 for ratio in self.limits.values()]
+        return np.logical_and.reduce(worst, axis=0) if worst else np.ones(len(self.domain), dtype=bool)

@@ -113,12 +113,10 @@ def _violation(trial: FrozenTrial) -> float:
     return sum(v for v in trial.constraints.values() if v > 0)
 
 
-class Nsga2(NSGAIISampler):
-    """NSGA-II whose relative space is every parameter seen, so that children inherit all."""
+class Inherits(BaseSampler):
+    """A genetic sampler whose relative space is every parameter seen, so that children inherit all."""
 
-    def __init__(self, seed: int) -> None:
-        self.child = ConditionalChild(seed)
-        super().__init__(population_size=POPULATION, seed=seed, child_generation_strategy=self.child)
+    child: ConditionalChild
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Every parameter seen so far."""
@@ -126,17 +124,20 @@ class Nsga2(NSGAIISampler):
         return self.child.known
 
 
-class Nsga3(NSGAIIISampler):
+class Nsga2(Inherits, NSGAIISampler):
+    """NSGA-II with children that inherit conditional variables."""
+
+    def __init__(self, seed: int) -> None:
+        self.child = ConditionalChild(seed)
+        super().__init__(population_size=POPULATION, seed=seed, child_generation_strategy=self.child)
+
+
+class Nsga3(Inherits, NSGAIIISampler):
     """NSGA-III with the same children."""
 
     def __init__(self, seed: int) -> None:
         self.child = ConditionalChild(seed)
         super().__init__(population_size=POPULATION, seed=seed, child_generation_strategy=self.child)
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Every parameter seen so far."""
-        del study, trial
-        return self.child.known
 
 
 def _quiet(build: Callable[[int], BaseSampler]) -> Callable[[int], BaseSampler]:
