@@ -21,10 +21,13 @@ import numpy as np
 from dse.errors import DataError, Faults, UnitError, nearest
 from dse.schema import (
     ATTENTION,
+    FFN,
     KINDS,
+    LINEAR,
     LLM_OPTIONAL,
     LLM_SHAPE,
     LLM_TEXT,
+    PRECISIONS,
     READINESS,
     SHARES,
     unit_of,
@@ -158,6 +161,15 @@ class LlmEntry:
     attention_bias: str
     shape: Mapping[str, int]
     published: Mapping[str, float]
+    title: str = ""
+    expert_bias: bool = False
+    linear: str = "gated_deltanet"
+    """kind of the linear-attention layers"""
+    precision: str = "bf16"
+    """number format of the published checkpoint; ``experts`` alone where it says so"""
+    hf_id: str = ""
+    aliases: tuple[str, ...] = ()
+    """other names of the same shape, as files of measurements use them"""
 
 
 def read_llm(text: str, where: str) -> LlmEntry:
@@ -175,6 +187,15 @@ def read_llm(text: str, where: str) -> LlmEntry:
         faults.add("source", raw.get("source"), "where the shape comes from", '"config.json of ..."')
     if raw.get("attention") not in ATTENTION:
         faults.add("attention", raw.get("attention"), "one of " + ", ".join(ATTENTION))
+    for key, default, allowed in (
+        ("ffn", "swiglu", FFN),
+        ("linear", LINEAR[0], LINEAR),
+        ("precision", "bf16", PRECISIONS),
+    ):
+        if str(raw.get(key, default)).removesuffix(" (experts)") not in allowed:
+            faults.add(key, raw.get(key), "one of " + ", ".join(allowed))
+    if not isinstance(raw.get("aliases", []), list):
+        faults.add("aliases", raw.get("aliases"), "a list of names", '["nvidia/..."]')
     shape = raw.get("shape", {})
     for key in sorted(shape.keys() - set(LLM_SHAPE + LLM_OPTIONAL)):
         faults.add(f"shape.{key}", shape[key], nearest(key, LLM_SHAPE + LLM_OPTIONAL))
@@ -195,6 +216,12 @@ def read_llm(text: str, where: str) -> LlmEntry:
         str(raw.get("attention_bias", "")),
         full,
         dict(raw.get("published", {})),
+        str(raw.get("title", raw["name"])),
+        bool(raw.get("expert_bias", False)),
+        str(raw.get("linear", LINEAR[0])),
+        str(raw.get("precision", "bf16")),
+        str(raw.get("hf_id", "")),
+        tuple(str(a) for a in raw.get("aliases", [])),
     )
 
 

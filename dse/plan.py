@@ -1,17 +1,19 @@
 """Plans: how a model is spread over packages and batched, enumerated once per workload.
 
-A plan is (group, attention, batch): ``group`` packages hold one copy of a pipeline stage,
-either tensor-parallel or (MoE models) attention data-parallel with the experts spread over
-the group; ``batch`` sequences decode in it at once. Three dimensions are not enumerated
-because they have closed forms: pipeline depth is the least power of two whose stages fit (depth
-changes neither step time nor throughput per package, only what a package must hold), the split
-over tiers is one of two (finish together, or as much in fast memory as fits), and prefill
-either shares the machine or gets a rate-matched pool. Expert parallelism spans the group.
+A plan is (group, replicas, batch): ``group`` packages hold one copy of a pipeline stage. Attention
+is tensor-parallel over the group, or data-parallel in ``replicas`` (MoE models), each of them
+tensor-parallel over what is left. ``expert_ranks`` ranks hold whole experts, sliced over the rest.
+``batch`` sequences decode in the group at once. Three dimensions are not enumerated because they
+have closed forms: pipeline depth is the least power of two whose stages fit (depth changes neither
+step time nor throughput per package, only what a package must hold), the split over tiers is one
+of two (finish together, or as much in fast memory as fits), and prefill either shares the machine
+or gets a rate-matched pool.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -23,6 +25,8 @@ GROUPS: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 LARGEST_TENSOR = 64
 LARGEST_BATCH = 4096
 DEEPEST = 128
+NARROWEST_SLICE = 128
+"""columns of an expert that a rank must keep: the block of FP8 scaling and of a matrix unit's tile"""
 
 
 @dataclass(frozen=True)
@@ -32,23 +36,52 @@ class Plans:
     group: FloatArray
     group_index: IntArray
     """column of the collective tables"""
-    data_parallel: BoolArray
-    """attention data-parallel (else tensor-parallel)"""
+    replicas: FloatArray
+    """copies of attention, each of group / replicas tensor-parallel ranks"""
+    tensor_index: IntArray
+    """column of the collective tables for a replica's tensor-parallel group"""
+    expert_ranks: FloatArray
+    """ranks over which whole experts are dealt; each expert is sliced over group / expert_ranks"""
     batch: FloatArray
     """sequences that decode in one pass of a group"""
     shape: IntArray
-    """which (group, attention) pair: what prefill depends on"""
+    """which (group, replicas, expert ranks): what prefill depends on"""
     overflow: BoolArray
     """with flash: fast memory takes all it can hold (else no more than balances the tiers)"""
 
     def __len__(self) -> int:
         return len(self.group)
 
+    @property
+    def data_parallel(self) -> BoolArray:
+        """Whether attention is data-parallel."""
+        return self.replicas > 1
+
     def take(self, rows: BoolArray) -> Plans:
         """Return some plans."""
-        return Plans(
-            *(getattr(self, f)[rows] for f in ("group", "group_index", "data_parallel", "batch", "shape", "overflow"))
-        )
+        return Plans(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+
+def plans_of(rows: Sequence[tuple[int, int, int, int]], shape: Sequence[int], overflow: BoolArray) -> Plans:
+    """Plans from rows of (group, replicas, expert ranks, batch), each a power of two but the batch."""
+    g, d, e, b = (np.array([float(r[i]) for r in rows]) for i in range(4))
+    order = {size: i for i, size in enumerate(GROUPS)}
+    return Plans(
+        group=g, group_index=np.array([order[r[0]] for r in rows], dtype=np.int64), replicas=d,
+        tensor_index=np.array([order[r[0] // r[1]] for r in rows], dtype=np.int64), expert_ranks=e, batch=b,
+        shape=np.array(shape, dtype=np.int64), overflow=overflow,
+    )  # fmt: skip
+
+
+def sliced_experts(model: Transformer, group: int) -> int:
+    """Ranks over which a tensor-parallel group deals experts once each is sliced as thin as may be.
+
+    Slices balance the load exactly, so they beat dealing experts whole while a slice fills a tile.
+    """
+    slices = 1
+    while slices * 2 <= group and model.expert_hidden // (slices * 2) >= NARROWEST_SLICE:
+        slices *= 2
+    return group // slices
 
 
 def plan_grid(model: Transformer, *, flash: bool = False) -> Plans:
@@ -58,32 +91,17 @@ def plan_grid(model: Transformer, *, flash: bool = False) -> Plans:
     groups of 2 to 512 with at least one sequence per rank. Batches are powers of two to 4096.
     """
     batches = [2**k for k in range(int(np.log2(LARGEST_BATCH)) + 1)]
-    rows: list[tuple[int, bool, int]] = []
-    shapes: list[tuple[int, bool]] = []
-    for dp in (False, True):
-        for g in GROUPS:
-            if dp and (model.experts == 0 or g == 1):
-                continue
-            if not dp and g > LARGEST_TENSOR:
-                continue
-            shapes.append((g, dp))
-            rows += [(g, dp, b) for b in batches if not dp or b >= g]
-    order = {g: i for i, g in enumerate(GROUPS)}
+    shapes = [(g, 1, sliced_experts(model, g) if model.experts else 1) for g in GROUPS if g <= LARGEST_TENSOR]
+    if model.experts:
+        shapes += [(g, g, g) for g in GROUPS if g > 1]
+    rows = [(*s, b) for s in shapes for b in batches if b >= s[1]]
+    at = [i for i, s in enumerate(shapes) for b in batches if b >= s[1]]
     single = len(rows)
-    rows = rows * 2 if flash else rows
-    at = {s: i for i, s in enumerate(shapes)}
-    return Plans(
-        group=np.array([float(g) for g, _, _ in rows]),
-        group_index=np.array([order[g] for g, _, _ in rows], dtype=np.int64),
-        data_parallel=np.array([dp for _, dp, _ in rows]),
-        batch=np.array([float(b) for _, _, b in rows]),
-        shape=np.array([at[(g, dp)] for g, dp, _ in rows], dtype=np.int64),
-        overflow=np.arange(len(rows)) >= single,
-    )
+    both = 2 if flash else 1
+    return plans_of(rows * both, at * both, np.arange(single * both) >= single)
 
 
-def single_plan(group: int, *, data_parallel: bool, batch: int) -> Plans:
-    """One plan, as a person asks for it."""
-    index = GROUPS.index(group)
-    return Plans(np.array([float(group)]), np.array([index], dtype=np.int64), np.array([data_parallel]),
-                 np.array([float(batch)]), np.zeros(1, dtype=np.int64), np.zeros(1, dtype=bool))  # fmt: skip
+def single_plan(group: int, *, data_parallel: bool, batch: int, expert_ranks: int | None = None) -> Plans:
+    """One plan, as a person asks for it; experts are dealt whole unless told otherwise."""
+    row = (group, group if data_parallel else 1, expert_ranks or group, batch)
+    return plans_of([row], [0], np.zeros(1, dtype=bool))

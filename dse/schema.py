@@ -69,6 +69,7 @@ UNITS: Final[dict[str, str]] = {
             "step_overhead",
             "sequence_overhead",
             "moe_layer_overhead",
+            "first_token_overhead",
             "read_latency_pslc",
             "read_latency_tlc",
             "program_latency_pslc",
@@ -207,6 +208,7 @@ SHARES: Final = frozenset(
         "bandwidth_efficiency_experts",
         "flop_efficiency_experts",
         "link_efficiency",
+        "emulation_efficiency",
         "prefill_share",
         "scattered_read_efficiency",
         "shoreline_use",
@@ -347,7 +349,7 @@ KINDS: Final[dict[str, Kind]] = {
             "bandwidth_efficiency flop_efficiency allreduce_alpha layer_overhead step_overhead "
             "sequence_overhead prefill_share routing_skew bandwidth_efficiency_attention "
             "bandwidth_efficiency_experts flop_efficiency_experts link_efficiency "
-            "moe_layer_overhead"
+            "moe_layer_overhead emulation_efficiency first_token_overhead steps_waited prompt_bunching"
         ),
     ),
     "mobile": Kind(
@@ -379,15 +381,21 @@ KINDS: Final[dict[str, Kind]] = {
     ),
 }
 
-LLM_TEXT: Final = _words("name title source attention hf_id ffn tied_embeddings attention_bias note")
+LLM_TEXT: Final = _words(
+    "name title source attention hf_id aliases ffn tied_embeddings attention_bias expert_bias linear precision note"
+)
 LLM_SHAPE: Final = _words("layers hidden query_heads kv_heads head_dim vocab max_context")
 LLM_OPTIONAL: Final = _words(
     "full_attention_layers q_lora_rank kv_lora_rank qk_rope_head_dim qk_nope_head_dim v_head_dim "
     "sliding_window ffn_hidden moe_layers experts experts_per_token shared_experts expert_hidden "
     "dense_layers_ffn_hidden linear_attention_layers linear_key_heads linear_value_heads "
-    "linear_key_head_dim linear_value_head_dim linear_conv_kernel linear_state_bytes"
+    "linear_key_head_dim linear_value_head_dim linear_conv_kernel linear_state_bytes attention_layers "
+    "ffn_layers ffn_width_total shared_expert_hidden moe_latent index_heads index_head_dim index_topk mtp_layers"
 )
 ATTENTION: Final = ("mha", "gqa", "mqa", "mla", "hybrid")
+LINEAR: Final = ("gated_deltanet", "mamba2")
+FFN: Final = ("swiglu", "geglu", "gelu", "relu2")
+PRECISIONS: Final = ("bf16", "fp16", "fp8", "mxfp4", "nvfp4", "int4", "int8")
 
 
 def unit_of(name: str) -> str:

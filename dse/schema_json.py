@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dse.metrics import TARGET_OBJECTIVES
-from dse.schema import ATTENTION, KINDS, LLM_OPTIONAL, LLM_SHAPE, LLM_TEXT, READINESS, unit_of
+from dse.schema import ATTENTION, FFN, KINDS, LINEAR, LLM_OPTIONAL, LLM_SHAPE, LLM_TEXT, READINESS, unit_of
 from dse.space import KINDS as VARIABLE_KINDS
 from dse.space import LIMIT_UNITS, SCENARIO_UNITS
 
@@ -37,7 +37,10 @@ def json_schema(kind: str) -> dict[str, Any]:
         return head | {
             "title": "dse catalogue: llm",
             "properties": {
-                **{k: ({"type": "boolean"} if k == "tied_embeddings" else text) for k in LLM_TEXT},
+                **{k: ({"type": "boolean"} if k in {"tied_embeddings", "expert_bias"} else text) for k in LLM_TEXT},
+                "aliases": {"type": "array", "items": text},
+                "ffn": {"enum": list(FFN)},
+                "linear": {"enum": list(LINEAR)},
                 "attention": {"enum": list(ATTENTION)},
                 "shape": {
                     "type": "object",

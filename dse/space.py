@@ -80,7 +80,7 @@ class Variable:
 
 @dataclass(frozen=True)
 class Workload:
-    """One model of the scenario and how it is asked for."""
+    """One model of the scenario and how it is asked for; bits by class, 0 where they follow another."""
 
     llm: str
     weight: float
@@ -88,6 +88,51 @@ class Workload:
     weight_bits: float
     kv_bits: float
     compute_bits: float
+    expert_bits: float = 0.0
+    """stored bits of routed experts (0: as the weights)"""
+    attention_bits: float = 0.0
+    """stored bits of the attention projections (0: as the weights)"""
+    head_bits: float = 0.0
+    """stored bits of the LM head and embedding (0: as the weights)"""
+    expert_compute_bits: float = 0.0
+    attention_compute_bits: float = 0.0
+    """compute bits of the attention projections"""
+    score_compute_bits: float = 0.0
+    """compute bits of scores and values"""
+    head_compute_bits: float = 0.0
+    draft_tokens: float = 0.0
+    """tokens drafted per sequence and pass (speculative decoding, multi-token prediction)"""
+    acceptance: float = 0.0
+    """probability that a drafted token is accepted if those before it were"""
+    block_tokens: float = 0.0
+    """positions a diffusion model computes per sequence and pass (0: autoregressive)"""
+    tokens_per_pass: float = 0.0
+    """tokens a diffusion model settles per pass"""
+
+    def stored(self, operator: str) -> float:
+        """Bits in which an operator's weights lie in memory."""
+        own = {"projections": self.attention_bits, "experts": self.expert_bits, "head": self.head_bits}
+        return own.get(operator, 0.0) or self.weight_bits
+
+    def computed(self, operator: str) -> int:
+        """Bits in which an operator multiplies."""
+        own = {"projections": self.attention_compute_bits, "attention": self.score_compute_bits,
+               "experts": self.expert_compute_bits, "head": self.head_compute_bits}  # fmt: skip
+        return int(own.get(operator, 0.0) or self.compute_bits)
+
+    @property
+    def positions(self) -> float:
+        """Positions computed per sequence and pass."""
+        return self.block_tokens or 1.0 + self.draft_tokens
+
+    @property
+    def accepted(self) -> float:
+        """Tokens won per sequence and pass: 1 + a + a^2 + ... (Leviathan et al. 2023, equation 1)."""
+        if self.block_tokens:
+            return self.tokens_per_pass or 1.0
+        if self.acceptance >= 1.0:
+            return 1.0 + self.draft_tokens
+        return (1.0 - self.acceptance ** (self.draft_tokens + 1.0)) / (1.0 - self.acceptance)
 
 
 @dataclass(frozen=True)

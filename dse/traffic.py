@@ -2,35 +2,38 @@
 
 Per rank and decode step, for five operators: attention projections, attention over the KV
 cache, dense and shared feed-forward, routed experts, LM head. The embedding table is gathered,
-not streamed. MoE: distinct experts read are sum_i 1 - (1 - p_i)^tokens with Zipf popularity,
-and the step waits for the most loaded rank.
+not streamed. Nothing here knows a software stack but the skew of expert popularity, so one
+lowering serves any stack's efficiencies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from statistics import NormalDist
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from dse.catalog import Catalog
-from dse.physics import memory, network
+from dse.physics import experts, memory, network
 from dse.plan import Plans
 from dse.space import Scenario, Workload
 from dse.units import FloatArray, IntArray
 from dse.workload import Mix, RequestClass, Transformer, transformer
 
 OPERATORS: Final = ("projections", "attention", "ffn", "experts", "head")
+ATTENTION: Final = OPERATORS.index("attention")
+EXPERTS: Final = OPERATORS.index("experts")
 ACTIVATION_BYTES: Final = 2.0  # activations and partial sums cross links and stacks in 16 bit
 P95: Final = NormalDist().inv_cdf(0.95)
+COLUMN: Final = {16: 0, 8: 1, 4: 2}
+"""column of a machine's peaks by bits"""
 
 
 @dataclass(frozen=True)
 class Prefill:
-    """Work of one prompt per (group, attention) shape; arrays (ops, shapes) or (shapes,).
+    """Work of one prompt per shape of plan; arrays (ops, shapes) or (shapes,).
 
     The mean request and the prompt of the TTFT limit stand side by side: twice the shapes.
     """
@@ -41,7 +44,6 @@ class Prefill:
     """KV bytes a rank writes"""
     reduce_bytes: FloatArray
     exchange_bytes: FloatArray
-    overhead: float
     joule_flop: FloatArray
     """(shapes,) FLOP of all operators, mean over ranks"""
     joule_weights: FloatArray
@@ -50,11 +52,18 @@ class Prefill:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What p plans of a workload ask of any machine; per rank and step unless said otherwise."""
+    """What p plans of a workload ask of any machine; per rank and step unless said otherwise.
+
+    ``aligned`` traffic has one plan per machine: (p,) is then (n, 1), (ops, p) is (ops, n, 1).
+    """
 
     model: Transformer
     load: Workload
     plans: Plans
+    layers: FloatArray
+    moe_layers: FloatArray
+    accepted: float
+    """tokens won per sequence and pass"""
     flop: FloatArray
     """(ops, p)"""
     weights: FloatArray
@@ -84,8 +93,6 @@ class Traffic:
     exchange_bytes: FloatArray
     exchanges: FloatArray
     stage_bytes: FloatArray
-    overhead: FloatArray
-    """(p,) s of kernels and scheduling per step"""
     per_rank: FloatArray
     """(p,) sequences per attention rank: the prompts that share it"""
     prompts: FloatArray
@@ -93,122 +100,128 @@ class Traffic:
     prefill: Prefill
     """the mean request, then the prompt of the TTFT limit"""
     shape_plan: IntArray
-    """a plan of each (group, attention) shape"""
-    bits: int
-    """column of the machine's precisions"""
+    """a plan of each shape"""
+    bits: IntArray
+    """(ops,) column of the machine's peaks that an operator multiplies in"""
+    emulated: FloatArray
+    """(ops,) 1 where weights are narrower than the arithmetic and are widened on the way"""
+    aligned: bool = False
 
 
-def popularity(model: Transformer, skew: float) -> FloatArray:
-    """Probability that a token picks expert i: min(1, k w_i), Zipf weights w_i ~ i^-skew."""
-    weights = np.power(np.arange(1, model.experts + 1, dtype=np.float64), -skew)
-    picked: FloatArray = np.minimum(model.experts_per_token * weights / weights.sum(), 1.0)
-    return picked
+@dataclass(frozen=True)
+class _Ranks:
+    """How a shape of plan spreads tokens and parameters; arrays over plans or shapes."""
+
+    group: FloatArray
+    replicas: FloatArray
+    expert_ranks: FloatArray
+    tensor: FloatArray
+    """ranks that share attention and dense weights"""
+    slices: FloatArray
+    """ranks that share an expert"""
+    kv: FloatArray
+    """ranks over which the KV cache is spread"""
+
+    @staticmethod
+    def of(model: Transformer, plans: Plans, rows: Any = slice(None)) -> _Ranks:
+        g, d, e = plans.group[rows], plans.replicas[rows], plans.expert_ranks[rows]
+        heads = 1.0 if model.latent else float(model.kv_heads)
+        return _Ranks(g, d, e, g / d, g / e, np.minimum(g / d, heads))
 
 
-def mean_load(model: Transformer, tokens: float, ranks: int, skew: float) -> tuple[float, float]:
-    """Token-expert pairs and distinct experts per rank, on average over ``ranks`` ranks."""
-    picked = popularity(model, skew)
-    copies = max(ranks / model.experts, 1.0)
-    distinct = float(np.sum(1.0 - np.power(1.0 - picked, tokens / copies))) * copies
-    return tokens * float(picked.sum()) / ranks, distinct / ranks
-
-
-def expert_load(model: Transformer, tokens: float, ranks: int, skew: float) -> tuple[float, float]:
-    """Token-expert pairs and distinct experts of the most loaded of ``ranks`` ranks.
-
-    Experts are dealt in order of popularity, so rank 0 holds the most popular of each round;
-    on top comes the Gaussian maximum of Poisson loads.
-    """
-    chosen = popularity(model, skew)[:: min(ranks, model.experts)]
-    share = max(ranks / model.experts, 1.0)  # more ranks than experts: copies share the load
-    mean = tokens * float(chosen.sum()) / share
-    load = mean if ranks == 1 else network.fluctuation(mean, ranks)
-    distinct = float(np.sum(1.0 - np.power(1.0 - chosen, tokens / share)))
-    if ranks > 1:
-        distinct = min(network.fluctuation(distinct, ranks), float(len(chosen)))
-    return min(load, tokens * len(chosen)), distinct
+def _expert_loads(model: Transformer, tokens: FloatArray, ranks: FloatArray, skew: float) -> tuple[FloatArray, ...]:
+    """Pairs and distinct experts of the most loaded rank, then of the mean rank; shape of ``tokens``."""
+    if not model.experts:
+        return (np.zeros(len(tokens)),) * 4
+    k = (model.experts, model.experts_per_token)
+    rows = [(*experts.peak_load(*k, b, int(n), skew), *experts.mean_load(*k, b, int(n), skew))
+            for b, n in zip(tokens, ranks, strict=True)]  # fmt: skip
+    return tuple(np.array(column) for column in zip(*rows, strict=True))
 
 
 def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) -> Traffic:
     """Lower one workload; arrays over its p plans."""
-    model = transformer(catalog.llm(load.llm))
-    mix = scenario.mix
-    soft = partial(catalog.value, "software", scenario.software)
-    byte, kv_byte = load.weight_bits / 8, load.kv_bits / 8
-    g, dp, batch = plans.group, plans.data_parallel, plans.batch
-    tokens = np.where(dp, batch / g, batch)  # tokens an attention rank sees
-    split = np.where(dp, 1.0, g)  # ranks that share attention and dense weights
-    heads = 1.0 if model.latent else float(model.kv_heads)
-    kv_split = np.where(dp, 1.0, np.minimum(g, heads))
-    pairs = [expert_load(model, b, int(n), soft("routing_skew")) if model.experts else (0.0, 0.0)
-             for b, n in zip(batch, g, strict=True)]  # fmt: skip
-    rank_pairs = np.array([a for a, _ in pairs])
-    distinct = np.array([d for _, d in pairs])
-    means = [mean_load(model, b, int(n), soft("routing_skew")) if model.experts else (0.0, 0.0)
-             for b, n in zip(batch, g, strict=True)]  # fmt: skip
+    model, mix = transformer(catalog.llm(load.llm)), scenario.mix
+    skew = catalog.value("software", scenario.software, "routing_skew")
+    r = _Ranks.of(model, plans)
+    tokens = plans.batch / r.replicas  # sequences an attention rank sees
+    rows, every = tokens * load.positions, plans.batch * load.positions
+    pairs, distinct, mean_pairs, mean_distinct = _expert_loads(model, every, r.expert_ranks, skew)
     mean_flop, mean_weights = np.ones((len(OPERATORS), len(plans))), np.ones((len(OPERATORS), len(plans)))
     if model.experts:
-        at = OPERATORS.index("experts")
-        mean_flop[at] = np.array([a for a, _ in means]) / rank_pairs
-        mean_weights[at] = np.array([d for _, d in means]) / distinct
-    context = mix.context
-    windowed = min(context, float(model.window)) if model.window else 0.0
-    attention = model.attention_flops * context + model.windowed_flops * windowed
-    flop = np.stack([
-        2.0 * tokens * model.attention / split,
-        tokens * attention / split,
-        2.0 * tokens * model.ffn / split,
-        2.0 * rank_pairs * model.expert,
-        2.0 * batch * model.head / g,
-    ])  # fmt: skip
+        mean_flop[EXPERTS], mean_weights[EXPERTS] = mean_pairs / pairs, mean_distinct / distinct
+    context, many = mix.context, r.tensor > 1
     zero = np.zeros(len(plans))
-    weights = byte * np.stack(
-        [model.attention / split, zero, model.ffn / split, distinct * model.expert, model.head / g]
-    )
-    kv_all = tokens * (model.context_elements(context) * kv_byte + 2.0 * model.state_bytes) / kv_split
-    kv_prefix = tokens * model.kv_elements * mix.prefix_context * kv_byte / kv_split
-    share = model.experts / np.minimum(g, max(model.experts, 1)) if model.experts else zero
-    embedding = 0.0 if model.tied else model.embedding
-    resident = byte * (
-        (model.attention + model.ffn) / split + share * model.expert + (model.head + embedding) / g + model.norms
-    )
-    p95 = memory.resident_p95(context, mix.deviation, mix.longest, tokens, P95)
-    per_context = (model.kv_elements + model.kv_windowed_elements * windowed / max(context, 1.0)) * kv_byte
-    held = (p95 * per_context + tokens * model.state_bytes) / kv_split
-    longest = model.context_elements(scenario.numbers.get("longest_request", mix.longest)) * kv_byte / kv_split
-    crossing = ACTIVATION_BYTES * np.stack([
-        tokens * 2.0 * model.layers * model.hidden * np.ones(len(plans)),
-        tokens * model.layers * model.head_width / split,
-        tokens * 2.0 * model.layers * model.hidden,
-        rank_pairs * 2.0 * model.moe_layers * model.hidden,
-        batch * (model.hidden + model.vocab / g),
+    flop = np.stack([
+        2.0 * rows * model.attention / r.tensor,
+        rows * model.decode_flops(context) / r.tensor,
+        2.0 * rows * model.ffn / r.tensor,
+        2.0 * pairs * model.expert / r.slices,
+        2.0 * every * model.head / r.group,
     ])  # fmt: skip
-    many = g > 1
-    reach = network.ranks_reached(g, float(model.experts_per_token)) * (g - 1.0) / g if model.experts else zero
-    sent = tokens * model.hidden * reach * (load.compute_bits / 8 + ACTIVATION_BYTES)
+    prefix = 0.0 if model.topk else model.kv_elements * mix.prefix_context * load.kv_bits / 8
+    kv_all = tokens * (model.read_bytes(context, load.kv_bits) + 2.0 * model.state_bytes) / r.kv
+    kv_prefix = tokens * prefix / r.kv
+    p95 = memory.resident_p95(context, mix.deviation, mix.longest, tokens, P95)
+    held = (p95 * model.held_bytes(context, load.kv_bits) / max(context, 1.0) + tokens * model.state_bytes) / r.kv
+    longest = model.held_bytes(scenario.numbers.get("longest_request", mix.longest), load.kv_bits) / r.kv
+    crossing = ACTIVATION_BYTES * np.stack([
+        rows * 2.0 * model.layers * model.hidden * np.ones(len(plans)),
+        rows * model.layers * model.head_width / r.tensor,
+        rows * 2.0 * model.layers * model.hidden,
+        pairs * 2.0 * model.moe_layers * model.hidden,
+        every * (model.hidden + model.vocab / r.group),
+    ])  # fmt: skip
+    inputs = mix.mean([c.input_tokens for c in mix.classes])
     return Traffic(
-        model=model, load=load, plans=plans, flop=flop, weights=weights,
-        kv_live=np.maximum(kv_all - kv_prefix, 0.0), kv_prefix=kv_prefix, crossing=crossing, resident=resident,
+        model=model, load=load, plans=plans, layers=np.array(model.layers), moe_layers=np.array(float(model.moe_layers)),
+        accepted=load.accepted, flop=flop, weights=_streamed(model, load, r, distinct, zero),
+        kv_live=np.maximum(kv_all - kv_prefix, 0.0), kv_prefix=kv_prefix, crossing=crossing, resident=_resident(model, load, r),
         mean_flop=mean_flop, mean_weights=mean_weights,
-        live_p95=np.maximum(held - kv_prefix, 0.0), prefix_held=kv_prefix, longest=np.broadcast_to(longest, g.shape).copy(),
-        prefix_written=model.kv_elements * kv_byte * mix.prefix_written / kv_split,
-        prompt_kv=model.context_elements(mix.mean([c.input_tokens for c in mix.classes])) * kv_byte / kv_split,
-        reduce_bytes=batch * model.hidden * ACTIVATION_BYTES, reduces=np.where(many & ~dp, 2.0 * model.layers, 0.0),
-        exchange_bytes=np.where(dp, sent / 2.0, 0.0), exchanges=np.where(dp, 2.0 * model.moe_layers, 0.0),
-        stage_bytes=tokens * model.hidden * ACTIVATION_BYTES,
-        overhead=_overhead(model, soft) + soft("sequence_overhead") * tokens,
-        per_rank=tokens, prompts=np.where(dp, g, 1.0),
-        prefill=_beside(_prefill(model, load, plans, mix.computed_tokens, mix.prefill_pairs, soft),
-                        _prefill(model, load, plans, scenario["ttft_input"], scenario["ttft_input"] ** 2 / 2, soft)),
+        live_p95=np.maximum(held - kv_prefix, 0.0), prefix_held=kv_prefix, longest=np.broadcast_to(longest, r.group.shape).copy(),
+        prefix_written=model.kv_elements * load.kv_bits / 8 * mix.prefix_written / r.kv,
+        prompt_kv=model.held_bytes(inputs, load.kv_bits) / r.kv,
+        reduce_bytes=rows * model.hidden * ACTIVATION_BYTES,
+        reduces=np.where(many, np.where(plans.data_parallel, 2.0 * model.layers - model.moe_layers, 2.0 * model.layers), 0.0),
+        exchange_bytes=_exchanged(model, load, r, rows), exchanges=np.where(plans.data_parallel, 2.0 * model.moe_layers, 0.0),
+        stage_bytes=rows * model.hidden * ACTIVATION_BYTES, per_rank=tokens, prompts=r.replicas,
+        prefill=_beside(_prefill(model, load, plans, mix.computed_tokens, mix.prefill_pairs, skew),
+                        _prefill(model, load, plans, scenario["ttft_input"], scenario["ttft_input"] ** 2 / 2, skew)),
         shape_plan=_shape_plans(plans),
-        bits={16: 0, 8: 1, 4: 2}[int(load.compute_bits)],
+        bits=np.array([COLUMN[load.computed(op)] for op in OPERATORS], dtype=np.int64),
+        emulated=np.array([float(op != "attention" and load.stored(op) < load.computed(op)) for op in OPERATORS]),
     )  # fmt: skip
 
 
-def _overhead(model: Transformer, soft: Callable[[str], float]) -> float:
-    """Seconds of kernel launches per pass: per layer, per MoE layer, per step."""
-    per_layer = model.layers * soft("layer_overhead") + model.moe_layers * soft("moe_layer_overhead")
-    return per_layer + soft("step_overhead")
+def _streamed(model: Transformer, load: Workload, r: _Ranks, distinct: FloatArray, zero: FloatArray) -> FloatArray:
+    """(ops, p) weight bytes a rank reads in a pass."""
+    parameters = (model.attention / r.tensor, zero, model.ffn / r.tensor, distinct * model.expert / r.slices,
+                  model.head / r.group)  # fmt: skip
+    return np.stack([n * load.stored(op) / 8 for n, op in zip(parameters, OPERATORS, strict=True)])
+
+
+def _resident(model: Transformer, load: Workload, r: _Ranks) -> FloatArray:
+    """Weight bytes a rank holds, embedding included; more ranks than experts hold copies."""
+    dealt = model.experts / np.minimum(r.expert_ranks, max(model.experts, 1)) / r.slices
+    ends = model.head + (0.0 if model.tied else model.embedding)
+    return (
+        model.attention / r.tensor * load.stored("projections") + model.ffn / r.tensor * load.stored("ffn")
+        + dealt * model.expert * load.stored("experts") + ends / r.group * load.stored("head")
+        + model.norms * load.stored("ffn")
+    ) / 8  # fmt: skip
+
+
+def _exchanged(model: Transformer, load: Workload, r: _Ranks, rows: FloatArray) -> FloatArray:
+    """Bytes a rank sends in one dispatch or combine of ``rows`` tokens, mean of both.
+
+    A token goes once to every distinct rank its experts reach, minus its own; dispatch in the
+    compute precision of the experts, combine in 16 bit.
+    """
+    if not model.experts:
+        return np.zeros(len(rows))
+    reach = network.ranks_reached(r.group, float(model.experts_per_token)) * (r.group - 1.0) / r.group
+    sent = rows * model.hidden * reach * (load.computed("experts") / 8 + ACTIVATION_BYTES)
+    return np.where(r.replicas > 1, sent / 2.0, 0.0)
 
 
 def _shape_plans(plans: Plans) -> IntArray:
@@ -218,65 +231,65 @@ def _shape_plans(plans: Plans) -> IntArray:
 
 def _beside(request: Prefill, first: Prefill) -> Prefill:
     """Two prompts per shape in one record."""
-
-    def join(f: str) -> FloatArray:
-        return np.concatenate([getattr(request, f), getattr(first, f)], axis=-1)
-
     return Prefill(
-        join("flop"),
-        join("weights"),
-        join("kv"),
-        join("reduce_bytes"),
-        join("exchange_bytes"),
-        request.overhead,
-        join("joule_flop"),
-        join("joule_weights"),
+        *(np.concatenate([getattr(request, f.name), getattr(first, f.name)], axis=-1) for f in fields(Prefill))
     )
 
 
-def _prefill(model: Transformer, load: Workload, plans: Plans, tokens: float, pairs: float,
-             soft: Callable[[str], float]) -> Prefill:  # fmt: skip
+def _prefill(
+    model: Transformer, load: Workload, plans: Plans, tokens: float, pairs: float, skew: float
+) -> Prefill:
     """Work of prompts of ``tokens`` new tokens with ``pairs`` query-key pairs, per shape.
 
-    Tensor-parallel groups prefill one prompt together; data-parallel ranks one prompt each.
+    Each attention replica prefills a prompt of its own.
     """
-    firsts = _shape_plans(plans)
-    g, dp = plans.group[firsts], plans.data_parallel[firsts]
-    split = np.where(dp, 1.0, g)
-    kv_split = np.where(dp, 1.0, np.minimum(g, 1.0 if model.latent else float(model.kv_heads)))
-    byte = load.weight_bits / 8
-    skew = soft("routing_skew")
-    loads = [expert_load(model, tokens * (n if d else 1.0), int(n), skew) if model.experts else (0.0, 0.0)
-             for n, d in zip(g, dp, strict=True)]  # fmt: skip
-    rank_pairs, distinct = np.array([a for a, _ in loads]), np.array([b for _, b in loads])
-    window_pairs = min(pairs, tokens * float(model.window)) if model.window else 0.0
-    scale = model.prefill_flops / model.attention_flops if model.attention_flops else 1.0
-    zero = np.zeros(len(g))
+    r = _Ranks.of(model, plans, _shape_plans(plans))
+    every = tokens * r.replicas
+    loads = _expert_loads(model, every, r.expert_ranks, skew) if tokens > 0 else (np.zeros(len(every)),) * 4
+    zero = np.zeros(len(every))
     flop = np.stack([
-        2.0 * tokens * model.attention / split,
-        (model.prefill_flops * pairs + model.windowed_flops * scale * window_pairs) / split,
-        2.0 * tokens * model.ffn / split,
-        2.0 * rank_pairs * model.expert,
-        2.0 * model.head / g,
+        2.0 * tokens * model.attention / r.tensor,
+        model.prompt_flops(tokens, pairs) / r.tensor,
+        2.0 * tokens * model.ffn / r.tensor,
+        2.0 * loads[0] * model.expert / r.slices,
+        2.0 * model.head / r.group,
     ])  # fmt: skip
-    weights = byte * np.stack(
-        [model.attention / split, zero, model.ffn / split, distinct * model.expert, model.head / g]
-    )
+    weights = _streamed(model, load, r, loads[1], zero)
     joule_flop, joule_weights = flop.copy(), weights.copy()
     if model.experts and tokens > 0:
-        even = [mean_load(model, tokens * (n if d else 1.0), int(n), skew) for n, d in zip(g, dp, strict=True)]
-        at = OPERATORS.index("experts")
-        joule_flop[at] *= np.array([a for a, _ in even]) / rank_pairs
-        joule_weights[at] *= np.array([b for _, b in even]) / distinct
-    many = g > 1
-    reach = network.ranks_reached(g, float(model.experts_per_token)) * (g - 1.0) / g if model.experts else zero
-    sent = tokens * model.hidden * reach * (load.compute_bits / 8 + ACTIVATION_BYTES)
+        joule_flop[EXPERTS] *= loads[2] / loads[0]
+        joule_weights[EXPERTS] *= loads[3] / loads[1]
     return Prefill(
-        flop=flop, weights=weights, kv=tokens * model.kv_bytes_per_token(load.kv_bits) / kv_split,
-        reduce_bytes=np.where(many & ~dp, tokens * model.hidden * ACTIVATION_BYTES, 0.0),
-        exchange_bytes=np.where(dp, sent / 2.0, 0.0), overhead=_overhead(model, soft),
+        flop=flop, weights=weights, kv=tokens * model.kv_bytes_per_token(load.kv_bits) / r.kv,
+        reduce_bytes=np.where(r.tensor > 1, tokens * model.hidden * ACTIVATION_BYTES, 0.0),
+        exchange_bytes=_exchanged(model, load, r, tokens * np.ones(len(every))),
         joule_flop=joule_flop.sum(axis=0), joule_weights=joule_weights.sum(axis=0),
     )  # fmt: skip
+
+
+def align(parts: Sequence[Traffic]) -> Traffic:
+    """Join lowerings into aligned traffic: its n rows are the plans of all parts, each for a machine of its own."""
+    lone = [f.name for f in fields(Traffic) if f.name not in {"model", "load", "plans", "prefill", "shape_plan", "aligned"}]
+
+    def column(name: str) -> FloatArray:
+        columns = []
+        for t in parts:
+            value, p = np.asarray(getattr(t, name)), len(t.plans)
+            if name in {"bits", "emulated"}:
+                value = np.broadcast_to(value[:, None], (len(OPERATORS), p))
+            columns.append(np.broadcast_to(value, (p,)) if value.ndim == 0 else value)
+        return np.concatenate(columns, axis=-1)[..., None]
+
+    def prompts(name: str) -> FloatArray:
+        pairs = []
+        for t in parts:
+            work, half = getattr(t.prefill, name), len(t.shape_plan)
+            pairs.append(np.stack([work[..., t.plans.shape], work[..., t.plans.shape + half]], axis=-1))
+        return np.concatenate(pairs, axis=-2)
+
+    plans = Plans(*(np.concatenate([getattr(t.plans, f.name) for t in parts])[:, None] for f in fields(Plans)))
+    work = Prefill(**{f.name: prompts(f.name) for f in fields(Prefill)})
+    return replace(parts[0], **{n: column(n) for n in lone}, plans=plans, prefill=work, aligned=True)
 
 
 def mix_of(context: float) -> Mix:

@@ -6,8 +6,10 @@ parameter count (within 1 %) and KV bytes per token (exactly) for every catalogu
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import sqrt
+from typing import Final
 
 from dse.catalog import LlmEntry
 
@@ -17,7 +19,8 @@ class Transformer:
     """Parameters of a model by class, and the sizes its operators need (all layers summed)."""
 
     name: str
-    layers: int
+    layers: float
+    """pairs of a mixer (attention or linear) and a feed-forward block; half of the blocks where they stand alone"""
     moe_layers: int
     hidden: int
     vocab: int
@@ -31,6 +34,7 @@ class Transformer:
     """parameters of one routed expert, all MoE layers summed"""
     experts: int
     experts_per_token: int
+    expert_hidden: int
     head: float
     """parameters of the LM head"""
     embedding: float
@@ -52,6 +56,13 @@ class Transformer:
     tied: bool
     head_width: float
     """query plus output elements of attention per token and layer"""
+    topk: int = 0
+    """positions a sparse attention selects (0: all)"""
+    index_elements: float = 0.0
+    """8-bit elements of the indexer's key cache per token, all layers"""
+    index_flops: float = 0.0
+    """indexer FLOP per token and context position, all layers"""
+    mtp_layers: int = 0
 
     @property
     def parameters(self) -> float:
@@ -68,10 +79,35 @@ class Transformer:
         """KV bytes one token leaves behind over all attention layers, windows not yet full."""
         return (self.kv_elements + self.kv_windowed_elements) * bits / 8
 
-    def context_elements(self, context: float) -> float:
-        """KV elements of one sequence of ``context`` tokens; windowed layers stop growing."""
+    def held_bytes(self, context: float, bits: float) -> float:
+        """Cache bytes of one sequence of ``context`` tokens; windowed layers stop growing."""
         windowed = min(context, float(self.window)) if self.window else 0.0
-        return self.kv_elements * context + self.kv_windowed_elements * windowed
+        elements = self.kv_elements * context + self.kv_windowed_elements * windowed
+        return elements * bits / 8 + self.index_elements * context
+
+    def seen(self, context: float) -> float:
+        """Positions that a full-attention layer reads of ``context``: a sparse one reads its top k."""
+        return min(context, float(self.topk)) if self.topk else context
+
+    def read_bytes(self, context: float, bits: float) -> float:
+        """Cache bytes one token reads at ``context``, recurrent state apart."""
+        windowed = min(context, float(self.window)) if self.window else 0.0
+        elements = self.kv_elements * self.seen(context) + self.kv_windowed_elements * windowed
+        return elements * bits / 8 + self.index_elements * context
+
+    def decode_flops(self, context: float) -> float:
+        """Attention FLOP of one token at ``context`` (MLA absorbed, indexer included)."""
+        windowed = min(context, float(self.window)) if self.window else 0.0
+        return (
+            self.attention_flops * self.seen(context) + self.windowed_flops * windowed + self.index_flops * context
+        )
+
+    def prompt_flops(self, tokens: float, pairs: float) -> float:
+        """Attention FLOP of ``tokens`` new tokens with ``pairs`` query-key pairs (MLA not absorbed)."""
+        chosen = min(pairs, tokens * self.topk) if self.topk else pairs
+        scale = self.prefill_flops / self.attention_flops if self.attention_flops else 1.0
+        windowed = min(pairs, tokens * float(self.window)) if self.window else 0.0
+        return self.prefill_flops * chosen + self.windowed_flops * scale * windowed + self.index_flops * pairs
 
 
 def transformer(entry: LlmEntry) -> Transformer:
@@ -83,31 +119,46 @@ def transformer(entry: LlmEntry) -> Transformer:
     s = entry.shape
     layers, hidden = s["layers"], s["hidden"]
     linear = s["linear_attention_layers"]
-    attention_layers = layers - linear
-    full = min(s["full_attention_layers"] or attention_layers, attention_layers)
+    attention_layers = s["attention_layers"] or layers - linear
+    full = min(s["full_attention_layers"] or (0 if s["sliding_window"] else attention_layers), attention_layers)
     windowed = attention_layers - full
     per_layer, norm, kv, flops, prefill, width = _attention(entry)
-    attention = attention_layers * per_layer + linear * _linear_attention(entry)
+    indexer, index_width, index_flops = _indexer(entry)
+    attention = attention_layers * (per_layer + indexer) + linear * LINEAR_LAYERS[entry.linear](entry)
     moe, experts = s["moe_layers"], s["experts"]
-    matrices = 3 if entry.ffn == "swiglu" else 2
-    dense_hidden = s["dense_layers_ffn_hidden"] or s["ffn_hidden"]
-    dense = (layers - moe) * matrices * hidden * dense_hidden
-    if entry.attention_bias == "qkv+o" and entry.ffn == "gelu":
-        dense += (layers - moe) * (dense_hidden + hidden)
-    shared = moe * s["shared_experts"] * matrices * hidden * s["expert_hidden"]
-    router = moe * experts * hidden
-    expert = float(moe * matrices * hidden * s["expert_hidden"]) if experts else 0.0
-    if entry.name.startswith("gpt-oss"):
-        expert += moe * (2 * s["expert_hidden"] + hidden)  # gpt-oss experts carry biases
+    dense_layers = s["ffn_layers"] or (layers - moe if not s["attention_layers"] else 0)
+    dense, expert = _feed_forward(entry, dense_layers)
     embedding = float(s["vocab"] * hidden)
     return Transformer(
-        entry.name, layers, moe, hidden, s["vocab"], s["query_heads"], s["kv_heads"],
-        float(attention), float(dense + shared + router), expert, experts, s["experts_per_token"],
+        entry.name, (attention_layers + linear + dense_layers + moe) / 2, moe, hidden, s["vocab"], s["query_heads"], s["kv_heads"],
+        float(attention), float(dense), expert, experts, s["experts_per_token"], s["expert_hidden"],
         embedding, embedding, float(2 * layers * hidden + hidden + attention_layers * norm),
         float(full * kv), float(windowed * kv), s["sliding_window"],
-        float(full * flops), float(windowed * flops), float(full * prefill),
+        float(full * flops), float(windowed * flops), float(full * prefill or windowed * prefill),
         float(linear * s["linear_state_bytes"]), entry.attention == "mla", entry.tied_embeddings, float(width),
+        s["index_topk"], float(attention_layers * index_width), float(attention_layers * index_flops), s["mtp_layers"],
     )  # fmt: skip
+
+
+def _feed_forward(entry: LlmEntry, dense_layers: int) -> tuple[float, float]:
+    """Parameters of dense, shared and router layers, and of one routed expert over all MoE layers.
+
+    A latent MoE projects to ``moe_latent`` before its experts and back; gpt-oss experts carry biases.
+    """
+    s = entry.shape
+    moe, hidden, experts = s["moe_layers"], s["hidden"], s["experts"]
+    matrices = 3 if entry.ffn in {"swiglu", "geglu"} else 2
+    width = s["dense_layers_ffn_hidden"] or s["ffn_hidden"]
+    dense = matrices * hidden * (s["ffn_width_total"] or dense_layers * width)
+    if entry.attention_bias == "qkv+o" and entry.ffn == "gelu":
+        dense += dense_layers * (width + hidden)
+    shared = moe * matrices * hidden * (s["shared_expert_hidden"] or s["shared_experts"] * s["expert_hidden"])
+    latent = s["moe_latent"]
+    router = moe * (experts * hidden + 2 * hidden * latent)
+    expert = float(moe * matrices * (latent or hidden) * s["expert_hidden"]) if experts else 0.0
+    if entry.expert_bias:
+        expert += moe * (2 * s["expert_hidden"] + hidden)
+    return float(dense + shared + router), expert
 
 
 def _attention(entry: LlmEntry) -> tuple[int, int, int, int, int, int]:
@@ -121,7 +172,7 @@ def _attention(entry: LlmEntry) -> tuple[int, int, int, int, int, int]:
         weights = queries + h * (latent + rope) + latent * heads * (nope + v) + heads * v * h
         decode = 2 * heads * (latent + rope) + 2 * heads * latent
         return weights, q + latent, latent + rope, decode, 2 * heads * (nope + rope + v), heads * (2 * latent + rope)
-    gate = 2 if entry.attention == "hybrid" else 1  # gated output doubles the query projection
+    gate = 2 if entry.attention == "hybrid" and entry.linear == "gated_deltanet" else 1  # gated output doubles queries
     weights = h * heads * dim * gate + 2 * h * kv_heads * dim + heads * dim * h
     if "qkv" in entry.attention_bias:
         weights += (heads + 2 * kv_heads) * dim
@@ -130,7 +181,21 @@ def _attention(entry: LlmEntry) -> tuple[int, int, int, int, int, int]:
     return weights, 0, 2 * kv_heads * dim, 4 * heads * dim, 4 * heads * dim, 2 * heads * dim
 
 
-def _linear_attention(entry: LlmEntry) -> int:
+def _indexer(entry: LlmEntry) -> tuple[int, int, int]:
+    """Per layer of a sparse attention: parameters, key elements and FLOP per position.
+
+    DeepSeek-V3.2 sparse attention: queries of ``index_heads`` heads from the query latent, one key
+    head and one weight per head from the hidden state (arXiv 2512.02556).
+    """
+    s = entry.shape
+    heads, dim = s["index_heads"], s["index_head_dim"]
+    if not heads:
+        return 0, 0, 0
+    weights = (s["q_lora_rank"] or s["hidden"]) * heads * dim + s["hidden"] * (dim + heads)
+    return weights, dim, 2 * heads * dim
+
+
+def _delta_net(entry: LlmEntry) -> int:
     """Parameters of one gated-delta-net layer (Qwen3-Next config.json)."""
     s = entry.shape
     keys = s["linear_key_heads"] * s["linear_key_head_dim"]
@@ -138,6 +203,19 @@ def _linear_attention(entry: LlmEntry) -> int:
     projections = s["hidden"] * (2 * keys + 2 * values + 2 * s["linear_value_heads"])
     convolution = (2 * keys + values) * s["linear_conv_kernel"]
     return projections + convolution + values * s["hidden"] + s["linear_value_head_dim"] + 2 * s["linear_value_heads"]
+
+
+def _mamba2(entry: LlmEntry) -> int:
+    """Parameters of one Mamba-2 layer: input projection, convolution, decay, norm, output (Nemotron-H config.json)."""
+    s = entry.shape
+    inner = s["linear_value_heads"] * s["linear_value_head_dim"]
+    states = s["linear_key_heads"] * s["linear_key_head_dim"]
+    projections = s["hidden"] * (2 * inner + 2 * states + s["linear_value_heads"])
+    convolution = (inner + 2 * states) * (s["linear_conv_kernel"] + 1)
+    return projections + convolution + 3 * s["linear_value_heads"] + inner + inner * s["hidden"]
+
+
+LINEAR_LAYERS: Final[Mapping[str, Callable[[LlmEntry], int]]] = {"gated_deltanet": _delta_net, "mamba2": _mamba2}
 
 
 @dataclass(frozen=True)

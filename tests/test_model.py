@@ -143,11 +143,12 @@ def test_prefill_is_charged() -> None:
 
 
 def test_prefill_of_one_token_is_no_dearer_than_a_decode_step() -> None:
-    """One new token on an empty cache: the same weights streamed; decode adds scheduling."""
+    """One new token on an empty cache: the same weights streamed. Joining a step it costs next to nothing."""
     e = evaluate(
         "datacenter", device="h100_sxm", llm="Llama-3.1-8B", batch=1, input_tokens=1, output_tokens=1, software="ideal"
     )
-    assert e.tpot - e.decode_time == pytest.approx(e.decode_time, rel=0.02)
+    assert e.figures["prompt alone"] == pytest.approx(e.decode_time, rel=0.02)
+    assert e.tpot - e.decode_time < 0.02 * e.decode_time
 
 
 def test_no_flash_has_no_endurance_limit(model: DatacenterModel, some: Design) -> None:

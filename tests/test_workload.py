@@ -8,7 +8,8 @@ import pytest
 from dse.catalog import Catalog, load_catalog
 from dse.plan import plan_grid, single_plan
 from dse.space import Space
-from dse.traffic import expert_load, lower
+from dse.physics.experts import peak_load
+from dse.traffic import lower
 from dse.workload import Mix, RequestClass, transformer
 
 NAMES = sorted(load_catalog().llms)
@@ -44,14 +45,14 @@ def test_sampled_contexts_have_the_moments_of_the_closed_form() -> None:
 
 def test_uniform_experts_match_the_textbook_expectation(catalog: Catalog) -> None:
     m = transformer(catalog.llm("DeepSeek-V3"))
-    _, distinct = expert_load(m, 64, 1, 0.0)
+    _, distinct = peak_load(m.experts, m.experts_per_token, 64, 1, 0.0)
     assert distinct == pytest.approx(256 * (1 - (1 - 8 / 256) ** 64), rel=1e-9)
 
 
 def test_skewed_routing_reads_fewer_experts_and_loads_one_rank_more(catalog: Catalog) -> None:
     m = transformer(catalog.llm("DeepSeek-V3"))
-    assert expert_load(m, 64, 1, 0.8)[1] < expert_load(m, 64, 1, 0.0)[1]
-    assert expert_load(m, 512, 32, 0.8)[0] > expert_load(m, 512, 32, 0.0)[0]
+    assert peak_load(m.experts, m.experts_per_token, 64, 1, 0.8)[1] < peak_load(m.experts, m.experts_per_token, 64, 1, 0.0)[1]
+    assert peak_load(m.experts, m.experts_per_token, 512, 32, 0.8)[0] > peak_load(m.experts, m.experts_per_token, 512, 32, 0.0)[0]
 
 
 def test_one_rank_sends_nothing(datacenter: Space, catalog: Catalog) -> None:

@@ -12,11 +12,11 @@ import numpy as np
 from dse import __version__
 from dse.catalog import Catalog
 from dse.design import Design
-from dse.evaluator.protocol import Told, join_told, objective_ratio, soft_of
+from dse.evaluator.protocol import Told, join_told, objective_ratio
 from dse.machine import Machine, datacenter_parts, device_parts, finish
 from dse.metrics import OBJECTIVES, TARGET_OBJECTIVES
 from dse.plan import GROUPS, Plans, plan_grid
-from dse.serving import Estimate, choose, serve
+from dse.serving import Estimate, choose, serve, soft_of
 from dse.serving.choose import CAP, weighted
 from dse.space import Space
 from dse.table import chunks

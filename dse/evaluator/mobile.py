@@ -9,13 +9,14 @@ import numpy as np
 from dse import __version__
 from dse.catalog import Catalog
 from dse.design import Design
-from dse.evaluator.protocol import Told, join_told, objective_ratio, soft_of
+from dse.evaluator.protocol import Told, join_told, objective_ratio
 from dse.machine.mobile import mobile_machine, phone_design, phone_devices
 from dse.machine.record import Machine
 from dse.physics import flash
 from dse.plan import single_plan
 from dse.serving.choose import CAP
-from dse.serving.step import LARGE, Pairs, serve
+from dse.serving import Pairs, serve, soft_of
+from dse.serving.step import LARGE
 from dse.space import Space
 from dse.table import chunks, total
 from dse.traffic import Traffic, lower

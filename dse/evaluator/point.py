@@ -17,7 +17,7 @@ from dse.metrics import TARGET_OBJECTIVES
 from dse.physics import flash
 from dse.plan import GROUPS, single_plan
 from dse.serving.choose import account, choose, wear
-from dse.serving.step import Pairs, serve
+from dse.serving import Pairs, serve
 from dse.space import Scenario, Space, Value, Workload, parse_value
 from dse.space_file import read_space, space_text
 from dse.traffic import OPERATORS, Traffic, lower, mix_of
@@ -280,9 +280,9 @@ def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger
     limits = {k: _one(v) for k, v in {**m.limits, **e.violation}.items() if k not in {"tpot", "demand"}}
     figures = {"fast memory bandwidth": _one(m.fast_bandwidth), "fast memory capacity": _one(m.fast_capacity),
                "flash bandwidth": _one(m.flash_bandwidth) if _one(m.flash_capacity) else 0.0, "flash capacity": _one(m.flash_capacity),
-               "peak": _one(m.peak[:, t.bits]), "package power, sustained": _one(m.report["package_power"]), "capital per package": _one(m.capital),
+               "peak": _one(m.peak[:, t.bits[2]]), "package power, sustained": _one(m.report["package_power"]), "capital per package": _one(m.capital),
                "bill of materials": _one(m.report["bom"]), "embodied carbon": _one(m.embodied), "share in fast memory": _one(p.share),
-               "packages": g * _one(p.stages)}  # fmt: skip
+               "packages": g * _one(p.stages), "prompt alone": _one(p.prompt)}  # fmt: skip
     if _one(m.flash_capacity):
         figures |= _breakeven(model, m, p)
     tpot = _one(e.tpot)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
-from dse.catalog import Catalog
 from dse.design import Design
-from dse.serving.step import Soft
 from dse.units import FloatArray
 
 
@@ -59,13 +56,6 @@ def objective_ratio(objectives: Mapping[str, FloatArray], limits: Mapping[str, f
     """Worst objective over the limit set for it, or None where none is set (TTFT has its own)."""
     asked = [v / limits[k] for k, v in objectives.items() if k in limits and k != "ttft"]
     return np.maximum.reduce(asked) if asked else None
-
-
-def soft_of(catalog: Catalog, software: str) -> Soft:
-    """Efficiencies of a software stack."""
-    v = partial(catalog.value, "software", software)
-    return Soft(v("bandwidth_efficiency"), v("bandwidth_efficiency_attention"), v("bandwidth_efficiency_experts"),
-                v("flop_efficiency"), v("flop_efficiency_experts"), v("prefill_share"))  # fmt: skip
 
 
 def join_told(parts: Sequence[Told]) -> Told:

@@ -50,7 +50,7 @@ def fabric(look: Look, scenario: Scenario, optical: FloatArray) -> dict[str, Flo
     # a group inside a larger domain has only the links that lead to its own members
     whole = _at_domain(s["ports"], p.domain)[:, None]
     share = np.where(switched > 0, 1.0, np.minimum(s["ports"] / np.maximum(whole, 1.0), 1.0))
-    rate = 1.0 / np.maximum(p.link_bandwidth[:, None] * soft("link_efficiency") * np.where(share > 0, share, 1.0), 1.0)
+    rate = 1.0 / np.maximum(p.link_bandwidth[:, None] * np.where(share > 0, share, 1.0), 1.0)
     launch = look.engine("launch_latency")[:, None]
     many = groups > 1
     dimensions = [network.DIMENSIONS.get(t, 1) for t in order]
@@ -65,7 +65,8 @@ def fabric(look: Look, scenario: Scenario, optical: FloatArray) -> dict[str, Flo
             able = ((p.engine == ENGINES.index("in_network"))[:, None]) & (switched > 0)
             time = np.where(able, time, NEVER)
         alphas.append(np.where(many, time, 0.0))
-        rates.append(np.where(many, volume * rate / spread, 0.0))
+        moved = volume * rate / spread
+        rates.append(np.where(many, np.where(time < NEVER, moved, NEVER), 0.0))
     if overhead == 0:
         alphas = [np.where(a >= NEVER, NEVER, 0.0) for a in alphas]
     mean_flight = flight(s["mean_hops"], s["switches_crossed"])

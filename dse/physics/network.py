@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import ceil, log2, sqrt
+from math import ceil, log2
 from typing import Final
 
 import numpy as np
@@ -180,11 +180,3 @@ DIMENSIONS: Final[Mapping[str, int]] = {"torus2d": 2, "torus3d": 3, "hyperx": 2}
 def ranks_reached(group: FloatArray, picks: float) -> FloatArray:
     """Expected number of distinct ranks that ``picks`` uniform choices reach: g (1 - (1 - 1/g)^k)."""
     return group * (1.0 - np.power(1.0 - 1.0 / group, picks))
-
-
-def fluctuation(mean: float, ranks: int) -> float:
-    """Load of the most loaded of ``ranks`` ranks with Poisson load ``mean``.
-
-    Gaussian maximum: mean + sqrt(2 ln(ranks) mean).
-    """
-    return mean + sqrt(2.0 * np.log(max(ranks, 1)) * mean)

@@ -1,6 +1,8 @@
 """Machine x Traffic -> Pairs -> operating points: the only code paid per design and plan."""
 
 from dse.serving.choose import LIMITS, Estimate, choose
-from dse.serving.step import Pairs, serve
+from dse.serving.serve import serve
+from dse.serving.soft import Soft, soft_of
+from dse.serving.step import Pairs
 
-__all__ = ["LIMITS", "Estimate", "Pairs", "choose", "serve"]
+__all__ = ["LIMITS", "Estimate", "Pairs", "Soft", "choose", "serve", "soft_of"]

@@ -69,10 +69,10 @@ def account(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, prefill_share:
     replicas = np.ceil(np.maximum(demand / (batch * p.stages), 1e-9) - 1e-9)
     fleet = np.ceil(replicas / per_domain - 1e-9) * step_up
     prompt_s = charged * p.prompt / t.prompts  # package-group seconds per prompt
-    shared = p.step + prefill_share * batch * prompt_s / osl
-    pool = np.ceil(demand / (p.step * osl) * prompt_s / (p.stages * per_domain) - 1e-9) * step_up
-    disagg = p.step
-    energy = g * p.energy / batch + charged * g / t.prompts * p.prompt_energy / osl
+    disagg = p.step * (1.0 / t.accepted)
+    shared = disagg + (charged * prefill_share / osl) * batch * (p.joining / t.prompts)
+    pool = np.ceil(demand / (disagg * osl) * prompt_s / (p.stages * per_domain) - 1e-9) * step_up
+    energy = g * p.energy / (batch * t.accepted) + charged * g / t.prompts * p.prompt_energy / osl
     transfer = t.prompt_kv * g / t.prompts * m.scale_out_energy[:, None] * charged
     return {
         "shared_tpot": shared, "disagg_tpot": disagg, "shared_fleet": fleet, "disagg_fleet": fleet + pool,
@@ -95,7 +95,7 @@ def wear(m: Machine, t: Traffic, p: Pairs, scenario: Scenario) -> FloatArray:
     Reading, and so reclaim, happens for the busy share of the time; retention always.
     """
     duty = scenario["utilisation"]
-    requests = t.per_rank / (p.step * scenario.mix.output_tokens)  # prompts a second whose prefixes a rank keeps
+    requests = t.per_rank * t.accepted / (p.step * scenario.mix.output_tokens)  # prompts a second whose prefixes a rank keeps
     reclaim = p.flash_read * m.flash_reclaim[:, None]
     ingested = (1.0 - p.share) * t.prefix_written * requests
     always = m.flash_refresh[:, None] + 1.0 / scenario["weight_update_interval"]

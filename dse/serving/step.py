@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from dse.machine.record import Machine
-from dse.physics import roofline, thermal
+from dse.physics import roofline
 from dse.plan import DEEPEST
-from dse.traffic import OPERATORS, Traffic
+from dse.serving.soft import Soft
+from dse.traffic import ATTENTION, OPERATORS, Traffic
 from dse.units import BoolArray, FloatArray, IntArray
 
 Note = Callable[[str, str, FloatArray], None]
@@ -30,26 +32,6 @@ LARGE = 1e12
 """stands for 'does not fit' where a ratio would divide by nothing"""
 
 
-@dataclass(frozen=True)
-class Soft:
-    """Efficiencies of a software stack."""
-
-    dense: float
-    attention: float
-    experts: float
-    flop: float
-    flop_experts: float
-    prefill_share: float
-
-    def bandwidth(self, operator: str) -> float:
-        """Bandwidth efficiency of an operator."""
-        return {"attention": self.attention, "experts": self.experts}.get(operator, self.dense)
-
-    def compute(self, operator: str) -> float:
-        """FLOP efficiency of an operator."""
-        return self.flop_experts if operator == "experts" else self.flop
-
-
 @dataclass
 class Tiers:
     """Inverse bandwidths and energies of a chunk of designs, (n, 1)."""
@@ -59,11 +41,13 @@ class Tiers:
     shared: FloatArray
     near: FloatArray
     """s/B of the PNM engine"""
-    near_flop: FloatArray
-    host_flop: FloatArray
+    near_flop: tuple[FloatArray, ...]
+    """s/FLOP of the PNM engine, per operator"""
+    host_flop: tuple[FloatArray, ...]
+    """s/FLOP of the host, per operator"""
     energy: tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]
     """J/B on chip, fast, flash, near; J/FLOP near"""
-    host_flop_energy: FloatArray
+    host_flop_energy: tuple[FloatArray, ...]
 
 
 @dataclass
@@ -80,7 +64,9 @@ class Pairs:
     share: FloatArray
     """share of weights and prefixes in the fast tier"""
     prompt: FloatArray
-    """s of a mean prompt"""
+    """s of a mean prompt on its own"""
+    joining: FloatArray
+    """s that a mean prompt adds to the decode steps it joins"""
     prompt_energy: FloatArray
     first: FloatArray
     """s of the prompt that the TTFT limit asks about"""
@@ -97,15 +83,26 @@ def _col(x: FloatArray) -> FloatArray:
     return x[:, None]
 
 
-def tiers(m: Machine, bits: int) -> Tiers:
-    """Hoist what depends on the design alone."""
-    scale = m.peak[:, 1] / m.peak[:, bits]  # PNM is rated at 8 bit
+def tiers(m: Machine, t: Traffic) -> Tiers:
+    """Hoist what depends on the design and the operator's precision alone."""
+
+    def of(table: FloatArray, bits: IntArray) -> FloatArray:
+        return np.take_along_axis(table, bits, axis=1) if bits.ndim else table[:, int(bits), None]
+
+    kinds: dict[int, tuple[FloatArray, FloatArray, FloatArray]] = {}
+    each = []
+    for bits in t.bits:
+        key = -1 if t.aligned else int(bits)
+        if key not in kinds or t.aligned:
+            peak = of(m.peak, bits)
+            near = np.where(_col(m.pnm_site) > 0, _col(m.peak[:, 1]) / peak / _col(m.pnm_flops), 1.0)  # rated at 8 bit
+            kinds[key] = (1.0 / peak, near, of(m.flop_energy, bits))
+        each.append(kinds[key])
     return Tiers(
         fast=_col(1.0 / m.fast_bandwidth), flash=_col(1.0 / m.flash_bandwidth), shared=_col(m.shared_phy),
-        near=_col(1.0 / m.pnm_bandwidth), near_flop=_col(np.where(m.pnm_site > 0, scale / m.pnm_flops, 1.0)),
-        host_flop=_col(1.0 / m.peak[:, bits]),
+        near=_col(1.0 / m.pnm_bandwidth), near_flop=tuple(e[1] for e in each), host_flop=tuple(e[0] for e in each),
         energy=(_col(m.on_chip_energy), _col(m.fast_energy), _col(m.flash_energy), _col(m.pnm_energy), _col(m.pnm_flop_energy)),
-        host_flop_energy=_col(m.flop_energy[:, bits]),
+        host_flop_energy=tuple(e[2] for e in each),
     )  # fmt: skip
 
 
@@ -127,7 +124,7 @@ def placement(m: Machine, t: Traffic) -> tuple[FloatArray, FloatArray, dict[str,
         share = np.where(t.plans.overflow, capacity_share, np.minimum(capacity_share, balance))
     else:
         share = np.ones_like(depth)
-    deepest = min(DEEPEST, t.model.layers)
+    deepest = np.minimum(DEEPEST, t.layers)
     # one longest request must fit beside the weights; each stage holds the KV of its layers
     lone = t.longest / depth / np.maximum(fast - np.maximum(t.resident / depth - flash, 0.0), fast / LARGE)
     return depth, share, {"capacity": np.maximum(live / fast, depth / deepest), "longest_request": lone}
@@ -135,33 +132,41 @@ def placement(m: Machine, t: Traffic) -> tuple[FloatArray, FloatArray, dict[str,
 
 def decode(
     m: Machine, t: Traffic, soft: Soft, share: FloatArray, note: Note | None
-) -> tuple[FloatArray, tuple[FloatArray, FloatArray, FloatArray], FloatArray]:
-    """Time of the operators of a step, energies (logic, fast, flash) and flash bytes per rank.
+) -> tuple[FloatArray, tuple[FloatArray, FloatArray, FloatArray], FloatArray, FloatArray]:
+    """Time of the operators of a step, energies (logic, fast, flash), flash bytes per rank, and slack.
 
-    A chunk is uniform: with flash or without, and one PNM site.
+    Slack is what matrix products leave of the compute while they wait for weights. A chunk is
+    uniform: with flash or without, and one PNM site.
     """
-    k = tiers(m, t.bits)
+    k = tiers(m, t)
     flashy, site = bool(m.flash_capacity[0] > 0), int(m.pnm_site[0])
     rest = 1.0 - share if flashy else None
     time = np.zeros(share.shape)
     sums = (np.zeros(share.shape), np.zeros(share.shape), np.zeros(share.shape))
     flash_bytes = np.zeros(share.shape)
     per_byte = roofline.seconds_per_byte(share, k.fast, k.flash, k.shared) if flashy else k.fast
-    for i, op in enumerate(OPERATORS):
+    slack = np.zeros(share.shape)
+    for i, op in ORDER:
         if not t.flop[i].any():
             continue
+        if op == "attention":  # its own kernel: prompts cannot use the compute it leaves idle
+            slack += time
         live = t.kv_live if op == "attention" else ZERO
         movable = t.weights[i] + t.kv_prefix if op == "attention" else t.weights[i]
         in_flash = rest * movable if rest is not None else None
         in_fast = share * movable + live if flashy else movable + live
-        host = _host_time(k, t.flop[i], soft, op, movable, live, in_fast, in_flash, per_byte)
+        inverse = soft.inverse_bandwidth(op, t.emulated[i])
+        busy = t.flop[i] * (k.host_flop[i] / soft.compute(op))
+        host = _host_time(k, inverse, busy, op, movable, live, in_fast, in_flash, per_byte)
+        if op != "attention":
+            slack -= busy
         if site:
-            chosen, use = _near(m, t, k, soft, i, in_fast, in_flash, host, sums)
+            chosen, use = _near(m, t, k, soft, i, inverse, in_fast, in_flash, host, sums)
             if note:
                 note("engine", op, use.astype(np.float64))
         else:
             chosen = host
-            _add(sums[0], t.flop[i] * t.mean_flop[i] * k.host_flop_energy)
+            _add(sums[0], t.flop[i] * t.mean_flop[i] * k.host_flop_energy[i])
             _add(sums[0], (movable + live) * t.mean_weights[i] * k.energy[0])
             _add(sums[1], in_fast * (t.mean_weights[i] * k.energy[1]))
             if in_flash is not None:
@@ -171,9 +176,11 @@ def decode(
             flash_bytes += in_flash * t.mean_weights[i]
         if note:
             note("time", op, np.broadcast_to(chosen, share.shape))
-    return time, sums, flash_bytes
+    return time, sums, flash_bytes, np.maximum(slack, 0.0, out=slack)
 
 
+ORDER = [*((i, op) for i, op in enumerate(OPERATORS) if i != ATTENTION), (ATTENTION, "attention")]
+"""operators with attention last"""
 ZERO = np.zeros(1)
 
 
@@ -182,10 +189,9 @@ def _add(total: FloatArray, term: FloatArray) -> None:
     np.add(total, term, out=total)
 
 
-def _host_time(k: Tiers, flop: FloatArray, soft: Soft, op: str, movable: FloatArray, live: FloatArray,
+def _host_time(k: Tiers, inverse: Any, busy: FloatArray, op: str, movable: FloatArray, live: FloatArray,
                in_fast: FloatArray, in_flash: FloatArray | None, per_byte: FloatArray) -> FloatArray:  # fmt: skip
     """Time of an operator on the host: the longest of compute and the tiers it touches."""
-    inverse = 1.0 / soft.bandwidth(op)
     if in_flash is None:
         reads = (movable + live) * (inverse * k.fast)
     elif op == "attention":
@@ -193,11 +199,11 @@ def _host_time(k: Tiers, flop: FloatArray, soft: Soft, op: str, movable: FloatAr
         reads = np.maximum(crossing * (inverse * k.fast), in_flash * (inverse * k.flash))
     else:
         reads = (movable * inverse) * per_byte
-    return np.maximum(reads, flop * (k.host_flop / soft.compute(op)), out=reads)
+    return np.maximum(reads, busy, out=reads if reads.shape == busy.shape else None)
 
 
-def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, in_fast: FloatArray, in_flash: FloatArray | None,
-          host: FloatArray, sums: tuple[FloatArray, FloatArray, FloatArray]) -> tuple[FloatArray, BoolArray]:  # fmt: skip
+def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, inverse: Any, in_fast: FloatArray,
+          in_flash: FloatArray | None, host: FloatArray, sums: tuple[FloatArray, FloatArray, FloatArray]) -> tuple[FloatArray, BoolArray]:  # fmt: skip
     """Operator i with the part beside the PNM engine run there; host where that is slower.
 
     Adds energies to ``sums`` (logic, fast, flash); returns time and where PNM won. The engine
@@ -205,7 +211,8 @@ def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, in_fast: FloatAr
     switches a layer, inputs and partial sums in as many copies as the partition needs.
     """
     op = OPERATORS[i]
-    flop, inverse, slow = t.flop[i], 1.0 / soft.bandwidth(op), 1.0 / soft.compute(op)
+    flop, slow, host_flop, near_flop = t.flop[i], 1.0 / soft.compute(op), k.host_flop[i], k.near_flop[i]
+    host_joule = k.host_flop_energy[i]
     on_flash = int(m.pnm_site[0]) == ON_FLASH
     beside, across = (in_flash, in_fast) if on_flash else (in_fast, in_flash)
     assert beside is not None  # noqa: S101 - a flash engine has flash
@@ -213,28 +220,28 @@ def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, in_fast: FloatAr
     even, even_flop = t.mean_weights[i], flop * t.mean_flop[i]  # joules follow the mean rank, time the most loaded
     path = e_flash if on_flash else e_fast
     moved = t.crossing[i] * (m.pnm_copies[:, None] if t.weights[i].any() else 1.0)
-    layers = {"experts": t.model.moe_layers, "head": 1}.get(op, t.model.layers)
+    layers = {"experts": t.moe_layers, "head": 1.0}.get(op, t.layers)
     handover = 2.0 * layers * m.pnm_switch[:, None] + moved * (inverse * (k.flash if on_flash else k.fast))
     time = beside * (inverse * k.near)
     near_energy = beside * (even * e_near) + moved * path
     pnm_logic = moved * on_chip
     if across is None:
-        np.maximum(time, flop * (slow * k.near_flop), out=time)
+        np.maximum(time, flop * (slow * near_flop), out=time)
         near_energy += even_flop * e_flop
-        host_logic = even_flop * k.host_flop_energy + beside * (even * on_chip)
+        host_logic = even_flop * host_joule + beside * (even * on_chip)
         total_gain = None
     else:
         part = beside / np.maximum(beside + across, TINY)
-        np.maximum(time, part * (flop * (slow * k.near_flop)), out=time)
+        np.maximum(time, part * (flop * (slow * near_flop)), out=time)
         left = (1.0 - part) * flop
         np.maximum(
             time,
-            np.maximum(across * (inverse * (k.fast if on_flash else k.flash)), left * (slow * k.host_flop)),
+            np.maximum(across * (inverse * (k.fast if on_flash else k.flash)), left * (slow * host_flop)),
             out=time,
         )
         near_energy += part * (even_flop * e_flop)
-        pnm_logic = pnm_logic + (1.0 - part) * (even_flop * k.host_flop_energy) + across * (even * on_chip)
-        host_logic = even_flop * k.host_flop_energy + (beside + across) * (even * on_chip)
+        pnm_logic = pnm_logic + (1.0 - part) * (even_flop * host_joule) + across * (even * on_chip)
+        host_logic = even_flop * host_joule + (beside + across) * (even * on_chip)
         total_gain = across * (even * (e_fast if on_flash else e_flash))
     time += handover
     host_side = beside * (even * path)
@@ -247,32 +254,38 @@ def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, in_fast: FloatAr
     return np.where(use, time, host), use
 
 
-def all_reduce(m: Machine, group_index: IntArray, message: FloatArray) -> FloatArray:
-    """Time of one all-reduce, (n, p): the fastest algorithm that some design of the chunk can run."""
+def at(table: FloatArray, index: IntArray) -> FloatArray:
+    """Columns of a table (n, groups): (n, p) for an index (p,), row by row for an aligned index (n, k)."""
+    return np.take_along_axis(table, index, axis=1) if index.ndim == 2 else np.take(table, index, axis=1)
+
+
+def all_reduce(m: Machine, index: IntArray, message: FloatArray, *, launched: bool = True) -> FloatArray:
+    """Time of one all-reduce, (n, p): the fastest algorithm that some design of the chunk can run.
+
+    ``launched`` False leaves out alpha: what a longer message adds to one that is sent anyway.
+    """
     best: FloatArray | None = None
     for a in range(m.reduce_alpha.shape[2]):
         if m.reduce_alpha[:, -1, a].min() >= NEVER:
             continue
-        each = np.take(m.reduce_rate[:, :, a], group_index, axis=1)
-        each *= message
-        each += np.take(m.reduce_alpha[:, :, a], group_index, axis=1)
+        each = at(m.reduce_rate[:, :, a], index) * message
+        if launched:
+            each += at(m.reduce_alpha[:, :, a], index)
         best = each if best is None else np.minimum(best, each, out=best)
     assert best is not None  # noqa: S101 - ring runs everywhere
     return best
 
 
-def collectives(m: Machine, t: Traffic, depth: FloatArray, note: Note | None) -> FloatArray:
+def collectives(m: Machine, t: Traffic, soft: Soft, depth: FloatArray, note: Note | None) -> FloatArray:
     """Time of all-reduces, all-to-alls and stage-to-stage messages.
 
     Nothing is hidden behind compute: every operator here needs the message before it. Links
     draw their power always, so messages cost no energy of their own.
     """
-    gi = t.plans.group_index
-    time = t.reduces * all_reduce(m, gi, t.reduce_bytes)
+    time = t.reduces * all_reduce(m, t.plans.tensor_index, t.reduce_bytes / soft.link)
     if t.exchanges.any():
-        exchange = np.take(m.exchange_rate, gi, axis=1)
-        exchange *= t.exchange_bytes
-        exchange += np.take(m.exchange_alpha, gi, axis=1)
+        exchange = at(m.exchange_rate, t.plans.group_index) * (t.exchange_bytes / soft.link)
+        exchange += at(m.exchange_alpha, t.plans.group_index)
         time += t.exchanges * exchange
     inside = depth * t.plans.group <= m.domain[:, None]
     rate = np.where(inside, 1.0 / np.maximum(m.link_bandwidth, 1.0)[:, None], 1.0 / m.scale_out_bandwidth[:, None])
@@ -284,81 +297,6 @@ def collectives(m: Machine, t: Traffic, depth: FloatArray, note: Note | None) ->
     return time + stages
 
 
-def prefill(m: Machine, t: Traffic, soft: Soft, share: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Time and energy per rank of a mean prompt, time of the TTFT prompt, (n, p) each.
-
-    Weights stream once per prompt at the tiers' joint rate; the host computes; thermal limits
-    hold here too. Without flash all plans of a (group, attention) shape share one answer.
-    """
-    k, work = tiers(m, t.bits), t.prefill
-    flashy, half = bool(m.flash_capacity[0] > 0), len(t.shape_plan)
-    plans = np.arange(len(t.plans)) if flashy else t.shape_plan
-    shape = t.plans.shape[plans]
-    cols = np.concatenate([shape, shape + half])
-    gi = np.concatenate([t.plans.group_index[plans]] * 2)
-    x = np.concatenate([share, share], axis=1) if flashy else np.ones((len(m.domain), len(cols)))
-    per_byte = roofline.seconds_per_byte(x, k.fast, k.flash, k.shared) if flashy else k.fast
-    time = np.full(x.shape, work.overhead)
-    for i, op in enumerate(OPERATORS):
-        if work.flop[i].any():
-            reads = (work.weights[i, cols] / soft.bandwidth(op)) * per_byte
-            time += np.maximum(reads, (work.flop[i, cols] / soft.compute(op)) * k.host_flop)
-    weights = work.joule_weights[cols]
-    logic = work.joule_flop[cols] * k.host_flop_energy + weights * k.energy[0]
-    fast = (x * weights + work.kv[cols]) * k.energy[1]
-    flash = (1.0 - x) * weights * k.energy[2] if flashy else np.zeros((1, 1))
-    reduced = np.where(work.reduce_bytes > 0, 2.0 * t.model.layers, 0.0)[cols]
-    exchanged = np.where(work.exchange_bytes > 0, 2.0 * t.model.moe_layers, 0.0)[cols]
-    time += reduced * all_reduce(m, gi, work.reduce_bytes[cols])
-    time += exchanged * (m.exchange_alpha[:, gi] + work.exchange_bytes[cols] * m.exchange_rate[:, gi])
-    logic += m.active_power[:, None] * time
-    time = thermal.throttled_time(time, (logic, fast, flash), columns(m))
-    energy = logic + fast + flash
-    count = len(plans)
-    if flashy:
-        return time[:, :count], energy[:, :count], time[:, count:]
-    at = t.plans.shape
-    return np.take(time, at, axis=1), np.take(energy, at, axis=1), np.take(time, at + count, axis=1)
-
-
-def columns(m: Machine) -> tuple[tuple[FloatArray, ...], ...]:
+def limits_of(m: Machine) -> tuple[tuple[FloatArray, ...], ...]:
     """Throttle rows as (n, 1) columns; a limit that no design of the chunk can reach is left out."""
     return tuple(tuple(c[:, None] for c in row) for row in m.throttle if any(c.any() for c in row))
-
-
-def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs:
-    """Evaluate every pair of a chunk of designs and the plans of one workload."""
-    depth, share, ratios = placement(m, t)
-    time, energies, flash_bytes = decode(m, t, soft, share, note)
-    spent = collectives(m, t, depth, note)
-    flashy = bool(m.flash_capacity[0] > 0)
-    layers = float(t.model.layers)
-    held = np.minimum(depth, layers)
-    time *= np.ceil(layers / held) * held / layers  # the stage with most layers sets the pace
-    time += spent
-    time += t.overhead
-    if flashy:  # page reads that routing or the step's start keep from being prefetched
-        waits = np.where(share < 1.0, m.flash_latency[:, None] * (t.model.moe_layers + 1.0), 0.0)
-        time += waits
-    clocks = m.active_power[:, None] * time  # gated while a throttled step waits
-    logic = energies[0] + clocks
-    if m.hot_loss.any():
-        warm = (m.hot[0][:, None] * logic + m.hot[1][:, None] * energies[1]) > time
-        streamed = t.weights.sum(axis=0) + t.kv_prefix
-        busy = (t.kv_live + share * streamed) * (1.0 / (m.fast_bandwidth * soft.dense))[:, None]
-        time += np.where(warm, m.hot_loss[:, None] * np.minimum(busy, time), 0.0)
-    step = thermal.throttled_time(time, (logic, energies[1], energies[2]), columns(m))
-    if note:
-        note("time", "overhead", np.broadcast_to(t.overhead, time.shape))
-        if flashy:
-            note("time", "flash page waits", waits)
-        note("time", "throttling", step - time)
-        note("energy", "clocks", clocks)
-        for name, e in zip(("logic", "fast memory", "flash"), energies, strict=True):
-            note("energy", name, e)
-    prompt, prompt_energy, first = prefill(m, t, soft, share)
-    return Pairs(
-        step=step, unthrottled=time, energy=logic + energies[1] + energies[2], stages=depth, share=share,
-        prompt=prompt, prompt_energy=prompt_energy, first=first, flash_read=flash_bytes / step if flashy else np.zeros((1, 1)),
-        stored=(1.0 - share) * (t.resident / depth + t.prefix_held) if flashy else np.zeros((1, 1)), ratios=ratios,
-    )  # fmt: skip

@@ -1,0 +1,55 @@
+"""Mixture of experts: which experts a batch reads, and how unevenly ranks are loaded.
+
+Popularity follows Zipf's law with exponent ``skew`` (0: uniform); a step waits for its most
+loaded rank.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+
+from dse.units import FloatArray
+
+
+def popularity(experts: int, picks: int, skew: float) -> FloatArray:
+    """Probability that a token picks expert i: min(1, k w_i), Zipf weights w_i ~ i^-skew; shape (experts,)."""
+    weights = np.power(np.arange(1, experts + 1, dtype=np.float64), -skew)
+    picked: FloatArray = np.minimum(picks * weights / weights.sum(), 1.0)
+    return picked
+
+
+def mean_load(experts: int, picks: int, tokens: float, ranks: int, skew: float) -> tuple[float, float]:
+    """Token-expert pairs and distinct experts per rank, on average over ``ranks`` ranks.
+
+    Distinct experts of a batch: sum_i 1 - (1 - p_i)^tokens.
+    """
+    picked = popularity(experts, picks, skew)
+    copies = max(ranks / experts, 1.0)
+    distinct = float(np.sum(1.0 - np.power(1.0 - picked, tokens / copies))) * copies
+    return tokens * float(picked.sum()) / ranks, distinct / ranks
+
+
+def peak_load(experts: int, picks: int, tokens: float, ranks: int, skew: float) -> tuple[float, float]:
+    """Token-expert pairs and distinct experts of the most loaded of ``ranks`` ranks.
+
+    Experts are dealt in order of popularity, so rank 0 holds the most popular of each round;
+    on top comes the Gaussian maximum of Poisson loads. More ranks than experts: copies share.
+    """
+    chosen = popularity(experts, picks, skew)[:: min(ranks, experts)]
+    share = max(ranks / experts, 1.0)
+    mean = tokens * float(chosen.sum()) / share
+    load = mean if ranks == 1 else fluctuation(mean, ranks)
+    distinct = float(np.sum(1.0 - np.power(1.0 - chosen, tokens / share)))
+    if ranks > 1:
+        distinct = min(fluctuation(distinct, ranks), float(len(chosen)))
+    return min(load, tokens * len(chosen)), distinct
+
+
+def fluctuation(mean: float, ranks: int) -> float:
+    """Load of the most loaded of ``ranks`` ranks with Poisson load ``mean``.
+
+    Gaussian maximum: mean + sqrt(2 ln(ranks) mean).
+    """
+    return mean + sqrt(2.0 * np.log(max(ranks, 1)) * mean)

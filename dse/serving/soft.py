@@ -1,0 +1,76 @@
+"""Efficiencies and overheads of a software stack: numbers, or columns (n, 1) where rows run different stacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from dse.catalog import Catalog
+from dse.traffic import Traffic
+
+Factor = Any
+"""a float, or an (n, 1) column in aligned traffic"""
+
+
+@dataclass(frozen=True)
+class Soft:
+    """Factors of a software stack, as in its catalogue entry."""
+
+    dense: Factor
+    """bandwidth efficiency of dense weights"""
+    attention: Factor
+    experts: Factor
+    emulation: Factor
+    """bandwidth kept where weights are narrower than the arithmetic and are widened on the way"""
+    flop: Factor
+    flop_experts: Factor
+    link: Factor
+    """share of the link rate that a collective reaches"""
+    layer: Factor
+    """s of kernels and scheduling per layer"""
+    moe_layer: Factor
+    step: Factor
+    sequence: Factor
+    """s per sequence of an attention rank and step"""
+    prefill_share: Factor
+    """share of a joining prompt's time that decoding sequences feel"""
+    first_token: Factor
+    """s of client, server and scheduler before a prompt is taken up"""
+    waiting: Factor
+    """decode steps that an arriving prompt waits"""
+    bunching: Factor
+    """share of the other sequences' prompts that arrive with one"""
+
+    def inverse_bandwidth(self, operator: str, emulated: Factor) -> Factor:
+        """1 / bandwidth efficiency of an operator; ``emulated`` is 1 where weights are widened."""
+        kept = {"attention": self.attention, "experts": self.experts}.get(operator, self.dense)
+        return (1.0 + emulated * (1.0 / self.emulation - 1.0)) / kept
+
+    def compute(self, operator: str) -> Factor:
+        """FLOP efficiency of an operator."""
+        return self.flop_experts if operator == "experts" else self.flop
+
+    def overhead(self, t: Traffic) -> Factor:
+        """s of kernel launches and scheduling per step: per layer, per MoE layer, per step, per sequence."""
+        return self.once(t) + self.sequence * t.per_rank
+
+    def once(self, t: Traffic) -> Factor:
+        """The part of ``overhead`` that a prompt alone pays too."""
+        return t.layers * self.layer + t.moe_layers * self.moe_layer + self.step
+
+
+FIELDS = {
+    "dense": "bandwidth_efficiency", "attention": "bandwidth_efficiency_attention", "experts": "bandwidth_efficiency_experts",
+    "emulation": "emulation_efficiency", "flop": "flop_efficiency", "flop_experts": "flop_efficiency_experts",
+    "link": "link_efficiency", "layer": "layer_overhead", "moe_layer": "moe_layer_overhead", "step": "step_overhead",
+    "sequence": "sequence_overhead", "prefill_share": "prefill_share", "first_token": "first_token_overhead",
+    "waiting": "steps_waited", "bunching": "prompt_bunching",
+}  # fmt: skip
+"""catalogue field of each factor"""
+
+
+def soft_of(catalog: Catalog, software: str) -> Soft:
+    """Nominal factors of a catalogued stack."""
+    value = partial(catalog.value, "software", software)
+    return Soft(**{name: value(field) for name, field in FIELDS.items()})
