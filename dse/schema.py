@@ -209,6 +209,7 @@ SHARES: Final = frozenset(
         "flop_efficiency_experts",
         "link_efficiency",
         "emulation_efficiency",
+        "narrow_efficiency",
         "prefill_share",
         "scattered_read_efficiency",
         "shoreline_use",
@@ -349,7 +350,7 @@ KINDS: Final[dict[str, Kind]] = {
             "bandwidth_efficiency flop_efficiency allreduce_alpha layer_overhead step_overhead "
             "sequence_overhead prefill_share routing_skew bandwidth_efficiency_attention "
             "bandwidth_efficiency_experts flop_efficiency_experts link_efficiency "
-            "moe_layer_overhead emulation_efficiency first_token_overhead steps_waited prompt_bunching"
+            "moe_layer_overhead emulation_efficiency narrow_efficiency eager_share first_token_overhead steps_waited"
         ),
     ),
     "mobile": Kind(
@@ -373,6 +374,7 @@ KINDS: Final[dict[str, Kind]] = {
             "memory": None,
             "node": None,
             "topology": None,
+            "formats": None,
             "flash": None,
             "pnm": None,
             "flash_cell": ("pslc", "tlc"),

@@ -62,6 +62,8 @@ class Traffic:
     plans: Plans
     layers: FloatArray
     moe_layers: FloatArray
+    launches: FloatArray
+    """kernel launches of a pass, in dense layers"""
     accepted: float
     """tokens won per sequence and pass"""
     flop: FloatArray
@@ -175,6 +177,7 @@ def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) ->
     inputs = mix.mean([c.input_tokens for c in mix.classes])
     return Traffic(
         model=model, load=load, plans=plans, layers=np.array(model.layers), moe_layers=np.array(float(model.moe_layers)),
+        launches=np.array(model.launches),
         accepted=load.accepted, flop=flop, weights=_streamed(model, load, r, distinct, zero),
         kv_live=np.maximum(kv_all - kv_prefix, 0.0), kv_prefix=kv_prefix, crossing=crossing, resident=_resident(model, load, r),
         mean_flop=mean_flop, mean_weights=mean_weights,

@@ -63,6 +63,8 @@ class Transformer:
     index_flops: float = 0.0
     """indexer FLOP per token and context position, all layers"""
     mtp_layers: int = 0
+    launches: float = 0.0
+    """kernel launches of all layers, in dense GQA layers: latent, sparse and linear attention take more"""
 
     @property
     def parameters(self) -> float:
@@ -137,7 +139,25 @@ def transformer(entry: LlmEntry) -> Transformer:
         float(full * flops), float(windowed * flops), float(full * prefill or windowed * prefill),
         float(linear * s["linear_state_bytes"]), entry.attention == "mla", entry.tied_embeddings, float(width),
         s["index_topk"], float(attention_layers * index_width), float(attention_layers * index_flops), s["mtp_layers"],
+        _launches(entry, attention_layers, linear, dense_layers + moe),
     )  # fmt: skip
+
+
+MIXER_KERNELS: Final = {"gqa": 6, "mla": 11, "linear": 8}
+"""kernels of a mixer: norm, QKV, rotary, cache write, attention, output; MLA adds two down-projections' norms,
+the query's up-projection and the two absorbed products; a linear layer its convolution, gates and norm"""
+INDEXER_KERNELS: Final = 10
+"""kernels of a sparse attention's indexer: three projections, norm, rotary, two quantisations, scores, top k, gather"""
+FEED_FORWARD_KERNELS: Final = 4
+"""norm, gate and up, activation, down; what routing adds is the stack's ``moe_layer_overhead``"""
+
+
+def _launches(entry: LlmEntry, attention: int, linear: int, feed_forward: int) -> float:
+    """Kernel launches of all layers over those of one dense GQA layer."""
+    mixer = MIXER_KERNELS["mla" if entry.attention == "mla" else "gqa"]
+    mixer += INDEXER_KERNELS if entry.shape["index_heads"] else 0
+    every = attention * mixer + linear * MIXER_KERNELS["linear"] + feed_forward * FEED_FORWARD_KERNELS
+    return every / (MIXER_KERNELS["gqa"] + FEED_FORWARD_KERNELS)
 
 
 def _feed_forward(entry: LlmEntry, dense_layers: int) -> tuple[float, float]:

@@ -56,7 +56,7 @@ def prefill(m: Machine, t: Traffic, soft: Soft, share: FloatArray, slack: FloatA
         flop = work.flop[i][cols]
         if flop.any():
             reads = (work.weights[i][cols] * soft.inverse_bandwidth(op, t.emulated[i])) * per_byte
-            busy = flop * (k.host_flop[i] / soft.compute(op))
+            busy = flop * (k.host_flop[i] / soft.compute(op, t.bits[i]))
             time += np.maximum(reads, busy)
             target = scores if op == "attention" else products
             target += busy
@@ -71,17 +71,19 @@ def prefill(m: Machine, t: Traffic, soft: Soft, share: FloatArray, slack: FloatA
     time += exchanges * (at(m.exchange_alpha, index[1]) + sent)
     scores += reduces * all_reduce(m, index[0], message, launched=False) + exchanges * sent
     logic = logic + m.active_power[:, None] * time
+    extra = soft.eager * soft.once(t)
     held = thermal.throttled_time(time, (logic, fast, flash), limits_of(m))
     stretch = held / time  # a hot package is slow in either case
     joules, products, scores = logic + fast + flash, products * stretch, scores * stretch
     if flashy or t.aligned:
-        join = np.maximum(products[:, :count] - slack, 0.0) + scores[:, :count]
+        join = np.maximum(products[:, :count] - slack, 0.0) + scores[:, :count] + extra
         return Served(held[:, :count], join, joules[:, :count], held[:, count:])
     by = t.plans.shape
     join = np.take(products, by, axis=1)
     join -= slack
     np.maximum(join, 0.0, out=join)
     join += np.take(scores, by, axis=1)
+    join += extra
     return Served(np.take(held, by, axis=1), join, np.take(joules, by, axis=1), np.take(held, by + count, axis=1))
 
 

@@ -25,31 +25,33 @@ class Soft:
     """bandwidth kept where weights are narrower than the arithmetic and are widened on the way"""
     flop: Factor
     flop_experts: Factor
+    narrow: Factor
+    """FLOP efficiency kept each time the arithmetic halves its bits from 16: peaks double, scaling work does not"""
+    eager: Factor
+    """launch overheads of a step that a joining prompt adds: its kernels are not in the captured graph"""
     link: Factor
     """share of the link rate that a collective reaches"""
     layer: Factor
-    """s of kernels and scheduling per layer"""
+    """s of kernels and scheduling per dense layer's worth of kernels"""
     moe_layer: Factor
     step: Factor
     sequence: Factor
     """s per sequence of an attention rank and step"""
     prefill_share: Factor
-    """share of a joining prompt's time that decoding sequences feel"""
+    """share of the prompts' time that sequences meet while they decode; the rest they meet while they wait"""
     first_token: Factor
     """s of client, server and scheduler before a prompt is taken up"""
     waiting: Factor
     """decode steps that an arriving prompt waits"""
-    bunching: Factor
-    """share of the other sequences' prompts that arrive with one"""
 
     def inverse_bandwidth(self, operator: str, emulated: Factor) -> Factor:
         """1 / bandwidth efficiency of an operator; ``emulated`` is 1 where weights are widened."""
         kept = {"attention": self.attention, "experts": self.experts}.get(operator, self.dense)
         return (1.0 + emulated * (1.0 / self.emulation - 1.0)) / kept
 
-    def compute(self, operator: str) -> Factor:
-        """FLOP efficiency of an operator."""
-        return self.flop_experts if operator == "experts" else self.flop
+    def compute(self, operator: str, column: Any) -> Factor:
+        """FLOP efficiency of an operator in the arithmetic of a machine's column: 16, 8, 4 bit."""
+        return (self.flop_experts if operator == "experts" else self.flop) * self.narrow**column
 
     def overhead(self, t: Traffic) -> Factor:
         """s of kernel launches and scheduling per step: per layer, per MoE layer, per step, per sequence."""
@@ -57,15 +59,16 @@ class Soft:
 
     def once(self, t: Traffic) -> Factor:
         """The part of ``overhead`` that a prompt alone pays too."""
-        return t.layers * self.layer + t.moe_layers * self.moe_layer + self.step
+        return t.launches * self.layer + t.moe_layers * self.moe_layer + self.step
 
 
 FIELDS = {
     "dense": "bandwidth_efficiency", "attention": "bandwidth_efficiency_attention", "experts": "bandwidth_efficiency_experts",
     "emulation": "emulation_efficiency", "flop": "flop_efficiency", "flop_experts": "flop_efficiency_experts",
+    "narrow": "narrow_efficiency", "eager": "eager_share",
     "link": "link_efficiency", "layer": "layer_overhead", "moe_layer": "moe_layer_overhead", "step": "step_overhead",
     "sequence": "sequence_overhead", "prefill_share": "prefill_share", "first_token": "first_token_overhead",
-    "waiting": "steps_waited", "bunching": "prompt_bunching",
+    "waiting": "steps_waited",
 }  # fmt: skip
 """catalogue field of each factor"""
 

@@ -156,7 +156,7 @@ def decode(
         in_flash = rest * movable if rest is not None else None
         in_fast = share * movable + live if flashy else movable + live
         inverse = soft.inverse_bandwidth(op, t.emulated[i])
-        busy = t.flop[i] * (k.host_flop[i] / soft.compute(op))
+        busy = t.flop[i] * (k.host_flop[i] / soft.compute(op, t.bits[i]))
         host = _host_time(k, inverse, busy, op, movable, live, in_fast, in_flash, per_byte)
         if op != "attention":
             slack -= busy
@@ -211,7 +211,7 @@ def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, inverse: Any, in
     switches a layer, inputs and partial sums in as many copies as the partition needs.
     """
     op = OPERATORS[i]
-    flop, slow, host_flop, near_flop = t.flop[i], 1.0 / soft.compute(op), k.host_flop[i], k.near_flop[i]
+    flop, slow, host_flop, near_flop = t.flop[i], 1.0 / soft.compute(op, t.bits[i]), k.host_flop[i], k.near_flop[i]
     host_joule = k.host_flop_energy[i]
     on_flash = int(m.pnm_site[0]) == ON_FLASH
     beside, across = (in_flash, in_fast) if on_flash else (in_fast, in_flash)

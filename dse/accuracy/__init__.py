@@ -1,0 +1,1 @@
+"""Accuracy: measured rows, their prediction, calibration of software stacks, and scores."""

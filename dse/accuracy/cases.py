@@ -1,0 +1,209 @@
+"""Rows of a serving table -> cases: device, model, number formats and the plan that really ran.
+
+The columns are those of published serving samples (``system``, ``model_path``, ``tp_size`` ...). Their
+traps are handled here and nowhere else, by rules that look at labels, never at times.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isqrt
+from typing import Final
+
+from dse.accuracy.resolve import (
+    STORED_BITS,
+    arithmetic_bits,
+    device_name,
+    llm_entry,
+    number_format,
+    stack_name,
+)
+from dse.catalog import Catalog
+from dse.errors import DataError
+from dse.plan import GROUPS
+from dse.space import Workload
+
+DRAWN: Final = 0.9
+"""mean over label of prompt and output lengths in results databases, which draw them between 0.8 and 1"""
+WIDE: Final = 16
+"""labelled ranks from which a square of ranks is read as tensor and expert ranks multiplied"""
+
+
+@dataclass(frozen=True)
+class RankPlan:
+    """Ranks of one worker."""
+
+    group: int
+    replicas: int
+    expert_ranks: int
+    batch: float
+    """sequences in the whole group"""
+    stages: int = 1
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row, read: what to predict and, where measured, what was seen; times in s."""
+
+    id: str
+    device: str
+    llm: str
+    software: str
+    version: str
+    load: Workload
+    format: str
+    """number formats of weights and experts"""
+    mode: str
+    plan: RankPlan
+    prefill: RankPlan | None
+    """the prefill worker of a disaggregated row"""
+    input_tokens: float
+    output_tokens: float
+    ttft: float | None = None
+    tpot: float | None = None
+    attention_dp: int = 1
+    """as labelled"""
+    tensor: int = 1
+    """as labelled"""
+    source: str = ""
+    stated: float = 0.0
+    """requests in flight that the source states, 0 where it does not"""
+    labelled: float = 0.0
+    """batch times attention data-parallel size, as labelled"""
+
+    @property
+    def configuration(self) -> tuple[object, ...]:
+        """What makes two rows repeats of one another."""
+        return (self.device, self.llm, self.software, self.version, self.format, self.mode, self.plan, self.prefill,
+                self.input_tokens, self.output_tokens)  # fmt: skip
+
+
+def case_of(row: Mapping[str, str], catalog: Catalog) -> Case:
+    """Read one row.
+
+    Raises:
+        DataError: what keeps it from being predicted, in a sentence.
+
+    """
+    device = device_name(catalog, row.get("system", ""))
+    entry = llm_entry(catalog, row.get("model_path", ""))
+    stack = stack_name(catalog, row.get("backend", ""))
+    load, fmt = workload(row, entry.name, device, stack, catalog)
+    mode = (row.get("mode") or "agg").strip().lower()
+    if mode not in {"agg", "disagg"}:
+        raise DataError(f"mode {mode!r}: expected agg or disagg")
+    plan = ranks(row, "" if mode == "agg" else "decode_", catalog.value("device", device, "domain", 8.0))
+    prefill = ranks(row, "prefill_", catalog.value("device", device, "domain", 8.0)) if mode == "disagg" else None
+    label = "" if mode == "agg" else "decode_"
+    drawn = DRAWN if dumped(row.get("silicon_data_source", "")) else 1.0
+    return Case(
+        row.get("id", ""), device, entry.name, stack, row.get("backend_version", ""), load, fmt, mode, plan, prefill,
+        _number(row, "isl") * drawn, _number(row, "osl") * drawn, _milliseconds(row, "silicon_ttft_ms"), _milliseconds(row, "silicon_tpot_ms"),
+        _count(row, label + "attention_dp_size"), _count(row, label + "tp_size"), row.get("silicon_data_source", ""),
+        _stated(row), _number(row, label + "batch_size") * _count(row, label + "attention_dp_size"),
+    )  # fmt: skip
+
+
+def workload(row: Mapping[str, str], llm: str, device: str, stack: str, catalog: Catalog) -> tuple[Workload, str]:
+    """Bits by class, stored and multiplied, of a row's precision columns.
+
+    Served checkpoints keep LM head and embedding in 16 bit, and scores are computed in 16 bit. A model
+    published in MXFP4 or INT4 has those experts whatever the label says, and 16-bit attention. The KV cache
+    follows FP8 weights, but for SGLang, whose default keeps it in 16 bit.
+    """
+    entry = catalog.llm(llm)
+    named = re.search(r"nvfp4|mxfp4|fp8|int4|awq", row.get("model_path", "").lower())
+    overall = number_format(row.get("precision", ""), number_format(named[0] if named else "", "bf16"))
+    dense = number_format(row.get("gemm_quant_mode", ""), overall)
+    experts = number_format(row.get("moe_quant_mode", ""), dense) if entry.shape["experts"] else dense
+    published = entry.precision.removesuffix(" (experts)")
+    if entry.precision.endswith("(experts)"):
+        dense = "bf16"
+        experts = "nvfp4" if "nvfp4" in row.get("model_path", "").lower() else published
+    kv = 8.0 if dense in {"fp8", "nvfp4"} and stack != "sglang" else 16.0
+    attention = dense if dense != "nvfp4" else _attention_of_fp4(entry.attention)
+    bits = arithmetic_bits
+    return Workload(
+        llm, 1.0, 1e9, STORED_BITS[dense], kv, float(bits(catalog, device, dense)),
+        expert_bits=STORED_BITS[experts], attention_bits=STORED_BITS[attention], head_bits=16.0,
+        expert_compute_bits=float(bits(catalog, device, experts)), attention_compute_bits=float(bits(catalog, device, attention)),
+        score_compute_bits=16.0, head_compute_bits=16.0,
+    ), f"{dense}/{experts}" if experts != dense else dense  # fmt: skip
+
+
+def _attention_of_fp4(attention: str) -> str:
+    """Published NVFP4 checkpoints of MLA models keep their attention projections in 16 bit."""
+    return "bf16" if attention == "mla" else "nvfp4"
+
+
+def ranks(row: Mapping[str, str], prefix: str, domain: float) -> RankPlan:
+    """The ranks that really ran, from labels that sometimes multiply tensor by expert ranks.
+
+    Dumps of a results database, and labels wider than the domain, write tensor times expert ranks: a
+    square with equal expert slices and ranks (2 x 2, 4 x 4, 8 x 8), or with its root or all of it in
+    attention data-parallel, stands for its root. Where experts name more ranks than attention and
+    data-parallel ranks are not given, attention is data-parallel over the rest.
+    """
+    tp, pp = _count(row, prefix + "tp_size"), _count(row, prefix + "pp_size")
+    dp = _count(row, prefix + "attention_dp_size")
+    slices, dealt = _count(row, prefix + "moe_tp_size"), _count(row, prefix + "moe_ep_size")
+    width = max(tp * dp, slices * dealt)
+    root = isqrt(width)
+    multiplied = dumped(row.get("silicon_data_source", "")) or width > domain
+    squared = multiplied and root * root == width and root > 1 and (
+        slices == dealt == root or width > domain or (dealt == width and dp in {root, width} and width >= WIDE)
+    )  # fmt: skip
+    batch = _number(row, prefix + "batch_size") * dp
+    if _stated(row) and not prefix:
+        batch = min(batch, _stated(row))
+    if squared:
+        group, replicas, dealt = root, (root if dp > 1 else 1), root
+    else:
+        group, replicas = width, max(width // tp, 1)
+        dealt = max(min(dealt, group), group // max(slices, 1)) if slices * dealt > 1 else 1
+    if group not in GROUPS or replicas not in GROUPS or dealt not in GROUPS:
+        raise DataError(f"plan: {group} ranks ({replicas} attention replicas, {dealt} expert ranks), expected powers of two up to {GROUPS[-1]}")  # fmt: skip
+    return RankPlan(group, replicas, dealt, max(batch, float(replicas)), pp)
+
+
+def dumped(source: str) -> bool:
+    """Whether a row comes from a dump of a results database rather than from a run's own file."""
+    return re.search(r"db-dump|source_file=(\d{4}-\d\d-\d\d|[\w.-]*gap-analysis)\.csv", source) is not None
+
+
+def _stated(row: Mapping[str, str]) -> float:
+    """Requests in flight that the source states, 0 where it does not."""
+    asked = re.search(r"concurrency=(\d+)", row.get("silicon_data_source", ""))
+    return float(asked[1]) if asked else 0.0
+
+
+def _count(row: Mapping[str, str], key: str) -> int:
+    """A rank count; empty and zero mean one."""
+    text = (row.get(key) or "").strip()
+    try:
+        return max(round(float(text)), 1) if text else 1
+    except (ValueError, OverflowError):
+        raise DataError(f"{key}: got {text!r}, expected a whole number, e.g. 8") from None
+
+
+def _number(row: Mapping[str, str], key: str) -> float:
+    text = (row.get(key) or "").strip()
+    try:
+        value = float(text)
+    except ValueError:
+        raise DataError(f"{key}: got {text!r}, expected a number above 0, e.g. 1024") from None
+    if not 0 < value < 1e9:
+        raise DataError(f"{key}: got {text!r}, expected a number above 0, e.g. 1024")
+    return value
+
+
+def _milliseconds(row: Mapping[str, str], key: str) -> float | None:
+    """A measured time in s, None where the file has none."""
+    text = (row.get(key) or "").strip()
+    try:
+        value = float(text) if text else 0.0
+    except ValueError:
+        return None
+    return value / 1e3 if 0 < value < 1e9 else None

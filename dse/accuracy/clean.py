@@ -1,0 +1,146 @@
+"""Which measured rows a score may count, by rules that look at labels and measurements, never at our error.
+
+Every excluded row keeps its reason; scores over all rows stand beside those over the clean ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from dse.accuracy.cases import Case
+from dse.accuracy.predict import Served, soft_rows, times
+from dse.catalog import Catalog
+
+QUEUE_TTFT: Final = 5.0
+"""s to the first token beyond which a queue is suspected"""
+QUEUE_SHARE: Final = 0.7
+"""share of its time that a request must spend decoding, else it queued"""
+RUN_BELOW: Final = 0.2
+"""share of a run's rows under the floor from which none of it is believed"""
+REPEAT: Final = 2.0
+"""factor from the median of its repeats at which a row is an outlier"""
+SLOWER: Final = 2.0
+"""factor by which another stack must beat a run on the same ranks to show that the run was defective"""
+RUN_SLOW: Final = 1 / 3
+"""share of a run's comparable rows that must be that slow"""
+ALIKE: Final = 2.5
+"""factor within which batch and lengths count as comparable"""
+SAME: Final = 5e-6
+"""s within which two times are one measurement written twice"""
+
+RULES: Final = {
+    "duplicate": "the same configuration with the same times, or a copy from a gap analysis",
+    "labels": "the stated concurrency is not batch times attention replicas",
+    "floor": "faster than the bytes and FLOP of the step allow at peak rates (work was skipped, e.g. a cached prefix)",
+    "run below floor": "a fifth or more of the run's rows lie below the floor",
+    "queue": "first token after more than 5 s and less than 70 % of the time spent decoding",
+    "outlier": "twice or half the median of its repeats",
+    "defective run": "a third or more of the run's comparable rows take over twice the time of another stack on the same ranks",
+}
+
+
+def reasons(s: Served, catalog: Catalog) -> list[str]:
+    """Rule that excludes each case, ``""`` for a clean row; in the order of ``RULES``."""
+    cases = s.cases
+    ideal = times(s, soft_rows_of(catalog, cases, "ideal")).tpot
+    found = [""] * len(cases)
+
+    def mark(rows: Sequence[int], why: str) -> None:
+        for i in rows:
+            found[i] = found[i] or why
+
+    mark(_duplicates(cases), "duplicate")
+    mark([i for i, c in enumerate(cases) if _odd_labels(c)], "labels")
+    below = {i for i, c in enumerate(cases) if c.tpot is not None and c.tpot < ideal[i]}
+    mark(sorted(below), "floor")
+    runs = _runs(cases)
+    for rows in runs.values():
+        if len([i for i in rows if i in below]) >= RUN_BELOW * len(rows):
+            mark(rows, "run below floor")
+    mark([i for i, c in enumerate(cases) if _queued(c)], "queue")
+    mark(_outliers(cases), "outlier")
+    mark(_defective(cases, runs, found), "defective run")
+    return found
+
+
+def soft_rows_of(catalog: Catalog, cases: Sequence[Case], software: str) -> object:
+    """Factors of one stack for every case."""
+    from dataclasses import replace
+
+    return soft_rows(catalog, [replace(c, software=software) for c in cases])
+
+
+def _runs(cases: Sequence[Case]) -> dict[tuple[str, ...], list[int]]:
+    """Rows by run: stack, version, device and model."""
+    runs: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for i, c in enumerate(cases):
+        runs[(c.software, c.version, c.device, c.llm, c.format)].append(i)
+    return runs
+
+
+def _duplicates(cases: Sequence[Case]) -> list[int]:
+    seen: dict[tuple[object, ...], list[float]] = defaultdict(list)
+    out = []
+    copied = re.compile(r"gap-analysis(\.csv|$)")
+    for i, c in sorted(enumerate(cases), key=lambda item: copied.search(item[1].source.split(";")[0]) is not None):
+        known = seen[(c.device, c.llm, c.software, c.format, c.plan, c.input_tokens, c.output_tokens)]
+        if c.tpot is not None and any(abs(c.tpot - t) <= SAME for t in known):
+            out.append(i)
+        elif c.tpot is not None:
+            known.append(c.tpot)
+    return out
+
+
+def _odd_labels(c: Case) -> bool:
+    return c.stated > 0 and not np.isclose(c.stated, c.labelled)
+
+
+def _queued(c: Case) -> bool:
+    if c.ttft is None or c.tpot is None:
+        return False
+    return c.ttft > QUEUE_TTFT and c.output_tokens * c.tpot < QUEUE_SHARE * (c.ttft + c.output_tokens * c.tpot)
+
+
+def _outliers(cases: Sequence[Case]) -> list[int]:
+    repeats: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for i, c in enumerate(cases):
+        repeats[(c.device, c.llm, c.software, c.format, c.plan, c.input_tokens, c.output_tokens)].append(i)
+    out = []
+    for rows in repeats.values():
+        seen = np.array([cases[i].tpot or np.nan for i in rows])
+        if len(rows) > 2:
+            middle = float(np.nanmedian(seen))
+            out += [i for i, t in zip(rows, seen, strict=True) if not 1 / REPEAT < t / middle < REPEAT]
+    return out
+
+
+def _defective(cases: Sequence[Case], runs: dict[tuple[str, ...], list[int]], found: Sequence[str]) -> list[int]:
+    """Rows of runs that another stack on the same device, model, format and ranks shows to be defective."""
+    peers: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for i, c in enumerate(cases):
+        if not found[i]:
+            peers[(c.device, c.llm, c.format, c.plan.group)].append(i)
+
+    def alike(a: float, b: float) -> bool:
+        return 1 / ALIKE <= a / b <= ALIKE
+
+    out = []
+    for rows in runs.values():
+        slower = []
+        for i in rows:
+            c = cases[i]
+            near = [
+                o.tpot for o in (cases[k] for k in peers[(c.device, c.llm, c.format, c.plan.group)])
+                if o.software != c.software and o.tpot is not None and alike(o.plan.batch, c.plan.batch)
+                and alike(o.input_tokens, c.input_tokens)
+            ]  # fmt: skip
+            if near and c.tpot is not None:
+                slower.append(c.tpot > SLOWER * max(near))
+        if slower and np.mean(slower) >= RUN_SLOW:
+            out += rows
+    return out

@@ -1,0 +1,165 @@
+"""Cases -> predicted TTFT and TPOT, through the serving code that the search uses.
+
+Every case is a machine of its own with one plan (aligned traffic), so a thousand rows of any
+devices, models and stacks are a handful of array operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Final
+
+import numpy as np
+
+from dse.accuracy.cases import Case, RankPlan
+from dse.catalog import Catalog
+from dse.machine import Machine, device_parts, finish
+from dse.plan import Plans, plans_of
+from dse.serving import Pairs, Soft, serve
+from dse.serving.soft import FIELDS
+from dse.space import Scenario
+from dse.traffic import Traffic, align, lower
+from dse.units import FloatArray, IntArray
+from dse.workload import Mix, RequestClass
+
+SITE: Final = {"year": 2026.0, "volume": 1e5, "pue": 1.2, "electricity_price": 2e-8, "lifetime": 1.26e8, "utilisation": 0.6,
+               "weight_update_interval": 2.6e6}  # fmt: skip
+"""a scenario's numbers, none of which touch a step's time"""
+NO_LIMIT: Final = 1e12
+CLAIMED: Final = 0.9
+"""share of the memory that vLLM and TensorRT-LLM take by default for weights and KV cache"""
+
+
+@dataclass(frozen=True)
+class Served:
+    """Cases in arrays: what does not depend on a stack's factors, and how many requests decode."""
+
+    cases: tuple[Case, ...]
+    machine: Machine
+    traffic: Traffic
+    prompts: Traffic
+    """the prefill worker's plan; the same as ``traffic`` where prompts share the machine"""
+    batch: FloatArray
+    """(n, 1) sequences that decode in a group"""
+    output: FloatArray
+    shared: FloatArray
+    """1 where arriving prompts join the decode steps"""
+    room: FloatArray
+    """(n,) sequences whose KV cache fits beside the weights; below one where the weights do not fit"""
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def take(self, rows: IntArray) -> Served:
+        """Some cases, in the order asked for."""
+        traffic = _reorder(self.traffic, rows)
+        same = self.prompts is self.traffic
+        return Served(
+            tuple(self.cases[i] for i in rows), self.machine.take(rows), traffic,
+            traffic if same else _reorder(self.prompts, rows), self.batch[rows], self.output[rows], self.shared[rows], self.room[rows],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Times:
+    """Predictions, (n,) each, in s."""
+
+    tpot: FloatArray
+    ttft: FloatArray
+    pairs: Pairs
+
+
+def machines(catalog: Catalog, devices: Sequence[str]) -> Machine:
+    """One machine per device named, (n,)."""
+    names = sorted(set(devices))
+    scenario = _scenario("textbook", 1024.0, 1024.0)
+    built = finish(device_parts(catalog, names), catalog, scenario, NO_LIMIT)
+    return built.take(np.array([names.index(d) for d in devices]))
+
+
+def _scenario(software: str, inputs: float, outputs: float) -> Scenario:
+    numbers = {**SITE, "ttft_input": inputs, "longest_request": inputs + outputs}
+    return Scenario(software, numbers, Mix((RequestClass("row", 1.0, inputs, outputs),)), (), {})
+
+
+def _plans(rows: Sequence[RankPlan], batches: Sequence[float]) -> Plans:
+    plain = [(r.group, r.replicas, r.expert_ranks, 1) for r in rows]
+    made = plans_of(plain, list(range(len(rows))), np.zeros(len(rows), dtype=bool))
+    return replace(made, batch=np.array(batches))
+
+
+def lowered(cases: Sequence[Case], plans: Sequence[RankPlan], batches: FloatArray, catalog: Catalog) -> Traffic:
+    """Aligned traffic of cases under plans; cases of one model, precision and length lower together."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for i, c in enumerate(cases):
+        groups.setdefault((c.load, c.software, c.input_tokens, c.output_tokens), []).append(i)
+    order, parts = [], []
+    for rows in groups.values():
+        c = cases[rows[0]]
+        made = _plans([plans[i] for i in rows], [float(batches[i]) for i in rows])
+        parts.append(lower(c.load, made, catalog, _scenario(c.software, c.input_tokens, c.output_tokens)))
+        order += rows
+    return _reorder(align(parts), np.argsort(np.array(order)))
+
+
+def _reorder(t: Traffic, rows: IntArray) -> Traffic:
+    """Aligned traffic with its rows in another order."""
+    whole = {"model", "load", "plans", "prefill", "shape_plan", "aligned"}
+    moved = {f.name: getattr(t, f.name)[..., rows, :] for f in fields(Traffic) if f.name not in whole}
+    plans = Plans(*(getattr(t.plans, f.name)[rows] for f in fields(Plans)))
+    work = replace(t.prefill, **{f.name: getattr(t.prefill, f.name)[..., rows, :] for f in fields(t.prefill)})
+    return replace(t, **moved, plans=plans, prefill=work)
+
+
+def prepare(cases: Sequence[Case], catalog: Catalog, batches: FloatArray | None = None) -> Served:
+    """Build machines and lower traffic; ``batches`` (n,) where fewer requests decode than are in flight."""
+    plans = [c.plan for c in cases]
+    batch = np.array([p.batch for p in plans]) if batches is None else batches
+    built = machines(catalog, [c.device for c in cases])
+    traffic = lowered(cases, plans, batch, catalog)
+    room = _room(built, traffic)
+    if (batch > room).any():  # a queue forms; what fits decodes
+        replicas = np.array([float(p.replicas) for p in plans])
+        batch = np.maximum(np.minimum(batch, room), np.minimum(batch, replicas))
+        traffic = lowered(cases, plans, batch, catalog)
+    apart = [c.prefill or c.plan for c in cases]
+    both = all(c.prefill is None for c in cases)
+    prompts = traffic if both else lowered(cases, apart, np.array([p.batch for p in apart]), catalog)
+    return Served(
+        tuple(cases), replace(built, fast_capacity=np.full(len(cases), NO_LIMIT**2)), traffic, prompts, batch[:, None],
+        np.array([c.output_tokens for c in cases])[:, None], np.array([float(c.prefill is None) for c in cases])[:, None], room,
+    )  # fmt: skip
+
+
+def _room(m: Machine, t: Traffic) -> FloatArray:
+    """Sequences of a group whose KV cache fits, at the share of memory that runtimes claim."""
+    free = m.fast_capacity * CLAIMED - t.resident[:, 0]
+    each = t.live_p95[:, 0] / t.per_rank[:, 0]
+    return free / np.maximum(each, 1.0) * t.plans.replicas[:, 0]
+
+
+def soft_rows(catalog: Catalog, cases: Sequence[Case], changed: Mapping[str, FloatArray] | None = None) -> Soft:
+    """Factors of each case's stack as columns (n, 1); ``changed`` replaces some by name."""
+    stacks = sorted({c.software for c in cases})
+    code = np.array([stacks.index(c.software) for c in cases])
+    table = {name: catalog.column("software", stacks, f)[code][:, None] for name, f in FIELDS.items()}
+    return Soft(**(table | dict(changed or {})))
+
+
+def times(s: Served, soft: Soft) -> Times:
+    """TPOT and TTFT of a closed loop of requests.
+
+    TPOT: the step over the tokens it wins, plus what arriving prompts add: batch / output tokens
+    of them join each step. TTFT: client and scheduler, the running step's remainder, the prompt
+    itself, and those that arrive with it; a disaggregated row also moves its KV cache.
+    """
+    pairs = serve(s.machine, s.traffic, soft)
+    own = pairs if s.prompts is s.traffic else serve(s.machine, s.prompts, soft)
+    joining = s.shared * soft.prefill_share * s.batch / s.output * pairs.joining / s.traffic.prompts
+    tpot = pairs.step / s.traffic.accepted + joining
+    others = np.maximum(s.batch / s.traffic.prompts - 1.0, 0.0) * s.shared
+    moved = (1.0 - s.shared) * s.traffic.prompt_kv / s.machine.scale_out_bandwidth[:, None]
+    ttft = soft.first_token + own.prompt * (1.0 + np.maximum(1.0 - soft.prefill_share, 0.0) * others) + soft.waiting * tpot * s.shared + moved
+    return Times(tpot[:, 0], ttft[:, 0] + (1.0 - s.shared[:, 0]) * pairs.step[:, 0], pairs)
+
