@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -340,9 +341,38 @@ def _files(roots: Iterable[Any], kind: str) -> dict[str, Any]:
     return found
 
 
-@lru_cache(maxsize=8)
+EXTRA = "DSE_CATALOG"
+"""environment variable of a folder whose files are added to the catalogue"""
+
+
+def use_catalog(folder: Path) -> None:
+    """Add a folder's files to every catalogue this process loads from now on.
+
+    Raises:
+        DataError: it is no folder, or has none of the catalogue's kinds.
+
+    """
+    if not folder.is_dir() or not any((folder / kind).is_dir() for kind in [*KINDS, "llm"]):
+        raise DataError(f"--catalog {folder}: expected a folder with one of {', '.join([*KINDS, 'llm'])} in it, e.g. {folder}/llm/my_model.toml")
+    os.environ[EXTRA] = str(folder)
+
+
 def load_catalog(extra: Path | None = None) -> Catalog:
     """Load the shipped catalogue, with the files of ``extra`` added or put in their place.
+
+    Without ``extra`` the folder that the environment variable DSE_CATALOG names is added, if it is set.
+
+    Raises:
+        DataError: faults of any file, all of them at once.
+
+    """
+    named = os.environ.get(EXTRA)
+    return _load(extra or (Path(named) if named else None))
+
+
+@lru_cache(maxsize=8)
+def _load(extra: Path | None) -> Catalog:
+    """Load and keep.
 
     Raises:
         DataError: faults of any file, all of them at once.

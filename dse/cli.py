@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dse import __version__
+from dse.catalog import use_catalog
 from dse.errors import BAD_INPUT, INTERRUPTED, NOTHING, OK, DseError, InfeasibleError
 
 RAW = argparse.RawDescriptionHelpFormatter
@@ -21,6 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     options.command_line = shlex.join(["dse", *arguments])
     try:
+        if options.catalog is not None:
+            use_catalog(options.catalog)
         code: int = options.run(options)
     except InfeasibleError as error:
         print(f"dse: {error}", file=sys.stderr)
@@ -43,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
         description="Search the design space of LLM-inference hardware: flash, PNM, 3D stacks, interconnect.",
     )
     top.add_argument("--version", action="version", version=f"dse {__version__}")
+    top.add_argument("--catalog", type=Path, metavar="DIR", help="catalogue files that are added, or put in place of shipped ones")
     sub = top.add_subparsers(required=True, metavar="command")
 
     p = _command(
@@ -84,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
     _evaluating(sub)
     _looking(sub)
     _reporting(sub)
+    _accuracy(sub)
     return top
 
 
@@ -171,12 +176,53 @@ def _reporting(sub: Any) -> None:
     p.add_argument("kind", nargs="?")
     p.add_argument("name", nargs="?")
     p.add_argument("--schema", type=Path, metavar="DIR", help="write a JSON Schema per kind, for editors")
+    p.add_argument("--out", type=Path, help="import-llm: file to write (default NAME.toml)")
+    p.add_argument("--name", dest="llm_name", help="import-llm: name of the model (default: as in the file)")
 
     p = _command(sub, "init", "copy the shipped spaces to edit", "dse init my_spaces", "init")
     p.add_argument("folder", type=Path, metavar="DIR")
 
 
-def _command(sub: Any, name: str, text: str, example: str, module: str) -> argparse.ArgumentParser:
+def _accuracy(sub: Any) -> None:
+    p = _command(
+        sub,
+        "calibrate",
+        "fit the software stacks to measured rows",
+        "dse calibrate --out my_catalogue",
+        "calibrate",
+        "dse.commands_accuracy",
+    )
+    p.add_argument("--rows", type=Path, help="CSV of measured serving points (default: those that ship)")
+    p.add_argument("--out", type=Path, default=Path("results/catalogue"), help="folder for catalogue files")
+
+    p = _command(
+        sub,
+        "validate",
+        "predictions against measurements: in sample, by device, by model",
+        "dse validate --split model --out results/accuracy",
+        "validate",
+        "dse.commands_accuracy",
+    )
+    p.add_argument("--rows", type=Path, help="CSV of measured serving points (default: those that ship)")
+    p.add_argument("--split", choices=("none", "device", "model"), help="one split (default: all three)")
+    p.add_argument("--ablate", action="store_true", help="also the error without each term (two minutes)")
+    p.add_argument("--out", type=Path, default=Path("results/accuracy"), help="folder for page and CSV")
+
+    p = _command(
+        sub,
+        "predict",
+        "TTFT and TPOT of a table of serving rows",
+        "dse predict rows.csv --out predicted.csv",
+        "predict",
+        "dse.commands_accuracy",
+    )
+    p.add_argument("file", type=Path, metavar="FILE", help="CSV with system, model_path, backend, isl, osl, batch_size ...")
+    p.add_argument("--out", type=Path, required=True, metavar="FILE")
+
+
+def _command(
+    sub: Any, name: str, text: str, example: str, module: str, home: str = "dse.commands"
+) -> argparse.ArgumentParser:
     p: argparse.ArgumentParser = sub.add_parser(
         name, help=text, description=text.capitalize() + ".", epilog=f"example:\n  {example}", formatter_class=RAW
     )
@@ -184,7 +230,7 @@ def _command(sub: Any, name: str, text: str, example: str, module: str) -> argpa
     def run(options: argparse.Namespace) -> int:
         from importlib import import_module
 
-        commands = import_module("dse.commands")
+        commands = import_module(home)
         code: int = getattr(commands, module)(options)
         return code
 

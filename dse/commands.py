@@ -293,7 +293,11 @@ def _measured(o: argparse.Namespace, e: Evaluation, target: str, catalog: Any) -
 
 
 def catalog(o: argparse.Namespace) -> int:
-    """List kinds, entries, or one entry's numbers."""
+    """List kinds, entries, or one entry's numbers; or import a model."""
+    if o.kind == "import-llm":
+        from dse.commands_accuracy import import_llm
+
+        return import_llm(o)
     if o.schema is not None:
         for kind in [*KINDS, "llm"]:
             write_atomically(o.schema / f"{kind}.json", json.dumps(json_schema(kind), indent=1) + "\n")

@@ -352,6 +352,8 @@ KINDS: Final[dict[str, Kind]] = {
             "bandwidth_efficiency_experts flop_efficiency_experts link_efficiency "
             "moe_layer_overhead emulation_efficiency narrow_efficiency eager_share first_token_overhead steps_waited"
         ),
+        _words("tpot_ratio ttft_ratio tpot_ratio_unseen ttft_ratio_unseen tpot_error ttft_error calibration_rows"),
+        {"calibrated": None, "devices": None},
     ),
     "mobile": Kind(
         "Phone body, battery and board",

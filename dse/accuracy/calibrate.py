@@ -83,7 +83,7 @@ class _Problem:
     """Residuals and their sparse derivative: a row depends on the factors of its own stack only."""
 
     def __init__(self, served: Served, catalog: Catalog, held: Mapping[str, float]) -> None:
-        self.served = served
+        self.served, self.held = served, held
         self.stacks = tuple(sorted({c.software for c in served.cases}))
         self.code: IntArray = np.array([self.stacks.index(c.software) for c in served.cases])
         self.base = soft_rows(catalog, [replace(c, software=PRIOR) for c in served.cases], _columns(held, len(served)))
@@ -105,7 +105,7 @@ class _Problem:
 
     def residuals(self, z: FloatArray) -> FloatArray:
         common, factors = self.split(z)
-        t = times(self.served, soft_of_factors(self.base, np.exp(factors)[self.code], self.ratio))
+        t = times(self.served, soft_of_factors(self.base, np.exp(factors)[self.code], self.ratio, self.held))
         apart = np.concatenate([np.log(t.tpot) - self.tpot, self.weight * (np.log(t.ttft) - self.ttft)])
         error = np.expm1(np.minimum(apart, LARGEST))
         robust = np.sign(error) * np.sqrt(2 * ROBUST**2 * (np.sqrt(1 + (error / ROBUST) ** 2) - 1))
@@ -127,11 +127,11 @@ class _Problem:
         return out
 
 
-def soft_of_factors(base: Soft, factors: FloatArray, ratio: Mapping[str, float]) -> Soft:
-    """Factors (n, fitted) put into columns; followers keep their ratio."""
+def soft_of_factors(base: Soft, factors: FloatArray, ratio: Mapping[str, float], held: Mapping[str, float]) -> Soft:
+    """Factors (n, fitted) put into columns but for those held; followers keep their ratio."""
     columns = {name: factors[:, k][:, None] for k, name in enumerate(FITTED)}
     columns |= {name: columns[FOLLOW[name]] * r for name, r in ratio.items()}
-    return replace(base, **columns)
+    return replace(base, **{name: column for name, column in columns.items() if name not in held})
 
 
 def predicted(s: Served, catalog: Catalog, fitted: Fit) -> Times:
@@ -141,7 +141,7 @@ def predicted(s: Served, catalog: Catalog, fitted: Fit) -> Times:
                      for c in s.cases])  # fmt: skip
     ratio = {n: catalog.value("software", PRIOR, FIELDS[n]) / catalog.value("software", PRIOR, FIELDS[f])
              for n, f in FOLLOW.items() if n not in fitted.held}  # fmt: skip
-    return times(s, soft_of_factors(base, np.exp(rows), ratio))
+    return times(s, soft_of_factors(base, np.exp(rows), ratio, fitted.held))
 
 
 def _columns(held: Mapping[str, float], n: int) -> dict[str, FloatArray]:

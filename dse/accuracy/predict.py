@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from dse.accuracy.cases import Case, RankPlan
-from dse.catalog import Catalog
+from dse.catalog import Catalog, load_catalog
 from dse.machine import Machine, device_parts, finish
 from dse.plan import Plans, plans_of
 from dse.serving import Pairs, Soft, serve
@@ -21,7 +21,7 @@ from dse.serving.soft import FIELDS
 from dse.space import Scenario
 from dse.traffic import Traffic, align, lower
 from dse.units import FloatArray, IntArray
-from dse.workload import Mix, RequestClass
+from dse.workload import Mix, RequestClass, Transformer, transformer
 
 SITE: Final = {"year": 2026.0, "volume": 1e5, "pue": 1.2, "electricity_price": 2e-8, "lifetime": 1.26e8, "utilisation": 0.6,
                "weight_update_interval": 2.6e6}  # fmt: skip
@@ -46,7 +46,10 @@ class Served:
     shared: FloatArray
     """1 where arriving prompts join the decode steps"""
     room: FloatArray
-    """(n,) sequences whose KV cache fits beside the weights; below one where the weights do not fit"""
+    """(n,) sequences whose KV cache fits beside the weights; not above 0 where the weights do not fit"""
+
+    alone: bool = False
+    """for an ablation: joining prompts find no idle compute in the step"""
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -57,7 +60,7 @@ class Served:
         same = self.prompts is self.traffic
         return Served(
             tuple(self.cases[i] for i in rows), self.machine.take(rows), traffic,
-            traffic if same else _reorder(self.prompts, rows), self.batch[rows], self.output[rows], self.shared[rows], self.room[rows],
+            traffic if same else _reorder(self.prompts, rows), self.batch[rows], self.output[rows], self.shared[rows], self.room[rows], self.alone,
         )  # fmt: skip
 
 
@@ -112,16 +115,25 @@ def _reorder(t: Traffic, rows: IntArray) -> Traffic:
     return replace(t, **moved, plans=plans, prefill=work)
 
 
+def models_of(s: Served, catalog: Catalog | None = None) -> list[Transformer]:
+    """Model of each case."""
+    c = catalog or load_catalog()
+    known = {name: transformer(c.llm(name)) for name in {case.llm for case in s.cases}}
+    return [known[case.llm] for case in s.cases]
+
+
 def prepare(cases: Sequence[Case], catalog: Catalog, batches: FloatArray | None = None) -> Served:
     """Build machines and lower traffic; ``batches`` (n,) where fewer requests decode than are in flight."""
     plans = [c.plan for c in cases]
+    stages = np.array([float(p.stages) for p in plans])
     batch = np.array([p.batch for p in plans]) if batches is None else batches
+    batch = np.maximum(batch / stages, 1.0)  # each stage works on its share of the sequences
     built = machines(catalog, [c.device for c in cases])
     traffic = lowered(cases, plans, batch, catalog)
-    room = _room(built, traffic)
+    room = _room(built, traffic, stages)
     if (batch > room).any():  # a queue forms; what fits decodes
         replicas = np.array([float(p.replicas) for p in plans])
-        batch = np.maximum(np.minimum(batch, room), np.minimum(batch, replicas))
+        batch = np.where(room > 0, np.maximum(np.minimum(batch, room), np.minimum(batch, replicas)), batch)
         traffic = lowered(cases, plans, batch, catalog)
     apart = [c.prefill or c.plan for c in cases]
     both = all(c.prefill is None for c in cases)
@@ -132,9 +144,9 @@ def prepare(cases: Sequence[Case], catalog: Catalog, batches: FloatArray | None 
     )  # fmt: skip
 
 
-def _room(m: Machine, t: Traffic) -> FloatArray:
-    """Sequences of a group whose KV cache fits, at the share of memory that runtimes claim."""
-    free = m.fast_capacity * CLAIMED - t.resident[:, 0]
+def _room(m: Machine, t: Traffic, stages: FloatArray) -> FloatArray:
+    """Sequences per stage whose KV cache fits, at the share of memory that runtimes claim."""
+    free = m.fast_capacity * CLAIMED - t.resident[:, 0] / stages
     each = t.live_p95[:, 0] / t.per_rank[:, 0]
     return free / np.maximum(each, 1.0) * t.plans.replicas[:, 0]
 
@@ -156,7 +168,8 @@ def times(s: Served, soft: Soft) -> Times:
     """
     pairs = serve(s.machine, s.traffic, soft)
     own = pairs if s.prompts is s.traffic else serve(s.machine, s.prompts, soft)
-    joining = s.shared * soft.prefill_share * s.batch / s.output * pairs.joining / s.traffic.prompts
+    extra = pairs.prompt if s.alone else pairs.joining
+    joining = s.shared * soft.prefill_share * s.batch / s.output * extra / s.traffic.prompts
     tpot = pairs.step / s.traffic.accepted + joining
     others = np.maximum(s.batch / s.traffic.prompts - 1.0, 0.0) * s.shared
     moved = (1.0 - s.shared) * s.traffic.prompt_kv / s.machine.scale_out_bandwidth[:, None]

@@ -6,7 +6,7 @@ loaded rank.
 
 from __future__ import annotations
 
-from math import sqrt
+from math import log, sqrt
 
 import numpy as np
 
@@ -34,22 +34,19 @@ def mean_load(experts: int, picks: int, tokens: float, ranks: int, skew: float) 
 def peak_load(experts: int, picks: int, tokens: float, ranks: int, skew: float) -> tuple[float, float]:
     """Token-expert pairs and distinct experts of the most loaded of ``ranks`` ranks.
 
-    Experts are dealt in order of popularity, so rank 0 holds the most popular of each round;
-    on top comes the Gaussian maximum of Poisson loads. More ranks than experts: copies share.
+    Experts are dealt in order of popularity, so rank 0 holds the most popular of each round; on
+    top comes the Gaussian maximum over ranks, of Poisson loads and of sums of independent experts,
+    each read with probability q_i: variance sum_i q_i (1 - q_i). More ranks than experts: copies share.
     """
     chosen = popularity(experts, picks, skew)[:: min(ranks, experts)]
     share = max(ranks / experts, 1.0)
     mean = tokens * float(chosen.sum()) / share
-    load = mean if ranks == 1 else fluctuation(mean, ranks)
-    distinct = float(np.sum(1.0 - np.power(1.0 - chosen, tokens / share)))
-    if ranks > 1:
-        distinct = min(fluctuation(distinct, ranks), float(len(chosen)))
+    load = fluctuation(mean, mean, ranks)
+    read = 1.0 - np.power(1.0 - chosen, tokens / share)
+    distinct = min(fluctuation(float(read.sum()), float((read * (1.0 - read)).sum()), ranks), float(len(chosen)))
     return min(load, tokens * len(chosen)), distinct
 
 
-def fluctuation(mean: float, ranks: int) -> float:
-    """Load of the most loaded of ``ranks`` ranks with Poisson load ``mean``.
-
-    Gaussian maximum: mean + sqrt(2 ln(ranks) mean).
-    """
-    return mean + sqrt(2.0 * np.log(max(ranks, 1)) * mean)
+def fluctuation(mean: float, variance: float, ranks: int) -> float:
+    """Expected largest of ``ranks`` independent loads: mean + sqrt(2 ln(ranks) variance), the Gaussian bound."""
+    return mean + sqrt(2.0 * log(max(ranks, 1)) * variance)

@@ -1,0 +1,152 @@
+"""A table of serving rows in, the same table with predictions out."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from dse.accuracy.cases import Case, case_of
+from dse.accuracy.predict import Served, prepare, soft_rows, times
+from dse.catalog import DATA, Catalog
+from dse.errors import DataError
+from dse.units import FloatArray
+
+NEEDED: Final = ("backend", "model_path", "system", "isl", "osl")
+ADDED: Final = (
+    "predicted_ttft_ms", "predicted_ttft_low_ms", "predicted_ttft_high_ms",
+    "predicted_tpot_ms", "predicted_tpot_low_ms", "predicted_tpot_high_ms", "reason", "note",
+)  # fmt: skip
+MOST: Final = 20_000
+"""rows predicted together: a few hundred megabytes of columns"""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Predictions of n rows with the range that four in five held-out measurements fell into, in s."""
+
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+def shipped_rows() -> list[dict[str, str]]:
+    """The measured serving rows that ship with the tool."""
+    return list(csv.DictReader(io.StringIO((DATA / "measured" / "serving.csv").read_text(encoding="utf-8"))))
+
+
+def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Header and rows of a CSV file of serving points.
+
+    Raises:
+        DataError: not a readable CSV, or a column is missing.
+
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    reader = csv.DictReader(io.StringIO(text))
+    header = list(reader.fieldnames or [])
+    missing = [name for name in NEEDED if name not in header]
+    if missing:
+        raise DataError(f"{path}: no column {', '.join(missing)}; expected the columns of a serving table: "
+                        f"{', '.join(NEEDED)}, batch_size, tp_size, precision ...")  # fmt: skip
+    try:
+        rows = [{k: v or "" for k, v in row.items() if isinstance(k, str) and not isinstance(v, list)} for row in reader]
+    except csv.Error as error:
+        raise DataError(f"{path}: line {reader.line_num}: {error}") from error
+    return header, rows
+
+
+def read_cases(rows: Sequence[Mapping[str, str]], catalog: Catalog) -> tuple[list[Case], list[int], dict[int, str]]:
+    """Cases of rows, the row of each, and why the others are none."""
+    cases, where, refused = [], [], {}
+    for i, row in enumerate(rows):
+        try:
+            cases.append(case_of(row, catalog))
+            where.append(i)
+        except DataError as error:
+            refused[i] = str(error)
+    return cases, where, refused
+
+
+def intervals(s: Served, catalog: Catalog) -> tuple[Interval, Interval]:
+    """TTFT and TPOT under the catalogued factors of each case's stack, with their ranges."""
+    t = times(s, soft_rows(catalog, s.cases))
+    return _ranged(s, catalog, t.ttft, "ttft"), _ranged(s, catalog, t.tpot, "tpot")
+
+
+def _ranged(s: Served, catalog: Catalog, value: FloatArray, metric: str) -> Interval:
+    """The stack's range of measured over predicted; a device it never ran on has the wider of two."""
+    low, high = np.ones(len(s)), np.ones(len(s))
+    for i, c in enumerate(s.cases):
+        entry = catalog.entry("software", c.software)
+        names = [f"{metric}_ratio"]
+        if c.device not in entry.attributes.get("devices", "").split():
+            names.append(f"{metric}_ratio_unseen")
+        known = [entry.values[n] for n in names if n in entry.values]
+        low[i] = min([q.low for q in known], default=1.0)
+        high[i] = max([q.high for q in known], default=1.0)
+    return Interval(value, value * low, value * high)
+
+
+def notes(s: Served) -> list[str]:
+    """What a reader must know of a prediction: a queue, or weights that do not fit by our count."""
+    out = []
+    for c, room in zip(s.cases, s.room, strict=True):
+        flight = c.plan.batch / c.plan.stages
+        if room <= 0:
+            out.append(f"weights do not fit in {c.plan.group} x {c.device} by our count; predicted as if they did")
+        elif flight > room:
+            out.append(f"a queue forms: KV cache for {room:.0f} of {flight:.0f} requests; TTFT without the wait")
+        else:
+            out.append("")
+    return out
+
+
+def predict_rows(rows: Sequence[Mapping[str, str]], catalog: Catalog) -> list[dict[str, str]]:
+    """Rows with predictions added, or the reason why one has none."""
+    out = [{**row, **dict.fromkeys(ADDED, "")} for row in rows]
+    cases, where, refused = read_cases(rows, catalog)
+    for i, why in refused.items():
+        out[i]["reason"] = why
+    for start in range(0, len(cases), MOST):
+        part = prepare(cases[start : start + MOST], catalog)
+        first, each = intervals(part, catalog)
+        said = notes(part)
+        for j, i in enumerate(where[start : start + MOST]):
+            for metric, r in (("ttft", first), ("tpot", each)):
+                out[i][f"predicted_{metric}_ms"] = f"{1e3 * r.value[j]:.6g}"
+                out[i][f"predicted_{metric}_low_ms"] = f"{1e3 * r.low[j]:.6g}"
+                out[i][f"predicted_{metric}_high_ms"] = f"{1e3 * r.high[j]:.6g}"
+            out[i]["note"] = said[j]
+    return out
+
+
+def write_rows(header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    """CSV text of rows, the file's own columns first."""
+    columns = [*header, *(name for name in ADDED if name not in header)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: _inert(str(row.get(k, ""))) for k in columns} for row in rows)
+    return text.getvalue()
+
+
+def _inert(text: str) -> str:
+    """A cell that a spreadsheet will not run as a formula."""
+    return "'" + text if text[:1] in {"=", "@"} or (text[:1] in {"+", "-"} and not _is_number(text)) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

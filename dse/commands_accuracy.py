@@ -1,0 +1,113 @@
+"""What the commands of accuracy do: calibrate, validate, predict; and import of a model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from tqdm import tqdm
+
+from dse.accuracy.store import calibrate as fit_stacks
+from dse.accuracy.store import rows_text, stack_files
+from dse.accuracy.table import predict_rows, read_rows, shipped_rows, write_rows
+from dse.accuracy.validate import SPLITS, Rows, ablate, measured_rows, ratios, score, split
+from dse.catalog import load_catalog
+from dse.errors import OK, DataError
+from dse.llm_config import import_llm as read_config
+from dse.report.accuracy import Findings, accuracy_csv, accuracy_html, findings
+from dse.run import write_atomically
+from dse.workload import transformer
+
+
+def _rows(o: argparse.Namespace) -> Rows:
+    return measured_rows(read_rows(o.rows)[1] if o.rows else shipped_rows(), load_catalog())
+
+
+def calibrate(o: argparse.Namespace) -> int:
+    """Fit the stacks and write their catalogue files."""
+    rows, catalog = _rows(o), load_catalog()
+    with tqdm(desc="calibrate", total=1, file=sys.stderr) as bar:
+        made = fit_stacks(rows, catalog)
+        bar.update()
+    files = stack_files(made, catalog, datetime.now(UTC).date())
+    for name, text in files.items():
+        write_atomically(o.out / "software" / name, text)
+    write_atomically(o.out / "measured" / "calibration.csv", rows_text(made))
+    for what, s in (("in sample", made.everything), ("devices held out", made.by_device), ("models held out", made.by_model)):
+        for metric in ("tpot", "ttft"):
+            print(f"{metric.upper()} {what:17s} {score(ratios(rows, s, metric, rows.clean)).line()}")
+    print(f"{len(made.ids)} rows fitted of {len(rows.cases)}; {', '.join(files)} in {o.out / 'software'}; use them with: dse --catalog {o.out} ...")
+    return OK
+
+
+def validate(o: argparse.Namespace) -> int:
+    """Score predictions, print and write page and tables."""
+    rows, catalog = _rows(o), load_catalog()
+    names = SPLITS if o.split is None else (o.split,)
+    with tqdm(desc="validate", total=len(names), file=sys.stderr) as bar:
+        splits = []
+        for name in names:
+            splits.append(split(rows, catalog, name))
+            bar.update()
+    table = None
+    if o.ablate:
+        with tqdm(desc="ablations", file=sys.stderr) as bar:
+
+            def watch(term: str) -> None:
+                bar.set_postfix_str(term)
+                bar.update()
+
+            table = ablate(rows, catalog, watch)
+    made = findings(rows, splits, catalog, table)
+    _say(made)
+    write_atomically(o.out / "accuracy.html", accuracy_html(made))
+    write_atomically(o.out / "accuracy.csv", accuracy_csv(made))
+    print(o.out / "accuracy.html")
+    print(o.out / "accuracy.csv")
+    return OK
+
+
+def _say(made: Findings) -> None:
+    for title, lines in made.lines():
+        print(f"\n{title}")
+        for line in lines:
+            print(f"  {line}")
+
+
+def predict(o: argparse.Namespace) -> int:
+    """Add predictions to a table of serving rows."""
+    header, rows = read_rows(o.file)
+    out = predict_rows(rows, load_catalog())
+    write_atomically(o.out, write_rows(header, out))
+    done = sum(not r["reason"] for r in out)
+    print(f"{done} of {len(out)} rows predicted; {o.out}")
+    why: dict[str, int] = {}
+    for r in out:
+        if r["reason"]:
+            why[r["reason"]] = why.get(r["reason"], 0) + 1
+    for reason, n in sorted(why.items(), key=lambda item: -item[1])[:10]:
+        print(f"  {n:5d} not predicted: {reason}")
+    return OK
+
+
+def import_llm(o: argparse.Namespace) -> int:
+    """Write the catalogue file of a model from its config.json."""
+    from pathlib import Path
+
+    if o.name is None:
+        raise DataError("catalog import-llm: give a config.json, e.g. dse catalog import-llm path/config.json")
+    made = read_config(Path(o.name), o.llm_name)
+    out: Any = o.out or Path(f"{made.entry.name}.toml")
+    write_atomically(out, made.text)
+    t = transformer(made.entry)
+    print(f"{made.entry.name}: {t.parameters / 1e9:.3f} G parameters, KV {t.kv_bytes_per_token(16) / 1024:.1f} KiB a token at 16 bit, {made.entry.attention}, {made.entry.ffn}, {made.entry.precision}")
+    for line in made.assumed:
+        print(f"  assumed: {line}")
+    for line in made.unmapped:
+        print(f"  not mapped: {line}")
+    if not made.unmapped:
+        print("  every key that bears on bytes or FLOP was mapped")
+    print(f"{out}; put it into DIR/llm and use it with: dse --catalog DIR ...")
+    return OK
