@@ -282,14 +282,13 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _measured(o: argparse.Namespace, e: Evaluation, target: str, catalog: Any) -> list[dict[str, Any]]:
-    from dse.measured import beside, rows
-    from dse.measured import nearest as nearest_rows
+    from dse.measured import beside, measured_cases
+    from dse.measured import nearest as nearest_cases
 
-    if o.device is None:
+    if o.device is None or target != "datacenter":
         return []
-    found = rows(o.device, str(e.plan["llm"]))
-    near = nearest_rows(found, o.batch, o.tp, o.input or o.context or 1024.0, o.output or 1024.0, 5)
-    return [beside(r, target, catalog) for r in near]
+    found = measured_cases(o.device, str(e.plan["llm"]), catalog)
+    return beside(nearest_cases(found, o.batch, o.tp, o.input or o.context or 1024.0, o.output or 1024.0, 5), catalog)
 
 
 def catalog(o: argparse.Namespace) -> int:

@@ -64,10 +64,6 @@ def print_measured(rows: list[dict[str, Any]]) -> None:
         return
     print("\nMeasured rows of this machine, nearest first (predicted / measured)")
     for r in rows:
-        plan = f"{r['software']:8s} tp {r['tensor_parallel']} dp {r['attention_dp']} batch {r['batch']:<4d} {r['input_tokens']:.0f}/{r['output_tokens']:.0f}"
-        if "ratio" in r:
-            print(
-                f"  {plan:44s} TPOT {show(r['predicted_tpot'], 's')} / {show(r['measured_tpot'], 's')} = {r['ratio']:.2f}   [{r['id']}]"
-            )
-        else:
-            print(f"  {plan:44s} TPOT measured {show(r['measured_tpot'], 's')}; not predicted: {r['reason']}")
+        plan = f"{r['software']:8s} {r['group']} GPUs, batch {r['batch']:<4.0f} {r['input_tokens']:.0f}/{r['output_tokens']:.0f}"
+        print(f"  {plan:36s} TPOT {show(r['predicted_tpot'], 's')} ({show(r['predicted_tpot_low'], 's')} to {show(r['predicted_tpot_high'], 's')}) / "
+              f"{show(r['measured_tpot'], 's')} = {r['ratio']:.2f}   [{r['id']}]")  # fmt: skip

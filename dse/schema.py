@@ -70,6 +70,8 @@ UNITS: Final[dict[str, str]] = {
             "sequence_overhead",
             "moe_layer_overhead",
             "first_token_overhead",
+            "product_launch",
+            "elementwise_launch",
             "read_latency_pslc",
             "read_latency_tlc",
             "program_latency_pslc",
@@ -152,7 +154,7 @@ UNITS: Final[dict[str, str]] = {
         "USD",
     ),
     **dict.fromkeys(
-        ["peak_16bit", "peak_8bit", "peak_4bit", "compute_limit"],
+        ["peak_16bit", "peak_8bit", "peak_4bit", "compute_limit", "vector_peak", "cpu_core_peak"],
         "FLOP/s",
     ),
     **dict.fromkeys(["price_per_byte", "price_per_byte_pslc", "price_per_byte_tlc"], "USD/B"),
@@ -174,6 +176,9 @@ UNITS: Final[dict[str, str]] = {
     "mac_density": "FLOP/m2",
     "flop_density": "FLOP/s/m2",
     "flop_energy": "J/FLOP",
+    "vector_energy": "J/FLOP",
+    "cpu_energy": "J/FLOP",
+    "widening_cost": "FLOP",
     "clock_nominal": "1/s",
     "leakage_density": "W/m2",
     "sram_area": "m2/B",
@@ -352,7 +357,8 @@ KINDS: Final[dict[str, Kind]] = {
             "bandwidth_efficiency_experts flop_efficiency_experts link_efficiency "
             "moe_layer_overhead emulation_efficiency narrow_efficiency eager_share first_token_overhead steps_waited"
         ),
-        _words("tpot_ratio ttft_ratio tpot_ratio_unseen ttft_ratio_unseen tpot_error ttft_error calibration_rows"),
+        _words("tpot_ratio ttft_ratio tpot_ratio_unseen ttft_ratio_unseen tpot_error ttft_error calibration_rows "
+            "widening_cost product_launch elementwise_launch"),
         {"calibrated": None, "devices": None},
     ),
     "mobile": Kind(
@@ -369,7 +375,8 @@ KINDS: Final[dict[str, Kind]] = {
         _words("peak_16bit peak_8bit memory_capacity memory_bandwidth memory_stacks memory_height dies"),
         _words(
             "peak_4bit sram tdp link_bandwidth domain market_price die_area flash_stacks "
-            "flash_height flash_inner_bandwidth flash_capacity"
+            "flash_height flash_inner_bandwidth flash_capacity "
+            "vector_peak cpu_cores cpu_core_peak vector_energy cpu_energy idle_power"
         ),
         {
             "target": ("datacenter", "mobile"),

@@ -11,7 +11,7 @@ from dse.errors import DataError, nearest
 
 SUFFIXES: Final = re.compile(
     r"[-_.](fp8|fp4|fp16|bf16|nvfp4|mxfp4|int4|int8|w4a16|w8a8|w4a8|awq|gptq|autoround|dynamic|block|quark|instruct|"
-    r"base|chat|hf|it|thinking|preview|v\d|\d{4}|\d{6})$"
+    r"base|chat|hf|it|thinking|preview|1m|\d{4}|\d{6}|(?<=fp4[-_.])v\d|(?<=fp8[-_.])v\d|(?<=instruct[-_.])v\d)$"
 )
 """endings of a checkpoint's name that leave its shape as it is"""
 DEVICE_ENDINGS: Final = ("_sxm", "_nvl72", "_nvl", "_80gb", "_141gb", "_180gb", "_192gb", "_288gb", "_hgx")
