@@ -46,7 +46,9 @@ def parser() -> argparse.ArgumentParser:
         description="Search the design space of LLM-inference hardware: flash, PNM, 3D stacks, interconnect.",
     )
     top.add_argument("--version", action="version", version=f"dse {__version__}")
-    top.add_argument("--catalog", type=Path, metavar="DIR", help="catalogue files that are added, or put in place of shipped ones")
+    top.add_argument(
+        "--catalog", type=Path, metavar="DIR", help="catalogue files that are added, or put in place of shipped ones"
+    )
     sub = top.add_subparsers(required=True, metavar="command")
 
     p = _command(
@@ -113,14 +115,17 @@ def _evaluating(sub: Any) -> None:
     p.add_argument("--batch", type=_count, default=1)
     p.add_argument("--tp", type=_count, default=1, help="packages that share the model")
     p.add_argument(
-        "--attention", choices=("tp", "dp"), default="tp", help="attention tensor- or data-parallel (MoE models)"
+        "--attention",
+        choices=("tp", "dp", "sp"),
+        default="tp",
+        help="attention tensor-parallel, data-parallel (MoE models), or with the KV cache split by position",
     )
     p.add_argument("--input", type=_positive, help="input tokens of a closed loop of requests")
     p.add_argument("--output", type=_positive, help="output tokens of a closed loop of requests")
     p.add_argument("--context", type=_positive, help="one decode step at this context; prompts not charged")
     for name in ("weight-bits", "kv-bits", "compute-bits"):
         p.add_argument(f"--{name}", type=_positive)
-    p.add_argument("--software", help="software stack (textbook, vllm, sglang, trtllm, ideal)")
+    p.add_argument("--software", help="software stack (pooled, vllm, sglang, trtllm, textbook, ideal)")
     p.add_argument("--json", action="store_true")
 
 
@@ -207,6 +212,9 @@ def _accuracy(sub: Any) -> None:
     p.add_argument("--split", choices=("none", "device", "model"), help="one split (default: all three)")
     p.add_argument("--ablate", action="store_true", help="also the error without each term (two minutes)")
     p.add_argument("--out", type=Path, default=Path("results/accuracy"), help="folder for page and CSV")
+    p.add_argument(
+        "--trust", type=Path, metavar="FILE", help="write the table of errors between its markers in a README"
+    )
 
     p = _command(
         sub,
@@ -216,7 +224,9 @@ def _accuracy(sub: Any) -> None:
         "predict",
         "dse.commands_accuracy",
     )
-    p.add_argument("file", type=Path, metavar="FILE", help="CSV with system, model_path, backend, isl, osl, batch_size ...")
+    p.add_argument(
+        "file", type=Path, metavar="FILE", help="CSV with system, model_path, backend, isl, osl, batch_size ..."
+    )
     p.add_argument("--out", type=Path, required=True, metavar="FILE")
 
 

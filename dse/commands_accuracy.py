@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -17,6 +18,8 @@ from dse.catalog import load_catalog
 from dse.errors import OK, DataError
 from dse.llm_config import import_llm as read_config
 from dse.report.accuracy import Findings, accuracy_csv, accuracy_html, findings
+from dse.report.elsewhere import elsewhere
+from dse.report.trust import trust_table, with_trust
 from dse.run import write_atomically
 from dse.workload import transformer
 
@@ -35,10 +38,16 @@ def calibrate(o: argparse.Namespace) -> int:
     for name, text in files.items():
         write_atomically(o.out / "software" / name, text)
     write_atomically(o.out / "measured" / "calibration.csv", rows_text(made))
-    for what, s in (("in sample", made.everything), ("devices held out", made.by_device), ("models held out", made.by_model)):
+    for what, s in (
+        ("in sample", made.everything),
+        ("devices held out", made.by_device),
+        ("models held out", made.by_model),
+    ):
         for metric in ("tpot", "ttft"):
             print(f"{metric.upper()} {what:17s} {score(ratios(rows, s, metric, rows.clean)).line()}")
-    print(f"{len(made.ids)} rows fitted of {len(rows.cases)}; {', '.join(files)} in {o.out / 'software'}; use them with: dse --catalog {o.out} ...")
+    print(
+        f"{len(made.ids)} rows fitted of {len(rows.cases)}; {', '.join(files)} in {o.out / 'software'}; use them with: dse --catalog {o.out} ..."
+    )
     return OK
 
 
@@ -61,12 +70,26 @@ def validate(o: argparse.Namespace) -> int:
 
             table = ablate(rows, catalog, watch)
     made = findings(rows, splits, catalog, table)
+    other = elsewhere(catalog)
+    made.others = other.lines()
     _say(made)
     write_atomically(o.out / "accuracy.html", accuracy_html(made))
     write_atomically(o.out / "accuracy.csv", accuracy_csv(made))
+    if o.trust is not None:
+        if o.split is not None:
+            raise DataError("--trust: needs all three splits; leave out --split")
+        write_atomically(o.trust, with_trust(_text(o.trust), trust_table(made, other)))
+        print(o.trust)
     print(o.out / "accuracy.html")
     print(o.out / "accuracy.csv")
     return OK
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
 
 
 def _say(made: Findings) -> None:
@@ -94,15 +117,15 @@ def predict(o: argparse.Namespace) -> int:
 
 def import_llm(o: argparse.Namespace) -> int:
     """Write the catalogue file of a model from its config.json."""
-    from pathlib import Path
-
     if o.name is None:
         raise DataError("catalog import-llm: give a config.json, e.g. dse catalog import-llm path/config.json")
     made = read_config(Path(o.name), o.llm_name)
     out: Any = o.out or Path(f"{made.entry.name}.toml")
     write_atomically(out, made.text)
     t = transformer(made.entry)
-    print(f"{made.entry.name}: {t.parameters / 1e9:.3f} G parameters, KV {t.kv_bytes_per_token(16) / 1024:.1f} KiB a token at 16 bit, {made.entry.attention}, {made.entry.ffn}, {made.entry.precision}")
+    print(
+        f"{made.entry.name}: {t.parameters / 1e9:.3f} G parameters, KV {t.kv_bytes_per_token(16) / 1024:.1f} KiB a token at 16 bit, {made.entry.attention}, {made.entry.ffn}, {made.entry.precision}"
+    )
     for line in made.assumed:
         print(f"  assumed: {line}")
     for line in made.unmapped:

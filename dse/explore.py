@@ -13,14 +13,14 @@ import numpy as np
 
 from dse.catalog import Catalog, load_catalog
 from dse.design import encode
-from dse.errors import InfeasibleError, SpaceError
+from dse.errors import InfeasibleError, SpaceError, nearest
 from dse.evaluator import DatacenterModel, MobileModel, model_of
 from dse.metrics import CONSTRAINTS, TARGET_OBJECTIVES
 from dse.nearest import nearest_design
 from dse.run import Archive, Folder, Run, front_of
 from dse.search import Search, resume_study
 from dse.space import Space, Value, parse_value
-from dse.space_file import read_space, space_text
+from dse.space_file import read_space, space_text, with_traffic
 
 Watch = Callable[[str, Any], None]
 
@@ -69,10 +69,14 @@ def apply(space: Space, o: Overrides, catalog: Catalog) -> Space:
         done.append(f"--model {o.model}")
     if o.traffic is not None:
         kept = tuple(c for c in space.scenario.mix.classes if c.name == o.traffic)
-        if not kept:
-            names = ", ".join(c.name for c in space.scenario.mix.classes)
-            raise SpaceError(f"--traffic: got {o.traffic!r}, expected one of {names}")
-        space = replace(space, scenario=replace(space.scenario, mix=replace(space.scenario.mix, classes=kept)))
+        names = [c.name for c in space.scenario.mix.classes]
+        if not kept and o.traffic not in catalog.entries["traffic"]:
+            raise SpaceError(
+                f"--traffic: got {o.traffic!r}, expected {nearest(o.traffic, [*names, *catalog.entries['traffic']])}"
+            )
+        mix = replace(space.scenario.mix, classes=kept)
+        scenario = replace(space.scenario, mix=mix) if kept else with_traffic(space.scenario, catalog, o.traffic)
+        space = replace(space, scenario=scenario)
         done.append(f"--traffic {o.traffic}")
     if o.year is not None:
         if not 2000 <= o.year <= 2100:
@@ -99,7 +103,7 @@ def _pair(text: str, flag: str) -> tuple[str, str]:
 
 
 def _limited(space: Space, name: str, value: str) -> Space:
-    from dse.errors import UnitError, nearest
+    from dse.errors import UnitError
     from dse.space import LIMIT_UNITS
     from dse.units import parse
 

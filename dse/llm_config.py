@@ -11,57 +11,11 @@ from typing import Any, Final
 
 from dse.catalog import LlmEntry, read_llm
 from dse.errors import DataError
+from dse.llm_keys import OTHER, PLAIN, WITHOUT_EFFECT
 from dse.schema import PRECISIONS
 
 FP32: Final = 4  # bytes; recurrent states are kept in it
 
-PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
-    "layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
-    "hidden": ("hidden_size", "n_embd", "d_model"),
-    "query_heads": ("num_attention_heads", "n_head", "n_heads"),
-    "vocab": ("vocab_size", "embedding_size"),
-    "max_context": ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len"),
-    "q_lora_rank": ("q_lora_rank",),
-    "kv_lora_rank": ("kv_lora_rank",),
-    "qk_rope_head_dim": ("qk_rope_head_dim",),
-    "qk_nope_head_dim": ("qk_nope_head_dim",),
-    "v_head_dim": ("v_head_dim",),
-    "experts": ("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts"),
-    "experts_per_token": ("num_experts_per_tok", "experts_per_token", "num_experts_per_token", "moe_top_k"),
-    "index_heads": ("index_n_heads",),
-    "index_head_dim": ("index_head_dim",),
-    "index_topk": ("index_topk",),
-    "linear_key_heads": ("linear_num_key_heads",),
-    "linear_value_heads": ("linear_num_value_heads",),
-    "linear_key_head_dim": ("linear_key_head_dim",),
-    "linear_value_head_dim": ("linear_value_head_dim",),
-    "linear_conv_kernel": ("linear_conv_kernel_dim",),
-    "mtp_layers": ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers"),
-}
-"""field of the shape <- names that configurations use for it"""
-OTHER: Final = frozenset(
-    "num_key_value_heads n_kv_heads multi_query head_dim kv_channels intermediate_size n_inner mlp_hidden_size moe_intermediate_size expert_ffn_hidden_size "
-    "n_shared_experts num_shared_experts shared_expert_intermediate_size moe_shared_expert_intermediate_size moe_latent_size "
-    "first_k_dense_replace decoder_sparse_step mlp_only_layers moe_layer_freq interleave_moe_layer_step intermediate_size_mlp "
-    "layer_types full_attention_interval sliding_window use_sliding_window sliding_window_pattern attention_chunk_size "
-    "hybrid_override_pattern mamba_num_heads mamba_head_dim n_groups mamba_n_groups ssm_state_size conv_kernel attn_output_gate "
-    "tie_word_embeddings attention_bias hidden_act hidden_activation activation_function mlp_hidden_act model_type architectures "
-    "quantization_config torch_dtype dtype text_config _name_or_path new_decoder_architecture no_rope_layers".split()
-)
-"""keys read by a rule of their own"""
-WITHOUT_EFFECT: Final = frozenset(
-    "rope_theta rope_scaling rope_parameters rms_norm_eps layer_norm_eps layer_norm_epsilon initializer_range use_cache bos_token_id "
-    "eos_token_id pad_token_id transformers_version attention_dropout resid_pdrop embd_pdrop hidden_dropout residual_dropout pretraining_tp "
-    "auto_map max_window_layers norm_topk_prob output_router_logits router_aux_loss_coef aux_loss_alpha seq_aux scoring_func "
-    "topk_method topk_group n_group routed_scaling_factor ep_size moe_layer_freq partial_rotary_factor rotary_dim rotary_pct "
-    "query_pre_attn_scalar final_logit_softcapping attn_logit_softcapping cache_implementation mlp_bias use_qk_norm qk_layernorm "
-    "swiglu_limit initial_context_length original_max_position_embeddings tokenizer_class scale_attn_weights mamba_ssm_dtype "
-    "chunk_size time_step_limit time_step_min time_step_max time_step_floor use_conv_bias use_bias mamba_proj_bias expand "
-    "rescale_prenorm_residual residual_in_fp32 vision_config image_token_id video_token_id vision_start_token_id vision_end_token_id "
-    "attn_temperature_tuning floor_scale attn_scale use_mamba_kernels num_logits_to_keep is_encoder_decoder summary_type "
-    "rope_interleave indexer_rope_interleave router_jitter_noise use_routing_bias use_mtp mtp_transformer_layers head_dim_v".split()
-)
-"""keys that change no byte and no FLOP that is counted"""
 GEGLU: Final = ("gemma",)
 
 
@@ -90,16 +44,26 @@ def import_llm(path: Path, name: str | None = None) -> Imported:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(f"{path}: not a readable config.json ({error})") from error
     if not isinstance(raw, dict):
-        raise DataError(f"{path}: got a {type(raw).__name__}, expected an object with num_hidden_layers, hidden_size ...")
+        raise DataError(
+            f"{path}: got a {type(raw).__name__}, expected an object with num_hidden_layers, hidden_size ..."
+        )
     inner = raw.get("text_config")
     config: dict[str, Any] = {**raw, **inner} if isinstance(inner, dict) else raw
     reader = _Config(config, str(path))
     shape = reader.shape()
-    title = name or str(raw.get("_name_or_path") or config.get("_name_or_path") or "").rsplit("/", 1)[-1] or path.resolve().parent.name
+    title = (
+        name
+        or str(raw.get("_name_or_path") or config.get("_name_or_path") or "").rsplit("/", 1)[-1]
+        or path.resolve().parent.name
+    )
     text = _toml(title, path.name, reader, shape)
     entry = read_llm(text, str(path))
     known = {k for names in PLAIN.values() for k in names} | OTHER | WITHOUT_EFFECT
-    unmapped = tuple(f"{k} = {json.dumps(v)[:60]}" for k, v in sorted(config.items()) if k not in known and v not in (None, False, [], {}))
+    unmapped = tuple(
+        f"{k} = {json.dumps(v)[:60]}"
+        for k, v in sorted(config.items())
+        if k not in known and v not in (None, False, [], {})
+    )
     return Imported(entry, text, unmapped, tuple(reader.assumed))
 
 
@@ -123,7 +87,9 @@ class _Config:
                 raise DataError(f"{self.where}: {key}: got {value!r}, expected a whole number not below 0")
             return int(value)
         if default is None:
-            raise DataError(f"{self.where}: none of {', '.join(names)}; expected a whole number, e.g. {names[0]} = 4096")
+            raise DataError(
+                f"{self.where}: none of {', '.join(names)}; expected a whole number, e.g. {names[0]} = 4096"
+            )
         return default
 
     def shape(self) -> dict[str, int]:
@@ -133,7 +99,11 @@ class _Config:
         if not s["max_context"]:
             s["max_context"] = 4096
             self.assumed.append("max_context = 4096: the configuration names none")
-        s["kv_heads"] = 1 if self.raw.get("multi_query") else self.number("num_key_value_heads", "n_kv_heads", default=s["query_heads"])
+        s["kv_heads"] = (
+            1
+            if self.raw.get("multi_query")
+            else self.number("num_key_value_heads", "n_kv_heads", default=s["query_heads"])
+        )
         s["head_dim"] = self.number("head_dim", "kv_channels", default=0) or s["hidden"] // max(s["query_heads"], 1)
         if s["kv_lora_rank"]:
             s["head_dim"] = s["qk_nope_head_dim"] + s["qk_rope_head_dim"]
@@ -142,7 +112,11 @@ class _Config:
         self._feed_forward(s)
         if self.raw.get("hybrid_override_pattern"):
             self._pattern(s, str(self.raw["hybrid_override_pattern"]))
-        return {k: v for k, v in s.items() if v or k in {"layers", "hidden", "query_heads", "kv_heads", "head_dim", "vocab", "max_context"}}
+        return {
+            k: v
+            for k, v in s.items()
+            if v or k in {"layers", "hidden", "query_heads", "kv_heads", "head_dim", "vocab", "max_context"}
+        }
 
     def _attention(self, s: dict[str, int]) -> None:
         """Full, windowed and linear layers."""
@@ -158,7 +132,9 @@ class _Config:
         else:
             windowed = self._windowed(layers, window)
         if s.get("linear_attention_layers"):
-            s["linear_state_bytes"] = s["linear_value_heads"] * s["linear_key_head_dim"] * s["linear_value_head_dim"] * FP32
+            s["linear_state_bytes"] = (
+                s["linear_value_heads"] * s["linear_key_head_dim"] * s["linear_value_head_dim"] * FP32
+            )
         attending = layers - s.get("linear_attention_layers", 0)
         s["sliding_window"] = window if windowed else 0
         s["full_attention_layers"] = attending - windowed
@@ -209,9 +185,19 @@ class _Config:
     def _pattern(self, s: dict[str, int], pattern: str) -> None:
         """A string of blocks: M Mamba-2, * attention, E experts, - feed-forward (Nemotron-H)."""
         s["linear_attention_layers"], s["attention_layers"] = pattern.count("M"), pattern.count("*")
-        s["full_attention_layers"], s["moe_layers"], s["ffn_layers"] = pattern.count("*"), pattern.count("E"), pattern.count("-")
-        s["linear_value_heads"], s["linear_value_head_dim"] = self.number("mamba_num_heads"), self.number("mamba_head_dim")
-        s["linear_key_heads"], s["linear_key_head_dim"] = self.number("n_groups", "mamba_n_groups"), self.number("ssm_state_size")
+        s["full_attention_layers"], s["moe_layers"], s["ffn_layers"] = (
+            pattern.count("*"),
+            pattern.count("E"),
+            pattern.count("-"),
+        )
+        s["linear_value_heads"], s["linear_value_head_dim"] = (
+            self.number("mamba_num_heads"),
+            self.number("mamba_head_dim"),
+        )
+        s["linear_key_heads"], s["linear_key_head_dim"] = (
+            self.number("n_groups", "mamba_n_groups"),
+            self.number("ssm_state_size"),
+        )
         s["linear_conv_kernel"] = self.number("conv_kernel", default=4)
         s["linear_state_bytes"] = s["linear_value_heads"] * s["linear_value_head_dim"] * s["linear_key_head_dim"] * FP32
         s.pop("dense_layers_ffn_hidden", None)
@@ -231,7 +217,16 @@ class _Config:
     @property
     def ffn(self) -> str:
         """Kind of feed-forward layer."""
-        act = str(next((self.raw[k] for k in ("mlp_hidden_act", "hidden_act", "hidden_activation", "activation_function") if self.raw.get(k)), "silu"))
+        act = str(
+            next(
+                (
+                    self.raw[k]
+                    for k in ("mlp_hidden_act", "hidden_act", "hidden_activation", "activation_function")
+                    if self.raw.get(k)
+                ),
+                "silu",
+            )
+        )
         if "relu2" in act or self.kind.startswith("nemotron"):
             return "relu2"
         if self.kind.startswith(GEGLU):
@@ -257,12 +252,32 @@ class _Config:
         """Number format of the checkpoint."""
         made = self.raw.get("quantization_config")
         if isinstance(made, dict):
-            method = str(made.get("quant_method", "")) + json.dumps(made.get("config_groups", "")) + str(made.get("quant_algo", ""))
-            for fmt, sign in (("mxfp4", "mxfp4"), ("nvfp4", "nvfp4"), ("fp8", "fp8"), ("int4", '"num_bits": 4'), ("int4", "awq"), ("int4", "gptq")):
+            method = (
+                str(made.get("quant_method", ""))
+                + json.dumps(made.get("config_groups", ""))
+                + str(made.get("quant_algo", ""))
+            )
+            for fmt, sign in (
+                ("mxfp4", "mxfp4"),
+                ("nvfp4", "nvfp4"),
+                ("fp8", "fp8"),
+                ("int4", '"num_bits": 4'),
+                ("int4", "awq"),
+                ("int4", "gptq"),
+            ):
                 if sign in method.lower():
-                    return fmt + (" (experts)" if fmt in {"mxfp4", "int4"} and self.raw.get("num_local_experts", self.raw.get("n_routed_experts")) else "")
+                    return fmt + (
+                        " (experts)"
+                        if fmt in {"mxfp4", "int4"}
+                        and self.raw.get("num_local_experts", self.raw.get("n_routed_experts"))
+                        else ""
+                    )
             self.assumed.append(f"precision = bf16: quantisation {made.get('quant_method')!r} is unknown")
-        given = str(self.raw.get("torch_dtype") or self.raw.get("dtype") or "bf16").replace("bfloat16", "bf16").replace("float16", "fp16")
+        given = (
+            str(self.raw.get("torch_dtype") or self.raw.get("dtype") or "bf16")
+            .replace("bfloat16", "bf16")
+            .replace("float16", "fp16")
+        )
         return given if given in PRECISIONS else "bf16"
 
 

@@ -46,6 +46,8 @@ class Plans:
     """sequences that decode in one pass of a group"""
     shape: IntArray
     """which (group, replicas, expert ranks): what prefill depends on"""
+    sequence: BoolArray
+    """sequence-parallel attention: a replica's ranks split the KV cache by position where heads run out"""
     overflow: BoolArray
     """with flash: fast memory takes all it can hold (else no more than balances the tiers)"""
 
@@ -62,7 +64,8 @@ class Plans:
         return Plans(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
-def plans_of(rows: Sequence[tuple[int, int, int, int]], shape: Sequence[int], overflow: BoolArray) -> Plans:
+def plans_of(rows: Sequence[tuple[int, int, int, int]], shape: Sequence[int], overflow: BoolArray,
+             sequence: BoolArray | None = None) -> Plans:  # fmt: skip
     """Plans from rows of (group, replicas, expert ranks, batch), each a power of two but the batch."""
     g, d, e, b = (np.array([float(r[i]) for r in rows]) for i in range(4))
     order = {size: i for i, size in enumerate(GROUPS)}
@@ -70,6 +73,7 @@ def plans_of(rows: Sequence[tuple[int, int, int, int]], shape: Sequence[int], ov
         group=g, group_index=np.array([order[r[0]] for r in rows], dtype=np.int64), replicas=d,
         tensor_index=np.array([order[r[0] // r[1]] for r in rows], dtype=np.int64), expert_ranks=e, batch=b,
         shape=np.array(shape, dtype=np.int64), overflow=overflow,
+        sequence=np.zeros(len(rows), dtype=bool) if sequence is None else sequence,
     )  # fmt: skip
 
 
@@ -84,24 +88,31 @@ def sliced_experts(model: Transformer, group: int) -> int:
     return group // slices
 
 
-def plan_grid(model: Transformer, *, flash: bool = False) -> Plans:
+def plan_grid(model: Transformer, *, flash: bool = False, sequence: bool = False) -> Plans:
     """Enumerate the plans of a model; with flash each stands twice, balanced and overflowing.
 
     Dense models: tensor-parallel groups of 1 to 64. MoE models also attention data-parallel
-    groups of 2 to 512 with at least one sequence per rank. Batches are powers of two to 4096.
+    groups of 2 to 512 with at least one sequence per rank. With ``sequence`` also tensor-parallel
+    groups of more ranks than KV heads whose cache is split by position. Batches are powers of two to 4096.
     """
+    heads = 1 if model.latent else model.kv_heads
     batches = [2**k for k in range(int(np.log2(LARGEST_BATCH)) + 1)]
     shapes = [(g, 1, sliced_experts(model, g) if model.experts else 1) for g in GROUPS if g <= LARGEST_TENSOR]
     if model.experts:
         shapes += [(g, g, g) for g in GROUPS if g > 1]
+    split = [False] * len(shapes)
+    if sequence:
+        longer = [s for s in shapes if s[1] == 1 and s[0] > heads]
+        shapes, split = shapes + longer, split + [True] * len(longer)
     rows = [(*s, b) for s in shapes for b in batches if b >= s[1]]
     at = [i for i, s in enumerate(shapes) for b in batches if b >= s[1]]
+    by_position = np.array([split[i] for i in at])
     single = len(rows)
     both = 2 if flash else 1
-    return plans_of(rows * both, at * both, np.arange(single * both) >= single)
+    return plans_of(rows * both, at * both, np.arange(single * both) >= single, np.tile(by_position, both))
 
 
-def single_plan(group: int, *, data_parallel: bool, batch: int, expert_ranks: int | None = None) -> Plans:
-    """One plan, as a person asks for it; experts are dealt whole unless told otherwise."""
-    row = (group, group if data_parallel else 1, expert_ranks or group, batch)
-    return plans_of([row], [0], np.zeros(1, dtype=bool))
+def single_plan(group: int, *, data_parallel: bool, batch: int, sequence: bool = False) -> Plans:
+    """One plan, as a person asks for it; experts are dealt whole."""
+    row = (group, group if data_parallel else 1, group, batch)
+    return plans_of([row], [0], np.zeros(1, dtype=bool), np.array([sequence]))

@@ -9,227 +9,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from dse.schema_units import SHARES, UNITS, unit_of
+
+__all__ = [
+    "ATTENTION",
+    "FFN",
+    "KINDS",
+    "LINEAR",
+    "LLM_OPTIONAL",
+    "LLM_SHAPE",
+    "LLM_TEXT",
+    "PRECISIONS",
+    "READINESS",
+    "SHARES",
+    "UNITS",
+    "Kind",
+    "unit_of",
+]
 READINESS: Final = ("shipping", "sampled", "announced", "paper")
-
-# SI unit of every field, whatever file it stands in.
-UNITS: Final[dict[str, str]] = {
-    **dict.fromkeys(
-        [
-            "capacity_per_die",
-            "capacity_per_package",
-            "page_bytes",
-            "base_die_buffer",
-            "memory_capacity",
-            "sram",
-            "flash_capacity",
-            "capacity_per_die_pslc",
-            "capacity_per_die_tlc",
-        ],
-        "B",
-    ),
-    **dict.fromkeys(
-        [
-            "bandwidth_per_stack",
-            "bandwidth_per_channel",
-            "read_bandwidth",
-            "bandwidth",
-            "write_bandwidth_pslc",
-            "write_bandwidth_tlc",
-            "interface_bandwidth",
-            "internal_bandwidth_per_die",
-            "bandwidth_per_port",
-            "memory_bandwidth",
-            "link_bandwidth",
-            "flash_inner_bandwidth",
-        ],
-        "B/s",
-    ),
-    **dict.fromkeys(
-        [
-            "read_energy",
-            "interface_energy",
-            "tsv_energy_per_layer",
-            "program_energy",
-            "sram_energy",
-            "energy",
-            "io_energy_3d",
-        ],
-        "J/B",
-    ),
-    **dict.fromkeys(
-        [
-            "access_latency",
-            "hop_latency",
-            "latency",
-            "launch_latency",
-            "endpoint_latency",
-            "mode_switch_latency",
-            "allreduce_alpha",
-            "layer_overhead",
-            "step_overhead",
-            "sequence_overhead",
-            "moe_layer_overhead",
-            "first_token_overhead",
-            "product_launch",
-            "elementwise_launch",
-            "read_latency_pslc",
-            "read_latency_tlc",
-            "program_latency_pslc",
-            "program_latency_tlc",
-            "bus_latency",
-            "retention_refresh_interval_pslc",
-            "retention_refresh_interval_tlc",
-            "facility_life",
-            "battery_life",
-        ],
-        "s",
-    ),
-    **dict.fromkeys(
-        [
-            "footprint_area",
-            "reference_area",
-            "host_phy_area",
-            "usable_reticle",
-            "free_area",
-            "area",
-            "die_area",
-            "max_interposer_2024",
-            "max_interposer_2026",
-            "max_interposer_2027",
-            "max_interposer_2028",
-            "package_area",
-            "soc_base_area",
-        ],
-        "m2",
-    ),
-    **dict.fromkeys(
-        ["shoreline", "z_height", "wafer_diameter", "edge_exclusion", "scribe", "soc_z_height"],
-        "m",
-    ),
-    **dict.fromkeys(
-        [
-            "idle_power_per_stack",
-            "idle_power_per_die",
-            "power_per_stack",
-            "power_budget",
-            "power",
-            "tdp",
-            "host_power",
-            "max_package_power",
-            "max_rack_power",
-            "idle_power",
-            "burst_power",
-            "background_power",
-            "soc_static_power",
-        ],
-        "W",
-    ),
-    **dict.fromkeys(
-        [
-            "max_temperature",
-            "refresh_doubling_temperature",
-            "coolant_temperature",
-            "logic_max_temperature",
-            "logic_below_mould_rise",
-        ],
-        "K",
-    ),
-    **dict.fromkeys(
-        [
-            "cost_per_layer",
-            "wafer_price",
-            "design_nre",
-            "mask_set",
-            "nre",
-            "cost_per_stack",
-            "price",
-            "test_assembly_cost",
-            "host_cost",
-            "rack_cost",
-            "die_test_cost",
-            "market_price",
-            "assembly_cost",
-            "stack_assembly_cost",
-        ],
-        "USD",
-    ),
-    **dict.fromkeys(
-        ["peak_16bit", "peak_8bit", "peak_4bit", "compute_limit", "vector_peak", "cpu_core_peak"],
-        "FLOP/s",
-    ),
-    **dict.fromkeys(["price_per_byte", "price_per_byte_pslc", "price_per_byte_tlc"], "USD/B"),
-    **dict.fromkeys(["carbon_per_byte", "carbon_per_byte_pslc", "carbon_per_byte_tlc"], "kgCO2e/B"),
-    **dict.fromkeys(["static_power_per_byte", "refresh_power_per_byte"], "W/B"),
-    **dict.fromkeys(
-        ["layer_resistance", "dram_layer_resistance", "area_resistance", "tim_lid_resistance", "logic_resistance"],
-        "m2*K/W",
-    ),
-    **dict.fromkeys(["cost_per_watt", "board_cost_per_watt", "facility_capex_per_watt"], "USD/W"),
-    **dict.fromkeys(["cost_per_area", "substrate_cost_per_area"], "USD/m2"),
-    **dict.fromkeys(["carbon", "server_embodied"], "kgCO2e"),
-    **dict.fromkeys(["skin_resistance", "junction_resistance"], "K/W"),
-    "capacity_per_layer_per_area": "B/m2",
-    "bandwidth_per_layer_per_area": "B/s/m2",
-    "bandwidth_limit_per_area": "B/s/m2",
-    "dram3d_bandwidth_per_area": "B/s/m2",
-    "bandwidth_per_byte": "1/s",
-    "mac_density": "FLOP/m2",
-    "flop_density": "FLOP/s/m2",
-    "flop_energy": "J/FLOP",
-    "vector_energy": "J/FLOP",
-    "cpu_energy": "J/FLOP",
-    "widening_cost": "FLOP",
-    "clock_nominal": "1/s",
-    "leakage_density": "W/m2",
-    "sram_area": "m2/B",
-    "defect_density": "1/m2",
-    "fab_carbon": "kgCO2e/m2",
-    "serdes_area_per_bandwidth": "m2*s/B",
-    "serdes_shoreline_density": "B/s/m",
-    "price_per_bandwidth": "USD*s/B",
-    "carbon_per_bandwidth": "kgCO2e*s/B",
-    "threshold_voltage": "V",
-    "v_min": "V",
-    "v_nominal": "V",
-    "v_max": "V",
-    "leakage_voltage_coefficient": "1/V",
-    "grid": "kgCO2e/J",
-    "facility_embodied_per_watt": "kgCO2e/W",
-    "maintenance": "1/s",
-    "heat_capacity": "J/K",
-}  # a field not named here is a pure number
-
-# Fields that may not be negative or zero would hide a fault: bounds for all the rest.
-SHARES: Final = frozenset(
-    {
-        "yield_per_layer",
-        "assembly_yield",
-        "noc_share",
-        "other_share",
-        "capacity_loss",
-        "bandwidth_efficiency",
-        "flop_efficiency",
-        "bandwidth_efficiency_attention",
-        "bandwidth_efficiency_experts",
-        "flop_efficiency_experts",
-        "link_efficiency",
-        "emulation_efficiency",
-        "narrow_efficiency",
-        "prefill_share",
-        "scattered_read_efficiency",
-        "shoreline_use",
-        "vrm_efficiency",
-        "gross_margin",
-        "fab_yield",
-        "idle_power_share",
-        "switch_cost_share",
-        "mac_share",
-        "power_conversion",
-        "fan_share",
-        "clock_power_share",
-        "hot_bandwidth_loss",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -355,11 +152,22 @@ KINDS: Final[dict[str, Kind]] = {
             "bandwidth_efficiency flop_efficiency allreduce_alpha layer_overhead step_overhead "
             "sequence_overhead prefill_share routing_skew bandwidth_efficiency_attention "
             "bandwidth_efficiency_experts flop_efficiency_experts link_efficiency "
-            "moe_layer_overhead emulation_efficiency narrow_efficiency eager_share first_token_overhead steps_waited"
+            "moe_layer_overhead emulation_efficiency narrow_efficiency eager_share first_token_overhead steps_waited "
+            "prefill_chunk"
         ),
-        _words("tpot_ratio ttft_ratio tpot_ratio_unseen ttft_ratio_unseen tpot_error ttft_error calibration_rows "
-            "widening_cost product_launch elementwise_launch"),
+        _words(
+            "tpot_ratio ttft_ratio tpot_ratio_unseen ttft_ratio_unseen tpot_error ttft_error calibration_rows "
+            "widening_cost product_launch elementwise_launch"
+        ),
         {"calibrated": None, "devices": None},
+    ),
+    "traffic": Kind(
+        "Class of requests",
+        _words("input_tokens output_tokens"),
+        _words(
+            "prefix_share prefix_reuse input_spread output_spread concurrency routing_skew draft_tokens acceptance "
+            "block_tokens tokens_per_pass"
+        ),
     ),
     "mobile": Kind(
         "Phone body, battery and board",
@@ -407,8 +215,3 @@ ATTENTION: Final = ("mha", "gqa", "mqa", "mla", "hybrid")
 LINEAR: Final = ("gated_deltanet", "mamba2")
 FFN: Final = ("swiglu", "geglu", "gelu", "relu2")
 PRECISIONS: Final = ("bf16", "fp16", "fp8", "mxfp4", "nvfp4", "int4", "int8")
-
-
-def unit_of(name: str) -> str:
-    """Return the SI unit of a catalogue field (``"1"`` for a pure number)."""
-    return UNITS.get(name, "1")

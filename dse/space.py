@@ -132,7 +132,8 @@ class Workload:
             return self.tokens_per_pass or 1.0
         if self.acceptance >= 1.0:
             return 1.0 + self.draft_tokens
-        return (1.0 - self.acceptance ** (self.draft_tokens + 1.0)) / (1.0 - self.acceptance)
+        missed: float = self.acceptance ** (self.draft_tokens + 1.0)
+        return (1.0 - missed) / (1.0 - self.acceptance)
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,8 @@ class Scenario:
     mix: Mix
     workloads: tuple[Workload, ...]
     sources: Mapping[str, str]
+    sequence_parallel: bool = False
+    """whether plans may split a KV cache by position over tensor-parallel ranks"""
 
     def __getitem__(self, name: str) -> float:
         return self.numbers[name]

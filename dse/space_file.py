@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from dse.catalog import Catalog
-from dse.errors import Faults, SpaceError, UnitError, nearest
+from dse.errors import DataError, Faults, SpaceError, UnitError, nearest
 from dse.space import (
     KINDS,
     LIMIT_UNITS,
@@ -29,14 +30,17 @@ from dse.space import (
 from dse.units import convert, parse
 from dse.workload import Mix, RequestClass
 
+DECODING = ("draft_tokens", "acceptance", "block_tokens", "tokens_per_pass")
+"""how a traffic class wins tokens: the same for all classes of a mix, or set on the workload"""
+COMPUTE_BITS = (0.0, 4.0, 8.0, 16.0)
 PHONE_LIMITS = ("skin_temperature", "burst_power", "cold_start", "z_height", "dram_temperature")
 
 
 class _Reader:
     """Turns the raw TOML of one space into a Space, gathering faults."""
 
-    def __init__(self, raw: dict[str, Any], where: str) -> None:
-        self.raw = raw
+    def __init__(self, raw: dict[str, Any], where: str, catalog: Catalog) -> None:
+        self.raw, self.catalog = raw, catalog
         self.faults = Faults(where)
 
     def keys(self, table: Mapping[str, Any], allowed: Sequence[str], prefix: str = "") -> None:
@@ -132,7 +136,9 @@ class _Reader:
     def scenario(self, raw: dict[str, Any], target: str) -> Scenario:
         """Read the scenario: workloads, traffic, and numbers with their sources."""
         units = SCENARIO_UNITS[target]
-        self.keys(raw, ("software", "traffic", "workload", *units), "scenario.")
+        self.keys(raw, ("software", "traffic", "workload", "sequence_parallel", *units), "scenario.")
+        if not isinstance(raw.get("sequence_parallel", False), bool):
+            self.faults.add("scenario.sequence_parallel", raw["sequence_parallel"], "true or false")
         numbers, sources = {}, {}
         for name, unit in units.items():
             if name not in raw:
@@ -142,53 +148,96 @@ class _Reader:
             else:
                 numbers[name] = self.number(f"scenario.{name}", raw[name], unit)
                 sources[name] = str(raw[name].get("source", "")) if isinstance(raw[name], dict) else ""
-        classes = []
-        for i, item in enumerate(raw.get("traffic", [])):
-            key = f"scenario.traffic[{i}]"
-            self.keys(
-                item,
-                ("name", "share", "input_tokens", "output_tokens", "prefix_share", "prefix_reuse", "source"),
-                key + ".",
-            )
-            try:
-                share, inputs, outputs = (float(item[k]) for k in ("share", "input_tokens", "output_tokens"))
-                request = RequestClass(str(item["name"]), share, inputs, outputs,
-                                       float(item.get("prefix_share", 0.0)), float(item.get("prefix_reuse", 1.0)))  # fmt: skip
-                ok = all(
-                    map(
-                        math.isfinite,
-                        (request.share, request.input_tokens, request.output_tokens, request.prefix_share),
-                    )
-                )
-                if (
-                    not ok
-                    or min(request.share, request.input_tokens, request.output_tokens, request.prefix_reuse) <= 0
-                    or not 0 <= request.prefix_share < 1
-                ):
-                    self.faults.add(key, item, "finite shares and token counts above 0, prefix_share in [0, 1)")
-                else:
-                    classes.append(request)
-            except (KeyError, TypeError, ValueError):
-                self.faults.add(key, item, "name, share, input_tokens, output_tokens")
-        loads = []
-        for i, item in enumerate(raw.get("workload", [])):
-            key = f"scenario.workload[{i}]"
-            self.keys(
-                item, ("llm", "weight", "concurrency", "weight_bits", "kv_bits", "compute_bits", "source"), key + "."
-            )
-            try:
-                numbers5 = [float(item[k]) for k in ("weight", "concurrency", "weight_bits", "kv_bits", "compute_bits")]
-            except (KeyError, TypeError, ValueError):
-                self.faults.add(key, item, "llm, weight, concurrency, weight_bits, kv_bits, compute_bits")
-                continue
-            if not all(math.isfinite(x) and x > 0 for x in numbers5):
-                self.faults.add(key, item, "finite numbers above 0")
-            loads.append(Workload(str(item.get("llm")), *numbers5))
+        classes, drawn = self._traffic(raw.get("traffic", []))
+        loads = [
+            w for i, item in enumerate(raw.get("workload", [])) if (w := self._workload(i, item, drawn)) is not None
+        ]
+        if "routing_skew" in drawn:
+            numbers["routing_skew"] = drawn["routing_skew"]
         if not classes:
             self.faults.add("scenario.traffic", None, "at least one class of requests")
         if not loads:
             self.faults.add("scenario.workload", None, "at least one model")
-        return Scenario(str(raw.get("software", "textbook")), numbers, Mix(tuple(classes)), tuple(loads), sources)
+        return Scenario(str(raw.get("software", "textbook")), numbers, Mix(tuple(classes)), tuple(loads), sources,
+                        raw.get("sequence_parallel", False) is True)  # fmt: skip
+
+    def _traffic(self, items: Sequence[Any]) -> tuple[list[RequestClass], dict[str, float]]:
+        """Classes of requests, and what the catalogue's classes say of the workloads they go to."""
+        fields = tuple(f.name for f in dataclass_fields(RequestClass))
+        classes: list[RequestClass] = []
+        said: list[tuple[float, dict[str, float]]] = []
+        for i, item in enumerate(items):
+            key = f"scenario.traffic[{i}]"
+            self.keys(item, (*fields, "use", "source"), key + ".")
+            known: dict[str, float] = {}
+            if "use" in item:
+                try:
+                    known = traffic_values(self.catalog, str(item["use"]))
+                except DataError as error:
+                    self.faults.add(f"{key}.use", item["use"], str(error))
+                    continue
+            try:
+                own = {k: float(item[k]) for k in fields if k in item and k != "name"}
+                values = {k: v for k, v in known.items() if k in fields} | own
+                request = RequestClass(str(item.get("name", item.get("use"))), **values)
+            except (KeyError, TypeError, ValueError):
+                self.faults.add(key, item, "name, share, input_tokens, output_tokens; or use and share")
+                continue
+            sizes = (request.share, request.input_tokens, request.output_tokens, request.prefix_reuse)
+            spreads = (request.input_spread, request.output_spread)
+            if not all(map(math.isfinite, (*sizes, *spreads, request.prefix_share))) or min(sizes) <= 0 or min(spreads) < 0 or not 0 <= request.prefix_share < 1:  # fmt: skip
+                self.faults.add(
+                    key, item, "finite shares and token counts above 0, prefix_share in [0, 1), spreads not below 0"
+                )
+                continue
+            classes.append(request)
+            said.append((request.share, {k: v for k, v in known.items() if k not in fields}))
+        return classes, self._agreed(said)
+
+    def _agreed(self, said: Sequence[tuple[float, dict[str, float]]]) -> dict[str, float]:
+        """Means over the classes of concurrency and skew; how tokens are won must be the same for all."""
+        out: dict[str, float] = {}
+        for name in ("concurrency", "routing_skew"):
+            found = [(share, k[name]) for share, k in said if name in k]
+            if found:
+                out[name] = sum(s * v for s, v in found) / sum(s for s, _ in found)
+        for name in DECODING:
+            values = {k.get(name, 0.0) for _, k in said}
+            if len(values) > 1:
+                self.faults.add(
+                    "scenario.traffic",
+                    sorted(values),
+                    f"classes that agree in {name}; or set {name} on the workload",
+                    "one class alone",
+                )
+            elif values and max(values) > 0:
+                out[name] = values.pop()
+        return out
+
+    def _workload(self, i: int, item: dict[str, Any], drawn: Mapping[str, float]) -> Workload | None:
+        """One model and its precision; concurrency and drafting may come from the traffic."""
+        key = f"scenario.workload[{i}]"
+        names = tuple(f.name for f in dataclass_fields(Workload))
+        self.keys(item, (*names, "source"), key + ".")
+        needed = ("weight", "concurrency", "weight_bits", "kv_bits", "compute_bits")
+        given = {k: v for k, v in drawn.items() if k in names} | {
+            k: v for k, v in item.items() if k in names and k != "llm"
+        }
+        try:
+            values = {k: float(v) for k, v in given.items()}
+        except (TypeError, ValueError):
+            values = {}
+        if any(k not in values for k in needed):
+            self.faults.add(key, item, "llm, weight, concurrency, weight_bits, kv_bits, compute_bits")
+            return None
+        if not all(math.isfinite(values[k]) and values[k] > 0 for k in needed):
+            self.faults.add(key, item, "finite numbers above 0")
+        for k, v in values.items():
+            if k not in needed and (not math.isfinite(v) or v < 0 or (k == "acceptance" and v > 1)):
+                self.faults.add(f"{key}.{k}", v, "a finite number not below 0 (acceptance: a share)")
+            if k.endswith("compute_bits") and v not in COMPUTE_BITS:
+                self.faults.add(f"{key}.{k}", v, "4, 8 or 16")
+        return Workload(str(item.get("llm")), **values)
 
     def space(self, text: str, objectives: Mapping[str, Sequence[str]]) -> Space:
         """Read the whole file."""
@@ -264,6 +313,35 @@ class _Reader:
         return Lever(name, fixed)
 
 
+def traffic_values(catalog: Catalog, name: str) -> dict[str, float]:
+    """Nominal values of a catalogued class of requests.
+
+    Raises:
+        DataError: there is none of that name.
+
+    """
+    return {k: q.nominal for k, q in catalog.entry("traffic", name).values.items()}
+
+
+def with_traffic(scenario: Scenario, catalog: Catalog, name: str) -> Scenario:
+    """The scenario served one catalogued class alone, with its skew and its way of winning tokens.
+
+    Raises:
+        DataError: there is none of that name.
+
+    """
+    values = traffic_values(catalog, name)
+    fields = {f.name for f in dataclass_fields(RequestClass)}
+    request = RequestClass(name, 1.0, **{k: v for k, v in values.items() if k in fields})
+    won: dict[str, Any] = {k: values.get(k, 0.0) for k in DECODING}
+    numbers = {**scenario.numbers, **({"routing_skew": values["routing_skew"]} if "routing_skew" in values else {})}
+    if "ttft_input" in numbers:
+        numbers["ttft_input"] = request.input_tokens * (1.0 - request.prefix_share)
+    return replace(
+        scenario, mix=Mix((request,)), numbers=numbers, workloads=tuple(replace(w, **won) for w in scenario.workloads)
+    )
+
+
 def space_text(name: str) -> tuple[str, str]:
     """Return the text of a space and where it was found: a path, or a shipped name.
 
@@ -302,7 +380,7 @@ def read_space(text: str, where: str, objectives: Mapping[str, Sequence[str]], c
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SpaceError(f"{where}: not valid TOML: {error}") from error
-    space = _Reader(raw, where).space(text, objectives)
+    space = _Reader(raw, where, catalog).space(text, objectives)
     faults = Faults(where)
     for load in space.scenario.workloads:
         if load.llm not in catalog.llms:

@@ -19,7 +19,7 @@ from dse.catalog import Catalog
 from dse.physics import experts, memory, network
 from dse.plan import Plans
 from dse.space import Scenario, Workload
-from dse.units import FloatArray, IntArray
+from dse.units import BoolArray, FloatArray, IntArray
 from dse.workload import Mix, RequestClass, Transformer, transformer
 
 OPERATORS: Final = ("projections", "attention", "ffn", "experts", "head")
@@ -38,6 +38,8 @@ class Prefill:
     The mean request and the prompt of the TTFT limit stand side by side: twice the shapes.
     """
 
+    tokens: FloatArray
+    """(shapes,) new tokens of the prompt"""
     flop: FloatArray
     weights: FloatArray
     kv: FloatArray
@@ -128,7 +130,7 @@ class _Ranks:
     def of(model: Transformer, plans: Plans, rows: Any = slice(None)) -> _Ranks:
         g, d, e = plans.group[rows], plans.replicas[rows], plans.expert_ranks[rows]
         heads = 1.0 if model.latent else float(model.kv_heads)
-        return _Ranks(g, d, e, g / d, g / e, np.minimum(g / d, heads))
+        return _Ranks(g, d, e, g / d, g / e, np.where(plans.sequence[rows], g / d, np.minimum(g / d, heads)))
 
 
 def _expert_loads(model: Transformer, tokens: FloatArray, ranks: FloatArray, skew: float) -> tuple[FloatArray, ...]:
@@ -144,7 +146,7 @@ def _expert_loads(model: Transformer, tokens: FloatArray, ranks: FloatArray, ske
 def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) -> Traffic:
     """Lower one workload; arrays over its p plans."""
     model, mix = transformer(catalog.llm(load.llm)), scenario.mix
-    skew = catalog.value("software", scenario.software, "routing_skew")
+    skew = scenario.numbers.get("routing_skew", catalog.value("software", scenario.software, "routing_skew"))
     r = _Ranks.of(model, plans)
     tokens = plans.batch / r.replicas  # sequences an attention rank sees
     rows, every = tokens * load.positions, plans.batch * load.positions
@@ -185,7 +187,7 @@ def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) ->
         prefix_written=model.kv_elements * load.kv_bits / 8 * mix.prefix_written / r.kv,
         prompt_kv=model.held_bytes(inputs, load.kv_bits) / r.kv,
         reduce_bytes=rows * model.hidden * ACTIVATION_BYTES,
-        reduces=np.where(many, np.where(plans.data_parallel, 2.0 * model.layers - model.moe_layers, 2.0 * model.layers), 0.0),
+        reduces=_reduces(model, plans, many),
         exchange_bytes=_exchanged(model, load, r, rows), exchanges=np.where(plans.data_parallel, 2.0 * model.moe_layers, 0.0),
         stage_bytes=rows * model.hidden * ACTIVATION_BYTES, per_rank=tokens, prompts=r.replicas,
         prefill=_beside(_prefill(model, load, plans, mix.computed_tokens, mix.prefill_pairs, skew),
@@ -194,6 +196,15 @@ def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) ->
         bits=np.array([COLUMN[load.computed(op)] for op in OPERATORS], dtype=np.int64),
         emulated=np.array([float(op != "attention" and load.stored(op) < load.computed(op)) for op in OPERATORS]),
     )  # fmt: skip
+
+
+def _reduces(model: Transformer, plans: Plans, many: BoolArray) -> FloatArray:
+    """All-reduces of a pass: after attention and after each feed-forward block that a replica's ranks share.
+
+    Attention split by position merges its partial outputs and their weights once more a layer.
+    """
+    each = np.where(plans.data_parallel, 2.0 * model.layers - model.moe_layers, 2.0 * model.layers)
+    return np.where(many, each + np.where(plans.sequence, model.layers, 0.0), 0.0)
 
 
 def _streamed(model: Transformer, load: Workload, r: _Ranks, distinct: FloatArray, zero: FloatArray) -> FloatArray:
@@ -239,9 +250,7 @@ def _beside(request: Prefill, first: Prefill) -> Prefill:
     )
 
 
-def _prefill(
-    model: Transformer, load: Workload, plans: Plans, tokens: float, pairs: float, skew: float
-) -> Prefill:
+def _prefill(model: Transformer, load: Workload, plans: Plans, tokens: float, pairs: float, skew: float) -> Prefill:
     """Work of prompts of ``tokens`` new tokens with ``pairs`` query-key pairs, per shape.
 
     Each attention replica prefills a prompt of its own.
@@ -263,7 +272,7 @@ def _prefill(
         joule_flop[EXPERTS] *= loads[2] / loads[0]
         joule_weights[EXPERTS] *= loads[3] / loads[1]
     return Prefill(
-        flop=flop, weights=weights, kv=tokens * model.kv_bytes_per_token(load.kv_bits) / r.kv,
+        tokens=np.full(len(every), tokens), flop=flop, weights=weights, kv=tokens * model.kv_bytes_per_token(load.kv_bits) / r.kv,
         reduce_bytes=np.where(r.tensor > 1, tokens * model.hidden * ACTIVATION_BYTES, 0.0),
         exchange_bytes=_exchanged(model, load, r, tokens * np.ones(len(every))),
         joule_flop=joule_flop.sum(axis=0), joule_weights=joule_weights.sum(axis=0),
@@ -272,9 +281,11 @@ def _prefill(
 
 def align(parts: Sequence[Traffic]) -> Traffic:
     """Join lowerings into aligned traffic: its n rows are the plans of all parts, each for a machine of its own."""
-    lone = [f.name for f in fields(Traffic) if f.name not in {"model", "load", "plans", "prefill", "shape_plan", "aligned"}]
+    lone = [
+        f.name for f in fields(Traffic) if f.name not in {"model", "load", "plans", "prefill", "shape_plan", "aligned"}
+    ]
 
-    def column(name: str) -> FloatArray:
+    def column(name: str) -> Any:
         columns = []
         for t in parts:
             value, p = np.asarray(getattr(t, name)), len(t.plans)

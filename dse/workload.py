@@ -100,9 +100,7 @@ class Transformer:
     def decode_flops(self, context: float) -> float:
         """Attention FLOP of one token at ``context`` (MLA absorbed, indexer included)."""
         windowed = min(context, float(self.window)) if self.window else 0.0
-        return (
-            self.attention_flops * self.seen(context) + self.windowed_flops * windowed + self.index_flops * context
-        )
+        return self.attention_flops * self.seen(context) + self.windowed_flops * windowed + self.index_flops * context
 
     def prompt_flops(self, tokens: float, pairs: float) -> float:
         """Attention FLOP of ``tokens`` new tokens with ``pairs`` query-key pairs (MLA not absorbed)."""
@@ -238,6 +236,10 @@ def _mamba2(entry: LlmEntry) -> int:
 LINEAR_LAYERS: Final[Mapping[str, Callable[[LlmEntry], int]]] = {"gated_deltanet": _delta_net, "mamba2": _mamba2}
 
 
+TAIL: Final = 3
+"""standard deviations of a length that the longest request of a mix lies out"""
+
+
 @dataclass(frozen=True)
 class RequestClass:
     """One class of a traffic mix."""
@@ -250,6 +252,14 @@ class RequestClass:
     """share of the input already in the cache (shared by earlier requests)"""
     prefix_reuse: float = 1.0
     """requests that share one prefix before it is replaced"""
+    input_spread: float = 0.0
+    """standard deviation over mean of the input length, log-normal"""
+    output_spread: float = 0.0
+
+    @property
+    def longest(self) -> float:
+        """Context that three standard deviations of either length reach."""
+        return self.input_tokens * (1 + TAIL * self.input_spread) + self.output_tokens * (1 + TAIL * self.output_spread)
 
 
 @dataclass(frozen=True)
@@ -285,7 +295,7 @@ class Mix:
         if self.decode_only:
             return 0.0
         return self.mean([
-            c.input_tokens * (1 - c.prefix_share) * (c.input_tokens - c.input_tokens * (1 - c.prefix_share) / 2)
+            c.input_tokens**2 * (1 + c.input_spread**2) * (1 - c.prefix_share) * (1 - (1 - c.prefix_share) / 2)
             for c in self.classes
         ])  # fmt: skip
 
@@ -301,8 +311,11 @@ class Mix:
 
     @property
     def context(self) -> float:
-        """Mean context of a decoding sequence: input plus half the output, over resident time."""
-        return self._resident([c.input_tokens + c.output_tokens / 2 for c in self.classes])
+        """Mean context of a decoding sequence: input plus half the output, over resident time.
+
+        Long outputs are resident for longer: the half is of E[o^2] / E[o].
+        """
+        return self._resident([c.input_tokens + c.output_tokens / 2 * (1 + c.output_spread**2) for c in self.classes])
 
     @property
     def prefix_context(self) -> float:
@@ -311,13 +324,15 @@ class Mix:
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of a resident context, uniform within each request's growth."""
+        """Standard deviation of a resident context: uniform within a request's growth, log-normal over requests."""
         second = self._resident([
-            (c.input_tokens + c.output_tokens / 2) ** 2 + c.output_tokens**2 / 12 for c in self.classes
+            c.input_tokens**2 * (1 + c.input_spread**2) + c.input_tokens * c.output_tokens * (1 + c.output_spread**2)
+            + c.output_tokens**2 / 3 * (1 + c.output_spread**2) ** 3
+            for c in self.classes
         ])  # fmt: skip
         return sqrt(max(second - self.context**2, 0.0))
 
     @property
     def longest(self) -> float:
         """The longest context of the mix."""
-        return max(c.input_tokens + c.output_tokens for c in self.classes)
+        return max(c.longest for c in self.classes)

@@ -33,7 +33,7 @@ TEXT = space_text("datacenter")[0]
         ('objectives = ["tpot",', 'objectives = ["tpott",', "did you mean 'tpot'"),
         ('llm = "DeepSeek-V3"', 'llm = "DeepSeek-V33"', "did you mean 'DeepSeek-V3'"),
         ('device = "gb200"', 'device = "gb2000"', "baseline.device"),
-        ('software = "textbook"', 'software = "textbok"', "did you mean 'textbook'"),
+        ('software = "pooled"', 'software = "poled"', "did you mean 'pooled'"),
         ("share = 0.5", "share = -0.5", "scenario.traffic[0]"),
         ('ttft = { value = "2 s"', 'ttft = { value = "2 W"', "limits.ttft"),
         ('target = "datacenter"', 'target = "moon"', "target"),

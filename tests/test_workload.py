@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dse.catalog import Catalog, load_catalog
+from dse.physics.experts import peak_load
 from dse.plan import plan_grid, single_plan
 from dse.space import Space
-from dse.physics.experts import peak_load
 from dse.traffic import lower
 from dse.workload import Mix, RequestClass, transformer
 
@@ -51,8 +51,14 @@ def test_uniform_experts_match_the_textbook_expectation(catalog: Catalog) -> Non
 
 def test_skewed_routing_reads_fewer_experts_and_loads_one_rank_more(catalog: Catalog) -> None:
     m = transformer(catalog.llm("DeepSeek-V3"))
-    assert peak_load(m.experts, m.experts_per_token, 64, 1, 0.8)[1] < peak_load(m.experts, m.experts_per_token, 64, 1, 0.0)[1]
-    assert peak_load(m.experts, m.experts_per_token, 512, 32, 0.8)[0] > peak_load(m.experts, m.experts_per_token, 512, 32, 0.0)[0]
+    assert (
+        peak_load(m.experts, m.experts_per_token, 64, 1, 0.8)[1]
+        < peak_load(m.experts, m.experts_per_token, 64, 1, 0.0)[1]
+    )
+    assert (
+        peak_load(m.experts, m.experts_per_token, 512, 32, 0.8)[0]
+        > peak_load(m.experts, m.experts_per_token, 512, 32, 0.0)[0]
+    )
 
 
 def test_one_rank_sends_nothing(datacenter: Space, catalog: Catalog) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from dse.accuracy.cases import Case
 from dse.accuracy.predict import Served, soft_rows, times
 from dse.catalog import Catalog
+from dse.serving import Soft
 
 QUEUE_TTFT: Final = 5.0
 """s to the first token beyond which a queue is suspected"""
@@ -68,10 +70,8 @@ def reasons(s: Served, catalog: Catalog) -> list[str]:
     return found
 
 
-def soft_rows_of(catalog: Catalog, cases: Sequence[Case], software: str) -> object:
+def soft_rows_of(catalog: Catalog, cases: Sequence[Case], software: str) -> Soft:
     """Factors of one stack for every case."""
-    from dataclasses import replace
-
     return soft_rows(catalog, [replace(c, software=software) for c in cases])
 
 

@@ -76,7 +76,20 @@ def _case(row: Mapping[str, str], catalog: Catalog) -> Case:
     inputs, outputs = (float(row[k] or 0) for k in ("input_len", "output_len"))
     middle = inputs + outputs / 2 or TYPICAL_CONTEXT
     load = Workload(llm_entry(catalog, row["model"]).name, 1.0, 1.0, weight, 16.0, 16.0, head_bits=head)
-    return Case("", DEVICES[row["device"]], load.llm, stack, "", load, precision, "agg", RankPlan(1, 1, 1, 1.0), None, middle, 1e-3)
+    return Case(
+        "",
+        DEVICES[row["device"]],
+        load.llm,
+        stack,
+        "",
+        load,
+        precision,
+        "agg",
+        RankPlan(1, 1, 1, 1.0),
+        None,
+        middle,
+        1e-3,
+    )
 
 
 def _engine(case: Case, row: Mapping[str, str], catalog: Catalog) -> float:
@@ -90,14 +103,25 @@ def _engine(case: Case, row: Mapping[str, str], catalog: Catalog) -> float:
 
 def edge_rows(catalog: Catalog) -> list[Edge]:
     """Every decode and energy row of one package, predicted."""
-    rows = [r for r in published() if r["metric"] == "decode_speed" and r["system"] in STACKS and r["device"] in DEVICES and r["n_devices"] == "1"]
+    rows = [
+        r
+        for r in published()
+        if r["metric"] == "decode_speed" and r["system"] in STACKS and r["device"] in DEVICES and r["n_devices"] == "1"
+    ]
     cases = [_case(r, catalog) for r in rows]
     served = prepare(cases, catalog)
     engines = np.array([_engine(c, r, catalog) for c, r in zip(cases, rows, strict=True)])
     step, operations, moved = _steps(served, catalog, engines)
     edge = [catalog.entry("device", c.device).attributes.get("target") == "mobile" for c in cases]
-    out = [Edge(r["system"], r["device"], r["model"], r["precision"], float(r["value"]), 1.0 / float(step[i]), edge[i]) for i, r in enumerate(rows)]
-    joules = {(r["system"], r["device"]): float(r["value"]) for r in published() if r["metric"] == "energy_per_token" and r["unit"] == "J/token"}
+    out = [
+        Edge(r["system"], r["device"], r["model"], r["precision"], float(r["value"]), 1.0 / float(step[i]), edge[i])
+        for i, r in enumerate(rows)
+    ]
+    joules = {
+        (r["system"], r["device"]): float(r["value"])
+        for r in published()
+        if r["metric"] == "energy_per_token" and r["unit"] == "J/token"
+    }
     for i, (c, r) in enumerate(zip(cases, rows, strict=True)):
         measured = joules.get((r["system"], r["device"]))
         if measured is not None:

@@ -75,6 +75,11 @@ def kernel_rows(catalog: Catalog) -> list[Kernel]:
     return out
 
 
+def bench_layer(catalog: Catalog, phase: str) -> float:
+    """Time [s] of the whole GPT-3 layer, ``decode`` or ``prefill``."""
+    return _layer(_Bench(catalog), phase, "total")
+
+
 def _layer(bench: _Bench, phase: str, name: str) -> float:
     """One operator of a GPT-3 layer on four ranks, batch 8: decode at context 3072, or a prompt of 2048."""
     hidden, heads, dim, ranks, batch = 12288.0, 24.0, 128.0, 4, 8.0  # heads of one rank; GPT-3 175B
@@ -95,5 +100,6 @@ def _layer(bench: _Bench, phase: str, name: str) -> float:
         "AllReduce_FFN": lambda: bench.all_reduce(HALF * tokens * hidden, ranks),
     }
     if name == "total":
-        return sum(each() for each in products.values())
+        every = [_layer(bench, phase, one) for one in products]
+        return float(sum(every))
     return products[name]()

@@ -173,6 +173,10 @@ def times(s: Served, soft: Soft) -> Times:
     tpot = pairs.step / s.traffic.accepted + joining
     others = np.maximum(s.batch / s.traffic.prompts - 1.0, 0.0) * s.shared
     moved = (1.0 - s.shared) * s.traffic.prompt_kv / s.machine.scale_out_bandwidth[:, None]
-    ttft = soft.first_token + own.prompt * (1.0 + np.maximum(1.0 - soft.prefill_share, 0.0) * others) + soft.waiting * tpot * s.shared + moved
+    ttft = (
+        soft.first_token
+        + own.prompt * (1.0 + np.maximum(1.0 - soft.prefill_share, 0.0) * others)
+        + soft.waiting * tpot * s.shared
+        + moved
+    )
     return Times(tpot[:, 0], ttft[:, 0] + (1.0 - s.shared[:, 0]) * pairs.step[:, 0], pairs)
-

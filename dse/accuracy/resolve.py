@@ -52,10 +52,10 @@ def _bare(name: str) -> str:
 def _known(catalog: Catalog) -> dict[str, str]:
     exact: dict[str, str] = {}
     for name, entry in catalog.llms.items():
-        for alias in (name, entry.hf_id, *entry.aliases):
+        for alias in filter(None, (name, entry.hf_id, *entry.aliases)):
             exact.setdefault(_plain(alias), name)
     for name, entry in catalog.llms.items():
-        for alias in (name, entry.hf_id):
+        for alias in filter(None, (name, entry.hf_id)):
             exact.setdefault(_bare(alias), name)
     return exact
 

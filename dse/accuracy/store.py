@@ -13,7 +13,7 @@ from dse.accuracy.calibrate import FITTED, FOLLOW, PRIOR, Fit
 from dse.accuracy.validate import Rows, Split, ratios, score, split
 from dse.catalog import Catalog
 from dse.serving.soft import FIELDS
-from dse.units import FloatArray
+from dse.units import BoolArray
 
 POOLED: Final = "pooled"
 COVER: Final = (0.1, 0.9)
@@ -85,9 +85,25 @@ def _text(name: str, c: Calibration, catalog: Catalog, on: date) -> str:
             lines.append(_line(field, fitted[field], quantity.unit, source, "range: refits without each model"))
         elif (lead := _leader(field)) is not None:
             ratio = quantity.nominal / prior.values[lead].nominal
-            lines.append(_line(field, tuple(ratio * v for v in fitted[lead]), quantity.unit, source, f"{ratio:.3g} times {lead}, as in {PRIOR}"))
+            lines.append(
+                _line(
+                    field,
+                    tuple(ratio * v for v in fitted[lead]),
+                    quantity.unit,
+                    source,
+                    f"{ratio:.3g} times {lead}, as in {PRIOR}",
+                )
+            )
         else:
-            lines.append(_line(field, (quantity.low, quantity.nominal, quantity.high), quantity.unit, quantity.source, quantity.note))
+            lines.append(
+                _line(
+                    field,
+                    (quantity.low, quantity.nominal, quantity.high),
+                    quantity.unit,
+                    quantity.source,
+                    quantity.note,
+                )
+            )
     lines += _errors(c, mine)
     return "\n".join(lines) + "\n"
 
@@ -100,9 +116,13 @@ def _leader(field: str) -> str | None:
     return None
 
 
-def _errors(c: Calibration, mine: FloatArray) -> list[str]:
+def _errors(c: Calibration, mine: BoolArray) -> list[str]:
     """Errors held out by model, and the ranges of measured over predicted."""
-    out = [_line("calibration_rows", (int((mine & c.rows.clean).sum()),) * 3, "1", "rows of this stack that were fitted", "")]
+    out = [
+        _line(
+            "calibration_rows", (int((mine & c.rows.clean).sum()),) * 3, "1", "rows of this stack that were fitted", ""
+        )
+    ]
     for metric in ("tpot", "ttft"):
         inside, apart = (score(ratios(c.rows, s, metric, mine & c.rows.clean)) for s in (c.everything, c.by_model))
         out.append(_line(f"{metric}_error", (inside.mape, apart.mape, max(inside.p90, apart.mape)), "ratio",
@@ -124,7 +144,9 @@ def _errors(c: Calibration, mine: FloatArray) -> list[str]:
 def _line(field: str, values: Sequence[float], unit: str, source: str, note: str) -> str:
     low, nominal, high = (f"{v:.4g}" for v in values)
     said = f', note = "{note}"' if note else ""
-    return f'{field} = {{ low = {low}, nominal = {nominal}, high = {high}, unit = "{unit}", source = "{source}"{said} }}'
+    return (
+        f'{field} = {{ low = {low}, nominal = {nominal}, high = {high}, unit = "{unit}", source = "{source}"{said} }}'
+    )
 
 
 def rows_text(c: Calibration) -> str:

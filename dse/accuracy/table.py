@@ -58,7 +58,9 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         raise DataError(f"{path}: no column {', '.join(missing)}; expected the columns of a serving table: "
                         f"{', '.join(NEEDED)}, batch_size, tp_size, precision ...")  # fmt: skip
     try:
-        rows = [{k: v or "" for k, v in row.items() if isinstance(k, str) and not isinstance(v, list)} for row in reader]
+        rows = [
+            {k: v or "" for k, v in row.items() if isinstance(k, str) and not isinstance(v, list)} for row in reader
+        ]
     except csv.Error as error:
         raise DataError(f"{path}: line {reader.line_num}: {error}") from error
     return header, rows

@@ -129,7 +129,7 @@ def folds(rows: Rows, name: str) -> dict[str, tuple[BoolArray, BoolArray]]:
         return {"": (clean, np.ones(len(clean), dtype=bool))}
     labels = np.array([c.device if name == "device" else c.llm for c in rows.cases])
     if name == "device":
-        first = sorted(set(labels))[0]
+        first = min(set(labels))
         return {f"fitted on {first}": (clean & (labels == first), labels != first)}
     return {str(label): (clean & (labels != label), labels == label) for label in sorted(set(labels))}
 
@@ -166,7 +166,9 @@ STRATA: Final[Mapping[str, Callable[[Case], str]]] = {
     "stack": lambda c: c.software,
     "precision": lambda c: c.format,
     "attention data-parallel": lambda c: "more than 1 replica" if c.attention_dp > 1 or c.plan.replicas > 1 else "1",
-    "tensor ranks as labelled": lambda c: f"{WIDE_TENSOR} and more" if c.tensor >= WIDE_TENSOR else f"below {WIDE_TENSOR}",
+    "tensor ranks as labelled": lambda c: (
+        f"{WIDE_TENSOR} and more" if c.tensor >= WIDE_TENSOR else f"below {WIDE_TENSOR}"
+    ),
     "plan": lambda c: f"{c.plan.group} GPUs",
 }
 
@@ -192,7 +194,9 @@ def worst(rows: Rows, made: Split, metric: str, most: int) -> list[tuple[Case, f
 
 def _no_skew(s: Served) -> Served:
     """Experts read as a uniform router would: E (1 - (1 - k/E)^tokens)."""
-    return _experts(s, lambda model, tokens, ranks: experts.mean_load(model.experts, model.experts_per_token, tokens, ranks, 0.0)[1])
+    return _experts(
+        s, lambda model, tokens, ranks: experts.mean_load(model.experts, model.experts_per_token, tokens, ranks, 0.0)[1]
+    )
 
 
 def _all_experts(s: Served) -> Served:

@@ -43,7 +43,9 @@ class DatacenterModel:
         self.space, self.catalog, self.threads = space, catalog, threads
         s = space.scenario
         self.soft = soft_of(catalog, s.software)
-        self.plans = [plan_grid(transformer(catalog.llm(w.llm)), flash=True) for w in s.workloads]
+        self.plans = [
+            plan_grid(transformer(catalog.llm(w.llm)), flash=True, sequence=s.sequence_parallel) for w in s.workloads
+        ]
         self._lowered: dict[tuple[float, bool], list[Traffic]] = {}
 
     def traffic(self, domain: float, *, flash: bool) -> list[Traffic]:

@@ -14,8 +14,8 @@ from dse.machine.mobile import mobile_machine, phone_design, phone_devices
 from dse.machine.record import Machine
 from dse.physics import flash
 from dse.plan import single_plan
-from dse.serving.choose import CAP
 from dse.serving import Pairs, serve, soft_of
+from dse.serving.choose import CAP
 from dse.serving.step import LARGE
 from dse.space import Space
 from dse.table import chunks, total

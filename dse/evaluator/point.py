@@ -16,8 +16,8 @@ from dse.machine.record import Machine
 from dse.metrics import TARGET_OBJECTIVES
 from dse.physics import flash
 from dse.plan import GROUPS, single_plan
-from dse.serving.choose import account, choose, wear
 from dse.serving import Pairs, serve
+from dse.serving.choose import account, choose, wear
 from dse.space import Scenario, Space, Value, Workload, parse_value
 from dse.space_file import read_space, space_text
 from dse.traffic import OPERATORS, Traffic, lower, mix_of
@@ -88,7 +88,7 @@ def evaluate(
     ``context`` asks about a decode step at that context, prompts not charged;
     ``input_tokens`` and ``output_tokens`` about a closed loop of such requests; neither about
     the scenario's mix; demand fills every domain. ``tensor_parallel`` is the group that shares the model; ``attention``
-    is ``tp`` or ``dp``.
+    is ``tp``, ``dp`` or ``sp`` (tensor-parallel with the KV cache split by position).
 
     Raises:
         SpaceError: an unknown variable, a value outside its range, a plan that cannot be.
@@ -108,15 +108,15 @@ def evaluate(
     machine, name = _machine(model, space, variables, device)
     if (
         tensor_parallel not in GROUPS
-        or attention not in {"tp", "dp"}
+        or attention not in {"tp", "dp", "sp"}
         or (attention == "dp" and batch < tensor_parallel)
     ):
         raise SpaceError(f"plan: got tensor_parallel {tensor_parallel}, attention {attention!r}, batch {batch}; expected a "
-                         f"power of two up to {GROUPS[-1]}, tp or dp, and with dp a batch of at least the group")  # fmt: skip
+                         f"power of two up to {GROUPS[-1]}, tp, dp or sp, and with dp a batch of at least the group")  # fmt: skip
     if space.target == "mobile" and (batch, tensor_parallel, attention) != (1, 1, "tp"):
         raise SpaceError("plan: a phone serves one user on one package: leave batch and tensor_parallel at 1")
     with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
-        plans = single_plan(tensor_parallel, data_parallel=attention == "dp", batch=batch)
+        plans = single_plan(tensor_parallel, data_parallel=attention == "dp", batch=batch, sequence=attention == "sp")
         traffic = lower(scenario.workloads[0], plans, catalog, scenario)
         ledger = Ledger()
         pairs = serve(machine, traffic, model.soft, ledger)
@@ -152,7 +152,7 @@ def explain(model: DatacenterModel | MobileModel, machine: Machine, plans: list[
             pairs = serve(machine, traffic, model.soft, ledger)
             e = _datacenter(with_rung(model, rung), machine, traffic, pairs, ledger)
             e.plan = {"llm": s.workloads[i].llm, "batch": int(one.batch[0]), "group": int(one.group[0]),
-                      "attention": "dp" if one.data_parallel[0] else "tp", "pipeline depth": int(min(pairs.stages[0, 0], FAR_TOO_DEEP))}  # fmt: skip
+                      "attention": "dp" if one.data_parallel[0] else "sp" if one.sequence[0] else "tp", "pipeline depth": int(min(pairs.stages[0, 0], FAR_TOO_DEEP))}  # fmt: skip
             out.append(e)
     return out
 

@@ -29,7 +29,18 @@ TITLES: Final[Mapping[str, str]] = {
     "model": "By model (each model predicted by a fit to the others)",
 }
 METRICS: Final = ("tpot", "ttft")
-COLOURS: Final = ("#1f5fa8", "#c8541b", "#2f8f5b", "#7a4fa3", "#8a6d1d", "#b0305c", "#3a8f98", "#5c6773", "#a0522d", "#6b8e23")
+COLOURS: Final = (
+    "#1f5fa8",
+    "#c8541b",
+    "#2f8f5b",
+    "#7a4fa3",
+    "#8a6d1d",
+    "#b0305c",
+    "#3a8f98",
+    "#5c6773",
+    "#a0522d",
+    "#6b8e23",
+)
 
 
 @dataclass
@@ -51,15 +62,30 @@ class Findings:
         for made in self.splits:
             block = []
             for metric in METRICS:
-                block.append(f"{metric.upper()} clean rows  {score(ratios(self.rows, made, metric, self.rows.clean)).line()}")
-                block.append(f"{metric.upper()} all rows    {score(ratios(self.rows, made, metric, self.rows.distinct)).line()}")
+                block.append(
+                    f"{metric.upper()} clean rows  {score(ratios(self.rows, made, metric, self.rows.clean)).line()}"
+                )
+                block.append(
+                    f"{metric.upper()} all rows    {score(ratios(self.rows, made, metric, self.rows.distinct)).line()}"
+                )
             out.append((TITLES[made.name], block))
         last = self.splits[-1]
         for metric in METRICS:
-            table = [f"{kind:26s} {name:22s} {clean.line()}" for kind, name, clean, _ in strata(self.rows, last, metric) if clean.n]
+            table = [
+                f"{kind:26s} {name:22s} {clean.line()}"
+                for kind, name, clean, _ in strata(self.rows, last, metric)
+                if clean.n
+            ]
             out.append((f"{metric.upper()} by stratum, clean rows, split {last.name}", table))
         for metric, (share, width) in self.cover.items():
-            out.append((f"{metric.upper()} range", [f"{100 * share:.0f} % of clean rows, each predicted without its model, lie between low and high; median high / low {width:.2f}"]))
+            out.append(
+                (
+                    f"{metric.upper()} range",
+                    [
+                        f"{100 * share:.0f} % of clean rows, each predicted without its model, lie between low and high; median high / low {width:.2f}"
+                    ],
+                )
+            )
         out.append(("Excluded rows, by rules that look at labels and measurements only",
                     [f"{n:4d}  {why}: {RULES[why]}" for why, n in Counter(w for w in self.rows.why if w).most_common()]
                     + [f"{n:4d}  not read: {why}" for why, n in Counter(self.rows.unread.values()).most_common()]))  # fmt: skip
@@ -137,7 +163,13 @@ def _parity(made: Findings, s: Split, metric: str) -> str:
                     hovertemplate="%{text}<br>measured %{x:.4g} ms<br>predicted %{y:.4g} ms<extra></extra>",
                     marker={"color": COLOURS[k % len(COLOURS)], "size": 5, "symbol": "circle" if clean else "circle-open", "opacity": 0.75 if clean else 0.4},
                 ))  # fmt: skip
-    axis = {"type": "log", "gridcolor": "#e3e9ef", "range": [float(np.log10(low)), float(np.log10(high))], "dtick": 1, "minor": {"showgrid": False}}
+    axis = {
+        "type": "log",
+        "gridcolor": "#e3e9ef",
+        "range": [float(np.log10(low)), float(np.log10(high))],
+        "dtick": 1,
+        "minor": {"showgrid": False},
+    }
     figure.update_layout(
         height=560, margin={"l": 70, "r": 20, "t": 30, "b": 60}, plot_bgcolor="#fff", font={"size": 13},
         xaxis={**axis, "title": f"measured {metric.upper()} [ms]"}, yaxis={**axis, "title": f"predicted {metric.upper()} [ms]"},
@@ -152,14 +184,23 @@ def _parity(made: Findings, s: Split, metric: str) -> str:
 
 def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{escape(h)}</th>" for h in header)
-    lines = "".join("<tr>" + "".join(f'<td class="{"n" if k else ""}">{escape(x)}</td>' for k, x in enumerate(row)) + "</tr>" for row in body)
+    lines = "".join(
+        "<tr>" + "".join(f'<td class="{"n" if k else ""}">{escape(x)}</td>' for k, x in enumerate(row)) + "</tr>"
+        for row in body
+    )
     return f'<div class="wide"><table><tr>{head}</tr>{lines}</table></div>'
 
 
 def _cells(s: Score) -> list[str]:
     if not s.n:
         return ["0", "", "", "", "", ""]
-    return [str(s.n), *(f"{100 * v:.1f}" for v in (s.mape, s.median)), f"{100 * s.bias:+.1f}", f"{100 * s.p90:.1f}", f"{100 * s.within:.0f}"]
+    return [
+        str(s.n),
+        *(f"{100 * v:.1f}" for v in (s.mape, s.median)),
+        f"{100 * s.bias:+.1f}",
+        f"{100 * s.p90:.1f}",
+        f"{100 * s.within:.0f}",
+    ]
 
 
 SCORES: Final = ("n", "MAPE [%]", "median [%]", "bias [%]", "p90 [%]", "within 20 % [%]")
@@ -169,20 +210,26 @@ def accuracy_html(made: Findings) -> str:
     """The page: plotly inside, no network."""
     rows = made.rows
     parts = ["<h1>How far predictions lie from measurements</h1>",
-             f"<p>{len(rows.cases)} served points of {escape(', '.join(sorted({c.device for c in rows.cases})))}; {int(rows.clean.sum())} clean, "
-             f"{int(rows.distinct.sum())} without duplicates. Relative error of predicted over measured; bias is the median.</p>"]  # fmt: skip
+             (f"<p>{len(rows.cases)} served points of {escape(', '.join(sorted({c.device for c in rows.cases})))}; {int(rows.clean.sum())} clean, "
+             f"{int(rows.distinct.sum())} without duplicates. Relative error of predicted over measured; bias is the median.</p>")]  # fmt: skip
     body = []
     for s in made.splits:
         for metric in METRICS:
             for label, mask in (("clean", rows.clean), ("all", rows.distinct)):
-                body.append([f"{TITLES[s.name]}, {metric.upper()}, {label} rows", *_cells(score(ratios(rows, s, metric, mask)))])
+                body.append(
+                    [f"{TITLES[s.name]}, {metric.upper()}, {label} rows", *_cells(score(ratios(rows, s, metric, mask)))]
+                )
     parts.append(_table(["split", *SCORES], body))
     for metric, (share, width) in made.cover.items():
-        parts.append(f"<p>{metric.upper()}: {100 * share:.0f} % of clean rows, each predicted without its model, lie between the stated low and high; the median of high over low is {width:.2f}.</p>")
+        parts.append(
+            f"<p>{metric.upper()}: {100 * share:.0f} % of clean rows, each predicted without its model, lie between the stated low and high; the median of high over low is {width:.2f}.</p>"
+        )
     for s in made.splits:
         parts.append(f"<h2>{escape(TITLES[s.name])}</h2>")
         for metric in METRICS:
-            parts.append(f"<h3>{metric.upper()}: predicted against measured (hollow: excluded rows)</h3>{_parity(made, s, metric)}")
+            parts.append(
+                f"<h3>{metric.upper()}: predicted against measured (hollow: excluded rows)</h3>{_parity(made, s, metric)}"
+            )
     last = made.splits[-1]
     for metric in METRICS:
         parts.append(f"<h2>{metric.upper()} by stratum, split {escape(last.name)}: clean rows, then all</h2>")

@@ -95,7 +95,9 @@ def wear(m: Machine, t: Traffic, p: Pairs, scenario: Scenario) -> FloatArray:
     Reading, and so reclaim, happens for the busy share of the time; retention always.
     """
     duty = scenario["utilisation"]
-    requests = t.per_rank * t.accepted / (p.step * scenario.mix.output_tokens)  # prompts a second whose prefixes a rank keeps
+    requests = (
+        t.per_rank * t.accepted / (p.step * scenario.mix.output_tokens)
+    )  # prompts a second whose prefixes a rank keeps
     reclaim = p.flash_read * m.flash_reclaim[:, None]
     ingested = (1.0 - p.share) * t.prefix_written * requests
     always = m.flash_refresh[:, None] + 1.0 / scenario["weight_update_interval"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,13 +32,14 @@ class Served:
 def prefill(m: Machine, t: Traffic, soft: Soft, share: FloatArray, slack: FloatArray) -> Served:
     """Serve the mean prompt and the TTFT prompt.
 
-    Alone, weights stream once per prompt at the tiers' joint rate and the host computes. A prompt
-    that joins a decode step reads no weight again: its matrix products first use the compute that
-    the step leaves idle (``slack``), max(W, D + P) - max(W, D) = max(P - slack, 0). Thermal limits
-    hold in both. Without flash all plans of a shape share one answer.
+    A prompt is taken in chunks. Alone, weights stream and kernels launch once per chunk, and the host
+    computes. A chunk that joins a decode step reads no weight again: its matrix products first use the
+    compute that the step leaves idle (``slack``), max(W, D + P) - max(W, D) = max(P - slack, 0).
+    Thermal limits hold in both. Without flash all plans of a shape share one answer.
     """
     k, work = tiers(m, t), t.prefill
     flashy, half = bool(m.flash_capacity[0] > 0), len(t.shape_plan)
+    cols: tuple[Any, Any]
     if t.aligned:
         count, cols = 1, (..., slice(None))
         index = (np.repeat(t.plans.tensor_index, 2, axis=1), np.repeat(t.plans.group_index, 2, axis=1))
@@ -49,45 +51,48 @@ def prefill(m: Machine, t: Traffic, soft: Soft, share: FloatArray, slack: FloatA
     width = 2 * count
     x = np.concatenate([share, share], axis=1) if flashy else np.ones((len(m.domain), width))
     per_byte = roofline.seconds_per_byte(x, k.fast, k.flash, k.shared) if flashy else k.fast
-    time = np.full(x.shape, soft.once(t)) if not t.aligned else np.repeat(soft.once(t) + 0.0 * share, 2, axis=1)
+    chunks = np.maximum(np.ceil(work.tokens[cols] / soft.chunk), 1.0)
+    time = soft.once(t) * chunks * np.ones(x.shape)
     products, scores = np.zeros(x.shape), np.zeros(x.shape)
-    logic = work.joule_weights[cols] * k.energy[0]
+    logic = chunks * work.joule_weights[cols] * k.energy[0]
     for i, op in enumerate(OPERATORS):
         flop = work.flop[i][cols]
         if flop.any():
-            reads = (work.weights[i][cols] * soft.inverse_bandwidth(op, t.emulated[i])) * per_byte
+            reads = (chunks * work.weights[i][cols] * soft.inverse_bandwidth(op, t.emulated[i])) * per_byte
             busy = flop * (k.host_flop[i] / soft.compute(op, t.bits[i]))
             time += np.maximum(reads, busy)
             target = scores if op == "attention" else products
             target += busy
     logic = logic + work.joule_flop[cols] * k.host_flop_energy[2]
-    weights = work.joule_weights[cols]
+    weights = chunks * work.joule_weights[cols]
     fast = (x * weights + work.kv[cols]) * k.energy[1]
     flash = (1.0 - x) * weights * k.energy[2] if flashy else np.zeros((1, 1))
-    reduces, exchanges = _messages(t, cols, count)
+    reduces, exchanges = _messages(t, count)
     message = work.reduce_bytes[cols] / soft.link
     sent = (work.exchange_bytes[cols] / soft.link) * at(m.exchange_rate, index[1])
     time += reduces * all_reduce(m, index[0], message)
     time += exchanges * (at(m.exchange_alpha, index[1]) + sent)
     scores += reduces * all_reduce(m, index[0], message, launched=False) + exchanges * sent
     logic = logic + m.active_power[:, None] * time
-    extra = soft.eager * soft.once(t)
+    joined = chunks[..., :count]
+    extra = soft.eager * soft.once(t) * joined
     held = thermal.throttled_time(time, (logic, fast, flash), limits_of(m))
     stretch = held / time  # a hot package is slow in either case
     joules, products, scores = logic + fast + flash, products * stretch, scores * stretch
     if flashy or t.aligned:
-        join = np.maximum(products[:, :count] - slack, 0.0) + scores[:, :count] + extra
+        join = np.maximum(products[:, :count] - joined * slack, 0.0) + scores[:, :count] + extra
         return Served(held[:, :count], join, joules[:, :count], held[:, count:])
     by = t.plans.shape
     join = np.take(products, by, axis=1)
-    join -= slack
+    most = float(np.max(joined))  # without flash chunks differ between prompts, not between plans
+    join -= slack if most == 1.0 else most * slack
     np.maximum(join, 0.0, out=join)
     join += np.take(scores, by, axis=1)
-    join += extra
+    join += extra if np.ndim(extra) < 1 or np.size(extra) == 1 else np.take(extra, by, axis=-1)
     return Served(np.take(held, by, axis=1), join, np.take(joules, by, axis=1), np.take(held, by + count, axis=1))
 
 
-def _messages(t: Traffic, cols: tuple[object, ...], count: int) -> tuple[FloatArray, FloatArray]:
+def _messages(t: Traffic, count: int) -> tuple[FloatArray, FloatArray]:
     """All-reduces and all-to-alls of a prompt, as many as a decode step has."""
     if t.aligned:
         return np.repeat(t.reduces, 2, axis=1), np.repeat(t.exchanges, 2, axis=1)

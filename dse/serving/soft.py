@@ -37,6 +37,8 @@ class Soft:
     step: Factor
     sequence: Factor
     """s per sequence of an attention rank and step"""
+    chunk: Factor
+    """tokens of prompts that one step takes in"""
     prefill_share: Factor
     """share of the prompts' time that sequences meet while they decode; the rest they meet while they wait"""
     first_token: Factor
@@ -54,7 +56,7 @@ class Soft:
         return (self.flop_experts if operator == "experts" else self.flop) * self.narrow**column
 
     def overhead(self, t: Traffic) -> Factor:
-        """s of kernel launches and scheduling per step: per layer, per MoE layer, per step, per sequence."""
+        """S of kernel launches and scheduling per step: per layer, per MoE layer, per step, per sequence."""
         return self.once(t) + self.sequence * t.per_rank
 
     def once(self, t: Traffic) -> Factor:
@@ -67,7 +69,7 @@ FIELDS = {
     "emulation": "emulation_efficiency", "flop": "flop_efficiency", "flop_experts": "flop_efficiency_experts",
     "narrow": "narrow_efficiency", "eager": "eager_share",
     "link": "link_efficiency", "layer": "layer_overhead", "moe_layer": "moe_layer_overhead", "step": "step_overhead",
-    "sequence": "sequence_overhead", "prefill_share": "prefill_share", "first_token": "first_token_overhead",
+    "sequence": "sequence_overhead", "prefill_share": "prefill_share", "chunk": "prefill_chunk", "first_token": "first_token_overhead",
     "waiting": "steps_waited",
 }  # fmt: skip
 """catalogue field of each factor"""

@@ -95,7 +95,9 @@ def tiers(m: Machine, t: Traffic) -> Tiers:
         key = -1 if t.aligned else int(bits)
         if key not in kinds or t.aligned:
             peak = of(m.peak, bits)
-            near = np.where(_col(m.pnm_site) > 0, _col(m.peak[:, 1]) / peak / _col(m.pnm_flops), 1.0)  # rated at 8 bit
+            near = np.where(
+                m.pnm_site[:, None] > 0, _col(m.peak[:, 1]) / peak / _col(m.pnm_flops), 1.0
+            )  # rated at 8 bit
             kinds[key] = (1.0 / peak, near, of(m.flop_energy, bits))
         each.append(kinds[key])
     return Tiers(
@@ -199,7 +201,8 @@ def _host_time(k: Tiers, inverse: Any, busy: FloatArray, op: str, movable: Float
         reads = np.maximum(crossing * (inverse * k.fast), in_flash * (inverse * k.flash))
     else:
         reads = (movable * inverse) * per_byte
-    return np.maximum(reads, busy, out=reads if reads.shape == busy.shape else None)
+    longest: FloatArray = np.maximum(reads, busy, out=reads if reads.shape == busy.shape else None)
+    return longest
 
 
 def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, inverse: Any, in_fast: FloatArray,
@@ -220,7 +223,7 @@ def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, inverse: Any, in
     even, even_flop = t.mean_weights[i], flop * t.mean_flop[i]  # joules follow the mean rank, time the most loaded
     path = e_flash if on_flash else e_fast
     moved = t.crossing[i] * (m.pnm_copies[:, None] if t.weights[i].any() else 1.0)
-    layers = {"experts": t.moe_layers, "head": 1.0}.get(op, t.layers)
+    layers: Any = {"experts": t.moe_layers, "head": 1.0}.get(op, t.layers)
     handover = 2.0 * layers * m.pnm_switch[:, None] + moved * (inverse * (k.flash if on_flash else k.fast))
     time = beside * (inverse * k.near)
     near_energy = beside * (even * e_near) + moved * path

@@ -1,0 +1,100 @@
+"""The shape of a language model, read from its catalogue file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dse.errors import DataError, Faults, nearest
+from dse.schema import ATTENTION, FFN, LINEAR, LLM_OPTIONAL, LLM_SHAPE, LLM_TEXT, PRECISIONS
+
+
+@dataclass(frozen=True)
+class LlmEntry:
+    """The shape of a language model, as published."""
+
+    name: str
+    source: str
+    attention: str
+    ffn: str
+    tied_embeddings: bool
+    attention_bias: str
+    shape: Mapping[str, int]
+    published: Mapping[str, float]
+    title: str = ""
+    expert_bias: bool = False
+    linear: str = "gated_deltanet"
+    """kind of the linear-attention layers"""
+    precision: str = "bf16"
+    """number format of the published checkpoint; ``experts`` alone where it says so"""
+    hf_id: str = ""
+    aliases: tuple[str, ...] = ()
+    """other names of the same shape, as files of measurements use them"""
+
+
+def read_llm(text: str, where: str) -> LlmEntry:
+    """Read the TOML file of a language model.
+
+    Raises:
+        DataError: every fault of the file, one line each.
+
+    """
+    faults = Faults(where)
+    raw = toml_table(text, where)
+    for key in sorted(raw.keys() - {*LLM_TEXT, "shape", "published"}):
+        faults.add(key, raw[key], nearest(key, LLM_TEXT))
+    if not str(raw.get("source", "")).strip():
+        faults.add("source", raw.get("source"), "where the shape comes from", '"config.json of ..."')
+    if raw.get("attention") not in ATTENTION:
+        faults.add("attention", raw.get("attention"), "one of " + ", ".join(ATTENTION))
+    for key, default, allowed in (
+        ("ffn", "swiglu", FFN),
+        ("linear", LINEAR[0], LINEAR),
+        ("precision", "bf16", PRECISIONS),
+    ):
+        if str(raw.get(key, default)).removesuffix(" (experts)") not in allowed:
+            faults.add(key, raw.get(key), "one of " + ", ".join(allowed))
+    if not isinstance(raw.get("aliases", []), list):
+        faults.add("aliases", raw.get("aliases"), "a list of names", '["nvidia/..."]')
+    shape = raw.get("shape", {})
+    for key in sorted(shape.keys() - set(LLM_SHAPE + LLM_OPTIONAL)):
+        faults.add(f"shape.{key}", shape[key], nearest(key, LLM_SHAPE + LLM_OPTIONAL))
+    for key in LLM_SHAPE:
+        if key not in shape:
+            faults.add(f"shape.{key}", None, "a whole number", "80")
+    for key, value in shape.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            faults.add(f"shape.{key}", value, "a whole number not below 0", "80")
+    faults.raise_if_any(DataError)
+    full = dict.fromkeys(LLM_SHAPE + LLM_OPTIONAL, 0) | dict(shape)
+    return LlmEntry(
+        str(raw["name"]),
+        str(raw["source"]),
+        str(raw["attention"]),
+        str(raw.get("ffn", "swiglu")),
+        bool(raw.get("tied_embeddings", False)),
+        str(raw.get("attention_bias", "")),
+        full,
+        dict(raw.get("published", {})),
+        str(raw.get("title", raw["name"])),
+        bool(raw.get("expert_bias", False)),
+        str(raw.get("linear", LINEAR[0])),
+        str(raw.get("precision", "bf16")),
+        str(raw.get("hf_id", "")),
+        tuple(str(a) for a in raw.get("aliases", [])),
+    )
+
+
+def toml_table(text: str, where: str) -> dict[str, Any]:
+    """Parse TOML.
+
+    Raises:
+        DataError: it is none.
+
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"{where}: not valid TOML: {error}") from error

@@ -1,0 +1,52 @@
+"""What is measured or published elsewhere than in served tokens, beside ours: edge devices, kernels, system claims."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dse.accuracy.claims import Claim, system_claims
+from dse.accuracy.edge import Edge, edge_rows
+from dse.accuracy.kernels import Kernel, kernel_rows
+from dse.catalog import Catalog
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Rows of every kind."""
+
+    edge: list[Edge]
+    kernels: list[Kernel]
+    claims: list[Claim]
+
+    def decode(self) -> list[float]:
+        """Predicted over measured decode rates of phones, laptops and edge boards."""
+        return [e.ratio for e in self.edge if e.on_edge and e.metric == "decode"]
+
+    def joules(self) -> list[float]:
+        """Predicted over measured joules per token."""
+        return [e.ratio for e in self.edge if e.metric == "J/token"]
+
+    def lines(self) -> list[tuple[str, list[str]]]:
+        """Title and lines of each kind."""
+        return [
+            ((f"Phones, laptops, edge boards: decode MAPE {100 * mape(self.decode()):.1f} % of {len(self.decode())} rows; "
+             f"joules per token {100 * mape(self.joules()):.1f} % of {len(self.joules())} (factors per stack fitted to these rows)"),
+             [f"{e.system:28s} {e.device:26s} {e.llm:13s} {e.precision:16s} measured {e.measured:7.2f}  ours {e.predicted:7.2f} "
+              f"{'token/s' if e.metric == 'decode' else 'J/token'}  ratio {e.ratio:.2f}" for e in self.edge]),
+            (f"A100 kernels (LLMCompass): MAPE {100 * mape([k.ratio for k in self.kernels]):.1f} % of {len(self.kernels)} rows",
+             [f"{k.name:32s} measured {1e6 * k.measured:10.1f} us  ours {1e6 * k.predicted:10.1f} us  ratio {k.ratio:.2f}" for k in self.kernels]),
+            (f"Published system results: {sum(c.agrees for c in self.claims)} of {len(self.claims)} within 25 % or on the right side of a bound",
+             [c.line() for c in self.claims]),
+        ]  # fmt: skip
+
+
+def mape(found: list[float]) -> float:
+    """Mean absolute error of ratios to 1."""
+    return float(np.mean(np.abs(np.array(found) - 1.0)))
+
+
+def elsewhere(catalog: Catalog) -> Elsewhere:
+    """Evaluate every row."""
+    return Elsewhere(edge_rows(catalog), kernel_rows(catalog), system_claims(catalog))
