@@ -155,8 +155,8 @@ def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) ->
     if model.experts:
         mean_flop[EXPERTS], mean_weights[EXPERTS] = mean_pairs / pairs, mean_distinct / distinct
     context, many = mix.context, r.tensor > 1
-    zero = np.zeros(len(plans))
-    flop = np.stack([
+    zero, drafting = np.zeros(len(plans)), _drafting(model, load)
+    flop = drafting * np.stack([
         2.0 * rows * model.attention / r.tensor,
         rows * model.decode_flops(context) / r.tensor,
         2.0 * rows * model.ffn / r.tensor,
@@ -180,7 +180,8 @@ def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) ->
     return Traffic(
         model=model, load=load, plans=plans, layers=np.array(model.layers), moe_layers=np.array(float(model.moe_layers)),
         launches=np.array(model.launches),
-        accepted=load.accepted, flop=flop, weights=_streamed(model, load, r, distinct, zero),
+        accepted=load.accepted, flop=flop,
+        weights=drafting * _streamed(model, load, r, distinct, zero),
         kv_live=np.maximum(kv_all - kv_prefix, 0.0), kv_prefix=kv_prefix, crossing=crossing, resident=_resident(model, load, r),
         mean_flop=mean_flop, mean_weights=mean_weights,
         live_p95=np.maximum(held - kv_prefix, 0.0), prefix_held=kv_prefix, longest=np.broadcast_to(longest, r.group.shape).copy(),
@@ -205,6 +206,16 @@ def _reduces(model: Transformer, plans: Plans, many: BoolArray) -> FloatArray:
     """
     each = np.where(plans.data_parallel, 2.0 * model.layers - model.moe_layers, 2.0 * model.layers)
     return np.where(many, each + np.where(plans.sequence, model.layers, 0.0), 0.0)
+
+
+def _drafting(model: Transformer, load: Workload) -> FloatArray:
+    """(ops, 1) work of a pass with its drafts over that of the model alone.
+
+    A drafted token passes one layer of the model's own shape (a multi-token prediction module, or a
+    draft head of that size) and the LM head.
+    """
+    layer = 1.0 + load.draft_tokens / model.layers
+    return np.array([[layer], [layer], [layer], [layer], [1.0 + load.draft_tokens]])
 
 
 def _streamed(model: Transformer, load: Workload, r: _Ranks, distinct: FloatArray, zero: FloatArray) -> FloatArray:

@@ -307,3 +307,45 @@ def test_a_bad_configuration_is_refused(text: str, tmp_path: Path) -> None:
 
 def test_added_columns_are_all_there(catalog: Catalog) -> None:
     assert set(ADDED) <= set(predict_rows([ROW], catalog)[0])
+
+
+@pytest.mark.parametrize("target", ["datacenter", "mobile"])
+def test_parts_sum_to_the_total_with_drafted_tokens(target: str) -> None:
+    from dataclasses import replace
+
+    from dse.explore import load_space
+
+    space = load_space(target)
+    load = replace(space.scenario.workloads[0], draft_tokens=2.0, acceptance=0.7)
+    space = replace(space, scenario=replace(space.scenario, workloads=(load,)))
+    device = {"datacenter": "h200_sxm", "mobile": "snapdragon_8_gen3"}[target]
+    asked: dict[str, Any] = {"batch": 64, "tensor_parallel": 8} if target == "datacenter" else {}
+    e = evaluate(space, device=device, **asked)
+    assert sum(e.times.values()) == pytest.approx(e.tpot, rel=1e-9)
+    assert sum(e.energies.values()) == pytest.approx(e.objectives["energy_per_token"], rel=1e-9)
+    assert min(e.times.values()) >= 0
+
+
+def test_a_class_of_the_catalogue_can_be_the_traffic(tmp_path: Path, catalog: Catalog) -> None:
+    """By name in a space file; its skew and its tokens per pass go with it, and disagreeing classes are refused."""
+    from dse.errors import SpaceError
+    from dse.explore import load_space
+    from dse.space_file import space_text
+
+    text = space_text("datacenter")[0]
+    head, tail = text.split("[[scenario.traffic]]", 1)
+    rest = tail[tail.index("[[scenario.workload]]") :]
+    one = head + '[[scenario.traffic]]\nuse = "diffusion"\nshare = 1.0\n\n' + rest
+    (tmp_path / "one.toml").write_text(one)
+    s = load_space(str(tmp_path / "one.toml")).scenario
+    assert s.mix.classes[0].input_tokens == catalog.value("traffic", "diffusion", "input_tokens")
+    assert s.workloads[0].accepted == catalog.value("traffic", "diffusion", "tokens_per_pass")
+    assert s.numbers["routing_skew"] == catalog.value("traffic", "diffusion", "routing_skew")
+    (tmp_path / "two.toml").write_text(
+        one.replace("share = 1.0\n", 'share = 0.5\n\n[[scenario.traffic]]\nuse = "chat"\nshare = 0.5\n')
+    )
+    with pytest.raises(SpaceError, match="agree in block_tokens"):
+        load_space(str(tmp_path / "two.toml"))
+    (tmp_path / "bad.toml").write_text(one.replace('"diffusion"', '"diffusoin"'))
+    with pytest.raises(SpaceError, match="diffusion"):
+        load_space(str(tmp_path / "bad.toml"))

@@ -222,3 +222,96 @@ def test_names_with_formulas_and_html_are_inert(tmp_path: Path) -> None:
         assert "<img src=x" not in page.read_text()
     for line in (tmp_path / "v" / "front.csv").read_text().splitlines():
         assert not any(cell.startswith(("=", "+", "@")) for cell in line.split(","))
+
+
+ROW = "backend,model_path,system,precision,isl,osl,batch_size,tp_size\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "no column backend"),
+        ("backend,model_path\nvllm,x\n", "no column system, isl, osl"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_table_that_is_none_is_refused(text: str | None, told: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "rows.csv").write_text(text)
+    done = dse("predict", str(tmp_path / "rows.csv"), "--out", str(tmp_path / "out.csv"))
+    assert done.returncode == 2, done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_predict_adds_columns_and_reasons(tmp_path: Path) -> None:
+    good = "sglang,deepseek-ai/DeepSeek-R1,b200_sxm,fp8,1024,1024,16,8\n"
+    (tmp_path / "rows.csv").write_text(
+        ROW + good + good.replace("b200_sxm", "abacus") + good.replace("sglang", "=HYPERLINK(1)")
+    )
+    done = dse("predict", "rows.csv", "--out", "out.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 3 rows predicted" in done.stdout
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert lines[0].startswith(ROW.strip() + ",predicted_ttft_ms,")
+    assert "abacus" in lines[2]
+    assert "=HYPERLINK" not in lines[3].replace("'=HYPERLINK", "")
+
+
+def test_validate_prints_and_writes_page_and_table(tmp_path: Path) -> None:
+    done = dse("validate", "--split", "none", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    for said in (
+        "TPOT clean rows",
+        "TPOT all rows",
+        "attention data-parallel",
+        "16 and more",
+        "Worst clean rows",
+        "Excluded rows",
+    ):
+        assert said in done.stdout
+    page = (tmp_path / "accuracy.html").read_text()
+    assert "predicted against measured" in page
+    assert (tmp_path / "accuracy.csv").read_text().count("\n") > 1000
+
+
+def test_a_calibration_can_be_used(tmp_path: Path) -> None:
+    """Own rows, own factors: half the measured times, half as long predicted."""
+    source = (HOME / "dse" / "data" / "measured" / "serving.csv").read_text().splitlines()
+    header = source[0].split(",")
+    at = header.index("silicon_tpot_ms")
+    kept = [line for line in source[1:] if ",trtllm,1.0.0rc3,meta-llama" in line][::3]
+    slow = []
+    for line in kept:
+        cells = line.rsplit(",", 1)
+        slow.append(f"{cells[0]},{float(cells[1]) * 1.6:.6g}")
+    assert at == len(header) - 1
+    (tmp_path / "rows.csv").write_text("\n".join([source[0], *slow]) + "\n")
+    done = dse("calibrate", "--rows", "rows.csv", "--out", "mine", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "one.csv").write_text("\n".join([source[0], slow[5]]) + "\n")
+    ours = []
+    for extra in ([], ["--catalog", "mine"]):
+        done = dse(*extra, "predict", "one.csv", "--out", "out.csv", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        head, row = (line.split(",") for line in (tmp_path / "out.csv").read_text().splitlines())
+        ours.append(float(row[head.index("predicted_tpot_ms")]))
+    assert ours[1] > 1.2 * ours[0]
+
+
+def test_a_model_is_imported_and_used(tmp_path: Path) -> None:
+    config = {"model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192, "num_attention_heads": 32, "num_hidden_layers": 16,
+              "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 131072, "tie_word_embeddings": True, "odd": 1}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    done = dse("catalog", "import-llm", "config.json", "--name", "tiny", "--out", "mine/llm/tiny.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "not mapped: odd = 1" in done.stdout
+    done = dse(
+        "--catalog", "mine", "evaluate", "--device", "h100_sxm", "--model", "tiny", "--context", "1024", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "tiny" in done.stdout
+    done = dse("--catalog", "nowhere", "catalog", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--catalog nowhere" in done.stderr

@@ -125,8 +125,10 @@ def _errors(c: Calibration, mine: BoolArray) -> list[str]:
     ]
     for metric in ("tpot", "ttft"):
         inside, apart = (score(ratios(c.rows, s, metric, mine & c.rows.clean)) for s in (c.everything, c.by_model))
-        out.append(_line(f"{metric}_error", (inside.mape, apart.mape, max(inside.p90, apart.mape)), "ratio",
-                         "mean relative error: in sample, leave-one-model-out; high the 90th percentile in sample", ""))  # fmt: skip
+        held = max(apart.mape, inside.mape) if apart.n else inside.mape
+        errors = (min(inside.mape, held), held, max(inside.p90, held))
+        what = "mean relative error: in sample, leave-one-model-out; high the 90th percentile in sample"
+        out.append(_line(f"{metric}_error", errors, "ratio", what, ""))
         for name, made in (("ratio", c.by_model), ("ratio_unseen", c.by_device)):
             seen = 1.0 / ratios(c.rows, made, metric, mine & c.rows.clean)
             seen = seen[np.isfinite(seen)]

@@ -85,10 +85,10 @@ class MobileModel:
         kept = p.share * t.resident  # weight bytes that stay in DRAM between questions
         waiting = kept * m.report["refresh_per_byte"][:, None] * max(s["resident_day"] / s["daily_use"] - 1.0, 0.0)
         return {
-            "decoding": loss * p.energy,
+            "decoding": loss * p.energy / t.accepted,
             "prefill": loss * p.prompt_energy / s.mix.output_tokens * (1.0 if s.mix.computed_tokens > 0 else 0.0),
-            "static and refresh": loss * m.static_power[:, None] * p.step,
-            "refresh while resident": loss * waiting * p.step,
+            "static and refresh": loss * m.static_power[:, None] * p.step / t.accepted,
+            "refresh while resident": loss * waiting * p.step / t.accepted,
         }  # fmt: skip
 
     def told(self, m: Machine, p: Pairs) -> Told:
@@ -102,6 +102,7 @@ class MobileModel:
             return np.broadcast_to(x[:, None] if x.ndim == 1 else x[:, :1], shape)
 
         energy = total(self.energy(m, p).values())
+        tpot = p.step / t.accepted
         burst = p.energy / p.unthrottled + m.static_power[:, None]
         load = p.share * t.resident / m.report["flash_load"][:, None]
         duty = s["daily_use"] / DAY
@@ -115,12 +116,12 @@ class MobileModel:
             "flash_life": np.where(has, limits["flash_life"] / np.minimum(life, LARGE), 0.0),
         }  # fmt: skip
         told_ratios = {k: np.minimum(spread(v), CAP) for k, v in ratios.items()}
-        told_ratios["tpot"] = np.minimum(p.step / rungs[None, :], CAP)
-        carbon = (m.embodied[:, None] / (s["lifetime"] * duty) * p.step + energy * m.grid[:, None]) * 1e6
-        detail = {"ttft": p.first, "burst": p.unthrottled, "share.0": p.share, "burst_power": np.minimum(burst, limits["burst_power"]), "cold_start": load,
+        told_ratios["tpot"] = np.minimum(tpot / rungs[None, :], CAP)
+        carbon = (m.embodied[:, None] / (s["lifetime"] * duty) * tpot + energy * m.grid[:, None]) * 1e6
+        detail = {"ttft": p.first, "burst": p.unthrottled / t.accepted, "share.0": p.share, "burst_power": np.minimum(burst, limits["burst_power"]), "cold_start": load,
                   "tokens_per_charge": s["battery"] / energy, "stages.0": p.stages, "flash_read.0": p.flash_read}  # fmt: skip
         objectives = {
-            "tpot": spread(p.step),
+            "tpot": spread(tpot),
             "energy_per_token": spread(energy),
             "bom": spread(m.capital),
             "carbon_per_mtoken": spread(carbon),

@@ -233,9 +233,10 @@ def _one(x: FloatArray) -> float:
     return float(np.ravel(x)[0])
 
 
-def _times(ledger: Ledger, pairs: Pairs, tpot: float) -> dict[str, float]:
-    times = {n: v for n, v in ledger.of("time").items() if v != 0.0}
-    step = float(pairs.step[0, 0])
+def _times(ledger: Ledger, pairs: Pairs, tpot: float, accepted: float) -> dict[str, float]:
+    """Parts of a token's time: a step's over the tokens it wins."""
+    times = {n: v / accepted for n, v in ledger.of("time").items() if v != 0.0}
+    step = float(pairs.step[0, 0]) / accepted
     rest = step - sum(times.values())
     if abs(rest) > 1e-9 * step:
         times["uneven stages and refresh"] = rest
@@ -252,7 +253,7 @@ def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger
     busy = _one(a[f"{mode}_busy"])
     loss, pue, u = _one(m.power_loss), s["pue"], s["utilisation"]
     g, batch = _one(t.plans.group), _one(t.plans.batch)
-    energies = {f"decode: {n}": v * g / batch * loss * pue for n, v in ledger.of("energy").items() if v}
+    energies = {f"decode: {n}": v * g / (batch * t.accepted) * loss * pue for n, v in ledger.of("energy").items() if v}
     charged = 1.0 if s.mix.computed_tokens > 0 else 0.0
     if _one(m.flash_capacity):
         program = _one(wear(m, t, p, s)) * _one(m.flash_program_energy) * _one(a[f"{mode}_busy"]) / u
@@ -289,7 +290,7 @@ def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger
     return Evaluation(
         "", "datacenter", {}, _one(p.step), _one(p.unthrottled), tpot, _one(e.ttft), batch * _one(p.stages) / tpot,
         {"tpot": tpot, "cost_per_mtoken": _one(e.cost) * 1e6, "energy_per_token": _one(e.energy), "carbon_per_mtoken": _one(e.carbon) * 1e6},
-        _times(ledger, p, tpot), energies, costs, carbons, _engines(ledger), limits, figures,
+        _times(ledger, p, tpot, t.accepted), energies, costs, carbons, _engines(ledger), limits, figures,
     )  # fmt: skip
 
 
@@ -321,9 +322,10 @@ def _mobile(model: MobileModel, m: Machine, p: Pairs, ledger: Ledger) -> Evaluat
     carbons["embodied"] = objectives["carbon_per_mtoken"] - carbons["electricity"]
     figures = {"DRAM bandwidth": _one(m.fast_bandwidth), "DRAM free for the model": _one(m.fast_capacity), "peak": _one(m.peak[:, 1]),
                **{k: _one(v) for k, v in told.detail.items() if "." not in k and k != "ttft"}}  # fmt: skip
-    step = _one(p.step)
+    step = _one(p.step) / model.lowered.accepted
     return Evaluation(
-        "", "mobile", {}, step, _one(p.unthrottled), step, _one(p.first), 1.0 / step, objectives, _times(ledger, p, step),
+        "", "mobile", {}, _one(p.step), _one(p.unthrottled), step, _one(p.first), 1.0 / step, objectives,
+        _times(ledger, p, step, model.lowered.accepted),
         energies, costs, carbons, _engines(ledger), {k: _one(v) for k, v in told.ratios.items() if k != "tpot"}, figures,
     )  # fmt: skip
 

@@ -30,17 +30,19 @@ TITLES: Final[Mapping[str, str]] = {
 }
 METRICS: Final = ("tpot", "ttft")
 COLOURS: Final = (
-    "#1f5fa8",
-    "#c8541b",
-    "#2f8f5b",
-    "#7a4fa3",
-    "#8a6d1d",
-    "#b0305c",
-    "#3a8f98",
-    "#5c6773",
-    "#a0522d",
-    "#6b8e23",
+    "#1f77b4",
+    "#ff7f0e",
+    "#2ca02c",
+    "#9467bd",
+    "#17becf",
+    "#e377c2",
+    "#d62728",
+    "#7f7f7f",
+    "#111111",
+    "#bcbd22",
+    "#8c564b",
 )
+TICKS: Final = tuple(m * 10.0**e for e in range(-1, 7) for m in (1, 2, 5))
 
 
 @dataclass
@@ -167,7 +169,8 @@ def _parity(made: Findings, s: Split, metric: str) -> str:
         "type": "log",
         "gridcolor": "#e3e9ef",
         "range": [float(np.log10(low)), float(np.log10(high))],
-        "dtick": 1,
+        "tickvals": list(TICKS),
+        "ticktext": [f"{t:g}" for t in TICKS],
         "minor": {"showgrid": False},
     }
     figure.update_layout(
@@ -185,10 +188,16 @@ def _parity(made: Findings, s: Split, metric: str) -> str:
 def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{escape(h)}</th>" for h in header)
     lines = "".join(
-        "<tr>" + "".join(f'<td class="{"n" if k else ""}">{escape(x)}</td>' for k, x in enumerate(row)) + "</tr>"
+        "<tr>"
+        + "".join(f'<td class="{"n" if k and _numeric(x) else ""}">{escape(x)}</td>' for k, x in enumerate(row))
+        + "</tr>"
         for row in body
     )
     return f'<div class="wide"><table><tr>{head}</tr>{lines}</table></div>'
+
+
+def _numeric(text: str) -> bool:
+    return not text or text.lstrip("+-").replace(".", "", 1).isdigit()
 
 
 def _cells(s: Score) -> list[str]:
@@ -247,6 +256,6 @@ def accuracy_html(made: Findings) -> str:
                         [[c.id, f"{1e3 * seen:.2f}", f"{1e3 * value:.2f}", f"{value / seen:.2f}"] for c, seen, value in worst(rows, last, "tpot", WORST)]))  # fmt: skip
     for title, lines in made.others:
         parts.append(f"<h2>{escape(title)}</h2><pre>{escape(chr(10).join(lines))}</pre>")
-    style = STYLE + "body{max-width:72rem}td.n{white-space:normal}"
+    style = STYLE + "body{max-width:72rem}td{overflow-wrap:anywhere}"
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Accuracy</title><style>{style}</style>'
             f"<script>{get_plotlyjs()}</script></head><body>{''.join(parts)}</body></html>")  # fmt: skip
