@@ -20,7 +20,8 @@ from dse.nearest import nearest_design
 from dse.run import Archive, Folder, Run, front_of
 from dse.search import Search, resume_study
 from dse.space import Space, Value, parse_value
-from dse.space_file import read_space, space_text, with_traffic
+from dse.space_file import read_space, space_text
+from dse.traffic_class import with_traffic
 
 Watch = Callable[[str, Any], None]
 

@@ -66,12 +66,18 @@ class Plans:
 
 def plans_of(rows: Sequence[tuple[int, int, int, int]], shape: Sequence[int], overflow: BoolArray,
              sequence: BoolArray | None = None) -> Plans:  # fmt: skip
-    """Plans from rows of (group, replicas, expert ranks, batch), each a power of two but the batch."""
+    """Plans from rows of (group, replicas, expert ranks, batch).
+
+    Collectives are tabulated for powers of two; another group takes the table's nearest size.
+    """
     g, d, e, b = (np.array([float(r[i]) for r in rows]) for i in range(4))
-    order = {size: i for i, size in enumerate(GROUPS)}
+
+    def column(ranks: int) -> int:
+        return int(np.argmin(np.abs(np.log2(np.array(GROUPS) / ranks))))
+
     return Plans(
-        group=g, group_index=np.array([order[r[0]] for r in rows], dtype=np.int64), replicas=d,
-        tensor_index=np.array([order[r[0] // r[1]] for r in rows], dtype=np.int64), expert_ranks=e, batch=b,
+        group=g, group_index=np.array([column(r[0]) for r in rows], dtype=np.int64), replicas=d,
+        tensor_index=np.array([column(r[0] // r[1]) for r in rows], dtype=np.int64), expert_ranks=e, batch=b,
         shape=np.array(shape, dtype=np.int64), overflow=overflow,
         sequence=np.zeros(len(rows), dtype=bool) if sequence is None else sequence,
     )  # fmt: skip

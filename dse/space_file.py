@@ -27,11 +27,10 @@ from dse.space import (
     Workload,
     parse_value,
 )
+from dse.traffic_class import DECODING, traffic_values
 from dse.units import convert, parse
 from dse.workload import Mix, RequestClass
 
-DECODING = ("draft_tokens", "acceptance", "block_tokens", "tokens_per_pass")
-"""how a traffic class wins tokens: the same for all classes of a mix, or set on the workload"""
 COMPUTE_BITS = (0.0, 4.0, 8.0, 16.0)
 PHONE_LIMITS = ("skin_temperature", "burst_power", "cold_start", "z_height", "dram_temperature")
 
@@ -311,35 +310,6 @@ class _Reader:
                     self.faults.add(f"levers.{name}", value, f"a choice of {variable}: {list(known[variable].choices)}")
             fixed[variable] = values
         return Lever(name, fixed)
-
-
-def traffic_values(catalog: Catalog, name: str) -> dict[str, float]:
-    """Nominal values of a catalogued class of requests.
-
-    Raises:
-        DataError: there is none of that name.
-
-    """
-    return {k: q.nominal for k, q in catalog.entry("traffic", name).values.items()}
-
-
-def with_traffic(scenario: Scenario, catalog: Catalog, name: str) -> Scenario:
-    """The scenario served one catalogued class alone, with its skew and its way of winning tokens.
-
-    Raises:
-        DataError: there is none of that name.
-
-    """
-    values = traffic_values(catalog, name)
-    fields = {f.name for f in dataclass_fields(RequestClass)}
-    request = RequestClass(name, 1.0, **{k: v for k, v in values.items() if k in fields})
-    won: dict[str, Any] = {k: values.get(k, 0.0) for k in DECODING}
-    numbers = {**scenario.numbers, **({"routing_skew": values["routing_skew"]} if "routing_skew" in values else {})}
-    if "ttft_input" in numbers:
-        numbers["ttft_input"] = request.input_tokens * (1.0 - request.prefix_share)
-    return replace(
-        scenario, mix=Mix((request,)), numbers=numbers, workloads=tuple(replace(w, **won) for w in scenario.workloads)
-    )
 
 
 def space_text(name: str) -> tuple[str, str]:

@@ -27,6 +27,7 @@ ATTENTION: Final = OPERATORS.index("attention")
 EXPERTS: Final = OPERATORS.index("experts")
 ACTIVATION_BYTES: Final = 2.0  # activations and partial sums cross links and stacks in 16 bit
 P95: Final = NormalDist().inv_cdf(0.95)
+WIDEST: Final = 16  # bits: narrower weights are widened to it where a chip cannot multiply them; 4-bit ones feed 8-bit units as they are
 COLUMN: Final = {16: 0, 8: 1, 4: 2}
 """column of a machine's peaks by bits"""
 
@@ -101,6 +102,8 @@ class Traffic:
     """(p,) sequences per attention rank: the prompts that share it"""
     prompts: FloatArray
     """(p,) prompts a group prefills side by side"""
+    arriving: FloatArray
+    """(p,) prompts that arrive per step and attention replica of a closed loop"""
     prefill: Prefill
     """the mean request, then the prompt of the TTFT limit"""
     shape_plan: IntArray
@@ -191,11 +194,12 @@ def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) ->
         reduces=_reduces(model, plans, many),
         exchange_bytes=_exchanged(model, load, r, rows), exchanges=np.where(plans.data_parallel, 2.0 * model.moe_layers, 0.0),
         stage_bytes=rows * model.hidden * ACTIVATION_BYTES, per_rank=tokens, prompts=r.replicas,
+        arriving=tokens * load.accepted / mix.output_tokens * (mix.computed_tokens > 0),
         prefill=_beside(_prefill(model, load, plans, mix.computed_tokens, mix.prefill_pairs, skew),
                         _prefill(model, load, plans, scenario["ttft_input"], scenario["ttft_input"] ** 2 / 2, skew)),
         shape_plan=_shape_plans(plans),
         bits=np.array([COLUMN[load.computed(op)] for op in OPERATORS], dtype=np.int64),
-        emulated=np.array([float(op != "attention" and load.stored(op) < load.computed(op)) for op in OPERATORS]),
+        emulated=np.array([float(op != "attention" and load.stored(op) < load.computed(op) == WIDEST) for op in OPERATORS]),
     )  # fmt: skip
 
 

@@ -48,7 +48,8 @@ class Transformer:
     """decode FLOP per token and context position, full-attention layers (MLA absorbed)"""
     windowed_flops: float
     prefill_flops: float
-    """prefill FLOP per token and context position (MLA not absorbed)"""
+    """prefill FLOP per token and context position, full-attention layers (MLA not absorbed)"""
+    windowed_prefill_flops: float
     state_bytes: float
     """recurrent state per sequence, all linear-attention layers"""
     latent: bool
@@ -105,9 +106,8 @@ class Transformer:
     def prompt_flops(self, tokens: float, pairs: float) -> float:
         """Attention FLOP of ``tokens`` new tokens with ``pairs`` query-key pairs (MLA not absorbed)."""
         chosen = min(pairs, tokens * self.topk) if self.topk else pairs
-        scale = self.prefill_flops / self.attention_flops if self.attention_flops else 1.0
         windowed = min(pairs, tokens * float(self.window)) if self.window else 0.0
-        return self.prefill_flops * chosen + self.windowed_flops * scale * windowed + self.index_flops * pairs
+        return self.prefill_flops * chosen + self.windowed_prefill_flops * windowed + self.index_flops * pairs
 
 
 def transformer(entry: LlmEntry) -> Transformer:
@@ -134,7 +134,7 @@ def transformer(entry: LlmEntry) -> Transformer:
         float(attention), float(dense), expert, experts, s["experts_per_token"], s["expert_hidden"],
         embedding, embedding, float(2 * layers * hidden + hidden + attention_layers * norm),
         float(full * kv), float(windowed * kv), s["sliding_window"],
-        float(full * flops), float(windowed * flops), float(full * prefill or windowed * prefill),
+        float(full * flops), float(windowed * flops), float(full * prefill), float(windowed * prefill),
         float(linear * s["linear_state_bytes"]), entry.attention == "mla", entry.tied_embeddings, float(width),
         s["index_topk"], float(attention_layers * index_width), float(attention_layers * index_flops), s["mtp_layers"],
         _launches(entry, attention_layers, linear, dense_layers + moe),

@@ -121,7 +121,7 @@ def test_formats_are_native_or_emulated_by_chip(
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"isl": "0"}, "isl: got '0'"), ({"system": "abacus"}, "device 'abacus'"), ({"backend": "lisp"}, "backend 'lisp'"), ({"tp_size": "6"}, "powers of two"),
+    [({"isl": "0"}, "isl: got '0'"), ({"system": "abacus"}, "device 'abacus'"), ({"backend": "lisp"}, "backend 'lisp'"), ({"tp_size": "1024"}, "of up to 512"),
      ({"precision": "fp5", "gemm_quant_mode": ""}, "precision 'fp5'"), ({"batch_size": "nan"}, "batch_size"), ({"tp_size": "x"}, "tp_size: got 'x'"), ({"mode": "both"}, "mode 'both'")],
 )  # fmt: skip
 def test_a_row_that_cannot_be_predicted_says_why(change: dict[str, str], said: str, catalog: Catalog) -> None:

@@ -27,6 +27,8 @@ from dse.space import Workload
 
 DRAWN: Final = 0.9
 """mean over label of prompt and output lengths in results databases, which draw them between 0.8 and 1"""
+REQUANTISED: Final = ("nvfp4", "mxfp4", "fp8")
+"""formats into which a checkpoint published in INT4 is converted"""
 WIDE: Final = 16
 """labelled ranks from which a square of ranks is read as tensor and expert ranks multiplied"""
 
@@ -72,6 +74,8 @@ class Case:
     """requests in flight that the source states, 0 where it does not"""
     labelled: float = 0.0
     """batch times attention data-parallel size, as labelled"""
+    workers: tuple[int, int] = (1, 1)
+    """prefill and decode workers of a disaggregated row"""
 
     @property
     def configuration(self) -> tuple[object, ...]:
@@ -103,6 +107,7 @@ def case_of(row: Mapping[str, str], catalog: Catalog) -> Case:
         _number(row, "isl") * drawn, _number(row, "osl") * drawn, _milliseconds(row, "silicon_ttft_ms"), _milliseconds(row, "silicon_tpot_ms"),
         _count(row, label + "attention_dp_size"), _count(row, label + "tp_size"), row.get("silicon_data_source", ""),
         _stated(row), _number(row, label + "batch_size") * _count(row, label + "attention_dp_size"),
+        (_count(row, "prefill_num_workers"), _count(row, "decode_num_workers")),
     )  # fmt: skip
 
 
@@ -110,8 +115,8 @@ def workload(row: Mapping[str, str], llm: str, device: str, stack: str, catalog:
     """Bits by class, stored and multiplied, of a row's precision columns.
 
     Served checkpoints keep LM head and embedding in 16 bit, and scores are computed in 16 bit. A model
-    published in MXFP4 or INT4 has those experts whatever the label says, and 16-bit attention. The KV cache
-    follows FP8 weights, but for SGLang, whose default keeps it in 16 bit.
+    published in MXFP4 has those experts whatever the label says; one in INT4 unless the label names a format
+    with units of its own; both have 16-bit attention. The KV cache follows FP8 weights, but for SGLang, whose default keeps it in 16 bit.
     """
     entry = catalog.llm(llm)
     named = re.search(r"nvfp4|mxfp4|fp8|int4|awq", row.get("model_path", "").lower())
@@ -120,8 +125,8 @@ def workload(row: Mapping[str, str], llm: str, device: str, stack: str, catalog:
     experts = number_format(row.get("moe_quant_mode", ""), dense) if entry.shape["experts"] else dense
     published = entry.precision.removesuffix(" (experts)")
     if entry.precision.endswith("(experts)"):
-        dense = "bf16"
-        experts = "nvfp4" if "nvfp4" in row.get("model_path", "").lower() else published
+        asked = "nvfp4" if "nvfp4" in row.get("model_path", "").lower() else experts
+        dense, experts = "bf16", asked if published == "int4" and asked in REQUANTISED else published
     kv = 8.0 if dense in {"fp8", "nvfp4"} and stack != "sglang" else 16.0
     attention = dense if dense != "nvfp4" else _attention_of_fp4(entry.attention)
     bits = arithmetic_bits
@@ -141,20 +146,20 @@ def _attention_of_fp4(attention: str) -> str:
 def ranks(row: Mapping[str, str], prefix: str, domain: float) -> RankPlan:
     """The ranks that really ran, from labels that sometimes multiply tensor by expert ranks.
 
-    Dumps of a results database, and labels wider than the domain, write tensor times expert ranks: a
-    square with equal expert slices and ranks (2 x 2, 4 x 4, 8 x 8), or with its root or all of it in
-    attention data-parallel, stands for its root. Where experts name more ranks than attention and
+    Dumps of a results database, and aggregated labels wider than the domain, write tensor times expert
+    ranks: a square with equal expert slices and ranks (2 x 2, 4 x 4, 8 x 8), or with its root or all of
+    it in attention data-parallel, stands for its root. Workers of a disaggregated row do span nodes and are
+    read as labelled but for equal slices and ranks of a dump. Where experts name more ranks than attention and
     data-parallel ranks are not given, attention is data-parallel over the rest.
     """
     tp, pp = _count(row, prefix + "tp_size"), _count(row, prefix + "pp_size")
     dp = _count(row, prefix + "attention_dp_size")
     slices, dealt = _count(row, prefix + "moe_tp_size"), _count(row, prefix + "moe_ep_size")
     width = max(tp * dp, slices * dealt)
-    root = isqrt(width)
-    multiplied = dumped(row.get("silicon_data_source", "")) or width > domain
-    squared = multiplied and root * root == width and root > 1 and (
-        slices == dealt == root or width > domain or (dealt == width and dp in {root, width} and width >= WIDE)
-    )  # fmt: skip
+    root = dealt if slices == dealt > 1 else isqrt(width)
+    believed = not dumped(row.get("silicon_data_source", "")) and (bool(prefix) or width <= domain)
+    data_parallel = root * root == width >= WIDE and dealt == width and dp in {root, width} and not prefix
+    squared = not believed and root > 1 and (slices == dealt or data_parallel)
     batch = _number(row, prefix + "batch_size") * dp
     if _stated(row) and not prefix:
         batch = min(batch, _stated(row))
@@ -163,8 +168,8 @@ def ranks(row: Mapping[str, str], prefix: str, domain: float) -> RankPlan:
     else:
         group, replicas = width, max(width // tp, 1)
         dealt = max(min(dealt, group), group // max(slices, 1)) if slices * dealt > 1 else 1
-    if group not in GROUPS or replicas not in GROUPS or dealt not in GROUPS:
-        raise DataError(f"plan: {group} ranks ({replicas} attention replicas, {dealt} expert ranks), expected powers of two up to {GROUPS[-1]}")  # fmt: skip
+    if group > GROUPS[-1] or group % replicas or group % dealt:
+        raise DataError(f"plan: {group} ranks ({replicas} attention replicas, {dealt} expert ranks), expected divisors of a group of up to {GROUPS[-1]}")  # fmt: skip
     return RankPlan(group, replicas, dealt, max(batch, float(replicas)), pp)
 
 

@@ -17,7 +17,10 @@ from dse.accuracy.cases import Case
 from dse.accuracy.predict import Served, soft_rows, times
 from dse.catalog import Catalog
 from dse.serving import Soft
+from dse.units import FloatArray
 
+SLACK: Final = 0.98
+"""of the least time: rounding of lengths and of published peaks"""
 QUEUE_TTFT: Final = 5.0
 """s to the first token beyond which a queue is suspected"""
 QUEUE_SHARE: Final = 0.7
@@ -30,6 +33,10 @@ SLOWER: Final = 2.0
 """factor by which another stack must beat a run on the same ranks to show that the run was defective"""
 RUN_SLOW: Final = 1 / 3
 """share of a run's comparable rows that must be that slow"""
+FEWEST: Final = 5
+"""comparable rows without which a run is not judged"""
+COMPARED: Final = 0.25
+"""share of a run's rows that must be comparable"""
 ALIKE: Final = 2.5
 """factor within which batch and lengths count as comparable"""
 SAME: Final = 5e-6
@@ -38,7 +45,7 @@ SAME: Final = 5e-6
 RULES: Final = {
     "duplicate": "the same configuration with the same times, or a copy from a gap analysis",
     "labels": "the stated concurrency is not batch times attention replicas",
-    "floor": "faster than the bytes and FLOP of the step allow at peak rates (work was skipped, e.g. a cached prefix)",
+    "floor": "a request takes less than its steps' bytes and all prompts' FLOP at peak rates (work was skipped, e.g. a cached prefix)",
     "run below floor": "a fifth or more of the run's rows lie below the floor",
     "queue": "first token after more than 5 s and less than 70 % of the time spent decoding",
     "outlier": "twice or half the median of its repeats",
@@ -49,7 +56,7 @@ RULES: Final = {
 def reasons(s: Served, catalog: Catalog) -> list[str]:
     """Rule that excludes each case, ``""`` for a clean row; in the order of ``RULES``."""
     cases = s.cases
-    ideal = times(s, soft_rows_of(catalog, cases, "ideal")).tpot
+    least = _least(s, catalog)
     found = [""] * len(cases)
 
     def mark(rows: Sequence[int], why: str) -> None:
@@ -58,7 +65,11 @@ def reasons(s: Served, catalog: Catalog) -> list[str]:
 
     mark(_duplicates(cases), "duplicate")
     mark([i for i, c in enumerate(cases) if _odd_labels(c)], "labels")
-    below = {i for i, c in enumerate(cases) if c.tpot is not None and c.tpot < ideal[i]}
+    below = {
+        i
+        for i, c in enumerate(cases)
+        if c.tpot is not None and (c.ttft or 0.0) + c.output_tokens * c.tpot < SLACK * least[i]
+    }
     mark(sorted(below), "floor")
     runs = _runs(cases)
     for rows in runs.values():
@@ -68,6 +79,18 @@ def reasons(s: Served, catalog: Catalog) -> list[str]:
     mark(_outliers(cases), "outlier")
     mark(_defective(cases, runs, found), "defective run")
     return found
+
+
+def _least(s: Served, catalog: Catalog) -> FloatArray:
+    """Least time [s] of a request, (n,): its own steps at peak rates, and the arithmetic of all prompts in flight.
+
+    Work is conserved however a scheduler orders it: in a closed loop every request waits, before or
+    between its tokens, for each of the others' prompts once. No stack's factor enters.
+    """
+    pairs = times(s, soft_rows_of(catalog, s.cases, "ideal")).pairs
+    each = pairs.step + pairs.joining
+    out: FloatArray = (each / s.traffic.accepted)[:, 0] * np.array([c.output_tokens for c in s.cases])
+    return out
 
 
 def soft_rows_of(catalog: Catalog, cases: Sequence[Case], software: str) -> Soft:
@@ -138,9 +161,11 @@ def _defective(cases: Sequence[Case], runs: dict[tuple[str, ...], list[int]], fo
                 o.tpot for o in (cases[k] for k in peers[(c.device, c.llm, c.format, c.plan.group)])
                 if o.software != c.software and o.tpot is not None and alike(o.plan.batch, c.plan.batch)
                 and alike(o.input_tokens, c.input_tokens)
+                and alike(o.output_tokens, c.output_tokens)
             ]  # fmt: skip
             if near and c.tpot is not None:
                 slower.append(c.tpot > SLOWER * max(near))
-        if slower and np.mean(slower) >= RUN_SLOW:
+        enough = len(slower) >= max(FEWEST, COMPARED * len(rows))
+        if enough and np.mean(slower) >= RUN_SLOW:
             out += rows
     return out

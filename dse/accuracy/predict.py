@@ -15,7 +15,7 @@ import numpy as np
 from dse.accuracy.cases import Case, RankPlan
 from dse.catalog import Catalog, load_catalog
 from dse.machine import Machine, device_parts, finish
-from dse.plan import Plans, plans_of
+from dse.plan import GROUPS, Plans, plans_of
 from dse.serving import Pairs, Soft, serve
 from dse.serving.soft import FIELDS
 from dse.space import Scenario
@@ -37,6 +37,8 @@ class Served:
 
     cases: tuple[Case, ...]
     machine: Machine
+    feeding: Machine
+    """of the prefill worker; the same as ``machine`` where prompts share it"""
     traffic: Traffic
     prompts: Traffic
     """the prefill worker's plan; the same as ``traffic`` where prompts share the machine"""
@@ -59,7 +61,7 @@ class Served:
         traffic = _reorder(self.traffic, rows)
         same = self.prompts is self.traffic
         return Served(
-            tuple(self.cases[i] for i in rows), self.machine.take(rows), traffic,
+            tuple(self.cases[i] for i in rows), self.machine.take(rows), self.feeding.take(rows), traffic,
             traffic if same else _reorder(self.prompts, rows), self.batch[rows], self.output[rows], self.shared[rows], self.room[rows], self.alone,
         )  # fmt: skip
 
@@ -73,12 +75,17 @@ class Times:
     pairs: Pairs
 
 
-def machines(catalog: Catalog, devices: Sequence[str]) -> Machine:
-    """One machine per device named, (n,)."""
-    names = sorted(set(devices))
-    scenario = _scenario("textbook", 1024.0, 1024.0)
-    built = finish(device_parts(catalog, names), catalog, scenario, NO_LIMIT)
-    return built.take(np.array([names.index(d) for d in devices]))
+def machines(catalog: Catalog, devices: Sequence[str], groups: Sequence[int]) -> Machine:
+    """One machine per device and group, (n,); a group wider than the device's domain sends over network cards."""
+    wide = [g > catalog.value("device", d, "domain", 1.0) for d, g in zip(devices, groups, strict=True)]
+    keys = sorted({*zip(devices, wide, strict=True)})
+    parts = device_parts(catalog, [d for d, _ in keys])
+    over = np.array([w for _, w in keys])
+    card = catalog.value("link", "scale_out", "bandwidth")
+    parts = replace(parts, link_bandwidth=np.where(over, np.minimum(card, np.maximum(parts.link_bandwidth, 1.0)), parts.link_bandwidth),
+                    domain=np.where(over, float(GROUPS[-1]), parts.domain))  # fmt: skip
+    built = finish(parts, catalog, _scenario("textbook", 1024.0, 1024.0), NO_LIMIT)
+    return built.take(np.array([keys.index(k) for k in zip(devices, wide, strict=True)]))
 
 
 def _scenario(software: str, inputs: float, outputs: float) -> Scenario:
@@ -128,7 +135,8 @@ def prepare(cases: Sequence[Case], catalog: Catalog, batches: FloatArray | None 
     stages = np.array([float(p.stages) for p in plans])
     batch = np.array([p.batch for p in plans]) if batches is None else batches
     batch = np.maximum(batch / stages, 1.0)  # each stage works on its share of the sequences
-    built = machines(catalog, [c.device for c in cases])
+    devices = [c.device for c in cases]
+    built = machines(catalog, devices, [p.group for p in plans])
     traffic = lowered(cases, plans, batch, catalog)
     room = _room(built, traffic, stages)
     if (batch > room).any():  # a queue forms; what fits decodes
@@ -138,10 +146,16 @@ def prepare(cases: Sequence[Case], catalog: Catalog, batches: FloatArray | None 
     apart = [c.prefill or c.plan for c in cases]
     both = all(c.prefill is None for c in cases)
     prompts = traffic if both else lowered(cases, apart, np.array([p.batch for p in apart]), catalog)
+    feeding = built if both else machines(catalog, devices, [p.group for p in apart])
     return Served(
-        tuple(cases), replace(built, fast_capacity=np.full(len(cases), NO_LIMIT**2)), traffic, prompts, batch[:, None],
+        tuple(cases), _roomy(built), _roomy(feeding), traffic, prompts, batch[:, None],
         np.array([c.output_tokens for c in cases])[:, None], np.array([float(c.prefill is None) for c in cases])[:, None], room,
     )  # fmt: skip
+
+
+def _roomy(m: Machine) -> Machine:
+    """The machine with memory for anything: what fits was counted before."""
+    return replace(m, fast_capacity=np.full(len(m.domain), NO_LIMIT**2))
 
 
 def _room(m: Machine, t: Traffic, stages: FloatArray) -> FloatArray:
@@ -162,20 +176,21 @@ def soft_rows(catalog: Catalog, cases: Sequence[Case], changed: Mapping[str, Flo
 def times(s: Served, soft: Soft) -> Times:
     """TPOT and TTFT of a closed loop of requests.
 
-    TPOT: the step over the tokens it wins, plus what arriving prompts add: batch / output tokens
-    of them join each step. TTFT: client and scheduler, the running step's remainder, the prompt
-    itself, and those that arrive with it; a disaggregated row also moves its KV cache.
+    TPOT: the step and what arriving prompts add to it, over the tokens it wins; batch / output tokens
+    of them arrive per step. TTFT: client and scheduler, the running step's remainder, the prompt
+    itself, and those that arrive with it; a disaggregated row waits for the prompts of its prefill batch
+    and moves its KV cache.
     """
     pairs = serve(s.machine, s.traffic, soft)
-    own = pairs if s.prompts is s.traffic else serve(s.machine, s.prompts, soft)
-    extra = pairs.prompt if s.alone else pairs.joining
-    joining = s.shared * soft.prefill_share * s.batch / s.output * extra / s.traffic.prompts
-    tpot = pairs.step / s.traffic.accepted + joining
+    own = pairs if s.prompts is s.traffic else serve(s.feeding, s.prompts, soft)
+    extra = pairs.prompt * s.traffic.arriving if s.alone else pairs.joining
+    tpot = (pairs.step + s.shared * soft.prefill_share * extra) / s.traffic.accepted
     others = np.maximum(s.batch / s.traffic.prompts - 1.0, 0.0) * s.shared
     moved = (1.0 - s.shared) * s.traffic.prompt_kv / s.machine.scale_out_bandwidth[:, None]
+    together = np.array([[c.prefill.batch / c.prefill.replicas if c.prefill else 1.0] for c in s.cases])
     ttft = (
         soft.first_token
-        + own.prompt * (1.0 + np.maximum(1.0 - soft.prefill_share, 0.0) * others)
+        + own.prompt * together * (1.0 + np.maximum(1.0 - soft.prefill_share, 0.0) * others)
         + soft.waiting * tpot * s.shared
         + moved
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Final
 
@@ -11,7 +12,7 @@ from dse.errors import DataError, nearest
 
 SUFFIXES: Final = re.compile(
     r"[-_.](fp8|fp4|fp16|bf16|nvfp4|mxfp4|int4|int8|w4a16|w8a8|w4a8|awq|gptq|autoround|dynamic|block|quark|instruct|"
-    r"base|chat|hf|it|thinking|preview|1m|\d{4}|\d{6}|(?<=fp4[-_.])v\d|(?<=fp8[-_.])v\d|(?<=instruct[-_.])v\d)$"
+    r"base|chat|hf|it|thinking|preview|exp|1m|w-mxfp4-a-fp8|\d{4}|\d{6}|(?<=fp4[-_.])v\d|(?<=fp8[-_.])v\d|(?<=instruct[-_.])v\d)$"
 )
 """endings of a checkpoint's name that leave its shape as it is"""
 DEVICE_ENDINGS: Final = ("_sxm", "_nvl72", "_nvl", "_80gb", "_141gb", "_180gb", "_192gb", "_288gb", "_hgx")
@@ -71,7 +72,11 @@ def llm_entry(catalog: Catalog, name: str) -> LlmEntry:
     for key in (_plain(name), _bare(name), _bare(name).removeprefix("meta-"), f"meta-{_bare(name)}"):
         if key in known:
             return catalog.llm(known[key])
-    raise DataError(f"model {name!r}: not in the catalogue; {nearest(name, catalog.llms)}, or dse catalog import-llm")
+    close = get_close_matches(_plain(name), list(known), n=1)
+    hint = f"did you mean {known[close[0]]!r}? " if close else ""
+    raise DataError(
+        f"model {name!r}: not in the catalogue; {hint}dse catalog llm lists it, dse catalog import-llm adds to it"
+    )
 
 
 def device_name(catalog: Catalog, name: str) -> str:

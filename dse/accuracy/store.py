@@ -12,14 +12,16 @@ import numpy as np
 from dse.accuracy.calibrate import FITTED, FOLLOW, PRIOR, Fit
 from dse.accuracy.validate import Rows, Split, ratios, score, split
 from dse.catalog import Catalog
+from dse.schema import SHARES
 from dse.serving.soft import FIELDS
-from dse.units import BoolArray
+from dse.units import BoolArray, FloatArray
 
 POOLED: Final = "pooled"
-COVER: Final = (0.1, 0.9)
-"""quantiles of measured over predicted that low and high stand for: four held-out rows in five"""
-FEW: Final = 30
-"""rows of a stack below which its range is that of all stacks"""
+COVER: Final = (0.08, 0.92)
+"""quantiles of measured over predicted that low and high stand for: about four rows in five of a model
+that neither the factors nor the range has seen"""
+NARROWEST: Final = 0.05
+"""share by which a factor's range goes out from its value at least: a bound is no certainty"""
 TITLES: Final = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM"}
 
 
@@ -64,8 +66,36 @@ def _factors(name: str, c: Calibration) -> dict[str, tuple[float, float, float]]
     for factor in FITTED:
         nominal = c.fit.value(name, factor)
         seen = [f.value(s, factor) for f in fits for s in (f.stacks if name == POOLED else (name,))]
-        out[FIELDS[factor]] = min(*seen, nominal), nominal, max(*seen, nominal)
+        out[FIELDS[factor]] = _spread(factor, nominal, seen)
     return out
+
+
+def _spread(factor: str, nominal: float, seen: Sequence[float]) -> tuple[float, float, float]:
+    """Range of refits, not narrower than 5 % either way; a share stays one."""
+    low, high = min(*seen, nominal * (1 - NARROWEST)), max(*seen, nominal * (1 + NARROWEST))
+    return low, nominal, min(high, 1.0) if FIELDS[factor] in SHARES else high
+
+
+def balanced_quantiles(values: FloatArray, models: Sequence[str], at: Sequence[float]) -> tuple[float, ...]:
+    """Quantiles in which every model weighs the same, however many rows it has."""
+    names = np.array(models)
+    weight = np.array([1.0 / np.sum(names == m) for m in models])
+    order = np.argsort(values)
+    reached = (np.cumsum(weight[order]) - weight[order] / 2) / weight.sum()
+    return tuple(float(np.interp(q, reached, values[order])) for q in at)
+
+
+def nested_cover(rows: Rows, by_model: Split, metric: str) -> float:
+    """Share of clean rows inside a range made without their model, as their prediction was."""
+    seen = 1.0 / ratios(rows, by_model, metric, rows.clean)
+    models = np.array([c.llm for c in rows.cases])[rows.clean]
+    inside = np.zeros(len(seen), dtype=bool)
+    for m in set(models):
+        others = (models != m) & np.isfinite(seen)
+        if others.any():
+            low, high = balanced_quantiles(seen[others], list(models[others]), COVER)
+            inside |= (models == m) & (seen >= low) & (seen <= high)
+    return float(np.mean(inside[np.isfinite(seen)]))
 
 
 def _text(name: str, c: Calibration, catalog: Catalog, on: date) -> str:
@@ -130,16 +160,14 @@ def _errors(c: Calibration, mine: BoolArray) -> list[str]:
         what = "mean relative error: in sample, leave-one-model-out; high the 90th percentile in sample"
         out.append(_line(f"{metric}_error", errors, "ratio", what, ""))
         for name, made in (("ratio", c.by_model), ("ratio_unseen", c.by_device)):
-            seen = 1.0 / ratios(c.rows, made, metric, mine & c.rows.clean)
-            seen = seen[np.isfinite(seen)]
-            if len(seen) < FEW:
-                seen = 1.0 / ratios(c.rows, made, metric, c.rows.clean)
-                seen = seen[np.isfinite(seen)]
-            if len(seen):
-                low, middle, high = (float(q) for q in np.quantile(seen, [COVER[0], 0.5, COVER[1]]))
+            seen = 1.0 / ratios(c.rows, made, metric, c.rows.clean)
+            models = np.array([case.llm for case in c.rows.cases])[c.rows.clean]
+            ok = np.isfinite(seen)
+            if ok.any():
+                low, middle, high = balanced_quantiles(seen[ok], list(models[ok]), (COVER[0], 0.5, COVER[1]))
                 how = "models left out one by one" if name == "ratio" else "devices the fit did not see"
-                out.append(_line(f"{metric}_{name}", (low, middle, high), "ratio",
-                                 f"measured over predicted, {how}: 10th, 50th and 90th percentile of {len(seen)} rows", ""))  # fmt: skip
+                what = f"measured over predicted, all stacks, {how}, each model weighing the same: 8th, 50th and 92nd percentile of {int(ok.sum())} rows"
+                out.append(_line(f"{metric}_{name}", (low, middle, high), "ratio", what, ""))
     return out
 
 

@@ -22,6 +22,8 @@ ADDED: Final = (
     "predicted_ttft_ms", "predicted_ttft_low_ms", "predicted_ttft_high_ms",
     "predicted_tpot_ms", "predicted_tpot_low_ms", "predicted_tpot_high_ms", "reason", "note",
 )  # fmt: skip
+NARROWEST_SEEN: Final = 8
+"""bits of the narrowest arithmetic in the calibration rows"""
 MOST: Final = 20_000
 """rows predicted together: a few hundred megabytes of columns"""
 
@@ -98,17 +100,32 @@ def _ranged(s: Served, catalog: Catalog, value: FloatArray, metric: str) -> Inte
     return Interval(value, value * low, value * high)
 
 
-def notes(s: Served) -> list[str]:
-    """What a reader must know of a prediction: a queue, or weights that do not fit by our count."""
+def notes(s: Served, each: FloatArray, first: FloatArray) -> list[str]:
+    """What a reader must know of a prediction: a queue, or weights that do not fit by our count.
+
+    ``each`` and ``first`` are the predicted TPOT and TTFT. A prefill pool queues where decode workers
+    finish requests faster than it serves prompts.
+    """
     out = []
-    for c, room in zip(s.cases, s.room, strict=True):
+    for c, room, tpot, ttft in zip(s.cases, s.room, each, first, strict=True):
+        if c.prefill is not None:
+            asked = c.workers[1] * c.plan.batch / (c.output_tokens * tpot)
+            served = c.workers[0] * c.prefill.batch / ttft
+            if asked > served:
+                out.append(
+                    f"a queue forms: {asked:.3g} prompts a second asked of prefill workers that serve {served:.3g}; TTFT without the wait"
+                )
+                continue
         flight = c.plan.batch / c.plan.stages
         if room <= 0:
             out.append(f"weights do not fit in {c.plan.group} x {c.device} by our count; predicted as if they did")
         elif flight > room:
             out.append(f"a queue forms: KV cache for {room:.0f} of {flight:.0f} requests; TTFT without the wait")
         else:
-            out.append("")
+            narrowest = min(c.load.computed("ffn"), c.load.computed("experts"))
+            out.append(
+                "beyond calibration: no calibrated chip multiplies in 4 bit" if narrowest < NARROWEST_SEEN else ""
+            )
     return out
 
 
@@ -121,7 +138,7 @@ def predict_rows(rows: Sequence[Mapping[str, str]], catalog: Catalog) -> list[di
     for start in range(0, len(cases), MOST):
         part = prepare(cases[start : start + MOST], catalog)
         first, each = intervals(part, catalog)
-        said = notes(part)
+        said = notes(part, each.value, first.value)
         for j, i in enumerate(where[start : start + MOST]):
             for metric, r in (("ttft", first), ("tpot", each)):
                 out[i][f"predicted_{metric}_ms"] = f"{1e3 * r.value[j]:.6g}"

@@ -112,7 +112,7 @@ class DatacenterModel:
             if workloads is not None and i not in workloads:
                 continue
             pairs = serve(m, t, self.soft)
-            e = choose(m, t, pairs, s, dict(self.space.limits), self.space.rungs, self.soft.prefill_share)
+            e = choose(m, t, pairs, s, dict(self.space.limits), self.space.rungs)
             e.chosen["plan"] = self._index(i, domain, flash=flash)[e.chosen["plan"].astype(np.int64)]
             estimates.append(e)
             weights.append(t.load.weight)

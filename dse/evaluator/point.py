@@ -247,8 +247,8 @@ def _times(ledger: Ledger, pairs: Pairs, tpot: float, accepted: float) -> dict[s
 
 def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger: Ledger) -> Evaluation:
     s = model.space.scenario
-    e = choose(m, t, p, s, dict(model.space.limits), model.space.rungs, model.soft.prefill_share)
-    a = account(m, t, p, s, model.soft.prefill_share)
+    e = choose(m, t, p, s, dict(model.space.limits), model.space.rungs)
+    a = account(m, t, p, s)
     mode = "disagg" if e.chosen["disaggregated"][0, 0] > 0 else "shared"
     busy = _one(a[f"{mode}_busy"])
     loss, pue, u = _one(m.power_loss), s["pue"], s["utilisation"]

@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from dse.accuracy.clean import RULES
-from dse.accuracy.store import widths
+from dse.accuracy.store import nested_cover, widths
 from dse.accuracy.table import intervals
 from dse.accuracy.validate import Rows, Score, Split, ratios, score, strata, worst
 from dse.catalog import Catalog
@@ -53,8 +53,9 @@ class Findings:
     splits: list[Split]
     catalog: Catalog
     ablations: list[tuple[str, dict[str, Score]]] | None = None
-    cover: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """metric -> share of held-out clean rows inside the catalogued range, median of high over low"""
+    cover: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    """metric -> share of held-out clean rows inside the catalogued range, median of high over low, share inside a
+    range that was made without their model too"""
     others: list[tuple[str, list[str]]] = field(default_factory=list)
     """title -> lines of what is measured elsewhere: phones, operators, claims"""
 
@@ -79,12 +80,12 @@ class Findings:
                 if clean.n
             ]
             out.append((f"{metric.upper()} by stratum, clean rows, split {last.name}", table))
-        for metric, (share, width) in self.cover.items():
+        for metric, (share, width, nested) in self.cover.items():
             out.append(
                 (
                     f"{metric.upper()} range",
                     [
-                        f"{100 * share:.0f} % of clean rows, each predicted without its model, lie between low and high; median high / low {width:.2f}"
+                        f"{100 * share:.0f} % of clean rows, each predicted without its model, lie between low and high; {100 * nested:.0f} % where the range is made without their model too; median high / low {width:.2f}"
                     ],
                 )
             )
@@ -113,7 +114,7 @@ def findings(rows: Rows, splits: Sequence[Split], catalog: Catalog,
             if known is not None:
                 bounds[stack] = (known.low, known.high)
         if held_out is not None and set(bounds) == stacks:
-            made.cover[metric] = widths(rows, held_out, metric, bounds)
+            made.cover[metric] = (*widths(rows, held_out, metric, bounds), nested_cover(rows, held_out, metric))
     return made
 
 
@@ -229,9 +230,9 @@ def accuracy_html(made: Findings) -> str:
                     [f"{TITLES[s.name]}, {metric.upper()}, {label} rows", *_cells(score(ratios(rows, s, metric, mask)))]
                 )
     parts.append(_table(["split", *SCORES], body))
-    for metric, (share, width) in made.cover.items():
+    for metric, (share, width, nested) in made.cover.items():
         parts.append(
-            f"<p>{metric.upper()}: {100 * share:.0f} % of clean rows, each predicted without its model, lie between the stated low and high; the median of high over low is {width:.2f}.</p>"
+            f"<p>{metric.upper()}: {100 * share:.0f} % of clean rows, each predicted without its model, lie between the stated low and high, {100 * nested:.0f} % if the range is made without their model too; the median of high over low is {width:.2f}.</p>"
         )
     for s in made.splits:
         parts.append(f"<h2>{escape(TITLES[s.name])}</h2>")

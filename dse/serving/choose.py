@@ -57,8 +57,12 @@ class Estimate(Table):
     """(n, r) what the chosen plan is: plan index, stages, share, disaggregated, parts of cost"""
 
 
-def account(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, prefill_share: float) -> dict[str, FloatArray]:
-    """Cost, energy and fleet of every pair, prefill shared and disaggregated, (n, p) each."""
+def account(m: Machine, t: Traffic, p: Pairs, scenario: Scenario) -> dict[str, FloatArray]:
+    """Cost, energy and fleet of every pair, prefill shared and disaggregated, (n, p) each.
+
+    A scenario's requests arrive out of step, so decoding sequences meet all the time of the prompts that
+    join them; a benchmark's lockstep, in which some of it is met while waiting, is a matter of its rows.
+    """
     g, batch, demand = t.plans.group, t.plans.batch, t.load.concurrency
     osl = scenario.mix.output_tokens
     charged = 1.0 if scenario.mix.computed_tokens > 0 else 0.0
@@ -70,7 +74,7 @@ def account(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, prefill_share:
     fleet = np.ceil(replicas / per_domain - 1e-9) * step_up
     prompt_s = charged * p.prompt / t.prompts  # package-group seconds per prompt
     disagg = p.step * (1.0 / t.accepted)
-    shared = disagg + (charged * prefill_share / osl) * batch * (p.joining / t.prompts)
+    shared = disagg + p.joining * (1.0 / t.accepted)
     pool = np.ceil(demand / (disagg * osl) * prompt_s / (p.stages * per_domain) - 1e-9) * step_up
     energy = g * p.energy / (batch * t.accepted) + charged * g / t.prompts * p.prompt_energy / osl
     transfer = t.prompt_kv * g / t.prompts * m.scale_out_energy[:, None] * charged
@@ -120,11 +124,11 @@ def ratios(m: Machine, t: Traffic, p: Pairs, limits: dict[str, float], writes: F
 
 
 def choose(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, limits: dict[str, float],
-           rungs: tuple[float, ...], prefill_share: float) -> Estimate:  # fmt: skip
+           rungs: tuple[float, ...]) -> Estimate:  # fmt: skip
     """Pick, per design and rung, the cheapest admissible plan; the least bad if there is none."""
     flashy = bool((m.flash_capacity > 0).any())
     writes = wear(m, t, p, scenario) if flashy else np.zeros((1, 1))
-    a = account(m, t, p, scenario, prefill_share)
+    a = account(m, t, p, scenario)
     if flashy:  # programming is paid at the rate it happens, busy or not
         program = writes * m.flash_program_energy[:, None]
         for mode in ("shared", "disagg"):

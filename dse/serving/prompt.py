@@ -11,7 +11,7 @@ from dse.machine.record import Machine
 from dse.physics import roofline, thermal
 from dse.serving.soft import Soft
 from dse.serving.step import all_reduce, at, limits_of, tiers
-from dse.traffic import OPERATORS, Traffic
+from dse.traffic import OPERATORS, Prefill, Traffic
 from dse.units import FloatArray
 
 
@@ -22,7 +22,7 @@ class Served:
     alone: FloatArray
     """s of a mean prompt on its own"""
     joining: FloatArray
-    """s that a mean prompt adds to the steps it joins: weights are read once, launches paid once"""
+    """s that arriving prompts add to a step, mean over steps: weights are read once, launches paid once"""
     energy: FloatArray
     """J per rank of a mean prompt"""
     first: FloatArray
@@ -34,8 +34,10 @@ def prefill(m: Machine, t: Traffic, soft: Soft, share: FloatArray, slack: FloatA
 
     A prompt is taken in chunks. Alone, weights stream and kernels launch once per chunk, and the host
     computes. A chunk that joins a decode step reads no weight again: its matrix products first use the
-    compute that the step leaves idle (``slack``), max(W, D + P) - max(W, D) = max(P - slack, 0).
-    Thermal limits hold in both. Without flash all plans of a shape share one answer.
+    compute that the step leaves idle (``slack``), max(W, D + P) - max(W, D) = max(P - slack, 0). With n
+    prompts of c chunks and T tokens a step, k = max(min(n c, 1), n T / chunk) of a step's kernels run with
+    prompts in them, so n P - k slack remain. Thermal limits hold in both. Without flash all plans of a
+    shape share one answer.
     """
     k, work = tiers(m, t), t.prefill
     flashy, half = bool(m.flash_capacity[0] > 0), len(t.shape_plan)
@@ -74,22 +76,35 @@ def prefill(m: Machine, t: Traffic, soft: Soft, share: FloatArray, slack: FloatA
     time += exchanges * (at(m.exchange_alpha, index[1]) + sent)
     scores += reduces * all_reduce(m, index[0], message, launched=False) + exchanges * sent
     logic = logic + m.active_power[:, None] * time
-    joined = chunks[..., :count]
-    extra = soft.eager * soft.once(t) * joined
     held = thermal.throttled_time(time, (logic, fast, flash), limits_of(m))
     stretch = held / time  # a hot package is slow in either case
-    joules, products, scores = logic + fast + flash, products * stretch, scores * stretch
-    if flashy or t.aligned:
-        join = np.maximum(products[:, :count] - joined * slack, 0.0) + scores[:, :count] + extra
-        return Served(held[:, :count], join, joules[:, :count], held[:, count:])
-    by = t.plans.shape
-    join = np.take(products, by, axis=1)
-    most = float(np.max(joined))  # without flash chunks differ between prompts, not between plans
-    join -= slack if most == 1.0 else most * slack
+    joules = logic + fast + flash
+    own, pay = products[:, :count] * stretch[:, :count], scores[:, :count] * stretch[:, :count]
+    if not (flashy or t.aligned):
+        by = t.plans.shape
+        own, pay, held = (
+            np.take(own, by, axis=1),
+            np.take(pay, by, axis=1),
+            np.take(held, np.concatenate([by, by + count]), axis=1),
+        )
+        joules = np.take(joules, by, axis=1)
+        count = len(by)
+    join = own * t.arriving
+    join -= _carried(t, soft, work, chunks) * slack
     np.maximum(join, 0.0, out=join)
-    join += np.take(scores, by, axis=1)
-    join += extra if np.ndim(extra) < 1 or np.size(extra) == 1 else np.take(extra, by, axis=-1)
-    return Served(np.take(held, by, axis=1), join, np.take(joules, by, axis=1), np.take(held, by + count, axis=1))
+    join += pay * t.arriving
+    join += soft.eager * soft.once(t) * _carried(t, soft, work, chunks)
+    return Served(held[:, :count], join, joules[:, :count], held[:, count:])
+
+
+def _carried(t: Traffic, soft: Soft, work: Prefill, chunks: FloatArray) -> FloatArray:
+    """Share of a step's kernels that run with arriving prompts in them; may exceed 1 where they fill more than a step."""
+    if t.aligned:
+        tokens, each = work.tokens[..., :1], chunks[..., :1]
+    else:  # one mean prompt for all shapes
+        tokens, each = work.tokens[:1], chunks.reshape(-1)[:1]
+    carried: FloatArray = np.maximum(np.minimum(t.arriving * each, 1.0), t.arriving * tokens / soft.chunk)
+    return carried
 
 
 def _messages(t: Traffic, count: int) -> tuple[FloatArray, FloatArray]:

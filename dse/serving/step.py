@@ -66,7 +66,7 @@ class Pairs:
     prompt: FloatArray
     """s of a mean prompt on its own"""
     joining: FloatArray
-    """s that a mean prompt adds to the decode steps it joins"""
+    """s that the prompts which arrive per step add to it"""
     prompt_energy: FloatArray
     first: FloatArray
     """s of the prompt that the TTFT limit asks about"""

@@ -12,7 +12,7 @@ import pytest
 from dse.accuracy.calibrate import FITTED, fit, predicted
 from dse.accuracy.clean import RULES
 from dse.accuracy.predict import prepare, soft_rows, times
-from dse.accuracy.store import POOLED, widths
+from dse.accuracy.store import POOLED, nested_cover, widths
 from dse.accuracy.table import predict_rows, shipped_rows
 from dse.accuracy.validate import Rows, Split, folds, ratios, score
 from dse.catalog import DATA, Catalog
@@ -92,9 +92,11 @@ def test_the_stated_range_holds_four_held_out_rows_in_five(
         q = catalog.entry("software", stack).values[f"{metric}_ratio"]
         bounds[stack] = (q.low, q.high)
     share, width = widths(measured, splits["model"], metric, bounds)
+    nested = nested_cover(measured, splits["model"], metric)
     with capsys.disabled():
-        print(f"\n{metric}: {100 * share:.0f} % inside, median high / low {width:.2f}")
+        print(f"\n{metric}: {100 * share:.0f} % inside, {100 * nested:.0f} % nested, median high / low {width:.2f}")
     assert 0.72 <= share <= 0.88
+    assert 0.72 <= nested <= 0.88  # a range that has not seen the model either
     assert width < 4
 
 
@@ -117,7 +119,9 @@ def test_nearly_every_well_formed_row_is_predicted(catalog: Catalog) -> None:
         for metric in ("ttft", "tpot"):
             low, middle, high = (float(r[f"predicted_{metric}{k}_ms"]) for k in ("_low", "", "_high"))
             assert 0 < low <= high
-            assert low <= middle * 1.0001 or middle <= high
+            assert (
+                0.8 * low <= middle <= 1.25 * high
+            )  # a median that lies off centre may lie outside for a biased stack
 
 
 def test_fitting_twice_gives_the_same_factors(measured: Rows, catalog: Catalog) -> None:
