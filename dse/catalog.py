@@ -120,6 +120,9 @@ def read_entry(kind: str, text: str, where: str) -> Entry:
             attributes[name] = value
     values: dict[str, Quantity] = {}
     table = raw.get("values", {})
+    if not isinstance(table, dict):
+        faults.add("values", table, "a table of numbers")
+        table = {}
     known = spec.required + spec.optional
     for name in sorted(table.keys() - set(known)):
         faults.add(f"values.{name}", table[name], nearest(name, known))
@@ -251,6 +254,15 @@ EXTRA = "DSE_CATALOG"
 """environment variable of a folder whose files are added to the catalogue"""
 
 
+def _checked(folder: Path) -> Path:
+    """A folder with catalogue files in it."""
+    if not folder.is_dir() or not any((folder / kind).is_dir() for kind in [*KINDS, "llm"]):
+        raise DataError(
+            f"--catalog {folder}: expected a folder with one of {', '.join([*KINDS, 'llm'])} in it, e.g. {folder}/llm/my_model.toml"
+        )
+    return folder
+
+
 def use_catalog(folder: Path) -> None:
     """Add a folder's files to every catalogue this process loads from now on.
 
@@ -258,10 +270,7 @@ def use_catalog(folder: Path) -> None:
         DataError: it is no folder, or has none of the catalogue's kinds.
 
     """
-    if not folder.is_dir() or not any((folder / kind).is_dir() for kind in [*KINDS, "llm"]):
-        raise DataError(
-            f"--catalog {folder}: expected a folder with one of {', '.join([*KINDS, 'llm'])} in it, e.g. {folder}/llm/my_model.toml"
-        )
+    _checked(folder)
     os.environ[EXTRA] = str(folder)
 
 
@@ -275,7 +284,14 @@ def load_catalog(extra: Path | None = None) -> Catalog:
 
     """
     named = os.environ.get(EXTRA)
-    return _load(extra or (Path(named) if named else None))
+    return _load(extra or (_checked(Path(named)) if named else None))
+
+
+def _text(path: Any, where: str) -> str:
+    try:
+        return str(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{where}: cannot be read ({error})") from error
 
 
 @lru_cache(maxsize=8)
@@ -293,10 +309,10 @@ def _load(extra: Path | None) -> Catalog:
     problems: list[str] = []
     for kind in [*KINDS, "llm"]:
         for stem, path in _files(roots, kind).items():
-            text = path.read_text(encoding="utf-8")
-            digest.update(f"{kind}/{stem}\n{text}".encode())
             where = f"{kind}/{stem}.toml"
             try:
+                text = _text(path, where)
+                digest.update(f"{kind}/{stem}\n{text}".encode())
                 if kind == "llm":
                     llms[stem] = read_llm(text, where)
                 else:

@@ -13,6 +13,8 @@ from dse import __version__
 from dse.catalog import use_catalog
 from dse.errors import BAD_INPUT, INTERRUPTED, NOTHING, OK, DseError, InfeasibleError
 
+DIGITS = 9
+"""of the largest whole number a flag takes"""
 RAW = argparse.RawDescriptionHelpFormatter
 
 
@@ -274,14 +276,14 @@ def _overrides(p: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from 1, e.g. 500")
+    if not text.isdigit() or len(text) > DIGITS or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text[:20]!r}, expected a whole number from 1 to 1e9, e.g. 500")
     return int(text)
 
 
 def _seed(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from 0, e.g. 1")
+    if not text.isdigit() or len(text) > DIGITS:
+        raise argparse.ArgumentTypeError(f"got {text[:20]!r}, expected a whole number from 0 to 1e9, e.g. 1")
     return int(text)
 
 
@@ -292,8 +294,10 @@ def _positive(text: str) -> float:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not isfinite(value) or value <= 0:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a finite number above 0, e.g. 1024")
+    if not isfinite(value) or not 0 < value <= 10.0**DIGITS:
+        raise argparse.ArgumentTypeError(
+            f"got {text[:20]!r}, expected a finite number above 0 and up to 1e9, e.g. 1024"
+        )
     return value
 
 

@@ -255,12 +255,18 @@ def check(o: argparse.Namespace) -> int:
 
 def evaluate(o: argparse.Namespace) -> int:
     """One design or machine under one plan, and measured rows beside it."""
+    from dse.accuracy.resolve import device_name, llm_entry
+
     catalog = load_catalog()
     if o.device is None and o.space is None:
         raise SpaceError("evaluate: give a SPACE with --set, or --device NAME")
     if o.device is not None and o.set:
         raise SpaceError("evaluate: give --set or --device, not both")
-    target = o.space or catalog.entry("device", o.device).attributes.get("target", "datacenter")
+    if o.device is not None:
+        o.device = device_name(catalog, o.device)
+    if o.model is not None:
+        o.model = llm_entry(catalog, o.model).name
+    target = o.space or catalog.entry("device", str(o.device)).attributes.get("target", "datacenter")
     variables = dict(_pair(text) for text in o.set) if o.device is None else None
     e = evaluate_point(target, variables=variables, device=o.device, llm=o.model, batch=o.batch, tensor_parallel=o.tp, attention=o.attention,
                        context=o.context, input_tokens=o.input, output_tokens=o.output, weight_bits=o.weight_bits, kv_bits=o.kv_bits,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,9 @@ from dse.workload import transformer
 
 
 def _rows(o: argparse.Namespace) -> Rows:
-    return measured_rows(read_rows(o.rows)[1] if o.rows else shipped_rows(), load_catalog())
+    if o.rows is None:
+        return measured_rows(shipped_rows(), load_catalog())
+    return measured_rows(read_rows(o.rows)[1], load_catalog(), str(o.rows))
 
 
 def calibrate(o: argparse.Namespace) -> int:
@@ -53,6 +56,10 @@ def calibrate(o: argparse.Namespace) -> int:
 
 def validate(o: argparse.Namespace) -> int:
     """Score predictions, print and write page and tables."""
+    if o.trust is not None:
+        if o.split is not None:
+            raise DataError("--trust: needs all three splits; leave out --split")
+        with_trust(_text(o.trust), "")  # before the work, not after it
     rows, catalog = _rows(o), load_catalog()
     names = SPLITS if o.split is None else (o.split,)
     with tqdm(desc="validate", total=len(names), file=sys.stderr) as bar:
@@ -76,8 +83,6 @@ def validate(o: argparse.Namespace) -> int:
     write_atomically(o.out / "accuracy.html", accuracy_html(made))
     write_atomically(o.out / "accuracy.csv", accuracy_csv(made))
     if o.trust is not None:
-        if o.split is not None:
-            raise DataError("--trust: needs all three splits; leave out --split")
         write_atomically(o.trust, with_trust(_text(o.trust), trust_table(made, other)))
         print(o.trust)
     print(o.out / "accuracy.html")
@@ -119,6 +124,8 @@ def import_llm(o: argparse.Namespace) -> int:
     """Write the catalogue file of a model from its config.json."""
     if o.name is None:
         raise DataError("catalog import-llm: give a config.json, e.g. dse catalog import-llm path/config.json")
+    if o.llm_name is not None and not re.fullmatch(r"\w[\w.-]*", o.llm_name):
+        raise DataError(f"--name: got {o.llm_name!r}, expected letters, digits, dots and dashes, e.g. my-model-7B")
     made = read_config(Path(o.name), o.llm_name)
     out: Any = o.out or Path(f"{made.entry.name}.toml")
     write_atomically(out, made.text)
@@ -130,7 +137,7 @@ def import_llm(o: argparse.Namespace) -> int:
         print(f"  assumed: {line}")
     for line in made.unmapped:
         print(f"  not mapped: {line}")
-    if not made.unmapped:
+    if not (made.unmapped or made.assumed):
         print("  every key that bears on bytes or FLOP was mapped")
     print(f"{out}; put it into DIR/llm and use it with: dse --catalog DIR ...")
     return OK

@@ -73,7 +73,7 @@ def apply(space: Space, o: Overrides, catalog: Catalog) -> Space:
         names = [c.name for c in space.scenario.mix.classes]
         if not kept and o.traffic not in catalog.entries["traffic"]:
             raise SpaceError(
-                f"--traffic: got {o.traffic!r}, expected {nearest(o.traffic, [*names, *catalog.entries['traffic']])}"
+                f"--traffic: got {o.traffic!r}, expected {nearest(o.traffic, {*names, *catalog.entries['traffic']})}"
             )
         mix = replace(space.scenario.mix, classes=kept)
         scenario = replace(space.scenario, mix=mix) if kept else with_traffic(space.scenario, catalog, o.traffic)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,26 @@ from dse.errors import DataError
 from dse.llm_keys import OTHER, PLAIN, WITHOUT_EFFECT
 from dse.schema import PRECISIONS
 
+LARGEST: Final = 1e9
+"""of any size in a configuration"""
 FP32: Final = 4  # bytes; recurrent states are kept in it
 
 GEGLU: Final = ("gemma",)
+TIED: Final = ("gemma", "falcon", "gpt2")
+"""families whose head is the embedding unless they say otherwise"""
+MULTI_HEAD: Final = ("gptj", "gpt2", "opt", "gpt_neox", "phi", "bloom", "falcon")
+"""families without grouped keys, whose configurations do not count them"""
+ATTENTION_NAMES: Final = ("attn", "attention")
+LEFT_OUT: Final[Mapping[str, Mapping[str, int]]] = {
+    "gemma3_text": {
+        "vocab_size": 262208,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "max_position_embeddings": 131072,
+    }
+}
+"""model_type -> values that its files leave out where they equal the family's default"""
 
 
 @dataclass(frozen=True)
@@ -41,21 +59,24 @@ def import_llm(path: Path, name: str | None = None) -> Imported:
     """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: not a readable config.json ({error})") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not a readable config.json ({str(error)[:200]})") from error
     if not isinstance(raw, dict):
         raise DataError(
             f"{path}: got a {type(raw).__name__}, expected an object with num_hidden_layers, hidden_size ..."
         )
     inner = raw.get("text_config")
     config: dict[str, Any] = {**raw, **inner} if isinstance(inner, dict) else raw
-    reader = _Config(config, str(path))
+    left_out = {k: v for k, v in LEFT_OUT.get(str(config.get("model_type", "")), {}).items() if config.get(k) is None}
+    reader = _Config({**config, **left_out}, str(path))
+    reader.assumed += [f"{k} = {v}: the family's default, the configuration leaves it out" for k, v in left_out.items()]
     shape = reader.shape()
     title = (
         name
         or str(raw.get("_name_or_path") or config.get("_name_or_path") or "").rsplit("/", 1)[-1]
         or path.resolve().parent.name
     )
+    title = re.sub(r"[^\w.-]+", "-", title).strip("-.") or "model"
     text = _toml(title, path.name, reader, shape)
     entry = read_llm(text, str(path))
     known = {k for names in PLAIN.values() for k in names} | OTHER | WITHOUT_EFFECT
@@ -83,8 +104,13 @@ class _Config:
                 value = value[0]
             if value is None or isinstance(value, bool):
                 continue
-            if not isinstance(value, int | float) or not math.isfinite(value) or value < 0 or value != int(value):
-                raise DataError(f"{self.where}: {key}: got {value!r}, expected a whole number not below 0")
+            if (
+                not isinstance(value, int | float)
+                or not math.isfinite(value)
+                or not 0 <= value <= LARGEST
+                or value != int(value)
+            ):
+                raise DataError(f"{self.where}: {key}: got {value!r}, expected a whole number from 0 to {LARGEST:g}")
             return int(value)
         if default is None:
             raise DataError(
@@ -99,11 +125,7 @@ class _Config:
         if not s["max_context"]:
             s["max_context"] = 4096
             self.assumed.append("max_context = 4096: the configuration names none")
-        s["kv_heads"] = (
-            1
-            if self.raw.get("multi_query")
-            else self.number("num_key_value_heads", "n_kv_heads", default=s["query_heads"])
-        )
+        s["kv_heads"] = self._kv_heads(s["query_heads"])
         s["head_dim"] = self.number("head_dim", "kv_channels", default=0) or s["hidden"] // max(s["query_heads"], 1)
         if s["kv_lora_rank"]:
             s["head_dim"] = s["qk_nope_head_dim"] + s["qk_rope_head_dim"]
@@ -112,11 +134,45 @@ class _Config:
         self._feed_forward(s)
         if self.raw.get("hybrid_override_pattern"):
             self._pattern(s, str(self.raw["hybrid_override_pattern"]))
+        self._possible(s)
         return {
             k: v
             for k, v in s.items()
             if v or k in {"layers", "hidden", "query_heads", "kv_heads", "head_dim", "vocab", "max_context"}
         }
+
+    def _kv_heads(self, heads: int) -> int:
+        """Key-value heads; Falcon's newer architecture counts them even where ``multi_query`` is set."""
+        groups = self.number("num_key_value_heads", "n_kv_heads", "num_kv_heads", default=0)
+        if self.raw.get("multi_query") and not self.raw.get("new_decoder_architecture"):
+            return 1
+        if not groups and self.kind not in MULTI_HEAD:
+            self.assumed.append(f"kv_heads = {heads}, as many as queries: the configuration names none")
+        return groups or heads
+
+    def _possible(self, s: dict[str, int]) -> None:
+        """Sizes that no model can have.
+
+        Raises:
+            DataError: one of them, and what is allowed.
+
+        """
+        wrong = [k for k in ("layers", "hidden", "query_heads", "kv_heads", "head_dim", "vocab") if s[k] < 1]
+        if wrong:
+            raise DataError(f"{self.where}: {', '.join(wrong)}: got 0, expected at least 1")
+        if s["query_heads"] % s["kv_heads"]:
+            raise DataError(
+                f"{self.where}: num_key_value_heads: got {s['kv_heads']}, expected a divisor of the {s['query_heads']} query heads"
+            )
+        if s["experts_per_token"] > s["experts"]:
+            raise DataError(
+                f"{self.where}: num_experts_per_tok: got {s['experts_per_token']}, expected at most the {s['experts']} experts"
+            )
+        for key in ("moe_layers", "full_attention_layers", "linear_attention_layers"):
+            if not 0 <= s.get(key, 0) <= s["layers"]:
+                raise DataError(
+                    f"{self.where}: {key}: comes to {s[key]} of {s['layers']} layers; see first_k_dense_replace, mlp_only_layers, layer_types"
+                )
 
     def _attention(self, s: dict[str, int]) -> None:
         """Full, windowed and linear layers."""
@@ -127,7 +183,7 @@ class _Config:
             s["linear_attention_layers"] = sum("linear" in str(k) for k in kinds)
             windowed = sum("sliding" in str(k) or "chunked" in str(k) for k in kinds)
         elif s["linear_value_heads"]:
-            every = self.number("full_attention_interval", default=4)
+            every = max(self.number("full_attention_interval", default=4), 1)
             s["linear_attention_layers"], windowed = layers - layers // every, 0
         else:
             windowed = self._windowed(layers, window)
@@ -157,7 +213,10 @@ class _Config:
 
     def _feed_forward(self, s: dict[str, int]) -> None:
         """Dense and expert widths, and how many layers route."""
-        width = self.number("intermediate_size", "n_inner", "mlp_hidden_size", default=4 * s["hidden"])
+        width = self.number("intermediate_size", "n_inner", "mlp_hidden_size", "ffn_hidden_size", default=0)
+        if not width:
+            width = 4 * s["hidden"]
+            self.assumed.append(f"ffn_hidden = {width}, four times the hidden size: the configuration names none")
         if not s["experts"] or s["experts"] == 1:
             s["experts"] = s["experts_per_token"] = 0
             s["ffn_hidden"] = width
@@ -211,7 +270,9 @@ class _Config:
         if self.raw.get("hybrid_override_pattern") or self.raw.get("linear_num_value_heads"):
             return "hybrid"
         heads = self.number("num_attention_heads", "n_head", "n_heads")
-        groups = 1 if self.raw.get("multi_query") else self.number("num_key_value_heads", "n_kv_heads", default=heads)
+        told = len(self.assumed)
+        groups = self._kv_heads(heads)
+        del self.assumed[told:]  # it is told once
         return "mha" if groups == heads else "mqa" if groups == 1 else "gqa"
 
     @property
@@ -227,6 +288,8 @@ class _Config:
                 "silu",
             )
         )
+        if self.kind.startswith("falcon"):
+            return "gelu"
         if "relu2" in act or self.kind.startswith("nemotron"):
             return "relu2"
         if self.kind.startswith(GEGLU):
@@ -245,33 +308,51 @@ class _Config:
     @property
     def tied(self) -> bool:
         """Whether the head is the embedding."""
-        return bool(self.raw.get("tie_word_embeddings", self.kind.startswith("gemma")))
+        named = self.raw.get("tie_word_embeddings")
+        if named is None and not self.kind.startswith(TIED):
+            self.assumed.append("tied_embeddings = false: the configuration does not say")
+        return bool(named) if named is not None else self.kind.startswith(TIED)
+
+    @staticmethod
+    def _quantised(made: Mapping[str, Any]) -> str:
+        """Number format of a quantisation block, "" where it is unknown."""
+        method = str(made.get("quant_method", "")).lower()
+        nested = made.get("quantization")
+        algorithm = made.get("quant_algo") or (nested.get("quant_algo") if isinstance(nested, dict) else "")
+        told = f"{method} {made.get('format', '')} {algorithm} {made.get('fmt', '')}".lower()
+        for fmt in ("nvfp4", "mxfp4"):
+            if fmt in told:
+                return fmt
+        groups = made.get("config_groups")
+        weights = (
+            [g.get("weights") or {} for g in groups.values() if isinstance(g, dict)] if isinstance(groups, dict) else []
+        )
+        for w in [*weights, made]:
+            bits, kind = w.get("num_bits", w.get("bits")), str(w.get("type", "int"))
+            if bits == 4:
+                return "nvfp4" if kind == "float" else "int4"
+            if bits == 8:
+                return "fp8" if kind == "float" else "int8"
+        if "fp8" in told or "e4m3" in told:
+            return "fp8"
+        return "int4" if method in {"awq", "gptq"} else ""
 
     @property
     def precision(self) -> str:
-        """Number format of the checkpoint."""
+        """Number format of the checkpoint; ``(experts)`` where its attention is left as it was."""
         made = self.raw.get("quantization_config")
         if isinstance(made, dict):
-            method = (
-                str(made.get("quant_method", ""))
-                + json.dumps(made.get("config_groups", ""))
-                + str(made.get("quant_algo", ""))
-            )
-            for fmt, sign in (
-                ("mxfp4", "mxfp4"),
-                ("nvfp4", "nvfp4"),
-                ("fp8", "fp8"),
-                ("int4", '"num_bits": 4'),
-                ("int4", "awq"),
-                ("int4", "gptq"),
-            ):
-                if sign in method.lower():
-                    return fmt + (
-                        " (experts)"
-                        if fmt in {"mxfp4", "int4"}
-                        and self.raw.get("num_local_experts", self.raw.get("n_routed_experts"))
-                        else ""
-                    )
+            fmt = self._quantised(made)
+            if fmt:
+                left = " ".join(
+                    str(x) for k in ("ignore", "modules_to_not_convert", "exclude_modules") for x in made.get(k) or ()
+                )
+                routed = (
+                    self.number("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts", default=0)
+                    > 1
+                )
+                alone = fmt == "mxfp4" or any(name in left for name in ATTENTION_NAMES)
+                return fmt + (" (experts)" if routed and alone and fmt in {"mxfp4", "int4"} else "")
             self.assumed.append(f"precision = bf16: quantisation {made.get('quant_method')!r} is unknown")
         given = (
             str(self.raw.get("torch_dtype") or self.raw.get("dtype") or "bf16")
@@ -285,7 +366,7 @@ def _toml(title: str, file: str, reader: _Config, shape: Mapping[str, int]) -> s
     """The catalogue file."""
     from dse.workload import transformer
 
-    lines = [f"name = {json.dumps(title)}", f"title = {json.dumps(title)}", f"source = {json.dumps(f'{file} of {title}')}",
+    lines = [f"name = {json.dumps(title, ensure_ascii=False)}", f"title = {json.dumps(title, ensure_ascii=False)}", f"source = {json.dumps(f'{file} of {title}')}",
              f'attention = "{reader.attention}"', f'ffn = "{reader.ffn}"', f'precision = "{reader.precision}"',
              f"tied_embeddings = {str(reader.tied).lower()}"]  # fmt: skip
     if reader.bias:

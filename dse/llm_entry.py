@@ -10,6 +10,8 @@ from typing import Any
 from dse.errors import DataError, Faults, nearest
 from dse.schema import ATTENTION, FFN, LINEAR, LLM_OPTIONAL, LLM_SHAPE, LLM_TEXT, PRECISIONS
 
+NAMED = ".toml"
+
 
 @dataclass(frozen=True)
 class LlmEntry:
@@ -58,7 +60,29 @@ def read_llm(text: str, where: str) -> LlmEntry:
             faults.add(key, raw.get(key), "one of " + ", ".join(allowed))
     if not isinstance(raw.get("aliases", []), list):
         faults.add("aliases", raw.get("aliases"), "a list of names", '["nvidia/..."]')
+    for key in ("name", "title", "attention_bias", "hf_id"):
+        if not isinstance(raw.get(key, "-"), str) or raw.get(key) == "":
+            faults.add(key, raw[key], "text", f'{key} = "my-model"')
+    if "name" not in raw:
+        faults.add("name", None, "text", 'name = "my-model"')
+    elif (
+        where.endswith(f"{NAMED}")
+        and isinstance(raw["name"], str)
+        and where.rsplit("/", 1)[-1] != f"{raw['name']}{NAMED}"
+    ):
+        faults.add("name", raw["name"], f"the name of its file, {where.rsplit('/', 1)[-1].removesuffix(NAMED)}")
+    for key in ("tied_embeddings", "expert_bias"):
+        if not isinstance(raw.get(key, False), bool):
+            faults.add(key, raw[key], "true or false")
+    published = raw.get("published", {})
+    if not isinstance(published, dict) or not all(
+        isinstance(v, int | float) and not isinstance(v, bool) for v in published.values()
+    ):
+        faults.add("published", published, "a table of numbers", "params_total = 70e9")
     shape = raw.get("shape", {})
+    if not isinstance(shape, dict):
+        faults.add("shape", shape, "a table of whole numbers", "layers = 80")
+        shape = {}
     for key in sorted(shape.keys() - set(LLM_SHAPE + LLM_OPTIONAL)):
         faults.add(f"shape.{key}", shape[key], nearest(key, LLM_SHAPE + LLM_OPTIONAL))
     for key in LLM_SHAPE:

@@ -33,7 +33,7 @@ def beside(cases: list[Case], catalog: Catalog) -> list[dict[str, Any]]:
         return []
     served = prepare(cases, catalog)
     first, each = intervals(served, catalog)
-    said = notes(served, each.value, first.value)
+    said = notes(served, catalog, each.value, first.value)
     return [
         {"id": c.id, "llm": c.llm, "software": c.software, "batch": c.plan.batch, "group": c.plan.group, "attention_replicas": c.plan.replicas,
          "input_tokens": c.input_tokens, "output_tokens": c.output_tokens, "measured_tpot": c.tpot, "measured_ttft": c.ttft, "source": c.source,

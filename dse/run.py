@@ -15,6 +15,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -122,12 +123,19 @@ def write_atomically(path: Path, text: str) -> None:
         RunError: the folder cannot be written.
 
     """
+    if not path.name or path.is_dir():
+        raise RunError(f"{path}: is a folder, expected the name of a file; choose another --out")
+    if path.exists() and not path.is_file():  # a pipe or a terminal cannot be replaced
+        path.write_text(text, encoding="utf-8")
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise RunError(f"{path}: cannot be written ({error.strerror or error}); choose another --out") from error
 
 

@@ -165,6 +165,11 @@ class _Reader:
         fields = tuple(f.name for f in dataclass_fields(RequestClass))
         classes: list[RequestClass] = []
         said: list[tuple[float, dict[str, float]]] = []
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            self.faults.add(
+                "scenario.traffic", items, "tables [[scenario.traffic]] with use = and share =", 'use = "chat"'
+            )
+            return [], {}
         for i, item in enumerate(items):
             key = f"scenario.traffic[{i}]"
             self.keys(item, (*fields, "use", "source"), key + ".")
@@ -222,21 +227,37 @@ class _Reader:
         given = {k: v for k, v in drawn.items() if k in names} | {
             k: v for k, v in item.items() if k in names and k != "llm"
         }
-        try:
-            values = {k: float(v) for k, v in given.items()}
-        except (TypeError, ValueError):
-            values = {}
-        if any(k not in values for k in needed):
-            self.faults.add(key, item, "llm, weight, concurrency, weight_bits, kv_bits, compute_bits")
-            return None
-        if not all(math.isfinite(values[k]) and values[k] > 0 for k in needed):
-            self.faults.add(key, item, "finite numbers above 0")
-        for k, v in values.items():
-            if k not in needed and (not math.isfinite(v) or v < 0 or (k == "acceptance" and v > 1)):
-                self.faults.add(f"{key}.{k}", v, "a finite number not below 0 (acceptance: a share)")
-            if k.endswith("compute_bits") and v not in COMPUTE_BITS:
+        values: dict[str, Any] = {}
+        for k, v in given.items():
+            if isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v) or v < 0:
+                self.faults.add(f"{key}.{k}", v, "a finite number not below 0")
+            elif k.endswith("compute_bits") and v not in COMPUTE_BITS:
                 self.faults.add(f"{key}.{k}", v, "4, 8 or 16")
+            elif k.endswith("_bits") and not (1 <= v <= 32 or (v == 0 and k not in needed)):
+                self.faults.add(f"{key}.{k}", v, "1 to 32 bits")
+            else:
+                values[k] = float(v)
+        missing = [k for k in needed if k not in given or (k in values and values[k] == 0)]
+        if missing:
+            self.faults.add(key, item, f"a number above 0 for {', '.join(missing)}")
+        if any(k not in values for k in needed) or missing:
+            return None
+        self._decoding(key, values)
         return Workload(str(item.get("llm")), **values)
+
+    def _decoding(self, key: str, values: Mapping[str, float]) -> None:
+        """Drafting and diffusion: each complete, one of them, and no more tokens than positions."""
+        draft, accept, block, won = (values.get(k, 0.0) for k in DECODING)
+        if (draft > 0) != (accept > 0) or accept > 1:
+            self.faults.add(f"{key}.acceptance", accept, "draft_tokens and acceptance together, acceptance a share")
+        if (block > 0) != (won > 0) or won > block:
+            self.faults.add(
+                f"{key}.tokens_per_pass",
+                won,
+                f"block_tokens and tokens_per_pass together, at most the {block:g} positions of a block",
+            )
+        if draft > 0 and block > 0:
+            self.faults.add(f"{key}.block_tokens", block, "drafting or diffusion, not both")
 
     def space(self, text: str, objectives: Mapping[str, Sequence[str]]) -> Space:
         """Read the whole file."""

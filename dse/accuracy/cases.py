@@ -29,6 +29,8 @@ DRAWN: Final = 0.9
 """mean over label of prompt and output lengths in results databases, which draw them between 0.8 and 1"""
 REQUANTISED: Final = ("nvfp4", "mxfp4", "fp8")
 """formats into which a checkpoint published in INT4 is converted"""
+MOST_RANKS: Final = 4096
+MOST_TOKENS: Final = 1e8
 WIDE: Final = 16
 """labelled ranks from which a square of ranks is read as tensor and expert ranks multiplied"""
 
@@ -100,6 +102,10 @@ def case_of(row: Mapping[str, str], catalog: Catalog) -> Case:
         raise DataError(f"mode {mode!r}: expected agg or disagg")
     plan = ranks(row, "" if mode == "agg" else "decode_", catalog.value("device", device, "domain", 8.0))
     prefill = ranks(row, "prefill_", catalog.value("device", device, "domain", 8.0)) if mode == "disagg" else None
+    if plan.stages > entry.shape["layers"]:
+        raise DataError(
+            f"pp_size: got {plan.stages}, expected at most the {entry.shape['layers']} layers of {entry.name}"
+        )
     label = "" if mode == "agg" else "decode_"
     drawn = DRAWN if dumped(row.get("silicon_data_source", "")) else 1.0
     return Case(
@@ -185,12 +191,20 @@ def _stated(row: Mapping[str, str]) -> float:
 
 
 def _count(row: Mapping[str, str], key: str) -> int:
-    """A rank count; empty and zero mean one."""
+    """A rank count; empty and zero mean one.
+
+    Raises:
+        DataError: not a whole number in range.
+
+    """
     text = (row.get(key) or "").strip()
     try:
-        return max(round(float(text)), 1) if text else 1
-    except (ValueError, OverflowError):
-        raise DataError(f"{key}: got {text!r}, expected a whole number, e.g. 8") from None
+        value = float(text or 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= MOST_RANKS or value != int(value):
+        raise DataError(f"{key}: got {text[:20]!r}, expected a whole number from 1 to {MOST_RANKS}, e.g. 8")
+    return max(int(value), 1)
 
 
 def _number(row: Mapping[str, str], key: str) -> float:
@@ -198,9 +212,9 @@ def _number(row: Mapping[str, str], key: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise DataError(f"{key}: got {text!r}, expected a number above 0, e.g. 1024") from None
-    if not 0 < value < 1e9:
-        raise DataError(f"{key}: got {text!r}, expected a number above 0, e.g. 1024")
+        raise DataError(f"{key}: got {text[:20]!r}, expected a number above 0, e.g. 1024") from None
+    if not 1 <= value <= MOST_TOKENS:
+        raise DataError(f"{key}: got {text[:20]!r}, expected a number from 1 to {MOST_TOKENS:.0e}, e.g. 1024")
     return value
 
 

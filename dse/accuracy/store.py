@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -12,6 +14,7 @@ import numpy as np
 from dse.accuracy.calibrate import FITTED, FOLLOW, PRIOR, Fit
 from dse.accuracy.validate import Rows, Split, ratios, score, split
 from dse.catalog import Catalog
+from dse.run import inert
 from dse.schema import SHARES
 from dse.serving.soft import FIELDS
 from dse.units import BoolArray, FloatArray
@@ -181,13 +184,26 @@ def _line(field: str, values: Sequence[float], unit: str, source: str, note: str
 
 def rows_text(c: Calibration) -> str:
     """CSV of every row with its part in the calibration: the record of what was fitted and what held out."""
-    lines = ["id,stack,device,model,clean,excluded_by,fitted,fold_by_model,fold_by_device"]
-    fitted = set(c.ids)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["id", "stack", "device", "model", "clean", "excluded_by", "fitted", "fold_by_model", "fold_by_device"]
+    )
+    clean = c.rows.clean  # a fit takes every clean row and no other
     for i, case in enumerate(c.rows.cases):
-        why = c.rows.why[i]
-        lines.append(",".join([case.id, case.software, case.device, case.llm, str(int(not why)), why, str(int(case.id in fitted)),
-                               c.by_model.fold[i], c.by_device.fold[i]]))  # fmt: skip
-    return "\n".join(lines) + "\n"
+        row = [
+            case.id,
+            case.software,
+            case.device,
+            case.llm,
+            int(clean[i]),
+            c.rows.why[i],
+            int(clean[i]),
+            c.by_model.fold[i],
+            c.by_device.fold[i],
+        ]
+        writer.writerow([inert(str(x)) for x in row])
+    return text.getvalue()
 
 
 def widths(rows: Rows, made: Split, metric: str, bounds: Mapping[str, tuple[float, float]]) -> tuple[float, float]:

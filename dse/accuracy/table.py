@@ -15,6 +15,7 @@ from dse.accuracy.cases import Case, case_of
 from dse.accuracy.predict import Served, prepare, soft_rows, times
 from dse.catalog import DATA, Catalog
 from dse.errors import DataError
+from dse.run import inert
 from dse.units import FloatArray
 
 NEEDED: Final = ("backend", "model_path", "system", "isl", "osl")
@@ -24,13 +25,17 @@ ADDED: Final = (
 )  # fmt: skip
 NARROWEST_SEEN: Final = 8
 """bits of the narrowest arithmetic in the calibration rows"""
+BATCHES: Final = ("batch_size", "decode_batch_size")
 MOST: Final = 20_000
 """rows predicted together: a few hundred megabytes of columns"""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Predictions of n rows with the range that four in five held-out measurements fell into, in s."""
+    """Predictions of n rows with the range that four in five held-out measurements fell into, in s.
+
+    Low and high are NaN where nobody calibrated the stack.
+    """
 
     value: FloatArray
     low: FloatArray
@@ -53,19 +58,41 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
-    reader = csv.DictReader(io.StringIO(text))
-    header = list(reader.fieldnames or [])
-    missing = [name for name in NEEDED if name not in header]
-    if missing:
-        raise DataError(f"{path}: no column {', '.join(missing)}; expected the columns of a serving table: "
-                        f"{', '.join(NEEDED)}, batch_size, tp_size, precision ...")  # fmt: skip
     try:
-        rows = [
-            {k: v or "" for k, v in row.items() if isinstance(k, str) and not isinstance(v, list)} for row in reader
-        ]
+        lines = list(csv.reader(io.StringIO(text)))
     except csv.Error as error:
-        raise DataError(f"{path}: line {reader.line_num}: {error}") from error
-    return header, rows
+        raise DataError(f"{path}: not a CSV: {error}") from error
+    header = [name.strip() for name in lines[0]] if lines else []
+    missing = [name for name in NEEDED if name not in header]
+    if not any(name in header for name in BATCHES):
+        missing.append(BATCHES[0])
+    if missing:
+        hint = "; the separator looks like ';', expected ','" if len(header) == 1 and ";" in header[0] else ""
+        raise DataError(f"{path}: no column {', '.join(missing)}{hint}; expected the columns of a serving table: "
+                        f"{', '.join(NEEDED)}, batch_size, tp_size, precision ...")  # fmt: skip
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: column {twice[0]!r} stands {header.count(twice[0])} times, expected once")
+    body = [line for line in lines[1:] if any(cell.strip() for cell in line)]
+    if not body:
+        raise DataError(f"{path}: a header and no row, expected at least one serving point")
+    for n, line in enumerate(body, 1):
+        if len(line) > len(header):
+            raise DataError(
+                f"{path}: row {n} has {len(line)} cells, the header {len(header)}; quote cells that hold commas"
+            )
+    return header, _named([dict(zip(header, [*line, *[""] * (len(header) - len(line))], strict=True)) for line in body])
+
+
+def _named(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Rows with an id each: where the file has none, or twice the same, the row's number is added."""
+    seen: set[str] = set()
+    for n, row in enumerate(rows, 1):
+        if "id" in row:
+            if not row["id"] or row["id"] in seen:
+                row["id"] = f"{row['id']} row {n}".strip()
+            seen.add(row["id"])
+    return rows
 
 
 def read_cases(rows: Sequence[Mapping[str, str]], catalog: Catalog) -> tuple[list[Case], list[int], dict[int, str]]:
@@ -88,19 +115,19 @@ def intervals(s: Served, catalog: Catalog) -> tuple[Interval, Interval]:
 
 def _ranged(s: Served, catalog: Catalog, value: FloatArray, metric: str) -> Interval:
     """The stack's range of measured over predicted; a device it never ran on has the wider of two."""
-    low, high = np.ones(len(s)), np.ones(len(s))
+    low, high = np.full(len(s), np.nan), np.full(len(s), np.nan)
     for i, c in enumerate(s.cases):
         entry = catalog.entry("software", c.software)
         names = [f"{metric}_ratio"]
         if c.device not in entry.attributes.get("devices", "").split():
             names.append(f"{metric}_ratio_unseen")
         known = [entry.values[n] for n in names if n in entry.values]
-        low[i] = min([q.low for q in known], default=1.0)
-        high[i] = max([q.high for q in known], default=1.0)
+        if known:  # a range of few rows may lie to one side of the prediction
+            low[i], high[i] = min(1.0, *(q.low for q in known)), max(1.0, *(q.high for q in known))
     return Interval(value, value * low, value * high)
 
 
-def notes(s: Served, each: FloatArray, first: FloatArray) -> list[str]:
+def notes(s: Served, catalog: Catalog, each: FloatArray, first: FloatArray) -> list[str]:
     """What a reader must know of a prediction: a queue, or weights that do not fit by our count.
 
     ``each`` and ``first`` are the predicted TPOT and TTFT. A prefill pool queues where decode workers
@@ -122,6 +149,15 @@ def notes(s: Served, each: FloatArray, first: FloatArray) -> list[str]:
         elif flight > room:
             out.append(f"a queue forms: KV cache for {room:.0f} of {flight:.0f} requests; TTFT without the wait")
         else:
+            longest, domain = catalog.llm(c.llm).shape["max_context"], catalog.value("device", c.device, "domain", 1.0)
+            if c.input_tokens + c.output_tokens > longest:
+                out.append(f"longer than the {longest} tokens that {c.llm} is made for")
+                continue
+            if c.plan.group > domain:
+                out.append(
+                    f"{c.plan.group} ranks span more than a domain of {domain:.0f}: their messages cross network cards"
+                )
+                continue
             narrowest = min(c.load.computed("ffn"), c.load.computed("experts"))
             out.append(
                 "beyond calibration: no calibrated chip multiplies in 4 bit" if narrowest < NARROWEST_SEEN else ""
@@ -138,12 +174,15 @@ def predict_rows(rows: Sequence[Mapping[str, str]], catalog: Catalog) -> list[di
     for start in range(0, len(cases), MOST):
         part = prepare(cases[start : start + MOST], catalog)
         first, each = intervals(part, catalog)
-        said = notes(part, each.value, first.value)
+        said = notes(part, catalog, each.value, first.value)
         for j, i in enumerate(where[start : start + MOST]):
             for metric, r in (("ttft", first), ("tpot", each)):
                 out[i][f"predicted_{metric}_ms"] = f"{1e3 * r.value[j]:.6g}"
-                out[i][f"predicted_{metric}_low_ms"] = f"{1e3 * r.low[j]:.6g}"
-                out[i][f"predicted_{metric}_high_ms"] = f"{1e3 * r.high[j]:.6g}"
+                if np.isfinite(r.low[j]):
+                    out[i][f"predicted_{metric}_low_ms"] = f"{1e3 * r.low[j]:.6g}"
+                    out[i][f"predicted_{metric}_high_ms"] = f"{1e3 * r.high[j]:.6g}"
+                else:
+                    said[j] = said[j] or f"no range: nobody calibrated {part.cases[j].software}"
             out[i]["note"] = said[j]
     return out
 
@@ -153,19 +192,15 @@ def write_rows(header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     columns = [*header, *(name for name in ADDED if name not in header)]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: _inert(str(row.get(k, ""))) for k in columns} for row in rows)
+    writer.writerow({k: inert(k) for k in columns})
+    writer.writerows({k: _cell(str(row.get(k, ""))) for k in columns} for row in rows)
     return text.getvalue()
 
 
-def _inert(text: str) -> str:
-    """A cell that a spreadsheet will not run as a formula."""
-    return "'" + text if text[:1] in {"=", "@"} or (text[:1] in {"+", "-"} and not _is_number(text)) else text
-
-
-def _is_number(text: str) -> bool:
+def _cell(text: str) -> str:
+    """A cell that a spreadsheet will not run as a formula; numbers stay."""
     try:
         float(text)
     except ValueError:
-        return False
-    return True
+        return inert(text)
+    return text

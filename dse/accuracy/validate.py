@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ from dse.physics import experts
 from dse.traffic import EXPERTS
 from dse.units import BoolArray, FloatArray
 
+UNMEASURED: Final = ("ideal", "textbook", "pooled")
+"""stacks by definition: nothing ran on them"""
 SPLITS: Final = ("none", "device", "model")
 WITHIN: Final = 0.2
 WIDE_TENSOR: Final = 16
@@ -61,8 +64,8 @@ class Rows:
 
     served: Served
     why: tuple[str, ...]
-    unread: Mapping[str, str]
-    """id of a row that is no case -> why"""
+    unread: tuple[tuple[str, str], ...]
+    """id and reason of every row that is no case"""
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -84,25 +87,50 @@ class Rows:
         return np.array([getattr(c, metric) or np.nan for c in self.cases])
 
 
-def measured_rows(rows: Sequence[Mapping[str, str]], catalog: Catalog) -> Rows:
+def measured_rows(rows: Sequence[Mapping[str, str]], catalog: Catalog, where: str = "the shipped rows") -> Rows:
     """Aggregated rows with a measured TPOT; a disaggregated row's labels do not fix its load.
 
     Raises:
-        DataError: there is no such row.
+        DataError: there is no such row, or none that a fit may use.
 
     """
-    cases, where, refused = read_cases(rows, catalog)
-    unread = {rows[i].get("id", str(i)): why for i, why in refused.items()}
-    kept = [c for c in cases if c.mode == "agg" and c.tpot is not None]
-    for c, i in zip(cases, where, strict=True):
-        if c.mode != "agg":
-            unread[c.id] = "disaggregated: workers and load are not fixed by its labels"
-        elif c.tpot is None:
-            unread[rows[i].get("id", str(i))] = "no measured TPOT"
+    cases, places, refused = read_cases(rows, catalog)
+    unread = [(rows[i].get("id", ""), why) for i, why in refused.items()]
+    kept = []
+    for c, i in zip(cases, places, strict=True):
+        why = _unmeasured(c, rows[i])
+        if why:
+            unread.append((c.id, why))
+        else:
+            kept.append(c)
     if not kept:
-        raise DataError("validate: no aggregated row with a measured TPOT (silicon_tpot_ms)")
+        raise DataError(f"{where}: no aggregated row with a measured TPOT: {_commonest(why for _, why in unread)}")
     served = prepare(kept, catalog)
-    return Rows(served, tuple(reasons(served, catalog)), unread)
+    made = Rows(served, tuple(reasons(served, catalog)), tuple(unread))
+    if not made.clean.any():
+        raise DataError(f"{where}: none of {len(kept)} measured rows is clean: {_commonest(made.why)}")
+    return made
+
+
+def _unmeasured(c: Case, row: Mapping[str, str]) -> str:
+    """Why a case cannot be scored, "" where it can."""
+    if c.software in UNMEASURED:
+        return f"backend {c.software}: no stack that was measured"
+    if c.mode != "agg":
+        return "disaggregated: workers and load are not fixed by its labels"
+    if c.tpot is None:
+        text = (row.get("silicon_tpot_ms") or "").strip()
+        return (
+            f"silicon_tpot_ms: got {text!r}, expected a number of ms above 0"
+            if text
+            else "no measured TPOT (silicon_tpot_ms)"
+        )
+    return ""
+
+
+def _commonest(reasons_given: Iterable[str]) -> str:
+    """The three commonest reasons with their counts."""
+    return "; ".join(f"{n} x {why}" for why, n in Counter(reasons_given).most_common(3)) or "the file holds no row"
 
 
 @dataclass(frozen=True)
@@ -121,8 +149,7 @@ class Split:
 def folds(rows: Rows, name: str) -> dict[str, tuple[BoolArray, BoolArray]]:
     """Rows fitted and rows tested, by fold; configurations never stand on both sides.
 
-    ``device``: fitted on the device with most configurations to learn from being the oldest, tested on
-    the others; ``model``: each model tested by a fit to all others.
+    ``device``: fitted on the first device by name, tested on the others; ``model``: each model tested by a fit to all others.
     """
     clean = rows.clean
     if name == "none":

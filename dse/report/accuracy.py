@@ -21,11 +21,12 @@ from dse.accuracy.table import intervals
 from dse.accuracy.validate import Rows, Score, Split, ratios, score, strata, worst
 from dse.catalog import Catalog
 from dse.report.document import STYLE
+from dse.run import inert
 
 WORST: Final = 12
 TITLES: Final[Mapping[str, str]] = {
     "none": "In sample (fitted to all clean rows)",
-    "device": "By device (fitted on the first device, tested on the others)",
+    "device": "By device (fitted on the first by name, tested on the others)",
     "model": "By model (each model predicted by a fit to the others)",
 }
 METRICS: Final = ("tpot", "ttft")
@@ -91,7 +92,7 @@ class Findings:
             )
         out.append(("Excluded rows, by rules that look at labels and measurements only",
                     [f"{n:4d}  {why}: {RULES[why]}" for why, n in Counter(w for w in self.rows.why if w).most_common()]
-                    + [f"{n:4d}  not read: {why}" for why, n in Counter(self.rows.unread.values()).most_common()]))  # fmt: skip
+                    + [f"{n:4d}  not read: {why}" for why, n in Counter(why for _, why in self.rows.unread).most_common()]))  # fmt: skip
         if self.ablations:
             out.append(("Error without each term (TPOT MAPE, refitted): in sample, by device, by model",
                         [f"{term:46s} " + "  ".join(f"{100 * s.mape:5.1f} %" for s in scores.values()) for term, scores in self.ablations]))  # fmt: skip
@@ -140,7 +141,7 @@ def accuracy_csv(made: Findings) -> str:
                 ms(each.value[i]), ms(each.low[i]), ms(each.high[i]), ms(first.value[i])]  # fmt: skip
         for s in made.splits:
             line += [s.fold[i], ms(s.tpot[i]), ms(s.ttft[i])]
-        writer.writerow(line)
+        writer.writerow([inert(str(x)) for x in line])
     return text.getvalue()
 
 
@@ -150,6 +151,8 @@ def _parity(made: Findings, s: Split, metric: str) -> str:
     value = s.tpot if metric == "tpot" else s.ttft
     seen = rows.measured(metric)
     ok = np.isfinite(value) & np.isfinite(seen)
+    if not ok.any():
+        return f"<p>Nothing to draw: this split needs rows of two {s.name + 's' if s.name != 'none' else 'kinds'}, with a measured {metric.upper()}.</p>"
     models = np.array([c.llm for c in rows.cases])
     figure = go.Figure()
     low, high = float(np.min(seen[ok])) * 800, float(np.quantile(np.maximum(seen, value)[ok], 0.999)) * 1200
@@ -161,7 +164,7 @@ def _parity(made: Findings, s: Split, metric: str) -> str:
             here = ok & (models == model) & (rows.clean == clean)
             if here.any():
                 figure.add_trace(go.Scatter(
-                    x=1e3 * seen[here], y=1e3 * value[here], mode="markers", name=model, legendgroup=model, showlegend=clean,
+                    x=1e3 * seen[here], y=1e3 * value[here], mode="markers", name=model, legendgroup=model, showlegend=clean or not (ok & (models == model) & rows.clean).any(),
                     text=[rows.cases[i].id + (f" ({rows.why[i]})" if not clean else "") for i in np.nonzero(here)[0]],
                     hovertemplate="%{text}<br>measured %{x:.4g} ms<br>predicted %{y:.4g} ms<extra></extra>",
                     marker={"color": COLOURS[k % len(COLOURS)], "size": 5, "symbol": "circle" if clean else "circle-open", "opacity": 0.75 if clean else 0.4},
@@ -257,6 +260,9 @@ def accuracy_html(made: Findings) -> str:
                         [[c.id, f"{1e3 * seen:.2f}", f"{1e3 * value:.2f}", f"{value / seen:.2f}"] for c, seen, value in worst(rows, last, "tpot", WORST)]))  # fmt: skip
     for title, lines in made.others:
         parts.append(f"<h2>{escape(title)}</h2><pre>{escape(chr(10).join(lines))}</pre>")
-    style = STYLE + "body{max-width:72rem}td{overflow-wrap:anywhere}"
+    style = (
+        STYLE
+        + "body{max-width:72rem}td:first-child{overflow-wrap:anywhere}pre{white-space:pre;overflow-x:auto;font-size:.78rem}"
+    )
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Accuracy</title><style>{style}</style>'
             f"<script>{get_plotlyjs()}</script></head><body>{''.join(parts)}</body></html>")  # fmt: skip
