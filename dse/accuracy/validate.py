@@ -196,7 +196,7 @@ STRATA: Final[Mapping[str, Callable[[Case], str]]] = {
     "tensor ranks as labelled": lambda c: (
         f"{WIDE_TENSOR} and more" if c.tensor >= WIDE_TENSOR else f"below {WIDE_TENSOR}"
     ),
-    "plan": lambda c: f"{c.plan.group} GPUs",
+    "GPUs a replica": lambda c: str(c.plan.group),
 }
 
 
