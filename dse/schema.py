@@ -182,7 +182,7 @@ KINDS: Final[dict[str, Kind]] = {
         "A machine that exists, or that a paper describes",
         _words("peak_16bit peak_8bit memory_capacity memory_bandwidth memory_stacks memory_height dies"),
         _words(
-            "peak_4bit sram tdp link_bandwidth domain market_price die_area flash_stacks "
+            "peak_4bit sram tdp link_bandwidth link_latency domain market_price die_area flash_stacks "
             "flash_height flash_inner_bandwidth flash_capacity "
             "vector_peak cpu_cores cpu_core_peak vector_energy cpu_energy idle_power"
         ),

@@ -53,6 +53,7 @@ UNITS: Final[dict[str, str]] = {
         [
             "access_latency",
             "hop_latency",
+            "link_latency",
             "latency",
             "launch_latency",
             "endpoint_latency",

@@ -15,6 +15,7 @@ import numpy as np
 from dse.accuracy.cases import Case, RankPlan
 from dse.catalog import Catalog, load_catalog
 from dse.machine import Machine, device_parts, finish
+from dse.machine.datacenter import names
 from dse.plan import GROUPS, Plans, plans_of
 from dse.serving import Pairs, Soft, serve
 from dse.serving.soft import FIELDS
@@ -29,6 +30,9 @@ SITE: Final = {"year": 2026.0, "volume": 1e5, "pue": 1.2, "electricity_price": 2
 NO_LIMIT: Final = 1e12
 CLAIMED: Final = 0.9
 """share of the memory that vLLM and TensorRT-LLM take by default for weights and KV cache"""
+
+CARD_HOPS: Final = 2.0
+"""hops, to a switch and from it, over which a network's latency end to end is spread"""
 
 
 @dataclass(frozen=True)
@@ -75,14 +79,23 @@ class Times:
     pairs: Pairs
 
 
+def over_cards(catalog: Catalog, device: str, group: int) -> bool:
+    """Whether a group's messages cross network cards: wider than a domain, or of devices without a link of their own."""
+    own = catalog.value("device", device, "link_bandwidth", 0.0) > 0
+    return group > (catalog.value("device", device, "domain", 1.0) if own else 1.0)
+
+
 def machines(catalog: Catalog, devices: Sequence[str], groups: Sequence[int]) -> Machine:
     """One machine per device and group, (n,); a group wider than the device's domain sends over network cards."""
-    wide = [g > catalog.value("device", d, "domain", 1.0) for d, g in zip(devices, groups, strict=True)]
+    wide = [over_cards(catalog, d, g) for d, g in zip(devices, groups, strict=True)]
     keys = sorted({*zip(devices, wide, strict=True)})
     parts = device_parts(catalog, [d for d, _ in keys])
     over = np.array([w for _, w in keys])
     card = catalog.value("link", "scale_out", "bandwidth")
-    parts = replace(parts, link_bandwidth=np.where(over, np.minimum(card, np.maximum(parts.link_bandwidth, 1.0)), parts.link_bandwidth),
+    far = np.where(parts.link_bandwidth > 0, np.minimum(card, parts.link_bandwidth), card)
+    switch = names(catalog, "topology").index("switch")  # cards meet in a switch, whatever joins a domain
+    parts = replace(parts, link_bandwidth=np.where(over, far, parts.link_bandwidth), topology=np.where(over, switch, parts.topology),
+                    link_latency=np.where(over, catalog.value("link", "scale_out", "latency") / CARD_HOPS, parts.link_latency),
                     domain=np.where(over, float(GROUPS[-1]), parts.domain))  # fmt: skip
     built = finish(parts, catalog, _scenario("textbook", 1024.0, 1024.0), NO_LIMIT)
     return built.take(np.array([keys.index(k) for k in zip(devices, wide, strict=True)]))

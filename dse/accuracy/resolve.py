@@ -91,7 +91,7 @@ def device_name(catalog: Catalog, name: str) -> str:
     bare = seen
     for ending in DEVICE_ENDINGS:
         bare = bare.removesuffix(ending)
-    for key in (seen, bare, bare + "_sxm", seen + "_sxm"):
+    for key in (seen, bare, bare + "_sxm", seen + "_sxm", bare + "_server"):
         if key in devices:
             return key
     raise DataError(f"device {name!r}: not in the catalogue; {nearest(name, devices)}")

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from dse.accuracy.cases import Case, case_of
-from dse.accuracy.predict import Served, prepare, soft_rows, times
+from dse.accuracy.predict import Served, over_cards, prepare, soft_rows, times
 from dse.catalog import DATA, Catalog
 from dse.errors import DataError
 from dse.run import inert
@@ -149,13 +149,13 @@ def notes(s: Served, catalog: Catalog, each: FloatArray, first: FloatArray) -> l
         elif flight > room:
             out.append(f"a queue forms: KV cache for {room:.0f} of {flight:.0f} requests; TTFT without the wait")
         else:
-            longest, domain = catalog.llm(c.llm).shape["max_context"], catalog.value("device", c.device, "domain", 1.0)
+            longest = catalog.llm(c.llm).shape["max_context"]
             if c.input_tokens + c.output_tokens > longest:
                 out.append(f"longer than the {longest} tokens that {c.llm} is made for")
                 continue
-            if c.plan.group > domain:
+            if over_cards(catalog, c.device, c.plan.group):
                 out.append(
-                    f"{c.plan.group} ranks span more than a domain of {domain:.0f}: their messages cross network cards"
+                    f"{c.plan.group} ranks span more than a domain of {c.device}: their messages cross network cards"
                 )
                 continue
             narrowest = min(c.load.computed("ffn"), c.load.computed("experts"))

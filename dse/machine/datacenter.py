@@ -110,7 +110,7 @@ def datacenter_parts(space: Space, design: Design, catalog: Catalog, scenario: S
         flash_tlc=(_recode(space, design, "flash_cell", ("pslc", "tlc")) == 1).astype(np.float64),
         flash_attach=attach, pnm=pnm, pnm_flops=numbers(space, design, "pnm_flops"),
         domain=domain, topology=topology,
-        link_bandwidth=numbers(space, design, "link_bandwidth"),
+        link_bandwidth=numbers(space, design, "link_bandwidth"), link_latency=np.zeros(n),
         engine=np.maximum(_recode(space, design, "collective_engine", ENGINES), 0),
         power_cap=np.full(n, FAR_AWAY), limits={},
     )  # fmt: skip

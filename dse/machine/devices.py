@@ -37,6 +37,6 @@ def device_parts(catalog: Catalog, devices: Sequence[str]) -> Parts:
         flash_tlc=(code("flash_cell", ("pslc", "tlc")) == 1).astype(np.float64),
         flash_attach=code("flash_attach", ATTACH), pnm=np.zeros(n, dtype=np.int64), pnm_flops=np.zeros(n),
         domain=np.exp2(np.floor(np.log2(np.minimum(v("domain", 1.0), 512.0)))),
-        topology=code("topology", topologies), link_bandwidth=v("link_bandwidth"),
+        topology=code("topology", topologies), link_bandwidth=v("link_bandwidth"), link_latency=v("link_latency"),
         engine=np.zeros(n, dtype=np.int64), power_cap=v("tdp", FAR_AWAY), limits={},
     )  # fmt: skip

@@ -39,7 +39,7 @@ def fabric(look: Look, scenario: Scenario, optical: FloatArray) -> dict[str, Flo
     groups = np.array(GROUPS, dtype=np.float64)[None, :]
     switched = (s["switch_ports"] > 0).astype(np.float64)
     hop = look.topology("hop_latency")[:, None]
-    wire = link("latency")[:, None]
+    wire = (link("latency") + p.link_latency)[:, None]
     endpoint = look.engine("endpoint_latency")[:, None]
 
     def flight(hops: FloatArray, crossed: FloatArray) -> FloatArray:

@@ -51,6 +51,8 @@ class Parts(Table):
     domain: FloatArray
     topology: IntArray
     link_bandwidth: FloatArray
+    link_latency: FloatArray
+    """s of a hop beyond the wire's: a host bridge, a network card"""
     engine: IntArray
     """0 host, 1 device, 2 in network"""
     power_cap: FloatArray
