@@ -104,6 +104,7 @@ class _Problem:
         return z[: len(FITTED)], z[len(FITTED) :].reshape(len(self.stacks), len(FITTED))
 
     def residuals(self, z: FloatArray) -> FloatArray:
+        """Robust relative errors of rows, then pulls of stacks to the common values and of those to the prior."""
         common, factors = self.split(z)
         t = times(self.served, soft_of_factors(self.base, np.exp(factors)[self.code], self.ratio, self.held))
         apart = np.concatenate([np.log(t.tpot) - self.tpot, self.weight * (np.log(t.ttft) - self.ttft)])
@@ -112,6 +113,7 @@ class _Problem:
         return np.concatenate([robust, (SHRINK * (factors - common)).ravel(), (common - self.prior) / self.sigma])
 
     def jacobian(self, z: FloatArray) -> FloatArray:
+        """Slopes of the residuals by forward differences, one model call a factor."""
         f, n = len(FITTED), 2 * len(self.served)
         at = self.residuals(z)
         out = np.zeros((len(at), len(z)))

@@ -190,7 +190,10 @@ def _parity(made: Findings, s: Split, metric: str) -> str:
 
 
 def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(h)}</th>" for h in header)
+    head = "".join(
+        f"<th{' style=text-align:right' if k and body and _numeric(body[0][k]) else ''}>{escape(h)}</th>"
+        for k, h in enumerate(header)
+    )
     lines = "".join(
         "<tr>"
         + "".join(f'<td class="{"n" if k and _numeric(x) else ""}">{escape(x)}</td>' for k, x in enumerate(row))
