@@ -58,6 +58,7 @@ def nearest_design(space: Space, catalog: Catalog, model: Any, device: str) -> t
         put("flash_height", q.get("flash_height", 16.0))
         put("flash_cell", a.get("flash_cell", "pslc"))
         put("flash_attach", a.get("flash_attach", "own_shoreline"))
+        put("far_memory", "none")
         put("pnm", "none")
         put("domain", q.get("domain", 1.0))
         put("topology", a.get("topology", "switch"))

@@ -6,8 +6,8 @@ tensor-parallel over what is left. ``expert_ranks`` ranks hold whole experts, sl
 ``batch`` sequences decode in the group at once. Three dimensions are not enumerated because they
 have closed forms: pipeline depth is the least power of two whose stages fit (depth changes neither
 step time nor throughput per package, only what a package must hold), the split over tiers is one
-of two (finish together, or as much in fast memory as fits), and prefill either shares the machine
-or gets a rate-matched pool.
+of two (finish together, or as much in fast memory as fits), the clock is the best of a few levels,
+and prefill either shares the machine or gets a rate-matched pool.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ GROUPS: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 LARGEST_TENSOR = 64
 LARGEST_BATCH = 4096
 DEEPEST = 128
+CLOCK_LEVELS: tuple[float, ...] = (1.0, 0.7, 0.5)
+"""Clocks a machine may run a pass at, over its design clock; the first is the design clock."""
 NARROWEST_SLICE = 128
 """columns of an expert that a rank must keep: the block of FP8 scaling and of a matrix unit's tile"""
 
@@ -50,6 +52,8 @@ class Plans:
     """sequence-parallel attention: a replica's ranks split the KV cache by position where heads run out"""
     overflow: BoolArray
     """with flash: fast memory takes all it can hold (else no more than balances the tiers)"""
+    halves: BoolArray
+    """with PNM: the batch runs as two halves, one on the host while the other is near its data"""
 
     def __len__(self) -> int:
         return len(self.group)
@@ -59,13 +63,18 @@ class Plans:
         """Whether attention is data-parallel."""
         return self.replicas > 1
 
+    @property
+    def at_once(self) -> FloatArray:
+        """Sequences that pass through an operator together: half the batch where halves alternate."""
+        return np.where(self.halves, self.batch / 2, self.batch)
+
     def take(self, rows: BoolArray) -> Plans:
         """Return some plans."""
         return Plans(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
 def plans_of(rows: Sequence[tuple[int, int, int, int]], shape: Sequence[int], overflow: BoolArray,
-             sequence: BoolArray | None = None) -> Plans:  # fmt: skip
+             sequence: BoolArray | None = None, halves: BoolArray | None = None) -> Plans:  # fmt: skip
     """Plans from rows of (group, replicas, expert ranks, batch).
 
     Collectives are tabulated for powers of two; another group takes the table's nearest size.
@@ -80,6 +89,7 @@ def plans_of(rows: Sequence[tuple[int, int, int, int]], shape: Sequence[int], ov
         tensor_index=np.array([column(r[0] // r[1]) for r in rows], dtype=np.int64), expert_ranks=e, batch=b,
         shape=np.array(shape, dtype=np.int64), overflow=overflow,
         sequence=np.zeros(len(rows), dtype=bool) if sequence is None else sequence,
+        halves=np.zeros(len(rows), dtype=bool) if halves is None else halves,
     )  # fmt: skip
 
 
@@ -94,12 +104,14 @@ def sliced_experts(model: Transformer, group: int) -> int:
     return group // slices
 
 
-def plan_grid(model: Transformer, *, flash: bool = False, sequence: bool = False) -> Plans:
-    """Enumerate the plans of a model; with flash each stands twice, balanced and overflowing.
+def plan_grid(model: Transformer, *, tiers: bool = False, near: bool = False, sequence: bool = False) -> Plans:
+    """Enumerate the plans of a model: every shape and batch, then again for what some machines alone can do.
 
     Dense models: tensor-parallel groups of 1 to 64. MoE models also attention data-parallel
     groups of 2 to 512 with at least one sequence per rank. With ``sequence`` also tensor-parallel
     groups of more ranks than KV heads whose cache is split by position. Batches are powers of two to 4096.
+    With ``tiers`` (memory below the fast one) each stands again overflowing, with ``near`` (PNM)
+    again in halves.
     """
     heads = 1 if model.latent else model.kv_heads
     batches = [2**k for k in range(int(np.log2(LARGEST_BATCH)) + 1)]
@@ -110,12 +122,13 @@ def plan_grid(model: Transformer, *, flash: bool = False, sequence: bool = False
     if sequence:
         longer = [s for s in shapes if s[1] == 1 and s[0] > heads]
         shapes, split = shapes + longer, split + [True] * len(longer)
-    rows = [(*s, b) for s in shapes for b in batches if b >= s[1]]
-    at = [i for i, s in enumerate(shapes) for b in batches if b >= s[1]]
-    by_position = np.array([split[i] for i in at])
-    single = len(rows)
-    both = 2 if flash else 1
-    return plans_of(rows * both, at * both, np.arange(single * both) >= single, np.tile(by_position, both))
+    once = [(i, b) for i, s in enumerate(shapes) for b in batches if b >= s[1]]
+    twice = [(i, b) for i, b in once if b >= 2 * shapes[i][1]]
+    chosen = once + (once if tiers else []) + (twice if near else [])
+    kind = np.repeat([0, 1, 2], [len(once), len(once) if tiers else 0, len(twice) if near else 0])
+    at = [i for i, _ in chosen]
+    rows = [(*shapes[i], b) for i, b in chosen]
+    return plans_of(rows, at, kind == 1, np.array([split[i] for i in at]), kind == 2)
 
 
 def single_plan(group: int, *, data_parallel: bool, batch: int, sequence: bool = False) -> Plans:

@@ -47,7 +47,7 @@ _CELL: Final = tuple(
     f"{name}_{cell}"
     for cell in ("pslc", "tlc")
     for name in _words(
-        "capacity_per_die read_latency program_latency endurance read_disturb_limit "
+        "capacity_per_die read_latency program_latency pages_per_shot endurance read_disturb_limit "
         "price_per_byte carbon_per_byte retention_refresh_interval"
     )
 )
@@ -63,10 +63,10 @@ KINDS: Final[dict[str, Kind]] = {
         _words(
             "capacity_per_die capacity_per_package bandwidth_per_stack bandwidth_per_channel "
             "reference_height footprint_area z_height shoreline host_phy_area "
-            "capacity_per_layer_per_area bandwidth_per_layer_per_area bandwidth_limit_per_area "
+            "capacity_per_layer_per_area bandwidth_per_layer_per_area signal_share pad_rate reference_pitch tsv_area "
             "tsv_energy_per_layer bandwidth_per_byte"
         ),
-        {"form": ("stack", "package", "on_logic", "sram")},
+        {"form": ("stack", "package", "on_logic", "sram", "far")},
     ),
     "flash": Kind(
         "Flash: High Bandwidth Flash, UFS, flash on the LPDDR bus",
@@ -76,9 +76,9 @@ KINDS: Final[dict[str, Kind]] = {
         )
         + _CELL,
         _words(
-            "read_bandwidth reference_height scattered_read_efficiency base_die_buffer "
+            "read_bandwidth reference_height base_die_buffer "
             "hop_latency idle_power_per_stack idle_power_per_die power_per_stack footprint_area "
-            "shoreline host_phy_area write_bandwidth_pslc write_bandwidth_tlc "
+            "shoreline host_phy_area "
             "available_height_8 available_height_16 available_height_24 available_height_32 "
             "interface_bandwidth interface_per_die idle_power package_area z_height "
             "internal_bandwidth_per_die"
@@ -108,11 +108,23 @@ KINDS: Final[dict[str, Kind]] = {
             "bandwidth_gain read_energy flop_energy free_area power_budget compute_limit "
             "capacity_loss flop_density mode_switch_latency shards_per_stack cost_per_stack nre"
         ),
+        attributes={"operators": None},
     ),
-    "bond": Kind("Die-to-die bonding", _words("yield_per_layer cost_per_layer layer_resistance reference_area")),
+    "bond": Kind(
+        "Die-to-die bonding",
+        _words(
+            "yield_per_layer cost_per_layer layer_resistance reference_area die_yield test_coverage pad_failure "
+            "finest_pitch_2026"
+        ),
+        _words("finest_pitch_2030"),
+    ),
     "thermal": Kind(
         "Thermal path",
-        _words("tim_lid_resistance logic_resistance logic_max_temperature hot_bandwidth_loss logic_below_mould_rise"),
+        _words(
+            "tim_lid_resistance logic_resistance bulk_resistance lid_thickness lid_conductivity silicon_thickness "
+            "silicon_conductivity hot_spot_ratio hot_spot_radius stack_cover gap_resistance logic_max_temperature "
+            "hot_bandwidth_loss"
+        ),
     ),
     "link": Kind(
         "Link",

@@ -26,14 +26,13 @@ UNITS: Final[dict[str, str]] = {
             "bandwidth_per_channel",
             "read_bandwidth",
             "bandwidth",
-            "write_bandwidth_pslc",
-            "write_bandwidth_tlc",
             "interface_bandwidth",
             "internal_bandwidth_per_die",
             "bandwidth_per_port",
             "memory_bandwidth",
             "link_bandwidth",
             "flash_inner_bandwidth",
+            "pad_rate",
         ],
         "B/s",
     ),
@@ -81,6 +80,7 @@ UNITS: Final[dict[str, str]] = {
     **dict.fromkeys(
         [
             "footprint_area",
+            "tsv_area",
             "reference_area",
             "host_phy_area",
             "usable_reticle",
@@ -97,7 +97,20 @@ UNITS: Final[dict[str, str]] = {
         "m2",
     ),
     **dict.fromkeys(
-        ["shoreline", "z_height", "wafer_diameter", "edge_exclusion", "scribe", "soc_z_height"],
+        [
+            "shoreline",
+            "z_height",
+            "wafer_diameter",
+            "edge_exclusion",
+            "scribe",
+            "soc_z_height",
+            "lid_thickness",
+            "silicon_thickness",
+            "hot_spot_radius",
+            "reference_pitch",
+            "finest_pitch_2026",
+            "finest_pitch_2030",
+        ],
         "m",
     ),
     **dict.fromkeys(
@@ -124,7 +137,6 @@ UNITS: Final[dict[str, str]] = {
             "refresh_doubling_temperature",
             "coolant_temperature",
             "logic_max_temperature",
-            "logic_below_mould_rise",
         ],
         "K",
     ),
@@ -155,7 +167,15 @@ UNITS: Final[dict[str, str]] = {
     **dict.fromkeys(["carbon_per_byte", "carbon_per_byte_pslc", "carbon_per_byte_tlc"], "kgCO2e/B"),
     **dict.fromkeys(["static_power_per_byte", "refresh_power_per_byte"], "W/B"),
     **dict.fromkeys(
-        ["layer_resistance", "dram_layer_resistance", "area_resistance", "tim_lid_resistance", "logic_resistance"],
+        [
+            "layer_resistance",
+            "dram_layer_resistance",
+            "area_resistance",
+            "tim_lid_resistance",
+            "logic_resistance",
+            "bulk_resistance",
+            "gap_resistance",
+        ],
         "m2*K/W",
     ),
     **dict.fromkeys(["cost_per_watt", "board_cost_per_watt", "facility_capex_per_watt"], "USD/W"),
@@ -164,7 +184,6 @@ UNITS: Final[dict[str, str]] = {
     **dict.fromkeys(["skin_resistance", "junction_resistance"], "K/W"),
     "capacity_per_layer_per_area": "B/m2",
     "bandwidth_per_layer_per_area": "B/s/m2",
-    "bandwidth_limit_per_area": "B/s/m2",
     "dram3d_bandwidth_per_area": "B/s/m2",
     "bandwidth_per_byte": "1/s",
     "mac_density": "FLOP/m2",
@@ -194,6 +213,7 @@ UNITS: Final[dict[str, str]] = {
     "facility_embodied_per_watt": "kgCO2e/W",
     "maintenance": "1/s",
     "heat_capacity": "J/K",
+    **dict.fromkeys(["lid_conductivity", "silicon_conductivity"], "W/m/K"),
 }  # a field not named here is a pure number
 
 # Fields that may not be negative or zero would hide a fault: bounds for all the rest.
@@ -213,7 +233,6 @@ SHARES: Final = frozenset(
         "emulation_efficiency",
         "narrow_efficiency",
         "prefill_share",
-        "scattered_read_efficiency",
         "shoreline_use",
         "vrm_efficiency",
         "gross_margin",
@@ -227,6 +246,10 @@ SHARES: Final = frozenset(
         "acceptance",
         "clock_power_share",
         "hot_bandwidth_loss",
+        "stack_cover",
+        "signal_share",
+        "die_yield",
+        "test_coverage",
     }
 )
 

@@ -20,7 +20,7 @@ Value = str | float
 # SI unit of each design variable that carries one.
 VARIABLE_UNITS: Final = {
     "compute_area": "m2", "sram": "B", "clock": "1/s", "pnm_flops": "FLOP/s", "link_bandwidth": "B/s",
-    "npu_area": "m2", "npu_sram": "B", "npu_clock": "1/s", "dram_capacity": "B",
+    "npu_area": "m2", "npu_sram": "B", "npu_clock": "1/s", "dram_capacity": "B", "bond_pitch": "m",
 }  # fmt: skip
 SCENARIO_UNITS: Final = {
     "datacenter": {

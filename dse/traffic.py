@@ -20,12 +20,13 @@ from dse.physics import experts, memory, network
 from dse.plan import Plans
 from dse.space import Scenario, Workload
 from dse.units import BoolArray, FloatArray, IntArray
-from dse.workload import Mix, RequestClass, Transformer, transformer
+from dse.workload import OPERATORS, Mix, RequestClass, Transformer, transformer
 
-OPERATORS: Final = ("projections", "attention", "ffn", "experts", "head")
 ATTENTION: Final = OPERATORS.index("attention")
 EXPERTS: Final = OPERATORS.index("experts")
 ACTIVATION_BYTES: Final = 2.0  # activations and partial sums cross links and stacks in 16 bit
+KNOTS: Final = 16
+"""steps of the curve of popular experts' reads"""
 P95: Final = NormalDist().inv_cdf(0.95)
 WIDEST: Final = 16  # bits: narrower weights are widened to it where a chip cannot multiply them; 4-bit ones feed 8-bit units as they are
 COLUMN: Final = {16: 0, 8: 1, 4: 2}
@@ -50,7 +51,9 @@ class Prefill:
     joule_flop: FloatArray
     """(shapes,) FLOP of all operators, mean over ranks"""
     joule_weights: FloatArray
-    """(shapes,) weight bytes of all operators, mean over ranks"""
+    """(shapes,) weight bytes of all operators but routed experts, mean over ranks"""
+    joule_experts: FloatArray
+    """(shapes,) weight bytes of routed experts, mean over ranks"""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,22 @@ class Traffic:
     """(ops, p) bytes of inputs and outputs an operator hands over to another engine"""
     resident: FloatArray
     """(p,) weight bytes held by a rank at pipeline depth 1"""
+    resident_experts: FloatArray
+    """(p,) those of routed experts"""
+    popular: FloatArray
+    """(knots + 1, p) share of expert bytes read that the most popular experts of a rank take"""
+    expert_slice: FloatArray
+    """(p,) contiguous bytes of an expert in a layer and rank; 1 without experts"""
+    experts_held: FloatArray
+    """(p,) experts of a layer and rank"""
+    experts_read: FloatArray
+    """(p,) mean share of them that a step reads"""
+    kv_run: FloatArray
+    """(p,) contiguous KV bytes of a sequence in a layer and rank; of a token where attention gathers"""
+    kv_written: FloatArray
+    """(p,) KV bytes a rank writes per step: of new tokens, and of the prompts that arrive meanwhile"""
+    activations: FloatArray
+    """(p,) bytes of activations that stay on chip between operators"""
     live_p95: FloatArray
     prefix_held: FloatArray
     longest: FloatArray
@@ -93,6 +112,8 @@ class Traffic:
     """(p,) prefix KV bytes a rank writes per request"""
     prompt_kv: FloatArray
     """(p,) KV bytes of a whole mean prompt, per rank"""
+    output_tokens: float
+    """tokens of a mean answer"""
     reduce_bytes: FloatArray
     reduces: FloatArray
     exchange_bytes: FloatArray
@@ -151,8 +172,9 @@ def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) ->
     model, mix = transformer(catalog.llm(load.llm)), scenario.mix
     skew = scenario.numbers.get("routing_skew", catalog.value("software", scenario.software, "routing_skew"))
     r = _Ranks.of(model, plans)
-    tokens = plans.batch / r.replicas  # sequences an attention rank sees
-    rows, every = tokens * load.positions, plans.batch * load.positions
+    resident = plans.batch / r.replicas  # sequences an attention rank holds
+    tokens = plans.at_once / r.replicas  # those it sees at once
+    rows, every = tokens * load.positions, plans.at_once * load.positions
     pairs, distinct, mean_pairs, mean_distinct = _expert_loads(model, every, r.expert_ranks, skew)
     mean_flop, mean_weights = np.ones((len(OPERATORS), len(plans))), np.ones((len(OPERATORS), len(plans)))
     if model.experts:
@@ -169,8 +191,9 @@ def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) ->
     prefix = 0.0 if model.topk else model.kv_elements * mix.prefix_context * load.kv_bits / 8
     kv_all = tokens * (model.read_bytes(context, load.kv_bits) + 2.0 * model.state_bytes) / r.kv
     kv_prefix = tokens * prefix / r.kv
-    p95 = memory.resident_p95(context, mix.deviation, mix.longest, tokens, P95)
-    held = (p95 * model.held_bytes(context, load.kv_bits) / max(context, 1.0) + tokens * model.state_bytes) / r.kv
+    p95 = memory.resident_p95(context, mix.deviation, mix.longest, resident, P95)
+    held = (p95 * model.held_bytes(context, load.kv_bits) / max(context, 1.0) + resident * model.state_bytes) / r.kv
+    prefix_held = resident * prefix / r.kv
     longest = model.held_bytes(scenario.numbers.get("longest_request", mix.longest), load.kv_bits) / r.kv
     crossing = ACTIVATION_BYTES * np.stack([
         rows * 2.0 * model.layers * model.hidden * np.ones(len(plans)),
@@ -180,21 +203,25 @@ def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) ->
         every * (model.hidden + model.vocab / r.group),
     ])  # fmt: skip
     inputs = mix.mean([c.input_tokens for c in mix.classes])
+    arriving = resident * load.accepted / mix.output_tokens * (mix.computed_tokens > 0)
     return Traffic(
         model=model, load=load, plans=plans, layers=np.array(model.layers), moe_layers=np.array(float(model.moe_layers)),
         launches=np.array(model.launches),
-        accepted=load.accepted, flop=flop,
+        accepted=load.accepted, output_tokens=mix.output_tokens, flop=flop,
         weights=drafting * _streamed(model, load, r, distinct, zero),
         kv_live=np.maximum(kv_all - kv_prefix, 0.0), kv_prefix=kv_prefix, crossing=crossing, resident=_resident(model, load, r),
+        **_places(model, load, r, every, context, skew),
+        kv_written=(resident * load.accepted * model.kv_bytes_per_token(load.kv_bits)
+                    + arriving * model.held_bytes(mix.computed_tokens, load.kv_bits)) / r.kv, activations=2.0 * rows * model.hidden * ACTIVATION_BYTES,
         mean_flop=mean_flop, mean_weights=mean_weights,
-        live_p95=np.maximum(held - kv_prefix, 0.0), prefix_held=kv_prefix, longest=np.broadcast_to(longest, r.group.shape).copy(),
+        live_p95=np.maximum(held - prefix_held, 0.0), prefix_held=prefix_held, longest=np.broadcast_to(longest, r.group.shape).copy(),
         prefix_written=model.kv_elements * load.kv_bits / 8 * mix.prefix_written / r.kv,
         prompt_kv=model.held_bytes(inputs, load.kv_bits) / r.kv,
         reduce_bytes=rows * model.hidden * ACTIVATION_BYTES,
         reduces=_reduces(model, plans, many),
         exchange_bytes=_exchanged(model, load, r, rows), exchanges=np.where(plans.data_parallel, 2.0 * model.moe_layers, 0.0),
-        stage_bytes=rows * model.hidden * ACTIVATION_BYTES, per_rank=tokens, prompts=r.replicas,
-        arriving=tokens * load.accepted / mix.output_tokens * (mix.computed_tokens > 0),
+        stage_bytes=rows * model.hidden * ACTIVATION_BYTES, per_rank=resident, prompts=r.replicas,
+        arriving=arriving,
         prefill=_beside(_prefill(model, load, plans, mix.computed_tokens, mix.prefill_pairs, skew),
                         _prefill(model, load, plans, scenario["ttft_input"], scenario["ttft_input"] ** 2 / 2, skew)),
         shape_plan=_shape_plans(plans),
@@ -227,6 +254,31 @@ def _streamed(model: Transformer, load: Workload, r: _Ranks, distinct: FloatArra
     parameters = (model.attention / r.tensor, zero, model.ffn / r.tensor, distinct * model.expert / r.slices,
                   model.head / r.group)  # fmt: skip
     return np.stack([n * load.stored(op) / 8 for n, op in zip(parameters, OPERATORS, strict=True)])
+
+
+def _places(
+    model: Transformer, load: Workload, r: _Ranks, tokens: FloatArray, context: float, skew: float
+) -> dict[str, Any]:
+    """What placing bytes on tiers asks: experts by popularity, and how long the runs are that a read takes."""
+    p = len(tokens)
+    layers = model.attention_layers
+    entry = model.kv_bytes_per_token(load.kv_bits) / layers / r.kv
+    run = entry * (1.0 if model.topk else max(context, 1.0))
+    out = {"kv_run": np.maximum(run, 1.0), "resident_experts": np.zeros(p), "expert_slice": np.ones(p),
+           "experts_held": np.ones(p), "experts_read": np.ones(p), "popular": np.tile(np.linspace(0.0, 1.0, KNOTS + 1)[:, None], (1, p))}  # fmt: skip
+    if not model.experts:
+        return out
+    k = (model.experts, model.experts_per_token)
+    ranks = r.expert_ranks
+    held = model.experts / np.minimum(ranks, model.experts)
+    mean = np.array([experts.mean_load(*k, b, int(n), skew)[1] for b, n in zip(tokens, ranks, strict=True)])
+    curves = [experts.hot_reads(*k, b, int(n), skew, KNOTS) for b, n in zip(tokens, ranks, strict=True)]
+    stored = load.stored("experts") / 8
+    return out | {
+        "popular": np.stack(curves, axis=1), "resident_experts": held / r.slices * model.expert * stored,
+        "expert_slice": model.expert / model.moe_layers / r.slices * stored,
+        "experts_held": held, "experts_read": np.minimum(mean / held, 1.0),
+    }  # fmt: skip
 
 
 def _resident(model: Transformer, load: Workload, r: _Ranks) -> FloatArray:
@@ -282,15 +334,15 @@ def _prefill(model: Transformer, load: Workload, plans: Plans, tokens: float, pa
         2.0 * model.head / r.group,
     ])  # fmt: skip
     weights = _streamed(model, load, r, loads[1], zero)
-    joule_flop, joule_weights = flop.copy(), weights.copy()
+    joule_flop, routed = flop.copy(), weights[EXPERTS].copy()
     if model.experts and tokens > 0:
         joule_flop[EXPERTS] *= loads[2] / loads[0]
-        joule_weights[EXPERTS] *= loads[3] / loads[1]
+        routed *= loads[3] / loads[1]
     return Prefill(
         tokens=np.full(len(every), tokens), flop=flop, weights=weights, kv=tokens * model.kv_bytes_per_token(load.kv_bits) / r.kv,
         reduce_bytes=np.where(r.tensor > 1, tokens * model.hidden * ACTIVATION_BYTES, 0.0),
         exchange_bytes=_exchanged(model, load, r, tokens * np.ones(len(every))),
-        joule_flop=joule_flop.sum(axis=0), joule_weights=joule_weights.sum(axis=0),
+        joule_flop=joule_flop.sum(axis=0), joule_weights=weights.sum(axis=0) - weights[EXPERTS], joule_experts=routed,
     )  # fmt: skip
 
 

@@ -13,6 +13,9 @@ from typing import Final
 
 from dse.catalog import LlmEntry
 
+OPERATORS: Final = ("projections", "attention", "ffn", "experts", "head")
+"""what a pass through a model is made of, in the order of the arrays over operators"""
+
 
 @dataclass(frozen=True)
 class Transformer:
@@ -63,6 +66,8 @@ class Transformer:
     """8-bit elements of the indexer's key cache per token, all layers"""
     index_flops: float = 0.0
     """indexer FLOP per token and context position, all layers"""
+    attention_layers: float = 1.0
+    """layers that keep a KV cache"""
     mtp_layers: int = 0
     launches: float = 0.0
     """kernel launches of all layers, in dense GQA layers: latent, sparse and linear attention take more"""
@@ -136,7 +141,7 @@ def transformer(entry: LlmEntry) -> Transformer:
         float(full * kv), float(windowed * kv), s["sliding_window"],
         float(full * flops), float(windowed * flops), float(full * prefill), float(windowed * prefill),
         float(linear * s["linear_state_bytes"]), entry.attention == "mla", entry.tied_embeddings, float(width),
-        s["index_topk"], float(attention_layers * index_width), float(attention_layers * index_flops), s["mtp_layers"],
+        s["index_topk"], float(attention_layers * index_width), float(attention_layers * index_flops), max(float(attention_layers), 1.0), s["mtp_layers"],
         _launches(entry, attention_layers, linear, dense_layers + moe),
     )  # fmt: skip
 

@@ -44,28 +44,29 @@ class DatacenterModel:
         s = space.scenario
         self.soft = soft_of(catalog, s.software)
         self.plans = [
-            plan_grid(transformer(catalog.llm(w.llm)), flash=True, sequence=s.sequence_parallel) for w in s.workloads
+            plan_grid(transformer(catalog.llm(w.llm)), tiers=True, near=True, sequence=s.sequence_parallel)
+            for w in s.workloads
         ]
-        self._lowered: dict[tuple[float, bool], list[Traffic]] = {}
+        self._lowered: dict[tuple[float, bool, bool], list[Traffic]] = {}
 
-    def traffic(self, domain: float, *, flash: bool) -> list[Traffic]:
+    def traffic(self, domain: float, *, tiers: bool, near: bool) -> list[Traffic]:
         """Lowered workloads with the plans that a domain can hold; pruning is exact."""
-        key = (domain, flash)
+        key = (domain, tiers, near)
         if key not in self._lowered:
             s = self.space.scenario
-            kept = [_compact(p, self._admitted(p, domain, flash=flash)) for p in self.plans]
+            kept = [_compact(p, self.admitted(p, domain, tiers=tiers, near=near)) for p in self.plans]
             self._lowered[key] = [lower(w, p, self.catalog, s) for w, p in zip(s.workloads, kept, strict=True)]
         return self._lowered[key]
 
     @staticmethod
-    def _admitted(plans: Plans, domain: float, *, flash: bool) -> BoolArray:
-        """Plans whose group fits a domain; without flash there is nothing to overflow into."""
-        return (plans.group <= domain) & (flash | ~plans.overflow)
+    def admitted(plans: Plans, domain: float, *, tiers: bool, near: bool) -> BoolArray:
+        """Plans whose group fits a domain; what overflows needs memory below, what runs in halves an engine."""
+        return (plans.group <= domain) & (tiers | ~plans.overflow) & (near | ~plans.halves)
 
     @property
     def pairs_per_design(self) -> int:
-        """Size of the full plan grid of the scenario's workloads; twice that with flash."""
-        return sum(int((~p.overflow).sum()) for p in self.plans)
+        """Size of the plan grid of the scenario's workloads on a machine of one memory and no PNM engine."""
+        return sum(int((~(p.overflow | p.halves)).sum()) for p in self.plans)
 
     def machine(self, design: Design) -> Machine:
         """Build n designs."""
@@ -106,21 +107,21 @@ class DatacenterModel:
 
     def _estimate(self, m: Machine, domain: float, workloads: tuple[int, ...] | None) -> Estimate:
         s = self.space.scenario
-        flash = bool(m.flash_capacity[0] > 0)
+        tiers, near = bool(m.flash_capacity[0] + m.far_capacity[0] > 0), bool(m.pnm_site[0] > 0)
         estimates, weights = [], []
-        for i, t in enumerate(self.traffic(domain, flash=flash)):
+        for i, t in enumerate(self.traffic(domain, tiers=tiers, near=near)):
             if workloads is not None and i not in workloads:
                 continue
             pairs = serve(m, t, self.soft)
             e = choose(m, t, pairs, s, dict(self.space.limits), self.space.rungs)
-            e.chosen["plan"] = self._index(i, domain, flash=flash)[e.chosen["plan"].astype(np.int64)]
+            e.chosen["plan"] = self._index(i, domain, tiers=tiers, near=near)[e.chosen["plan"].astype(np.int64)]
             estimates.append(e)
             weights.append(t.load.weight)
         return weighted(estimates, weights)
 
-    def _index(self, workload: int, domain: float, *, flash: bool) -> FloatArray:
+    def _index(self, workload: int, domain: float, *, tiers: bool, near: bool) -> FloatArray:
         """Index into the full grid of the plans that were evaluated."""
-        return np.nonzero(self._admitted(self.plans[workload], domain, flash=flash))[0].astype(np.float64)
+        return np.nonzero(self.admitted(self.plans[workload], domain, tiers=tiers, near=near))[0].astype(np.float64)
 
     def _told(self, m: Machine, e: Estimate) -> Told:
         objectives = {name: OBJECTIVES[name].value(e) for name in TARGET_OBJECTIVES["datacenter"]}
@@ -159,11 +160,11 @@ def _put(out: dict[str, Any], e: Estimate, rows: Any) -> None:
 def _jobs(m: Machine) -> list[tuple[Any, float]]:
     """Rows to evaluate together, with the largest group their domains hold.
 
-    A block is uniform in whether there is flash and where the PNM engine sits, so that it pays
-    for no other term; large batches are also grouped by domain, to skip plans that do not fit.
+    A block is uniform in which memories lie below the fast one and where the PNM engine sits, so that
+    it pays for no other term; large batches are also grouped by domain, to skip plans that do not fit.
     """
     by_domain = np.where(len(m.domain) >= SORT_FROM, m.domain, GROUPS[-1])
-    key = (by_domain * 2 + (m.flash_capacity > 0)) * 3 + m.pnm_site
+    key = (by_domain * 4 + (m.flash_capacity > 0) * 2 + (m.far_capacity > 0)) * 4 + m.pnm_site
     jobs = []
     for value in np.unique(key):
         rows = np.nonzero(key == value)[0]

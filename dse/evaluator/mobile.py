@@ -16,7 +16,7 @@ from dse.physics import flash
 from dse.plan import single_plan
 from dse.serving import Pairs, serve, soft_of
 from dse.serving.choose import CAP
-from dse.serving.step import LARGE
+from dse.serving.place import LARGE
 from dse.space import Space
 from dse.table import chunks, total
 from dse.traffic import Traffic, lower
@@ -68,7 +68,7 @@ class MobileModel:
     def judge(self, machine: Machine, workloads: tuple[int, ...] | None = None) -> Told:
         """Judge machines however they were built."""
         del workloads
-        key = (machine.flash_capacity > 0) * 3 + machine.pnm_site
+        key = (machine.flash_capacity > 0) * 4 + machine.pnm_site
         jobs = [np.nonzero(key == value)[0] for value in np.unique(key)]
         blocks = [rows[c] for rows in jobs for c in chunks(len(rows), CHUNK)]
         parts = []

@@ -20,9 +20,9 @@ from dse.serving import Pairs, serve
 from dse.serving.choose import account, choose, wear
 from dse.space import Scenario, Space, Value, Workload, parse_value
 from dse.space_file import read_space, space_text
-from dse.traffic import OPERATORS, Traffic, lower, mix_of
+from dse.traffic import Traffic, lower, mix_of
 from dse.units import FloatArray
-from dse.workload import Mix, RequestClass
+from dse.workload import OPERATORS, Mix, RequestClass
 
 FAR_TOO_DEEP = 999_999
 """shown where no depth makes a model fit"""
@@ -235,7 +235,10 @@ def _one(x: FloatArray) -> float:
 
 def _times(ledger: Ledger, pairs: Pairs, tpot: float, accepted: float) -> dict[str, float]:
     """Parts of a token's time: a step's over the tokens it wins."""
-    times = {n: v / accepted for n, v in ledger.of("time").items() if v != 0.0}
+    terms = {n: v / accepted for n, v in ledger.of("time").items() if v != 0.0}
+    saved = sum(v for v in terms.values() if v < 0)  # read ahead, done by the other half: off every operator alike
+    spent = sum(terms.values()) - saved
+    times = {n: v * (1.0 + saved / spent) for n, v in terms.items() if v > 0}
     step = float(pairs.step[0, 0]) / accepted
     rest = step - sum(times.values())
     if abs(rest) > 1e-9 * step:
@@ -256,7 +259,7 @@ def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger
     energies = {f"decode: {n}": v * g / (batch * t.accepted) * loss * pue for n, v in ledger.of("energy").items() if v}
     charged = 1.0 if s.mix.computed_tokens > 0 else 0.0
     if _one(m.flash_capacity):
-        program = _one(wear(m, t, p, s)) * _one(m.flash_program_energy) * _one(a[f"{mode}_busy"]) / u
+        program = _one(wear(m, p, s)) * _one(m.flash_program_energy) * _one(a[f"{mode}_busy"]) / u
         energies["flash programming"] = program * loss * pue
     energies["prefill"] = _one(e.energy) - sum(energies.values()) - _standing(m, s, a[f"{mode}_busy"])
     if not charged:

@@ -21,6 +21,26 @@ from dse.units import FloatArray
 FAR = ATTACH.index("far")
 
 
+def pnm_units(look: Look) -> FloatArray:
+    """Stacks, packages or modules that carry a PNM engine."""
+    p = look.parts
+    units = np.where(p.pnm == PNM.index("flash_base_die"), p.flash_stacks, p.stacks)
+    out: FloatArray = np.where(p.pnm == PNM.index("far_module"), p.far_modules, units)
+    return out
+
+
+def far_power(look: Look) -> tuple[FloatArray, FloatArray]:
+    """Power [W] of far memory modules: standing, and of reading at full rate."""
+    p = look.parts
+    standing = (
+        p.far_modules
+        * look.far("capacity_per_package")
+        * (look.far("static_power_per_byte") + look.far("refresh_power_per_byte"))
+    )
+    energy = look.far("read_energy") + look.far("interface_energy")
+    return standing, p.far_modules * look.far("bandwidth_per_stack") * energy
+
+
 def silicon(look: Look) -> tuple[FloatArray, FloatArray]:
     """Cost [USD] and carbon [kgCO2e] of the compute dies, known good."""
     p = look.parts
@@ -29,6 +49,12 @@ def silicon(look: Look) -> tuple[FloatArray, FloatArray]:
     good = cost.die_yield(one, look.logic("defect_density"), look.rule("cluster_alpha"))
     price = p.dies * cost.die_cost(look.logic("wafer_price"), gross, good, look.rule("die_test_cost"))
     return price, carbon.die_carbon(p.logic_area, look.logic("fab_carbon"), good)
+
+
+def _hybrid_good(look: Look) -> FloatArray:
+    """Known-good share of dies with hybrid-bond surfaces."""
+    value = partial(look.catalog.value, "bond", "hybrid_bond")
+    return stack.known_good(np.array([value("die_yield")]), np.array([value("test_coverage")]))
 
 
 def memories(look: Look) -> dict[str, FloatArray]:
@@ -41,36 +67,39 @@ def memories(look: Look) -> dict[str, FloatArray]:
         p.stacks > 0, np.where(look.on_logic > 0, unit_bytes, p.fast_capacity / np.maximum(p.stacks, 1.0)), unit_bytes
     )
     units = np.where(look.on_logic > 0, 1.0, p.stacks)
-    micro = c.value("bond", "microbump", "yield_per_layer") * np.ones(len(layers))
+    micro = partial(c.value, "bond", "microbump")
+    micro_good = stack.known_good(np.array([micro("die_yield")]), np.array([micro("test_coverage")]))
     on = look.on_logic > 0
     die = np.where(on, p.logic_area / np.maximum(p.dies, 1.0), look.bond("reference_area"))
     joint = stack.bond_yield(look.bond("yield_per_layer"), die, look.bond("reference_area"))
-    quoted = np.where(on, look.bond("yield_per_layer"), micro)  # the quoted 3D DRAM price is for a die like HBM's
+    signals = np.where(on, look.memory("signal_share") * die / np.square(p.bond_pitch), 0.0)
+    joint = joint * stack.pad_yield(look.bond("pad_failure"), signals)
     reference = np.maximum(look.memory("reference_height"), 1.0)
-    built = stack.stack_yield(joint, layers)
-    bonds = np.where(look.hybrid_bonded > 0, look.bond("cost_per_layer") * np.where(on, p.dies, 1.0), 0.0)
-    price = units * stack.stack_price(look.memory("price_per_byte") * unit_bytes, stack.stack_yield(quoted, reference),
-                                      bonds, layers, built)  # fmt: skip
+    # a quoted price holds the losses of the quoted stack: DRAM on logic as for a die like HBM's, HBM with bumps
+    usual = np.where(on, c.value("bond", "hybrid_bond", "yield_per_layer"), micro("yield_per_layer"))
+    quoted = stack.stack_yield(usual, reference, np.where(on, _hybrid_good(look), micro_good))
+    built = look.bond_stack(joint, layers)
+    bonds = np.where(on | (look.hybrid_bonded > 0), look.bond("cost_per_layer") * np.where(on, p.dies, 1.0), 0.0)
+    price = units * stack.stack_price(look.memory("price_per_byte") * unit_bytes, quoted, bonds, layers, built)
     on_logic_yield = np.where(on, joint, 1.0)  # the joint to the compute die loses both
-    extra = look.pnm("cost_per_stack") * np.where(p.pnm == 3, p.flash_stacks, p.stacks)
+    extra = look.pnm("cost_per_stack") * pnm_units(look)
+    modules = p.far_modules * look.far("capacity_per_package")
     flash_bytes = p.flash_stacks * p.flash_height * look.cell("capacity_per_die")
     flash_ref = np.maximum(look.flash("reference_height"), 1.0)
     flash_height = np.maximum(p.flash_height, 1.0)
-    flash_price = stack.stack_price(look.cell("price_per_byte") * flash_bytes, stack.stack_yield(micro, flash_ref),
-                                    np.zeros(len(layers)), flash_height, stack.stack_yield(micro, flash_height))  # fmt: skip
+    bumps = np.array([micro("yield_per_layer")])
+    flash_price = stack.stack_price(look.cell("price_per_byte") * flash_bytes, stack.stack_yield(bumps, flash_ref, micro_good),
+                                    np.zeros(len(layers)), flash_height, stack.stack_yield(bumps, flash_height, micro_good))  # fmt: skip
     far = np.where(
         p.flash_attach == FAR, c.value("link", "far", "bandwidth") * c.value("link", "far", "price_per_bandwidth"), 0.0
     )
     return {
-        "far": far,
-        "memory": price + np.where(p.pnm > 0, extra, 0.0),
+        "far": far + modules * look.far("price_per_byte") + np.where(p.pnm == PNM.index("far_module"), extra, 0.0),
+        "far_carbon": modules * look.far("carbon_per_byte"),
+        "memory": price + np.where((p.pnm > 0) & (p.pnm != PNM.index("far_module")), extra, 0.0),
         "flash": flash_price,
         "joint": on_logic_yield,
-        "memory_carbon": look.memory("carbon_per_byte")
-        * unit_bytes
-        * units
-        * stack.stack_yield(quoted, reference)
-        / built,
+        "memory_carbon": look.memory("carbon_per_byte") * unit_bytes * units * quoted / built,
         "flash_carbon": look.cell("carbon_per_byte") * flash_bytes,
     }
 
@@ -91,7 +120,7 @@ def packaging(look: Look, limits: dict[str, FloatArray], year: float) -> dict[st
     ]
     field = max((y, f) for y, f in steps if y <= max(year, min(y for y, _ in steps)))[1]
     limits["interposer"] = np.where(on, area / c.value("package", "cowos_l", field), 0.0)
-    substrate = 2.0 * carried * kind("substrate_cost_per_area")
+    substrate = package.substrate_area(carried) * kind("substrate_cost_per_area")
     return {
         "price": area * kind("cost_per_area") + substrate + kind("test_assembly_cost"),
         "yield": kind("assembly_yield"),
@@ -120,17 +149,18 @@ def account(look: Look, scenario: Scenario, heat: dict[str, Any], net: dict[str,
     margin = 1.0 / (1.0 - e("gross_margin"))
     lost = pack["yield"] * mem["joint"]
     parts = {
-        "compute dies": die_price / lost, "memory": mem["memory"] / lost, "flash": (mem["flash"] + mem["far"]) / pack["yield"],
-        "packaging": pack["price"] / lost,
+        "compute dies": die_price / lost, "memory": mem["memory"] / lost, "flash": mem["flash"] / pack["yield"],
+        "packaging": pack["price"] / lost, "far memory and links": mem["far"],
     }  # fmt: skip
     fabric = _fabric_cost(look, net)
     lines = {k: v * margin for k, v in parts.items()}
     lines["links and switches"] = fabric["price"] * margin
     lines["NRE"] = nre(look, scenario["volume"])
     watts = heat["package_power"] / pack["vrm"]
-    outside = e("host_power") + fabric["power"] + net["optical_power"]
+    far = far_power(look)
+    outside = e("host_power") + fabric["power"] + net["optical_power"] + far[0]
     outside = outside + heat["fan_share"] * (watts + outside)
-    wall = watts + outside
+    wall = watts + outside + far[1]
     out_bw = c.value("link", "scale_out", "bandwidth")
     rack = wall / np.minimum(heat["max_rack_power"], heat["rack_limit"])
     lines["host, board and cooling"] = (e("host_cost") + out_bw * c.value("link", "scale_out", "price_per_bandwidth")
@@ -157,7 +187,7 @@ def _embodied(look: Look, die_kg: FloatArray, mem: dict[str, FloatArray], pack: 
     own = partial(c.value, "carbon", "common")
     lost = pack["yield"] * mem["joint"]
     return {
-        "compute dies": die_kg / lost, "memory": mem["memory_carbon"] / lost, "flash": mem["flash_carbon"],
+        "compute dies": die_kg / lost, "memory": mem["memory_carbon"] / lost, "flash": mem["flash_carbon"], "far memory": mem["far_carbon"],
         "packaging": pack["carbon"], "links and switches": fabric["carbon"],
         "server": np.full(len(die_kg), own("server_embodied")), "facility": wall * own("facility_embodied_per_watt") * shorter,
     }  # fmt: skip

@@ -1,7 +1,7 @@
 """Cooling class, thermal limits and provisioned power of a package.
 
-Temperatures are linear in the power of logic, fast memory and flash (physics/thermal.py), so
-each limit becomes a row of s/J: a step of energies E takes at least sum_i c_i E_i.
+Temperatures are linear in the power of logic, fast memory and flash (physics/thermal.py), all under
+one lid, so each limit becomes a row of s/J: a step of energies E takes at least sum_i c_i E_i.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from dse.machine.datacenter import ATTACH
 from dse.machine.look import Look
-from dse.physics import thermal
+from dse.physics import package, thermal
 from dse.space import Scenario
 from dse.units import FloatArray
 
@@ -22,36 +23,69 @@ LEAST_HEADROOM = 0.01
 """share of a limit kept as headroom when static power alone breaks it (and a limit says so)"""
 
 
-def rises(look: Look, base: FloatArray) -> tuple[Row, Row, Row]:
-    """Rise [K/W] of logic, hottest DRAM die and flash per watt of (logic, fast, flash)."""
+def rises(look: Look, resistance: FloatArray) -> tuple[Row, Row, Row]:
+    """Rise [K/W] of logic, hottest DRAM die and flash per watt of (logic, fast, flash).
+
+    ``resistance`` is that from lid to coolant. Each source has its column (TIM, silicon, layers) under a lid
+    that all share; memory bonded to the logic shares its column.
+    """
     p = look.parts
-    layer, logic_r = look.bond("layer_resistance"), look.thermal("logic_resistance")
+    n = len(p.logic_area)
     area = np.maximum(p.logic_area, 1e-9)
-    zero = np.zeros(len(area))
-    flat = (base + logic_r) / area
-    layers = np.where(look.packaged > 0, look.memory("reference_height"), np.maximum(p.height, 1.0))
-    footprint = np.maximum(p.stacks * look.memory("footprint_area"), 1e-9)
-    beside = (base + layer * (layers + 1.0) / 2.0) / footprint
-    below_logic = thermal.logic_rise_below(base, layer, logic_r * np.ones_like(area), layers, area)
-    below_memory = thermal.memory_rise_below(base, layer, layers, area)
-    above = thermal.rises_above(base, layer, logic_r * np.ones_like(area), layers, area)
-    up = p.logic_above > 0
-    on = look.on_logic > 0
+    on, up = look.on_logic > 0, p.logic_above > 0
     sram = (look.stacked + look.packaged + look.on_logic) == 0
+    beside = ~(on | sram)
+    memory_foot = np.where(beside, np.maximum(look.memory("footprint_area"), 1e-9), area)
+    memories = np.where(beside, np.maximum(p.stacks, 1.0), 1.0)
+    near = (p.flash_stacks > 0) & (p.flash_attach != ATTACH.index("far"))
+    flash_foot = np.where(near, look.flash("footprint_area"), 1e-4)
+    flashes = np.where(near, p.flash_stacks, 1.0)
+    lid = area + np.where(beside, memories * memory_foot, 0.0) + np.where(near, flashes * flash_foot, 0.0)
+    lid = package.substrate_area(lid)
+    length = thermal.spreading_length(look.thermal("lid_conductivity"), look.thermal("lid_thickness"), resistance)
+
+    def over_lid(foot: FloatArray, count: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return thermal.lid_rises(resistance, thermal.spreading_share(foot, lid, length), foot, count, lid)
+
+    logic_own, logic_other = over_lid(area, np.ones(n))
+    memory_own, memory_other = over_lid(memory_foot, memories)
+    flash_own, flash_other = over_lid(flash_foot, flashes)
+    layer, tim = look.bond("layer_resistance"), look.thermal("tim_lid_resistance")
+    layers = np.where(look.packaged > 0, look.memory("reference_height"), np.maximum(p.height, 1.0))
+    # on the logic: the lid's own rise over the die's area, then the column that both share
+    top = logic_own * area + tim
+    thin = look.thermal("logic_resistance") * np.ones(n)
+    below = thermal.logic_rise_below(top, layer, thin, layers, area)
+    below_memory = thermal.memory_rise_below(top, layer, layers, area)
+    above = thermal.rises_above(top, layer, thin, layers, area)
+    column = top + layers * layer + thin
+    gaps = (
+        thermal.parallel_resistance(look.thermal("stack_cover"), column, top + look.thermal("gap_resistance")) / column
+    )
+    bare = logic_own + (tim + look.thermal("bulk_resistance")) / area
+    spot = _hot_spot(look, np.where(on & ~up, column, (tim + look.thermal("bulk_resistance")) + logic_own * area), area)
+    memory_column = memory_own + (tim + layer * (layers + 1.0) / 2.0) / (memory_foot * memories)
+    micro = look.catalog.value("bond", "microbump", "layer_resistance")
+    flash_column = flash_own + (tim + micro * (p.flash_height + 1.0) / 2.0) / (flash_foot * flashes)
+    apart = np.where(near, 1.0, 0.0)
     logic_row = (
-        np.where(on, np.where(up, above[0], below_logic[0]), flat),
-        np.where(on, np.where(up, above[1], below_logic[1]), np.where(sram, flat, 0.0)),
-        zero,
+        np.where(on, np.where(up, above[0], below[0] * gaps), bare) + spot,
+        np.where(on, np.where(up, above[1], below[1]), np.where(sram, bare, memory_other)),
+        apart * flash_other,
     )
     dram_row = (
-        np.where(on, np.where(up, above[2], below_memory[0]), 0.0),
-        np.where(on, np.where(up, above[3], below_memory[1]), np.where(sram, 0.0, beside)),
-        zero,
+        np.where(on, np.where(up, above[2], below_memory[0]), np.where(beside, logic_other, 0.0)),
+        np.where(on, np.where(up, above[3], below_memory[1]), np.where(sram, 0.0, memory_column)),
+        np.where(sram, 0.0, apart * flash_other),
     )
-    flash_foot = np.maximum(p.flash_stacks * look.flash("footprint_area"), 1e-9)
-    micro = look.catalog.value("bond", "microbump", "layer_resistance")
-    flash_rise = np.where(p.flash_stacks > 0, (base + micro * (p.flash_height + 1.0) / 2.0) / flash_foot, 0.0)
-    return logic_row, dram_row, (zero, zero, flash_rise)
+    flash_row = (apart * logic_other, apart * np.where(beside, memory_other, logic_other), apart * flash_column)
+    return logic_row, dram_row, flash_row
+
+
+def _hot_spot(look: Look, column: FloatArray, area: FloatArray) -> FloatArray:
+    """Rise [K/W] of the hottest spot over the mean of its die; ``column`` [m2 K/W] is all that lies above it."""
+    length = thermal.spreading_length(look.thermal("silicon_conductivity"), look.thermal("silicon_thickness"), column)
+    return thermal.hot_spot_rise(look.thermal("hot_spot_ratio"), look.thermal("hot_spot_radius"), length, column, area)
 
 
 def cooled(look: Look, scenario: Scenario, draw: dict[str, FloatArray]) -> dict[str, Any]:
@@ -93,8 +127,7 @@ def _option(look: Look, scenario: Scenario, draw: dict[str, FloatArray], name: s
     p, c = look.parts, look.catalog
     n = len(p.logic_area)
     cool = partial(c.value, "cooling", name)
-    base = np.full(n, cool("area_resistance") + look.thermal("tim_lid_resistance"))
-    logic, dram, flash = rises(look, base)
+    logic, dram, flash = rises(look, np.full(n, cool("area_resistance")))
     statics = (draw["logic_static"], draw["fast_static"], draw["flash_static"])
     tops = (np.full(n, look.thermal("logic_max_temperature")), look.memory("max_temperature"),
             np.where(p.flash_stacks > 0, look.flash("max_temperature"), 1e4))  # fmt: skip

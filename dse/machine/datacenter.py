@@ -10,13 +10,15 @@ import numpy as np
 from dse.catalog import Catalog
 from dse.design import Design, codes
 from dse.machine.record import BITS, Parts
-from dse.physics import memory, package, power
+from dse.physics import memory, package, power, stack
+from dse.plan import CLOCK_LEVELS
 from dse.space import Scenario, Space
 from dse.units import FloatArray, IntArray
 
 ATTACH = ("own_shoreline", "behind_hbm", "far")
-PNM = ("none", "memory_base_die", "in_bank", "flash_base_die")
+PNM = ("none", "memory_base_die", "in_bank", "flash_base_die", "memory_package", "far_module")
 ENGINES = ("host", "device", "in_network")
+USUAL_PITCH = 9e-6  # m: of a bond that nothing is said about
 FAR_AWAY = 1e9  # W: no rating of its own
 
 
@@ -61,6 +63,19 @@ def clock_ceiling(catalog: Catalog) -> float:
     return float(top)
 
 
+def clock_levels(catalog: Catalog, ratio: FloatArray) -> FloatArray:
+    """(n, levels) dynamic energy at each clock level over that at the design clock, on the node's V-f curve.
+
+    ``ratio`` is the design clock over the node's nominal one.
+    """
+    r = partial(catalog.value, "logic_rules", "common")
+
+    def scale(clock: FloatArray) -> FloatArray:
+        return power.dynamic_scale(voltage(catalog, clock), r("v_nominal"), r("dynamic_voltage_exponent"))
+
+    return np.stack([scale(ratio * level) / scale(ratio) for level in CLOCK_LEVELS], axis=1)
+
+
 def flop_energies(catalog: Catalog, at_16bit: FloatArray) -> FloatArray:
     """J/FLOP at each precision, shape (n, bits)."""
     r = partial(catalog.value, "logic_rules", "common")
@@ -91,7 +106,8 @@ def datacenter_parts(space: Space, design: Design, catalog: Catalog, scenario: S
     stacks = numbers(space, design, "stacks")
     height = numbers(space, design, "stack_height", 1.0)
     sram = numbers(space, design, "sram")
-    bandwidth, capacity = fast_tier(catalog, memory_code, stacks, height, area, sram)
+    pitch = np.where(height > 0, numbers(space, design, "bond_pitch", USUAL_PITCH), USUAL_PITCH)
+    bandwidth, capacity = fast_tier(catalog, memory_code, stacks, height, area, sram, pitch)
     flash = _recode(space, design, "flash", flashes)
     attach = _recode(space, design, "flash_attach", ATTACH)
     pnm = np.maximum(_recode(space, design, "pnm", PNM), 0)
@@ -100,15 +116,16 @@ def datacenter_parts(space: Space, design: Design, catalog: Catalog, scenario: S
     topology = _recode(space, design, "topology", topologies)
     topology = np.where(topology < 0, topologies.index("full"), topology)  # one or two packages: a cable
     parts = Parts(
-        node=node, logic_area=area, dies=dies,
+        node=node, logic_area=area, dies=dies, clock=clock,
         peak=peak16[:, None] * np.array([1.0, r("rate_8bit"), r("rate_4bit")]),
-        flop_energy=flop_energies(catalog, energy), leakage=leakage, sram=sram,
-        memory=memory_code, stacks=stacks, height=height,
+        flop_energy=flop_energies(catalog, energy), leakage=leakage, sram=sram, scratchpad=sram,
+        memory=memory_code, stacks=stacks, height=height, bond_pitch=pitch,
         logic_above=(_recode(space, design, "orientation", ("logic_below", "logic_above")) == 1).astype(np.float64),
         fast_bandwidth=bandwidth, fast_capacity=capacity,
         flash=flash, flash_stacks=numbers(space, design, "flash_stacks"), flash_height=numbers(space, design, "flash_height", 0.0),
         flash_tlc=(_recode(space, design, "flash_cell", ("pslc", "tlc")) == 1).astype(np.float64),
-        flash_attach=attach, pnm=pnm, pnm_flops=numbers(space, design, "pnm_flops"),
+        flash_attach=attach, far=_recode(space, design, "far_memory", memories), far_modules=numbers(space, design, "far_modules"),
+        pnm=pnm, pnm_flops=numbers(space, design, "pnm_flops"),
         domain=domain, topology=topology,
         link_bandwidth=numbers(space, design, "link_bandwidth"), link_latency=np.zeros(n),
         engine=np.maximum(_recode(space, design, "collective_engine", ENGINES), 0),
@@ -120,21 +137,35 @@ def datacenter_parts(space: Space, design: Design, catalog: Catalog, scenario: S
 
 
 def fast_tier(
-    catalog: Catalog, code: IntArray, stacks: FloatArray, height: FloatArray, area: FloatArray, sram: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Bandwidth [B/s] and capacity [B] of the fast tier, whatever its form."""
+    catalog: Catalog, code: IntArray, stacks: FloatArray, height: FloatArray, area: FloatArray, sram: FloatArray,
+    pitch: FloatArray,
+) -> tuple[FloatArray, FloatArray]:  # fmt: skip
+    """Bandwidth [B/s] and capacity [B] of the fast tier, whatever its form.
+
+    DRAM on logic gets as much bandwidth as its layers and its bonds carry; wires to the layers cost area.
+    """
     memories = names(catalog, "memory")
     m = partial(catalog.take, "memory", memories, code)
     stacked = stacks * m("bandwidth_per_stack")
-    layered = memory.layered_bandwidth(m("bandwidth_per_layer_per_area"), m("bandwidth_limit_per_area"), height, area)
+    carried = stack.pitch_bandwidth(pitch, m("signal_share"), m("pad_rate"))
+    layered = memory.layered_bandwidth(m("bandwidth_per_layer_per_area"), carried, height, area)
     on_chip = m("bandwidth_per_byte") * sram
     bandwidth = stacked + layered + on_chip  # a memory has one of the three figures
+    wires = layered / np.maximum(area * height * m("pad_rate"), 1e-30)
+    taken = stack.tsv_share(wires, m("tsv_area"), height) - stack.tsv_share(wires, m("tsv_area"), m("reference_height"))
     capacity = (
         stacks * (m("capacity_per_die") * height + m("capacity_per_package"))
-        + m("capacity_per_layer_per_area") * height * area
+        + m("capacity_per_layer_per_area") * height * area * (1.0 - np.where(layered > 0, taken, 0.0))
         + np.where(m("bandwidth_per_byte") > 0, sram, 0.0)
     )
     return bandwidth, capacity
+
+
+def far_links(catalog: Catalog, parts: Parts) -> FloatArray:
+    """Bandwidth [B/s] of the links to far flash and far memory modules: SerDes on the compute die carry it."""
+    flash = np.where(parts.flash_attach == ATTACH.index("far"), catalog.value("link", "far", "bandwidth"), 0.0)
+    module = catalog.take("memory", names(catalog, "memory"), parts.far, "bandwidth_per_stack")
+    return flash + parts.far_modules * module
 
 
 def used_area(catalog: Catalog, parts: Parts, mac_area: FloatArray) -> FloatArray:
@@ -145,8 +176,7 @@ def used_area(catalog: Catalog, parts: Parts, mac_area: FloatArray) -> FloatArra
     phys = parts.stacks * catalog.take("memory", memories, parts.memory, "host_phy_area")
     own = parts.flash_attach == 0
     phys += np.where(own, parts.flash_stacks, 0.0) * catalog.take("flash", flashes, parts.flash, "host_phy_area")
-    far = np.where(parts.flash_attach == ATTACH.index("far"), catalog.value("link", "far", "bandwidth"), 0.0)
-    links = (parts.link_bandwidth + far) * r("serdes_area_per_bandwidth")
+    links = (parts.link_bandwidth + far_links(catalog, parts)) * r("serdes_area_per_bandwidth")
     engine = np.where(
         parts.domain > 1, catalog.column("collective", ENGINES[:2] + ENGINES[1:2], "area")[parts.engine], 0.0
     )

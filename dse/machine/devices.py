@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dse.catalog import Catalog
-from dse.machine.datacenter import ATTACH, FAR_AWAY, flop_energies, names
+from dse.machine.datacenter import ATTACH, FAR_AWAY, USUAL_PITCH, flop_energies, names
 from dse.machine.record import Parts
 
 
@@ -27,15 +27,15 @@ def device_parts(catalog: Catalog, devices: Sequence[str]) -> Parts:
     peak16, peak8 = v("peak_16bit"), v("peak_8bit")
     area = v("die_area")
     return Parts(
-        node=node, logic_area=area, dies=v("dies", 1.0),
+        node=node, logic_area=area, dies=v("dies", 1.0), clock=np.zeros(n),
         peak=np.column_stack([peak16, peak8, np.maximum(v("peak_4bit"), peak8)]),
         flop_energy=flop_energies(catalog, catalog.take("logic", nodes, node, "flop_energy")),
-        leakage=catalog.take("logic", nodes, node, "leakage_density") * area, sram=v("sram"),
+        leakage=catalog.take("logic", nodes, node, "leakage_density") * area, sram=v("sram"), scratchpad=np.zeros(n),
         memory=code("memory", memories), stacks=v("memory_stacks"), height=v("memory_height"),
-        logic_above=np.zeros(n), fast_bandwidth=v("memory_bandwidth"), fast_capacity=v("memory_capacity"),
+        bond_pitch=np.full(n, USUAL_PITCH), logic_above=np.zeros(n), fast_bandwidth=v("memory_bandwidth"), fast_capacity=v("memory_capacity"),
         flash=code("flash", flashes), flash_stacks=v("flash_stacks"), flash_height=v("flash_height"),
         flash_tlc=(code("flash_cell", ("pslc", "tlc")) == 1).astype(np.float64),
-        flash_attach=code("flash_attach", ATTACH), pnm=np.zeros(n, dtype=np.int64), pnm_flops=np.zeros(n),
+        flash_attach=code("flash_attach", ATTACH), far=np.full(n, -1, dtype=np.int64), far_modules=np.zeros(n), pnm=np.zeros(n, dtype=np.int64), pnm_flops=np.zeros(n),
         domain=np.exp2(np.floor(np.log2(np.minimum(v("domain", 1.0), 512.0)))),
         topology=code("topology", topologies), link_bandwidth=v("link_bandwidth"), link_latency=v("link_latency"),
         engine=np.zeros(n, dtype=np.int64), power_cap=v("tdp", FAR_AWAY), limits={},

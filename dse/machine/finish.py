@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 
 from dse.catalog import Catalog
-from dse.machine.account import account
+from dse.machine.account import account, pnm_units
 from dse.machine.cooling import cooled
-from dse.machine.datacenter import ATTACH, ENGINES, FAR_AWAY, PNM, names
+from dse.machine.datacenter import ENGINES, FAR_AWAY, PNM, clock_levels, far_links, names
 from dse.machine.fabric import fabric, link_power, radix_limits
 from dse.machine.look import TALL, Look
-from dse.machine.record import Machine, Parts
-from dse.physics import flash, memory, package, pnm
+from dse.machine.record import ON_FAR, ON_FAST, ON_FLASH, Machine, Parts
+from dse.physics import flash, memory, package, pnm, stack
 from dse.space import Scenario
 from dse.units import FloatArray, IntArray
+from dse.workload import OPERATORS
 
 
 def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float) -> Machine:
@@ -24,10 +25,14 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     look = Look(catalog, parts)
     limits = dict(parts.limits)
     tier: dict[str, Any] = dict(flash_tier(look))
-    near = pnm_engine(look, limits)
-    loss = np.where((parts.pnm == 1) | (parts.pnm == 2), look.pnm("capacity_loss"), 0.0)
+    near = pnm_engine(look, tier, limits)
+    in_memory = (parts.pnm > 0) & (near["site"] == ON_FAST)
+    loss = np.where(in_memory, look.pnm("capacity_loss"), 0.0)
     wires = memory.mean_tsv_energy(look.memory("tsv_energy_per_layer"), parts.height)
-    fast_energy = look.memory("read_energy") + look.memory("interface_energy") + wires
+    crossing = look.memory("interface_energy")
+    reference_pitch = np.maximum(look.memory("reference_pitch"), 1e-9)
+    crossing = np.where(look.on_logic > 0, stack.pitch_energy(crossing, parts.bond_pitch, reference_pitch), crossing)
+    fast_energy = look.memory("read_energy") + crossing + wires
     idle = look.memory("static_power_per_byte") + look.memory("refresh_power_per_byte")
     fast_static = parts.fast_capacity * idle
     taller = parts.flash_height - look.flash("reference_height")
@@ -36,12 +41,15 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     engine_power = np.where(local, look.engine("power"), 0.0)
     links = link_power(look)
     static = parts.leakage + fast_static + flash_static + engine_power + links
+    chip: dict[str, Any] = dict(scratchpad(look))
+    distant: dict[str, Any] = dict(far_tier(look))
     clocked = look.rule("clock_power_share")
     active = clocked * parts.peak[:, 0] * parts.flop_energy[:, 0]
     near_active = clocked * np.where(near["site"] > 0, near["flops"], 0.0) * near["flop_energy"]
     on_chip = np.full(len(static), 2.0 * look.rule("sram_energy"))
     limits["available"] = np.exp(np.clip(latest_year(look) - scenario["year"], -3.0, 10.0))
     limits["shoreline"] = shoreline(look)
+    limits["bond_pitch"] = finest_pitch(look, scenario["year"]) / parts.bond_pitch * (look.on_logic > 0)
     heat: dict[str, Any] = cooled(look, scenario, {
         "fast_energy": fast_energy, "fast_static": fast_static,
         "flash_static": flash_static,
@@ -68,9 +76,11 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     return Machine(
         peak=parts.peak, flop_energy=parts.flop_energy, fast_bandwidth=parts.fast_bandwidth,
         fast_capacity=parts.fast_capacity * (1.0 - loss), fast_energy=fast_energy, fast_static=fast_static,
-        **{f"flash_{k}": v for k, v in tier.items() if k != "shared_phy"}, shared_phy=tier["shared_phy"],
+        **{f"flash_{k}": v for k, v in tier.items() if k not in {"shared_phy", "latency"}}, shared_phy=tier["shared_phy"],
         **{f"pnm_{k}": v for k, v in near.items()},
-        static_power=static, active_power=active + near_active, on_chip_energy=on_chip, throttle=heat["throttle"], hot=heat["hot"], hot_loss=heat["hot_loss"],
+        **chip, **{f"far_{k}": v for k, v in distant.items() if k != "latency"},
+        slow_latency=np.maximum(tier["latency"], distant["latency"]), level_energy=level_energy(look),
+        static_power=static, active_power=active, near_active_power=near_active, on_chip_energy=on_chip, throttle=heat["throttle"], hot=heat["hot"], hot_loss=heat["hot_loss"],
         grid=np.full(len(static), catalog.value("carbon", "common", "grid")), domain=parts.domain, link_bandwidth=parts.link_bandwidth, limits=limits,
         **scale_out(catalog, len(static)),
         **{k: net[k] for k in kept}, **{k: money[k] for k in paid},
@@ -90,58 +100,113 @@ def flash_tier(look: Look) -> dict[str, FloatArray]:
     has = p.flash >= 0
     dies = p.flash_stacks * p.flash_height
     latency = np.where(has, look.cell("read_latency"), 1.0)
-    array = flash.plane_bandwidth(dies * look.flash("planes_per_die"), look.flash("page_bytes"), latency)
-    phy = p.flash_stacks * look.flash("read_bandwidth")
-    staged = flash.staged_bandwidth(p.flash_stacks * look.flash("base_die_buffer") + p.sram, latency)
+    planes, page = dies * look.flash("planes_per_die"), look.flash("page_bytes")
+    array = flash.plane_bandwidth(planes, page, latency)
     behind, far = p.flash_attach == 1, p.flash_attach == 2
     link = partial(look.catalog.value, "link", "far")
-    bandwidth = np.minimum(np.minimum(array, phy), staged)
-    bandwidth = np.where(far, np.minimum(bandwidth, link("bandwidth")), bandwidth)
+    unstaged = np.minimum(
+        np.minimum(array, p.flash_stacks * look.flash("read_bandwidth")), p.flash_stacks * powered(look)
+    )
+    unstaged = np.where(far, np.minimum(unstaged, link("bandwidth")), unstaged)
+    in_stacks = p.flash_stacks * look.flash("base_die_buffer")
+    staging = in_stacks + p.sram
+    bandwidth = np.minimum(unstaged, flash.staged_bandwidth(staging, latency))
     energy = look.flash("read_energy") + np.where(behind, look.memory("interface_energy"), 0.0)
     extra = np.where(behind, look.flash("hop_latency"), 0.0) + np.where(far, link("latency"), 0.0)
     capacity = dies * look.cell("capacity_per_die")
     writable = look.cell("endurance") * capacity / np.maximum(look.flash("write_amplification"), 1.0)
-    write = np.where(p.flash_tlc > 0, look.flash("write_bandwidth_tlc"), look.flash("write_bandwidth_pslc"))
-    filled = np.minimum(p.flash_height / np.maximum(look.flash("reference_height"), 1.0), 1.0)
+    write = flash.program_bandwidth(
+        planes, page, look.cell("pages_per_shot"), np.where(has, look.cell("program_latency"), 1.0)
+    )
+    wanted = 2.0 * bandwidth * latency  # what keeps the planes streaming
     limit = np.maximum(look.cell("read_disturb_limit"), 1.0)
     return {
         "bandwidth": np.where(has, bandwidth, 1.0),
         "capacity": np.where(has, capacity, 0.0),
         "energy": energy + np.where(far, link("energy"), 0.0),
         "latency": np.where(has, latency + extra, 0.0),
-        "write_bandwidth": np.where(has, filled * write * p.flash_stacks, 1.0),
+        "write_bandwidth": np.where(has, np.minimum(write, np.where(far, link("bandwidth"), write)), 1.0),
         "program_energy": look.flash("program_energy"),
         "endurance": np.where(has, writable, 1.0),
         "reclaim": flash.reclaim_rate(np.where(has, 1.0, 0.0), look.flash("pages_per_block"), limit),
         "pages": look.flash("pages_per_block"),
         "refresh": np.where(has, 1.0 / np.maximum(look.cell("retention_refresh_interval"), 1.0), 0.0),
         "shared_phy": behind.astype(np.float64),
+        "page": np.where(has, page, 1.0),
+        "stripe": np.where(has, planes * page, 1.0),
+        "buffer": np.where(has, np.maximum(staging - wanted, 0.0), 0.0),
     }
 
 
-def pnm_engine(look: Look, limits: dict[str, FloatArray]) -> dict[str, Any]:
+def powered(look: Look) -> FloatArray:
+    """Bandwidth [B/s] that a flash stack's power allows; unbounded where the entry states none."""
+    p = look.parts
+    taller = p.flash_height - look.flash("reference_height")
+    idle = look.flash("idle_power_per_stack") + look.flash("idle_power_per_die") * taller
+    limited = look.flash("power_per_stack") > 0
+    allowed = flash.powered_bandwidth(look.flash("power_per_stack"), idle, look.flash("read_energy"))
+    return np.where(limited, allowed, FAR_AWAY * FAR_AWAY)
+
+
+def scratchpad(look: Look) -> dict[str, FloatArray]:
+    """SRAM that may hold weights: what software manages, less the staging of streams; none where it is the memory.
+
+    With flash it is all kept for reads ahead of use, which a layer's worth of it serves in every layer.
+    """
+    p = look.parts
+    streams = 2.0 * p.fast_bandwidth * look.memory("access_latency")
+    sram_only = look.catalog.value("memory", "none", "bandwidth_per_byte")
+    free = np.where((p.flash_stacks > 0) | (look.memory("bandwidth_per_byte") > 0), 0.0, p.scratchpad)
+    return {
+        "sram_capacity": np.maximum(free - np.where(free > 0, streams, 0.0), 0.0),
+        "sram_bandwidth": np.maximum(sram_only * p.sram, 1.0),
+    }
+
+
+def far_tier(look: Look) -> dict[str, FloatArray]:
+    """Capacity, bandwidth and energy of memory modules behind links; harmless numbers without."""
+    p = look.parts
+    has = p.far_modules > 0
+    capacity = p.far_modules * look.far("capacity_per_package")
+    return {
+        "bandwidth": np.where(has, p.far_modules * look.far("bandwidth_per_stack"), 1.0),
+        "capacity": capacity,
+        "energy": look.far("read_energy") + look.far("interface_energy"),
+        "latency": look.far("access_latency"),
+    }
+
+
+def level_energy(look: Look) -> FloatArray:
+    """(n, levels) dynamic energy at each clock level; a machine that exists keeps its clock and voltage: 1."""
+    p = look.parts
+    ours = p.clock > 0
+    ratio = np.where(ours, p.clock / np.maximum(look.logic("clock_nominal"), 1.0), 1.0)
+    return np.where(ours[:, None], clock_levels(look.catalog, ratio), 1.0)
+
+
+def pnm_engine(look: Look, tier: dict[str, FloatArray], limits: dict[str, FloatArray]) -> dict[str, Any]:
     """Bandwidth, FLOP/s, energies and hand-over terms of the PNM engine; adds its own limits."""
     p = look.parts
-    on_flash = p.pnm == PNM.index("flash_base_die")
-    units = np.where(on_flash, p.flash_stacks, p.stacks)
-    latency = np.where(p.flash >= 0, look.cell("read_latency"), 1.0)
-    planes = p.flash_stacks * p.flash_height * look.flash("planes_per_die")
-    inside = np.minimum(flash.plane_bandwidth(planes, look.flash("page_bytes"), latency),
-                        p.flash_stacks * look.flash("read_bandwidth"))  # fmt: skip
-    inside = np.minimum(inside, flash.staged_bandwidth(p.flash_stacks * look.flash("base_die_buffer"), latency))
-    bandwidth = np.where(on_flash, inside, p.fast_bandwidth) * look.pnm("bandwidth_gain")
-    energy = np.where(on_flash, look.flash("read_energy") - look.flash("interface_energy"), look.pnm("read_energy"))
+    on_flash, on_far = p.pnm == PNM.index("flash_base_die"), p.pnm == PNM.index("far_module")
     has = p.pnm > 0
+    units = pnm_units(look)
+    latency = np.where(p.flash >= 0, look.cell("read_latency"), 1.0)
+    inside = np.minimum(flash.plane_bandwidth(tier["stripe"], np.ones(len(has)), latency),
+                        p.flash_stacks * np.minimum(look.flash("read_bandwidth"), powered(look)))  # fmt: skip
+    inside = np.minimum(inside, flash.staged_bandwidth(p.flash_stacks * look.flash("base_die_buffer"), latency))
+    outside = p.far_modules * look.far("bandwidth_per_stack")
+    own = np.where(on_flash, inside, np.where(on_far, outside, p.fast_bandwidth))
+    energy = np.where(on_flash, look.flash("read_energy") - look.flash("interface_energy"), look.pnm("read_energy"))
     wanted = np.where(has, p.pnm_flops, 0.0)
-    room = np.where(
-        p.pnm == PNM.index("in_bank"), look.pnm("compute_limit"), look.pnm("free_area") * look.pnm("flop_density")
-    )
+    by_area = look.pnm("free_area") * look.pnm("flop_density")
+    room = np.where(by_area > 0, by_area, look.pnm("compute_limit"))
     limits["pnm_compute"] = np.where(has, wanted / np.maximum(room, 1.0), 0.0)
     heat = wanted * look.pnm("flop_energy")
     limits["pnm_power"] = np.where(has, heat / np.maximum(look.pnm("power_budget"), 1e-9), 0.0)
     return {
-        "site": np.where(on_flash, 2, np.where(has, 1, 0)),
-        "bandwidth": np.where(has, bandwidth, 1.0),
+        "site": np.where(on_flash, ON_FLASH, np.where(on_far, ON_FAR, np.where(has, ON_FAST, 0))),
+        "serves": look.pnm_serves(OPERATORS),
+        "bandwidth": np.where(has, own * look.pnm("bandwidth_gain"), 1.0),
         "flops": np.where(has, wanted * units, 1.0),
         "energy": energy,
         "flop_energy": look.pnm("flop_energy"),
@@ -166,14 +231,22 @@ def latest_year(look: Look) -> FloatArray:
             tall = p.flash_height == float(field.rsplit("_", 1)[1])
             latest = np.where(tall, np.maximum(latest, look.flash(field)), latest)
 
-    def when(name: str) -> FloatArray:
-        return np.full(len(latest), c.entry("pnm", name).available.nominal)
-
-    in_bank = np.where(look.packaged > 0, when("in_bank_lpddr"), when("in_bank_hbm"))
-    pnm_year = np.choose(p.pnm, [np.zeros(len(latest)), when(PNM[1]), in_bank, when(PNM[3])])
+    latest = np.maximum(latest, years("memory", p.far))
     bonded = np.where((look.stacked > 0) & (p.height >= TALL), c.entry("bond", "hybrid_bond").available.nominal, 0.0)
-    out: FloatArray = np.maximum(np.maximum(latest, pnm_year), bonded)
+    out: FloatArray = np.maximum(np.maximum(latest, look.pnm_year()), bonded)
     return out
+
+
+def finest_pitch(look: Look, year: float) -> FloatArray:
+    """Finest pitch [m] that a year's bonding makes, of bumps or of hybrid bonds as the design has."""
+    c = look.catalog
+
+    def finest(name: str) -> float:
+        steps = {int(f.rsplit("_", 1)[1]): f for f in c.entry("bond", name).values if f.startswith("finest_pitch_")}
+        latest = max((y for y in steps if y <= year), default=min(steps))
+        return c.value("bond", name, steps[latest])
+
+    return np.where(look.hybrid_bonded > 0, finest("hybrid_bond"), finest("microbump"))
 
 
 def shoreline(look: Look) -> FloatArray:
@@ -182,6 +255,5 @@ def shoreline(look: Look) -> FloatArray:
     own = np.where(p.flash_attach == 0, p.flash_stacks, 0.0)
     edge = package.die_edge(p.logic_area, p.dies) * c.value("package", "cowos_l", "shoreline_use")
     used = p.stacks * look.memory("shoreline") + own * look.flash("shoreline")
-    far = np.where(p.flash_attach == ATTACH.index("far"), c.value("link", "far", "bandwidth"), 0.0)
-    links = (np.where(p.domain > 1, p.link_bandwidth, 0.0) + far) / look.rule("serdes_shoreline_density")
+    links = (np.where(p.domain > 1, p.link_bandwidth, 0.0) + far_links(c, p)) / look.rule("serdes_shoreline_density")
     return (used + links) / np.maximum(edge, 1e-9)

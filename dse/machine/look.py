@@ -7,7 +7,13 @@ import numpy as np
 from dse.catalog import Catalog
 from dse.machine.datacenter import ENGINES, PNM, names
 from dse.machine.record import Parts
+from dse.physics import stack
 from dse.units import FloatArray, IntArray
+
+ENTRIES = ("memory_base_die", "in_bank_hbm", "in_bank_lpddr", "flash_base_die", "lpddr_package", "far_module")
+"""catalogue entries of PNM engines"""
+ENTRY = {"in_bank": "in_bank_hbm", "memory_package": "lpddr_package"}
+"""entry of a placement whose name differs; in the banks of LPDDR it is another"""
 
 
 class Look:
@@ -26,6 +32,10 @@ class Look:
     def memory(self, f: str) -> FloatArray:
         """A field of the fast memory."""
         return self._take("memory", self.parts.memory, f)
+
+    def far(self, f: str) -> FloatArray:
+        """A field of the far memory modules."""
+        return self.catalog.take("memory", names(self.catalog, "memory"), self.parts.far, f)
 
     def flash(self, f: str) -> FloatArray:
         """A field of the flash."""
@@ -58,12 +68,29 @@ class Look:
     def pnm(self, f: str) -> FloatArray:
         """A field of the PNM entry that the placement means on this memory."""
         c = self.catalog
-        packaged = self.memory("capacity_per_package") > 0
-        in_bank = np.where(packaged, c.value("pnm", "in_bank_lpddr", f), c.value("pnm", "in_bank_hbm", f))
-        full = np.ones(len(packaged))
-        table = [0 * full, c.value("pnm", PNM[1], f) * full, in_bank, c.value("pnm", PNM[3], f) * full]
-        out: FloatArray = np.choose(self.parts.pnm, table)
+        column = np.array([0.0, *(c.value("pnm", name, f) for name in ENTRIES)])
+        out: FloatArray = column[self._engine]
         return out
+
+    def pnm_serves(self, operators: tuple[str, ...]) -> FloatArray:
+        """(n, ops) 1 for operators that the PNM engine can run."""
+        entries = [self.catalog.entry("pnm", name).attributes.get("operators", "").split() for name in ENTRIES]
+        table = np.array([[0.0] * len(operators), *([float(op in can) for op in operators] for can in entries)])
+        out: FloatArray = table[self._engine]
+        return out
+
+    def pnm_year(self) -> FloatArray:
+        """Nominal year in which the PNM engine can be had, 0 without."""
+        years = np.array([0.0, *(self.catalog.entry("pnm", name).available.nominal for name in ENTRIES)])
+        out: FloatArray = years[self._engine]
+        return out
+
+    @property
+    def _engine(self) -> IntArray:
+        """1 + index into ENTRIES, 0 without an engine."""
+        entry = np.array([0, *(1 + ENTRIES.index(ENTRY.get(p, p)) for p in PNM[1:])])
+        in_bank = self.parts.pnm == PNM.index("in_bank")
+        return np.where(in_bank & (self.packaged > 0), 1 + ENTRIES.index("in_bank_lpddr"), entry[self.parts.pnm])
 
     @property
     def stacked(self) -> FloatArray:
@@ -89,8 +116,17 @@ class Look:
 
     @property
     def hybrid_bonded(self) -> FloatArray:
-        """1 where the stack is hybrid-bonded: 3D DRAM on logic, HBM of 20 dies."""
-        return ((self.on_logic > 0) | ((self.stacked > 0) & (self.parts.height >= TALL))).astype(np.float64)
+        """1 where the stack is hybrid-bonded: 3D DRAM on logic at a fine pitch, HBM of 20 dies."""
+        fine = (self.on_logic > 0) & (
+            self.parts.bond_pitch < self.catalog.value("bond", "microbump", "finest_pitch_2026")
+        )
+        return (fine | ((self.stacked > 0) & (self.parts.height >= TALL))).astype(np.float64)
+
+    def bond_stack(self, per_layer: FloatArray, layers: FloatArray) -> FloatArray:
+        """Yield of a stack of ``layers`` dies whose bonds yield ``per_layer``, known-good dies as its bonding can test them."""
+        return stack.stack_yield(
+            per_layer, layers, stack.known_good(self.bond("die_yield"), self.bond("test_coverage"))
+        )
 
     def bond(self, f: str) -> FloatArray:
         """A field of the bonding that the memory stack needs."""

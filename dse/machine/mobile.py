@@ -16,15 +16,16 @@ import numpy as np
 
 from dse.catalog import Catalog
 from dse.design import Design, codes
-from dse.machine.datacenter import clock_ceiling, flop_energies, names, numbers, voltage
+from dse.machine.datacenter import clock_ceiling, clock_levels, flop_energies, names, numbers, voltage
 from dse.machine.record import Machine
 from dse.physics import cost, memory, power, thermal
 from dse.physics import flash as cells
 from dse.physics.network import ALL_REDUCE
-from dse.plan import GROUPS
+from dse.plan import CLOCK_LEVELS, GROUPS
 from dse.space import Scenario, Space
 from dse.table import total
 from dse.units import FloatArray, IntArray
+from dse.workload import OPERATORS
 
 PNM = ("none", "in_bank", "lpddr_package", "flash_base_die")
 HOMES = ("dram", "flash_streamed", "flash_pnm")
@@ -59,6 +60,8 @@ class Phone:
     pnm: IntArray
     pnm_flops: FloatArray
     home: IntArray
+    level_energy: FloatArray
+    """(n, levels) dynamic energy of the NPU at each clock level over that at its own clock"""
     limits: dict[str, FloatArray]
 
 
@@ -90,6 +93,14 @@ class Pick:
             [[0.0], self.catalog.column("pnm", ("in_bank_lpddr", "lpddr_package", "flash_base_die"), f)]
         )
         out: FloatArray = column[self.p.pnm]
+        return out
+
+    def pnm_serves(self) -> FloatArray:
+        """(n, ops) 1 for operators that the PNM engine can run."""
+        entries = ("in_bank_lpddr", "lpddr_package", "flash_base_die")
+        can = [self.catalog.entry("pnm", e).attributes.get("operators", "").split() for e in entries]
+        table = np.array([[0.0] * len(OPERATORS), *([float(op in each) for op in OPERATORS] for each in can)])
+        out: FloatArray = table[self.p.pnm]
         return out
 
     @property
@@ -142,7 +153,7 @@ def phone_design(space: Space, design: Design, catalog: Catalog) -> Phone:
         flash=flash, flash_dies=dies, flash_tlc=(choice("flash_cell", ("pslc", "tlc")) == 1).astype(np.float64),
         flash_inner=np.zeros(len(area)), flash_capacity=np.zeros(len(area)),
         pnm=np.maximum(choice("pnm", PNM), 0), pnm_flops=numbers(space, design, "pnm_flops"),
-        home=np.maximum(choice("weights_home", HOMES), 0), limits={"clock": ratio / clock_ceiling(catalog)},
+        home=np.maximum(choice("weights_home", HOMES), 0), level_energy=clock_levels(catalog, ratio), limits={"clock": ratio / clock_ceiling(catalog)},
     )  # fmt: skip
 
 
@@ -176,7 +187,7 @@ def phone_devices(catalog: Catalog, devices: Sequence[str]) -> Phone:
         flash_dies=v("flash_stacks", 4.0), flash_tlc=(code("flash_cell", ("tlc", "pslc"), "tlc") == 0).astype(np.float64),
         flash_inner=v("flash_inner_bandwidth"), flash_capacity=v("flash_capacity"), pnm=pnm,
         pnm_flops=np.where(pnm > 0, v("flash_inner_bandwidth") * 4.0, 0.0),
-        home=np.where(pnm > 0, HOMES.index("flash_pnm"), 0), limits={},
+        home=np.where(pnm > 0, HOMES.index("flash_pnm"), 0), level_energy=np.ones((n, len(CLOCK_LEVELS))), limits={},
     )  # fmt: skip
 
 
@@ -211,6 +222,7 @@ def mobile_machine(
     near = _pnm(c, p, tier, fast_bw, checks, built=built)
     bom = _bom(c, p, scenario, weights)
     one = np.ones(n)
+    planes = p.flash_dies * c.flash("planes_per_die")
     free = np.maximum(p.capacity - scenario["application_memory"], p.capacity * 0.01)
     checks["application_memory"] = np.where(p.capacity > scenario["application_memory"], 0.0, 2.0)
     groups = np.zeros((n, len(GROUPS)))
@@ -218,12 +230,15 @@ def mobile_machine(
         peak=p.peak, flop_energy=p.flop_energy, fast_bandwidth=fast_bw, fast_capacity=free, fast_energy=fast_energy,
         fast_static=static_fast, flash_bandwidth=np.where(used, tier["bandwidth"], 1.0),
         flash_capacity=np.where(used, tier["capacity"], 0.0), flash_energy=tier["energy"],
-        flash_latency=np.where(used, c.cell("read_latency"), 0.0), flash_write_bandwidth=tier["write"],
+        slow_latency=np.where(used, c.cell("read_latency"), 0.0), flash_write_bandwidth=tier["write"],
         flash_program_energy=c.flash("program_energy"), flash_endurance=tier["endurance"], flash_reclaim=tier["reclaim"],
+        flash_page=c.flash("page_bytes"), flash_stripe=np.maximum(planes * c.flash("page_bytes"), 1.0), flash_buffer=tier["buffer"],
+        sram_bandwidth=one, sram_capacity=0 * one, far_bandwidth=one, far_capacity=0 * one, far_energy=0 * one,
         flash_pages=c.flash("pages_per_block"), flash_refresh=1.0 / np.maximum(c.cell("retention_refresh_interval"), 1.0),
         shared_phy=np.where(used & (bus | (c.flash("interface_per_die") > 0)), 1.0, 0.0) if not built else np.zeros(n),
         **{f"pnm_{k}": v for k, v in near.items()}, static_power=static,
         active_power=catalog.value("logic_rules", "common", "clock_power_share") * p.peak[:, 0] * p.flop_energy[:, 0],
+        near_active_power=0 * one, level_energy=p.level_energy,
         on_chip_energy=np.full(n, 2.0 * catalog.value("logic_rules", "common", "sram_energy")),
         outside_power=np.zeros(n), power_loss=one / c.body("power_conversion"), throttle=rows,
         hot=(0 * one, 0 * one, 0 * one), hot_loss=0 * one, domain=one,
@@ -247,12 +262,14 @@ def _flash(c: Pick, p: Phone, link_bw: FloatArray, *, built: bool) -> dict[str, 
     reach = np.minimum(np.minimum(phy, inner), np.minimum(staged, phy if built else link_bw))
     capacity = np.where(p.flash_capacity > 0, p.flash_capacity, p.flash_dies * c.cell("capacity_per_die"))
     planes = p.flash_dies * c.flash("planes_per_die")
+    shots = c.cell("pages_per_shot")
     return {
+        "buffer": np.maximum(p.sram - 2.0 * reach * latency, 0.0),
         "bandwidth": reach, "inner": inner, "capacity": capacity,
         "energy": c.flash("read_energy") + c.flash("interface_energy"),
         "endurance": c.cell("endurance") * capacity / np.maximum(c.flash("write_amplification"), 1.0),
         "reclaim": cells.reclaim_rate(np.ones(len(phy)), c.flash("pages_per_block"), np.maximum(c.cell("read_disturb_limit"), 1.0)),
-        "write": cells.plane_bandwidth(planes, c.flash("page_bytes"), c.cell("program_latency")),
+        "write": cells.program_bandwidth(planes, c.flash("page_bytes"), shots, c.cell("program_latency")),
     }  # fmt: skip
 
 
@@ -349,6 +366,7 @@ def _pnm(
         "bandwidth": np.where(has, bandwidth, 1.0), "flops": np.where(has, p.pnm_flops, 1.0),
         "energy": np.where(on_flash, c.flash("read_energy"), c.pnm("read_energy")), "flop_energy": c.pnm("flop_energy"),
         "switch": np.where(has, c.pnm("mode_switch_latency") + c.link("latency"), 0.0),
+        "serves": c.pnm_serves(),
         "copies": np.sqrt(np.maximum(np.where(on_flash, p.flash_dies, c.pnm("shards_per_stack")), 1.0)),
     }  # fmt: skip
 

@@ -13,6 +13,10 @@ BITS: tuple[int, ...] = (16, 8, 4)
 """Compute precisions; columns of ``peak`` and ``flop_energy``."""
 
 
+ON_FAST, ON_FLASH, ON_FAR = 1, 2, 3
+"""where a PNM engine sits: codes of ``pnm_site``"""
+
+
 @dataclass
 class Parts(Table):
     """Components of a package and its place in a domain; n rows, SI units."""
@@ -21,6 +25,8 @@ class Parts(Table):
     """code into the catalogue's logic nodes"""
     logic_area: FloatArray
     dies: FloatArray
+    clock: FloatArray
+    """1/s; 0 for a machine that exists, whose clock is not ours to choose"""
     peak: FloatArray
     """(n, bits) FLOP/s at the design clock"""
     flop_energy: FloatArray
@@ -28,11 +34,15 @@ class Parts(Table):
     leakage: FloatArray
     """W of the logic at the design voltage"""
     sram: FloatArray
+    scratchpad: FloatArray
+    """bytes of ``sram`` that software places data in: 0 where it is a cache"""
     memory: IntArray
     """code into the catalogue's memories"""
     stacks: FloatArray
     height: FloatArray
     """dies of a stack, or layers of 3D DRAM"""
+    bond_pitch: FloatArray
+    """m; of 3D DRAM on logic"""
     logic_above: FloatArray
     """1 where the logic lies between 3D DRAM and the coolant"""
     fast_bandwidth: FloatArray
@@ -44,10 +54,13 @@ class Parts(Table):
     flash_tlc: FloatArray
     flash_attach: IntArray
     """0 own shoreline, 1 behind HBM, 2 far, -1 none"""
+    far: IntArray
+    """code into the catalogue's memories of modules behind a link, -1 none"""
+    far_modules: FloatArray
     pnm: IntArray
-    """0 none, 1 memory base die, 2 in bank, 3 flash base die"""
+    """0 none, 1 memory base die, 2 in bank, 3 flash base die, 4 memory package, 5 far module"""
     pnm_flops: FloatArray
-    """FLOP/s per stack at 8 bit"""
+    """FLOP/s per stack, package or module at 8 bit"""
     domain: FloatArray
     topology: IntArray
     link_bandwidth: FloatArray
@@ -75,7 +88,6 @@ class Machine(Table):
     flash_bandwidth: FloatArray
     flash_capacity: FloatArray
     flash_energy: FloatArray
-    flash_latency: FloatArray
     flash_write_bandwidth: FloatArray
     flash_program_energy: FloatArray
     flash_endurance: FloatArray
@@ -86,9 +98,26 @@ class Machine(Table):
     """pages per block"""
     flash_refresh: FloatArray
     """1/s: share of the stored bytes rewritten for retention"""
+    flash_page: FloatArray
+    """bytes of a page, the least that is read"""
+    flash_stripe: FloatArray
+    """bytes of one page of every plane"""
+    flash_buffer: FloatArray
+    """bytes of staging beyond what keeps the planes streaming: for reads ahead of use"""
+    slow_latency: FloatArray
+    """s from asking memory below the fast tier for a page until it comes"""
     shared_phy: FloatArray
+    """1 where flash reads cross the fast memory's PHY"""
+    sram_bandwidth: FloatArray
+    sram_capacity: FloatArray
+    """bytes on chip that may hold weights, activations included"""
+    far_bandwidth: FloatArray
+    far_capacity: FloatArray
+    far_energy: FloatArray
     pnm_site: IntArray
-    """0 none, 1 on the fast tier, 2 on flash"""
+    """0 none, 1 on the fast tier, 2 on flash, 3 on far memory"""
+    pnm_serves: FloatArray
+    """(n, ops) 1 for operators that the engine can run"""
     pnm_bandwidth: FloatArray
     pnm_flops: FloatArray
     """FLOP/s at 8 bit, all stacks"""
@@ -100,6 +129,10 @@ class Machine(Table):
     """W in the package whatever it does"""
     active_power: FloatArray
     """W of clocked logic on top, while it works"""
+    near_active_power: FloatArray
+    """W of a PNM engine's clocked logic, while the machine works"""
+    level_energy: FloatArray
+    """(n, levels) dynamic energy of the logic at each clock level over that at the design clock"""
     on_chip_energy: FloatArray
     """J/B of a byte that enters the compute die: into a buffer and out again"""
     outside_power: FloatArray

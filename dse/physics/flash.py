@@ -1,8 +1,8 @@
-"""Flash as a memory tier: page concurrency, staging, reclaim, wear and life.
+"""Flash as a memory tier: pages, planes, staging, small reads, programming, reclaim, wear and life.
 
-Bandwidth is the least of the interface, the planes (pages in flight x page / read latency)
-and the staging buffer (Little's law with double buffering, H3, IEEE CAL 25(1) 2026).
-Wear adds appended, ingested and refreshed bytes and what read disturb forces to be
+Bandwidth is the least of the interface, the planes (pages in flight x page / read latency), the
+staging buffer (Little's law with double buffering, H3, IEEE CAL 25(1) 2026) and what the stack's
+power allows. Wear adds appended, ingested and refreshed bytes and what read disturb forces to be
 rewritten. Known limit: wear is taken as level over all blocks.
 """
 
@@ -24,6 +24,48 @@ def staged_bandwidth(buffer_bytes: FloatArray, latency: FloatArray) -> FloatArra
     buffer = 2 x bandwidth x latency (H3: 40 MB at 1 TB/s and 20 us), solved for bandwidth.
     """
     return buffer_bytes / (2.0 * latency)
+
+
+def program_bandwidth(
+    planes: FloatArray, page_bytes: FloatArray, pages_per_shot: FloatArray, latency: FloatArray
+) -> FloatArray:
+    """Write bandwidth [B/s] with every plane programming: planes x page x pages per shot / program latency.
+
+    Hand check (Kyung et al., IEEE CAL 25(1) 2026): planes that read 1.6 TB/s at 3 us write
+    1.6 TB/s x 3 us / 100 us = 48 GB/s.
+    """
+    return planes * page_bytes * pages_per_shot / latency
+
+
+def powered_bandwidth(power: FloatArray, idle: FloatArray, energy: FloatArray) -> FloatArray:
+    """Bandwidth [B/s] that a stack's power allows: (power - idle) / energy per byte read."""
+    return np.maximum(power - idle, 0.0) / np.maximum(energy, 1e-30)
+
+
+def read_amplification(granule: FloatArray, page_bytes: FloatArray) -> FloatArray:
+    """Bytes read per byte wanted of aligned runs of ``granule`` bytes: ceil(granule / page) x page / granule.
+
+    A run of 256 B costs a page of 4 KiB: 16. Valid for granule > 0.
+    """
+    return np.ceil(granule / page_bytes - 1e-9) * page_bytes / granule
+
+
+def stripe_balance(granule: FloatArray, stripe: FloatArray, held: FloatArray, chance: FloatArray) -> FloatArray:
+    """Share of the planes' bandwidth that reading some of many objects reaches, at most 1.
+
+    Objects of ``granule`` bytes lie across the planes one after the other, a stripe being one page
+    of every plane. An object covers a share c = granule / stripe of the planes (at most all); of ``held``
+    objects each is read with probability ``chance``, so a plane serves held c chance of them on
+    average with variance held c chance (1 - chance), and the read waits for the fullest of the 1 / c
+    groups of planes: mean / (mean + sqrt(2 ln(1 / c) variance)), the Gaussian bound, and for one object
+    at least. All read, or each over all planes: 1; one small one: c. A few small ones come below a half,
+    as Petrucci et al. (HotInfra 2026) found: 0.36 to 0.5. Valid for granule, held, chance > 0.
+    """
+    cover = np.minimum(granule / stripe, 1.0)
+    read = held * chance
+    mean = read * cover
+    fullest = mean + np.sqrt(-2.0 * np.log(cover) * mean * (1.0 - chance))
+    return mean / np.maximum(fullest, np.minimum(read, 1.0))
 
 
 def reclaim_rate(read_rate: FloatArray, pages_per_block: FloatArray, disturb_limit: FloatArray) -> FloatArray:

@@ -33,6 +33,28 @@ def balanced_share(fast_bandwidth: FloatArray, slow_bandwidth: FloatArray, share
     return np.where(shared_phy > 0, 1.0, fast_bandwidth / (fast_bandwidth + slow_bandwidth))
 
 
+def level_share(own: FloatArray, held: FloatArray, fast: FloatArray, slow: FloatArray) -> FloatArray:
+    """Share of a class to keep in the fast tier so that an operator's tiers finish together, 0 to 1.
+
+    The operator also reads ``held`` bytes that must stay in the fast tier. Both tiers take
+    T = (own + held) / (fast + slow), so the fast one has room for T x fast - held bytes of the class:
+    the read runs at fast + slow, unless what must stay already takes longer. ``own`` must be positive.
+    """
+    wanted = (fast / (fast + slow) * (own + held) - held) / own
+    return np.minimum(np.maximum(wanted, 0.0), 1.0)
+
+
+def hidden_time(slow: FloatArray, others: FloatArray, total: FloatArray, buffered: FloatArray) -> FloatArray:
+    """Time [s] that prefetch hides of operators that wait for a slow tier.
+
+    ``total`` = sum over operators of max(slow, others), ``slow`` and ``others`` the sums of either alone.
+    The slow tier is idle for total - slow, the others wait for total - others: prefetch moves reads from
+    the waits into the idle time, at most as much as the buffer holds (``buffered`` = bytes over bandwidth,
+    once per layer). With a boundless buffer the rest is max(slow, others).
+    """
+    return np.maximum(np.minimum(np.minimum(total - slow, total - others), buffered), 0.0)
+
+
 def pipeline_depth(needed: FloatArray, room: FloatArray) -> FloatArray:
     """Least power of two of pipeline stages over which ``needed`` bytes fit into ``room``.
 

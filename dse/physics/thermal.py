@@ -1,17 +1,71 @@
-"""Steady one-dimensional thermal ladder from the coolant to the hottest die.
+"""Steady temperatures of a package: columns from coolant to die, the lid that joins them, and hot-spots.
 
-Heat leaves through the top only. With flux q [W/m2] from the logic, p per memory layer,
-N layers of resistance r and a base resistance R0 (coolant, TIM, lid), the temperature of any
-die is linear in q and p, so a machine keeps coefficients in K/W. Source: series resistances;
-shape checked against HotSpot and imec (Chen et al., IEDM 2025). Known limit: no lateral
-spreading and no hot-spots, so a lower bound for unmerged stacks.
+Heat leaves through the top. A column is a ladder of series resistances: with flux q [W/m2] from the
+logic, p per memory layer, N layers of resistance r, the temperature of any die is linear in q and p, so a
+machine keeps coefficients in K/W. The lid is a plate cooled from above, in which a column's heat spreads to
+its neighbours (spreading_share). Power within a die is uneven (hot_spot_rise), and where stacks leave parts
+of a die below uncovered, columns and gaps share its heat (parallel_resistance). Sources: series
+resistances; the plate is the fin equation in cylinder coordinates (Carslaw & Jaeger, Conduction of Heat in
+Solids, 2nd ed.). Checked against HotSpot and imec (Chen et al., IEDM 2025). Known limit: every source is a
+disc, and all of the lid that it does not cover is equally warm.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import i1e, k1, k1e
 
 from dse.units import FloatArray
+
+
+def spreading_length(conductivity: float, thickness: float, resistance: FloatArray) -> FloatArray:
+    """Length [m] over which a plate spreads heat before it leaves: sqrt(k t R), R the resistance [m2 K/W] above."""
+    return np.sqrt(conductivity * thickness * resistance)
+
+
+def spreading_share(source: FloatArray, plate: FloatArray, length: FloatArray) -> FloatArray:
+    """Mean rise of a disc of area ``source`` on a round plate of area ``plate`` over that without spreading.
+
+    Fin equation with an adiabatic edge, x = a / length of the source, X of the plate:
+    1 - 2 I1(x) (K1(x) - I1(x) K1(X) / I1(X)). A plate no larger than the source: 1. Valid for source > 0.
+    """
+    x = np.sqrt(source / np.pi) / length
+    edge = np.maximum(np.sqrt(plate / np.pi) / length, x)
+    back = i1e(x) * (k1e(edge) / i1e(edge)) * np.exp(2.0 * (x - edge))  # I1(x) K1(X) / I1(X) times e^x
+    return np.clip(1.0 - 2.0 * i1e(x) * (k1e(x) - back), 0.0, 1.0)
+
+
+def lid_rises(
+    resistance: FloatArray, share: FloatArray, source: FloatArray, sources: FloatArray, lid: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Rise [K/W] of the lid over a source, and elsewhere, per watt of ``sources`` equal sources of area ``source``.
+
+    Of its own watts a source keeps ``share``; what spreads warms the rest of the lid evenly, so no heat is
+    lost: own R s / A, elsewhere R (1 - s) / (lid - A). A source also stands elsewhere for its twins.
+    """
+    own = resistance * share / source
+    elsewhere = resistance * (1.0 - share) / np.maximum(lid - source, source)
+    return (own + np.maximum(sources - 1.0, 0.0) * elsewhere) / np.maximum(sources, 1.0), elsewhere
+
+
+def hot_spot_rise(
+    ratio: float, radius: float, length: FloatArray, resistance: FloatArray, area: FloatArray
+) -> FloatArray:
+    """Rise [K/W] of a spot of ``radius`` above the mean of its die, per watt of the die.
+
+    The flux beyond the mean, (ratio - 1) / area, spreads in the die's silicon before it leaves through
+    ``resistance``: centre of a disc on a plate, (1 - x K1(x)) with x = radius / length.
+    """
+    x = radius / length
+    return (ratio - 1.0) / area * resistance * (1.0 - x * k1(x))
+
+
+def parallel_resistance(cover: float, stack: FloatArray, gap: FloatArray) -> FloatArray:
+    """Area resistance [m2 K/W] of a die of which stacks cover a share and mould the rest, over the whole die.
+
+    The die's silicon evens its temperature out: columns and gaps conduct side by side.
+    """
+    return 1.0 / (cover / stack + (1.0 - cover) / gap)
 
 
 def stack_crossings(layers: FloatArray) -> FloatArray:
@@ -58,9 +112,11 @@ def rises_above(
     return top, top, top, top + layer * (layers + 1.0) / 2.0 / area
 
 
-def throttled_time(
-    time: FloatArray, energies: tuple[FloatArray, ...], coefficients: tuple[tuple[FloatArray, ...], ...]
-) -> FloatArray:
+Rows = tuple[tuple[FloatArray, ...], ...]
+"""per limit the coefficients a_ki / headroom_k [s/J] of (logic, fast memory, flash)"""
+
+
+def throttled_time(time: FloatArray, energies: tuple[FloatArray, ...], coefficients: Rows) -> FloatArray:
     """Time [s] stretched until every limit holds: max over k of sum_i c_ki E_i.
 
     Mean power is energy over time; a limit sum_i a_ki E_i / t <= headroom_k asks for
@@ -74,6 +130,27 @@ def throttled_time(
         np.maximum(time, need, out=need)
         time = need
     return time
+
+
+def governed(
+    times: list[FloatArray], logic: list[FloatArray], memories: tuple[FloatArray, ...], coefficients: Rows
+) -> list[FloatArray]:
+    """Times [s] of a step at each clock level, stretched until every limit holds.
+
+    ``times`` and the ``logic`` energies are those of the levels, the energies of the memories are the
+    same at all: a slower clock at its lower voltage takes less energy of the logic, so a hot stack may
+    finish sooner at it than by waiting.
+    """
+    out = list(times)
+    for row in coefficients:
+        base = row[1] * memories[0]
+        for c, e in zip(row[2:], memories[1:], strict=True):
+            base += c * e
+        for i, own in enumerate(logic):
+            need = row[0] * own
+            need += base
+            out[i] = np.maximum(out[i], need, out=need)
+    return out
 
 
 def lumped_power(limit: FloatArray, resistance: FloatArray, capacity: FloatArray, seconds: float) -> FloatArray:

@@ -14,7 +14,8 @@ import numpy as np
 
 from dse.machine.record import Machine
 from dse.physics import flash
-from dse.serving.step import LARGE, Pairs
+from dse.serving.place import LARGE
+from dse.serving.step import Pairs
 from dse.space import Scenario
 from dse.table import Table, total
 from dse.traffic import Traffic
@@ -93,17 +94,14 @@ def _wall(m: Machine, scenario: Scenario, busy: FloatArray, dynamic: FloatArray)
     return scenario["pue"] * (inside * m.power_loss[:, None] + m.outside_power[:, None] * standing)
 
 
-def wear(m: Machine, t: Traffic, p: Pairs, scenario: Scenario) -> FloatArray:
-    """Bytes programmed per second and package: reclaim, retention, updates, ingested prefixes.
+def wear(m: Machine, p: Pairs, scenario: Scenario) -> FloatArray:
+    """Bytes programmed per second and package: reclaim, retention, updates, KV and prefixes written.
 
     Reading, and so reclaim, happens for the busy share of the time; retention always.
     """
     duty = scenario["utilisation"]
-    requests = (
-        t.per_rank * t.accepted / (p.step * scenario.mix.output_tokens)
-    )  # prompts a second whose prefixes a rank keeps
     reclaim = p.flash_read * m.flash_reclaim[:, None]
-    ingested = (1.0 - p.share) * t.prefix_written * requests
+    ingested = p.flash_written / p.step
     always = m.flash_refresh[:, None] + 1.0 / scenario["weight_update_interval"]
     return (reclaim + ingested) * duty + p.stored * always
 
@@ -127,7 +125,7 @@ def choose(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, limits: dict[st
            rungs: tuple[float, ...]) -> Estimate:  # fmt: skip
     """Pick, per design and rung, the cheapest admissible plan; the least bad if there is none."""
     flashy = bool((m.flash_capacity > 0).any())
-    writes = wear(m, t, p, scenario) if flashy else np.zeros((1, 1))
+    writes = wear(m, p, scenario) if flashy else np.zeros((1, 1))
     a = account(m, t, p, scenario)
     if flashy:  # programming is paid at the rate it happens, busy or not
         program = writes * m.flash_program_energy[:, None]

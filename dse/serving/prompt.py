@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 
 from dse.machine.record import Machine
-from dse.physics import roofline, thermal
+from dse.physics import thermal
+from dse.plan import CLOCK_LEVELS
+from dse.serving.messages import all_reduce, at
+from dse.serving.place import Placed
 from dse.serving.soft import Soft
-from dse.serving.step import all_reduce, at, limits_of, tiers
-from dse.traffic import OPERATORS, Prefill, Traffic
+from dse.serving.step import Tiers, limits_of, tiers
+from dse.traffic import Prefill, Traffic
 from dse.units import FloatArray
+from dse.workload import OPERATORS
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,46 @@ class Served:
     """s of the prompt of the TTFT limit"""
 
 
-def prefill(m: Machine, t: Traffic, soft: Soft, share: FloatArray, slack: FloatArray) -> Served:
+@dataclass(frozen=True)
+class _Streams:
+    """Seconds and joules per byte of weights, at the width of the prompts asked about."""
+
+    dense: FloatArray
+    experts: FloatArray
+    joules_dense: tuple[FloatArray, FloatArray, FloatArray]
+    """J/B of (fast memory, flash, far memory)"""
+    joules_experts: tuple[FloatArray, FloatArray, FloatArray]
+
+
+def _streams(k: Tiers, placed: Placed, cols: Any) -> _Streams:
+    """What streaming a byte of weights takes; columns doubled for the two prompts of a shape.
+
+    The activations of a chunk of prompts fill the chip's SRAM: no weights count as held there.
+    """
+    zero = np.zeros((1, 1))
+
+    def wide(x: Any) -> FloatArray:
+        out: FloatArray = np.asarray(x, dtype=np.float64)
+        return out if out.ndim < 2 or out.shape[1] == 1 else out[:, cols]
+
+    b = placed.below
+    e_fast, e_flash, e_far = k.energy[1], k.energy[2], k.energy[3]
+    if b is None:
+        return _Streams(k.fast, k.fast, (e_fast, zero, zero), (e_fast, zero, zero))
+    share, hot, in_flash = wide(b.dense), wide(b.hot), wide(b.in_flash)
+
+    def seconds(part: FloatArray, inverse: FloatArray) -> FloatArray:
+        below = 1.0 - part
+        return np.maximum((part + below * k.shared) * k.fast, below * inverse)
+
+    def joules(part: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        return part * e_fast, (1.0 - part) * in_flash * e_flash, (1.0 - part) * (1.0 - in_flash) * e_far
+
+    inverse = wide(b.per_byte)
+    return _Streams(seconds(share, inverse), seconds(hot, inverse), joules(share), joules(hot))
+
+
+def prefill(m: Machine, t: Traffic, soft: Soft, placed: Placed, slack: FloatArray) -> Served:
     """Serve the mean prompt and the TTFT prompt.
 
     A prompt is taken in chunks. Alone, weights stream and kernels launch once per chunk, and the host
@@ -40,47 +83,51 @@ def prefill(m: Machine, t: Traffic, soft: Soft, share: FloatArray, slack: FloatA
     shape share one answer.
     """
     k, work = tiers(m, t), t.prefill
-    flashy, half = bool(m.flash_capacity[0] > 0), len(t.shape_plan)
+    by_plan, half = placed.below is not None, len(t.shape_plan)
     cols: tuple[Any, Any]
     if t.aligned:
         count, cols = 1, (..., slice(None))
+        doubled: Any = np.array([0, 0])
         index = (np.repeat(t.plans.tensor_index, 2, axis=1), np.repeat(t.plans.group_index, 2, axis=1))
     else:
-        plans = np.arange(len(t.plans)) if flashy else t.shape_plan
+        plans = np.arange(len(t.plans)) if by_plan else t.shape_plan
         shape = t.plans.shape[plans]
         count, cols = len(plans), (..., np.concatenate([shape, shape + half]))
+        doubled = np.concatenate([plans, plans])
         index = (np.concatenate([t.plans.tensor_index[plans]] * 2), np.concatenate([t.plans.group_index[plans]] * 2))
-    width = 2 * count
-    x = np.concatenate([share, share], axis=1) if flashy else np.ones((len(m.domain), width))
-    per_byte = roofline.seconds_per_byte(x, k.fast, k.flash, k.shared) if flashy else k.fast
+    width = (len(m.domain), 2 * count)
+    stream = _streams(k, placed, doubled)
     chunks = np.maximum(np.ceil(work.tokens[cols] / soft.chunk), 1.0)
-    time = soft.once(t) * chunks * np.ones(x.shape)
-    products, scores = np.zeros(x.shape), np.zeros(x.shape)
-    logic = chunks * work.joule_weights[cols] * k.energy[0]
+    time = soft.once(t) * chunks * np.ones(width)
+    products, scores = np.zeros(width), np.zeros(width)
     for i, op in enumerate(OPERATORS):
         flop = work.flop[i][cols]
         if flop.any():
+            per_byte = stream.experts if op == "experts" else stream.dense
             reads = (chunks * work.weights[i][cols] * soft.inverse_bandwidth(op, t.emulated[i])) * per_byte
             busy = flop * (k.host_flop[i] / soft.compute(op, t.bits[i]))
             time += np.maximum(reads, busy)
             target = scores if op == "attention" else products
             target += busy
-    logic = logic + work.joule_flop[cols] * k.host_flop_energy[2]
-    weights = chunks * work.joule_weights[cols]
-    fast = (x * weights + work.kv[cols]) * k.energy[1]
-    flash = (1.0 - x) * weights * k.energy[2] if flashy else np.zeros((1, 1))
+    weights, routed = chunks * work.joule_weights[cols], chunks * work.joule_experts[cols]
+    still = (weights + routed) * k.energy[0]
+    dynamic = work.joule_flop[cols] * k.host_flop_energy[2]
+    fast, flash, far = (
+        weights * d + routed * e for d, e in zip(stream.joules_dense, stream.joules_experts, strict=True)
+    )
+    fast = fast + work.kv[cols] * k.energy[1]
+    arithmetic = products + scores
     reduces, exchanges = _messages(t, count)
     message = work.reduce_bytes[cols] / soft.link
     sent = (work.exchange_bytes[cols] / soft.link) * at(m.exchange_rate, index[1])
     time += reduces * all_reduce(m, index[0], message)
     time += exchanges * (at(m.exchange_alpha, index[1]) + sent)
     scores += reduces * all_reduce(m, index[0], message, launched=False) + exchanges * sent
-    logic = logic + m.active_power[:, None] * time
-    held = thermal.throttled_time(time, (logic, fast, flash), limits_of(m))
+    held, logic = _held(m, time, arithmetic, dynamic, still, (fast, flash))
     stretch = held / time  # a hot package is slow in either case
-    joules = logic + fast + flash
+    joules = logic + fast + flash + far
     own, pay = products[:, :count] * stretch[:, :count], scores[:, :count] * stretch[:, :count]
-    if not (flashy or t.aligned):
+    if not (by_plan or t.aligned):
         by = t.plans.shape
         own, pay, held = (
             np.take(own, by, axis=1),
@@ -95,6 +142,27 @@ def prefill(m: Machine, t: Traffic, soft: Soft, share: FloatArray, slack: FloatA
     join += pay * t.arriving
     join += soft.eager * soft.once(t) * _carried(t, soft, work, chunks)
     return Served(held[:, :count], join, joules[:, :count], held[:, count:])
+
+
+def _held(m: Machine, time: FloatArray, busy: FloatArray, dynamic: FloatArray, still: FloatArray,
+          memories: tuple[FloatArray, FloatArray]) -> tuple[FloatArray, FloatArray]:  # fmt: skip
+    """Time and logic energy of a prompt at the clock level that finishes first under the limits.
+
+    A slower clock stretches all arithmetic, hidden behind reads or not: an upper bound.
+    """
+    times, logic = [], []
+    levels = CLOCK_LEVELS if (m.level_energy[:, 1:] < 1.0).any() else CLOCK_LEVELS[:1]
+    for i, level in enumerate(levels):
+        scale = m.level_energy[:, i : i + 1]
+        times.append(time + busy * (1.0 / level - 1.0) if i else time)
+        power = m.active_power[:, None] * (level * scale) + m.near_active_power[:, None]
+        logic.append(dynamic * scale + still + power * times[-1])
+    steps = thermal.governed(times, logic, memories, limits_of(m))
+    step, energy = steps[0], logic[0]
+    for each, joules in zip(steps[1:], logic[1:], strict=True):
+        better = each < step
+        step, energy = np.where(better, each, step), np.where(better, joules, energy)
+    return step, energy
 
 
 def _carried(t: Traffic, soft: Soft, work: Prefill, chunks: FloatArray) -> FloatArray:

@@ -2,50 +2,142 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from dse.machine.record import Machine
 from dse.physics import thermal
+from dse.plan import CLOCK_LEVELS
+from dse.serving.messages import Note, collectives
+from dse.serving.place import Placed, place
 from dse.serving.prompt import prefill
 from dse.serving.soft import Soft
-from dse.serving.step import Note, Pairs, collectives, decode, limits_of, placement
+from dse.serving.step import TIE, Decoded, Pairs, decode, limits_of
 from dse.traffic import Traffic
+from dse.units import FloatArray
 
 
 def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs:
     """Evaluate every pair of a chunk of designs and the plans of one workload."""
-    depth, share, ratios = placement(m, t)
-    time, energies, flash_bytes, slack = decode(m, t, soft, share, note)
-    spent = collectives(m, t, soft, depth, note)
-    flashy = bool(m.flash_capacity[0] > 0)
-    layers = t.layers
-    held = np.minimum(depth, layers)
-    time *= np.ceil(layers / held) * held / layers  # the stage with most layers sets the pace
-    time += spent
-    overhead = soft.overhead(t)
-    time += overhead
-    if flashy:  # page reads that routing or the step's start keep from being prefetched
-        waits = np.where(share < 1.0, m.flash_latency[:, None] * (t.moe_layers + 1.0), 0.0)
-        time += waits
-    clocks = m.active_power[:, None] * time  # gated while a throttled step waits
-    logic = energies[0] + clocks
+    placed = place(m, t)
+    d = decode(m, t, soft, placed, note)
+    times, twice = _passes(m, t, soft, placed, d, note)
+    written, to_flash = _written(m, t, placed)
+    for time in times:
+        time += written
     if m.hot_loss.any():
-        warm = (m.hot[0][:, None] * logic + m.hot[1][:, None] * energies[1]) > time
-        streamed = t.weights.sum(axis=0) + t.kv_prefix
-        busy = (t.kv_live + share * streamed) * (1.0 / m.fast_bandwidth)[:, None] / soft.dense
-        time += np.where(warm, m.hot_loss[:, None] * np.minimum(busy, time), 0.0)
-    step = thermal.throttled_time(time, (logic, energies[1], energies[2]), limits_of(m))
+        warm = _refreshed(m, t, soft, placed, d, times[0])
+        for time in times:
+            time += warm
+    step, energy, clock, unthrottled = _clocked(m, d, times, twice, note)
     if note:
-        note("time", "overhead", np.broadcast_to(overhead, time.shape))
-        if flashy:
-            note("time", "flash page waits", waits)
-        note("time", "throttling", step - time)
-        note("energy", "clocks", clocks)
-        for name, e in zip(("logic", "fast memory", "flash"), energies, strict=True):
-            note("energy", name, e)
-    served = prefill(m, t, soft, share, slack)
+        note("time", "KV cache written", np.broadcast_to(written, step.shape))
+        note("time", "throttling", step - unthrottled)
+    served = prefill(m, t, soft, placed, d.slack * twice)
+    zero = np.zeros((1, 1))
+    below = placed.below
     return Pairs(
-        step=step, unthrottled=time, energy=logic + energies[1] + energies[2], stages=depth, share=share,
-        prompt=served.alone, joining=served.joining, prompt_energy=served.energy, first=served.first, flash_read=flash_bytes / step if flashy else np.zeros((1, 1)),
-        stored=(1.0 - share) * (t.resident / depth + t.prefix_held) if flashy else np.zeros((1, 1)), ratios=ratios,
+        step=step, unthrottled=unthrottled, energy=energy, stages=placed.depth, share=placed.share,
+        prompt=served.alone, joining=served.joining, prompt_energy=served.energy, first=served.first,
+        flash_read=zero if below is None else d.flash_bytes * twice / step, flash_written=to_flash,
+        stored=zero if below is None else below.stored, clock=clock, ratios=placed.ratios,
     )  # fmt: skip
+
+
+def _passes(
+    m: Machine, t: Traffic, soft: Soft, placed: Placed, d: Decoded, note: Note | None
+) -> tuple[list[FloatArray], Any]:
+    """Time of a step at each clock level, messages and overheads included, and how often operators run.
+
+    In halves, one half is on the host, its messages and its launches while the other is near its data;
+    the host may not read the memory that the engine works on: 2 x max(host, engine, host's reads there + engine).
+    """
+    layers, depth = t.layers, placed.depth
+    held = np.minimum(depth, layers)
+    pace = np.ceil(layers / held) * held / layers  # the stage with most layers sets it
+    spent = collectives(m, t, soft, depth, note)
+    halves = t.plans.halves
+    overhead = soft.once(t) + soft.sequence * (t.per_rank * np.where(halves, 0.5, 1.0))
+    times = [time * pace + spent + overhead for time in d.times]
+    if note:
+        note("time", "overhead", np.broadcast_to(overhead * np.where(halves, 2.0, 1.0), depth.shape))
+    if d.near is None or d.bank is None or d.alone is None or not halves.any():
+        return times, 1.0
+    host = d.alone * pace + spent + overhead
+    pair = 2.0 * np.maximum(np.maximum(host, d.near * pace), (d.near + d.bank) * pace)
+    whole = times[0]
+    for i in range(1, len(times)):
+        times[i] = np.where(halves, pair + 2.0 * (times[i] - whole), times[i])
+    times[0] = np.where(halves, pair, whole)
+    if note and halves.all():
+        note("time", "done by the other half", times[0] - 2.0 * whole)
+    return times, np.where(halves, 2.0, 1.0)
+
+
+def _written(m: Machine, t: Traffic, placed: Placed) -> tuple[FloatArray, FloatArray]:
+    """Time [s] that writing KV takes per step, and the bytes that go to flash, prefixes included.
+
+    What overflows the fast tier, and prefixes kept below it, are programmed once; DRAM takes writes as
+    fast as reads.
+    """
+    below, fast = placed.below, t.kv_written * (1.0 / m.fast_bandwidth)[:, None]
+    if below is None:
+        return fast, np.zeros((1, 1))
+    fresh = t.per_rank * t.accepted * t.prefix_written / t.output_tokens
+    moved = (1.0 - below.live) * t.kv_written + (1.0 - below.prefix) * fresh
+    flash = moved * below.in_flash
+    time = below.live * fast + flash * (1.0 / m.flash_write_bandwidth)[:, None]
+    if m.far_capacity[0] > 0:
+        time = time + (moved - flash) * (1.0 / m.far_bandwidth)[:, None]
+    return time, np.broadcast_to(flash, time.shape)
+
+
+def _refreshed(m: Machine, t: Traffic, soft: Soft, placed: Placed, d: Decoded, time: FloatArray) -> FloatArray:
+    """Time [s] that DRAM loses to doubled refresh where it is above the temperature for it."""
+    logic = d.dynamic + d.still + m.active_power[:, None] * time
+    warm = (m.hot[0][:, None] * logic + m.hot[1][:, None] * d.fast) > time
+    if placed.below is None:
+        streamed: Any = t.weights.sum(axis=0) + t.kv_prefix
+    else:
+        streamed = placed.share * (t.weights.sum(axis=0) + t.kv_prefix)
+    busy = (t.kv_live + streamed) * (1.0 / m.fast_bandwidth)[:, None] / soft.dense
+    return np.where(warm, m.hot_loss[:, None] * np.minimum(busy, time), 0.0)
+
+
+def _clocked(m: Machine, d: Decoded, times: list[FloatArray], twice: Any, note: Note | None) -> tuple[FloatArray, ...]:
+    """Step, energy, clock and unthrottled time at the best clock level.
+
+    The level that finishes first under the limits wins; within 1 % the one that takes less energy.
+    """
+    logic, clocks = [], []
+    steady = m.near_active_power[:, None]
+    for i, time in enumerate(times):
+        level, scale = CLOCK_LEVELS[i], m.level_energy[:, i : i + 1]
+        clocked = (m.active_power[:, None] * (level * scale) + steady) * time  # gated while a throttled step waits
+        clocks.append(clocked)
+        logic.append((d.dynamic * scale + d.still) * twice + clocked)
+    fast, flash = d.fast * twice, d.flash * twice
+    steps = thermal.governed(times, logic, (fast, flash), limits_of(m))
+    step, energy, free = steps[0], logic[0], times[0]
+    clock: FloatArray = np.ones((1, 1))
+    best = [clocks[0], logic[0] - clocks[0]]
+    for i in range(1, len(times)):
+        better = (steps[i] < TIE * step) | ((TIE * steps[i] <= step) & (logic[i] < energy))
+        step, energy, free = (
+            np.where(better, new, old) for new, old in ((steps[i], step), (logic[i], energy), (times[i], free))
+        )
+        clock = np.where(better, CLOCK_LEVELS[i], clock)
+        if note:
+            best = [np.where(better, clocks[i], best[0]), np.where(better, logic[i] - clocks[i], best[1])]
+    if note:
+        note("energy", "clocks", best[0])
+        note("energy", "logic", best[1])
+        for name, e in (("fast memory", fast), ("flash", flash), ("far memory", d.far * twice)):
+            note("energy", name, e)
+        note("clock", "level", np.broadcast_to(clock, step.shape))
+        note("time", "slower clock", free - times[0])
+    total = energy + fast
+    total += flash
+    total += d.far * twice
+    return step, total, clock, free

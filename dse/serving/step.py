@@ -1,4 +1,4 @@
-"""One decode step and one prompt of every (design, plan) pair: time, energy, capacity, wear.
+"""The operators of one decode step of every (design, plan) pair: time, energy, flash bytes.
 
 Shapes are (n, p) for n designs and p plans. Everything that depends on a design or a plan
 alone is hoisted to (n, 1) or (p,). The ``note`` callback sees every term: the hot path passes
@@ -7,29 +7,23 @@ None, the breakdown stores.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from dse.machine.record import Machine
+from dse.machine.record import ON_FAR, ON_FAST, ON_FLASH, Machine
 from dse.physics import roofline
-from dse.plan import DEEPEST
+from dse.plan import CLOCK_LEVELS
+from dse.serving.messages import Note
+from dse.serving.place import TINY, Below, Placed
 from dse.serving.soft import Soft
-from dse.traffic import ATTENTION, OPERATORS, Traffic
+from dse.traffic import ATTENTION, Traffic
 from dse.units import BoolArray, FloatArray, IntArray
+from dse.workload import OPERATORS
 
-Note = Callable[[str, str, FloatArray], None]
 TIE = 0.99
 """an engine must be more than 1 % faster to win on time; else energy decides"""
-ON_FLASH = 2
-"""PNM site on the flash base die"""
-TINY = 1e-30
-NEVER = 1e6
-"""s; alpha of a collective that a fabric cannot run"""
-LARGE = 1e12
-"""stands for 'does not fit' where a ratio would divide by nothing"""
 
 
 @dataclass
@@ -37,7 +31,7 @@ class Tiers:
     """Inverse bandwidths and energies of a chunk of designs, (n, 1)."""
 
     fast: FloatArray
-    flash: FloatArray
+    sram: FloatArray
     shared: FloatArray
     near: FloatArray
     """s/B of the PNM engine"""
@@ -45,8 +39,8 @@ class Tiers:
     """s/FLOP of the PNM engine, per operator"""
     host_flop: tuple[FloatArray, ...]
     """s/FLOP of the host, per operator"""
-    energy: tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]
-    """J/B on chip, fast, flash, near; J/FLOP near"""
+    energy: tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]
+    """J/B on chip, fast, flash, far, near; J/FLOP near"""
     host_flop_energy: tuple[FloatArray, ...]
 
 
@@ -62,7 +56,7 @@ class Pairs:
     stages: FloatArray
     """pipeline depth"""
     share: FloatArray
-    """share of weights and prefixes in the fast tier"""
+    """share of weights and prefixes held in the fast tier or on chip"""
     prompt: FloatArray
     """s of a mean prompt on its own"""
     joining: FloatArray
@@ -72,10 +66,38 @@ class Pairs:
     """s of the prompt that the TTFT limit asks about"""
     flash_read: FloatArray
     """B/s read from flash per package"""
+    flash_written: FloatArray
+    """bytes of KV cache and prefixes written to flash per step and package"""
     stored: FloatArray
-    """bytes held in flash per package"""
+    """bytes of weights and prefixes held in flash per package"""
+    clock: FloatArray
+    """clock of the step over the design clock"""
     ratios: dict[str, FloatArray] = field(default_factory=dict)
     """value over limit of the checks on a pair"""
+
+
+@dataclass
+class Decoded:
+    """Operators of a step, (n, p) each; of one half where the batch runs in halves."""
+
+    times: list[FloatArray]
+    """s at each clock level"""
+    dynamic: FloatArray
+    """J of arithmetic on the host at the design clock"""
+    still: FloatArray
+    """J of the logic that no clock level changes: bytes moved on chip"""
+    fast: FloatArray
+    flash: FloatArray
+    far: FloatArray
+    flash_bytes: FloatArray
+    slack: FloatArray
+    """s that matrix products leave of the compute while they wait for weights"""
+    near: FloatArray | None = None
+    """s that the PNM engine works"""
+    bank: FloatArray | None = None
+    """s that the host reads the memory the PNM engine sits on"""
+    alone: FloatArray | None = None
+    """s that the host works, whatever the engine does"""
 
 
 def _col(x: FloatArray) -> FloatArray:
@@ -101,203 +123,219 @@ def tiers(m: Machine, t: Traffic) -> Tiers:
             kinds[key] = (1.0 / peak, near, of(m.flop_energy, bits))
         each.append(kinds[key])
     return Tiers(
-        fast=_col(1.0 / m.fast_bandwidth), flash=_col(1.0 / m.flash_bandwidth), shared=_col(m.shared_phy),
+        fast=_col(1.0 / m.fast_bandwidth), sram=_col(1.0 / m.sram_bandwidth), shared=_col(m.shared_phy),
         near=_col(1.0 / m.pnm_bandwidth), near_flop=tuple(e[1] for e in each), host_flop=tuple(e[0] for e in each),
-        energy=(_col(m.on_chip_energy), _col(m.fast_energy), _col(m.flash_energy), _col(m.pnm_energy), _col(m.pnm_flop_energy)),
+        energy=(_col(m.on_chip_energy), _col(m.fast_energy), _col(m.flash_energy), _col(m.far_energy), _col(m.pnm_energy), _col(m.pnm_flop_energy)),
         host_flop_energy=tuple(e[2] for e in each),
     )  # fmt: skip
 
 
-def placement(m: Machine, t: Traffic) -> tuple[FloatArray, FloatArray, dict[str, FloatArray]]:
-    """Pipeline depth, share of weights and prefixes in the fast tier, capacity ratios.
+ORDER = [*((i, op) for i, op in enumerate(OPERATORS) if i != ATTENTION), (ATTENTION, "attention")]
+"""operators with attention last"""
 
-    KV that is written while serving stays in the fast tier; weights and read-only prefixes
-    take what is left: as much as fits (``overflow`` plans, which read and wear flash least), or
-    no more than lets both tiers finish together.
+
+@dataclass
+class Read:
+    """What an operator reads, by tier."""
+
+    bytes: FloatArray
+    """(p,) all of it"""
+    fast: Any
+    """bytes of the fast tier, (p,) or (n, p)"""
+    slow: FloatArray | None
+    """bytes of the tiers below"""
+    chip: FloatArray | None
+    """bytes on chip"""
+    per_slow: Any
+    """s per slow byte"""
+    pages: Any
+    """bytes read of flash per byte wanted"""
+    stretch: Any
+    """time that takes over that of as many bytes in order"""
+
+
+def _read(t: Traffic, placed: Placed, i: int, op: str) -> Read:
+    """Split an operator's bytes over the tiers."""
+    b = placed.below
+    if op == "attention":
+        everything = t.kv_live + t.kv_prefix
+        if b is None:
+            return Read(everything, everything, None, None, 0.0, 1.0, 1.0)
+        fast = b.live * t.kv_live + b.prefix * t.kv_prefix
+        return Read(everything, fast, np.maximum(everything - fast, 0.0), None, b.per_kv_byte, b.kv_pages, b.kv_pages)
+    w = t.weights[i]
+    if op == "experts":
+        if b is None:
+            return Read(w, w, None, None, 0.0, 1.0, 1.0)
+        fast = b.experts * w
+        return Read(w, fast, w - fast, None, b.per_expert_byte, b.expert_pages, b.expert_stretch)
+    chip = None if placed.chip is None else placed.chip * w
+    rest = w if chip is None else w - chip
+    if b is None:
+        return Read(w, rest, None, chip, 0.0, 1.0, 1.0)
+    fast = b.dense * rest
+    return Read(w, fast, rest - fast, chip, b.per_byte, 1.0, 1.0)
+
+
+def decode(m: Machine, t: Traffic, soft: Soft, placed: Placed, note: Note | None) -> Decoded:
+    """Time and energy of a step's operators; a chunk is uniform in its tiers and its PNM site.
+
+    An operator takes the longest of its compute and of the tiers it touches, operators add up;
+    then what a read-ahead buffer lets the slow tiers do during other operators is taken off.
     """
-    fast, flash = m.fast_capacity[:, None], m.flash_capacity[:, None]
-    live = np.minimum(t.live_p95, LARGE)
-    free = np.maximum(fast - live, 0.0)
-    room = np.maximum(free + flash - t.prefix_held, fast / LARGE)
-    depth = np.minimum(roofline.pipeline_depth(t.resident, room), LARGE)
-    capacity_share = np.minimum(free / (t.resident / depth + t.prefix_held), 1.0)
-    if m.flash_capacity[0] > 0:
-        balance = roofline.balanced_share(m.fast_bandwidth, m.flash_bandwidth, m.shared_phy)[:, None]
-        share = np.where(t.plans.overflow, capacity_share, np.minimum(capacity_share, balance))
-    else:
-        share = np.ones_like(depth)
-    deepest = np.minimum(DEEPEST, t.layers)
-    # one longest request must fit beside the weights; each stage holds the KV of its layers
-    lone = t.longest / depth / np.maximum(fast - np.maximum(t.resident / depth - flash, 0.0), fast / LARGE)
-    return depth, share, {"capacity": np.maximum(live / fast, depth / deepest), "longest_request": lone}
-
-
-def decode(
-    m: Machine, t: Traffic, soft: Soft, share: FloatArray, note: Note | None
-) -> tuple[FloatArray, tuple[FloatArray, FloatArray, FloatArray], FloatArray, FloatArray]:
-    """Time of the operators of a step, energies (logic, fast, flash), flash bytes per rank, and slack.
-
-    Slack is what matrix products leave of the compute while they wait for weights. A chunk is
-    uniform: with flash or without, and one PNM site.
-    """
-    k = tiers(m, t)
-    flashy, site = bool(m.flash_capacity[0] > 0), int(m.pnm_site[0])
-    rest = 1.0 - share if flashy else None
-    time = np.zeros(share.shape)
-    sums = (np.zeros(share.shape), np.zeros(share.shape), np.zeros(share.shape))
-    flash_bytes = np.zeros(share.shape)
-    per_byte = roofline.seconds_per_byte(share, k.fast, k.flash, k.shared) if flashy else k.fast
-    slack = np.zeros(share.shape)
+    k, below = tiers(m, t), placed.below
+    site = int(m.pnm_site[0])
+    shape = placed.depth.shape
+    levels = CLOCK_LEVELS if (m.level_energy[:, 1:] < 1.0).any() else CLOCK_LEVELS[:1]
+    d = Decoded([np.zeros(shape) for _ in levels], *(np.zeros(shape) for _ in range(7)))
+    if site:
+        d.near, d.bank, d.alone = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    slow_time, other_time = np.zeros(shape), np.zeros(shape)
     for i, op in ORDER:
-        if not t.flop[i].any():
+        flop = t.flop[i]
+        if not flop.any():
             continue
         if op == "attention":  # its own kernel: prompts cannot use the compute it leaves idle
-            slack += time
-        live = t.kv_live if op == "attention" else ZERO
-        movable = t.weights[i] + t.kv_prefix if op == "attention" else t.weights[i]
-        in_flash = rest * movable if rest is not None else None
-        in_fast = share * movable + live if flashy else movable + live
+            d.slack += d.times[0]
+        read = _read(t, placed, i, op)
         inverse = soft.inverse_bandwidth(op, t.emulated[i])
-        busy = t.flop[i] * (k.host_flop[i] / soft.compute(op, t.bits[i]))
-        host = _host_time(k, inverse, busy, op, movable, live, in_fast, in_flash, per_byte)
+        rate = k.host_flop[i] / soft.compute(op, t.bits[i])
+        crossing = read.fast
+        if read.slow is not None and m.shared_phy.any():
+            crossing = read.fast + read.slow * k.shared  # behind one PHY flash bytes cross it too
+        wires = crossing * (inverse * k.fast)
+        if read.chip is not None:
+            wires = np.maximum(wires, read.chip * (inverse * k.sram))
+        slow = None
+        if read.slow is not None:
+            slow = read.slow * inverse * read.per_slow
+            if op == "experts":  # which experts is known only once the tokens are routed
+                slow = slow + np.where(read.slow > 0, t.moe_layers * m.slow_latency[:, None], 0.0)
+        busy = flop * rate
+        others = np.maximum(wires, busy)
+        host = others if slow is None else np.maximum(others, slow)
         if op != "attention":
-            slack -= busy
+            d.slack -= busy
+        chosen, use = host, None
         if site:
-            chosen, use = _near(m, t, k, soft, i, inverse, in_fast, in_flash, host, sums)
+            chosen, use = _near(m, t, k, soft, i, inverse, read, host, slow, d, below)
             if note:
                 note("engine", op, use.astype(np.float64))
         else:
-            chosen = host
-            _add(sums[0], t.flop[i] * t.mean_flop[i] * k.host_flop_energy[i])
-            _add(sums[0], (movable + live) * t.mean_weights[i] * k.energy[0])
-            _add(sums[1], in_fast * (t.mean_weights[i] * k.energy[1]))
-            if in_flash is not None:
-                _add(sums[2], in_flash * (t.mean_weights[i] * k.energy[2]))
-        time += chosen
-        if in_flash is not None:
-            flash_bytes += in_flash * t.mean_weights[i]
+            _charge(d, t, k, i, read, below)
+        d.times[0] += chosen
+        for level, time in zip(levels[1:], d.times[1:], strict=True):
+            each = np.maximum(wires, flop * (rate / level))
+            if slow is not None:
+                each = np.maximum(each, slow)
+            time += each if use is None else np.where(use, chosen, each)
+        if slow is not None:
+            slow_time += slow if use is None else np.where(use, 0.0, slow)
+            other_time += chosen if op == "experts" else others if use is None else np.where(use, chosen, others)
         if note:
-            note("time", op, np.broadcast_to(chosen, share.shape))
-    return time, sums, flash_bytes, np.maximum(slack, 0.0, out=slack)
+            note("time", op, np.broadcast_to(chosen, shape))
+    np.maximum(d.slack, 0.0, out=d.slack)
+    if below is not None:
+        buffered = t.layers * m.flash_buffer[:, None] * below.per_byte
+        hidden = roofline.hidden_time(slow_time, other_time, d.times[0], buffered)
+        for time in d.times:
+            time -= np.minimum(hidden, time)
+        if d.alone is not None:
+            d.alone -= np.minimum(hidden, d.alone)
+        if note:
+            note("time", "read ahead", -hidden)
+    return d
 
 
-ORDER = [*((i, op) for i, op in enumerate(OPERATORS) if i != ATTENTION), (ATTENTION, "attention")]
-"""operators with attention last"""
-ZERO = np.zeros(1)
-
-
-def _add(total: FloatArray, term: FloatArray) -> None:
+def _add(total: FloatArray, term: Any) -> None:
     """Add in place."""
     np.add(total, term, out=total)
 
 
-def _host_time(k: Tiers, inverse: Any, busy: FloatArray, op: str, movable: FloatArray, live: FloatArray,
-               in_fast: FloatArray, in_flash: FloatArray | None, per_byte: FloatArray) -> FloatArray:  # fmt: skip
-    """Time of an operator on the host: the longest of compute and the tiers it touches."""
-    if in_flash is None:
-        reads = (movable + live) * (inverse * k.fast)
-    elif op == "attention":
-        crossing = in_fast + in_flash * k.shared  # behind one PHY flash bytes cross it too
-        reads = np.maximum(crossing * (inverse * k.fast), in_flash * (inverse * k.flash))
-    else:
-        reads = (movable * inverse) * per_byte
-    longest: FloatArray = np.maximum(reads, busy, out=reads if reads.shape == busy.shape else None)
-    return longest
+def _charge(d: Decoded, t: Traffic, k: Tiers, i: int, read: Read, below: Below | None) -> None:
+    """Energies of an operator that the host runs; joules follow the mean rank, time the most loaded."""
+    on_chip, e_fast, e_flash, e_far, _, _ = k.energy
+    even = t.mean_weights[i]
+    _add(d.dynamic, t.flop[i] * t.mean_flop[i] * k.host_flop_energy[i])
+    _add(d.still, read.bytes * even * on_chip)
+    _add(d.fast, read.fast * (even * e_fast))
+    if read.slow is not None and below is not None:
+        from_flash = read.slow * (even * below.in_flash * read.pages)
+        d.flash_bytes += from_flash
+        d.flash += from_flash * e_flash
+        d.far += read.slow * (even * (1.0 - below.in_flash) * e_far)
 
 
-def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, inverse: Any, in_fast: FloatArray,
-          in_flash: FloatArray | None, host: FloatArray, sums: tuple[FloatArray, FloatArray, FloatArray]) -> tuple[FloatArray, BoolArray]:  # fmt: skip
+def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, inverse: Any, read: Read, host: FloatArray,
+          slow: FloatArray | None, d: Decoded, below: Below | None) -> tuple[FloatArray, BoolArray]:  # fmt: skip
     """Operator i with the part beside the PNM engine run there; host where that is slower.
 
-    Adds energies to ``sums`` (logic, fast, flash); returns time and where PNM won. The engine
-    gets the efficiencies that the host has for the same access pattern. Hand-over: two mode
-    switches a layer, inputs and partial sums in as many copies as the partition needs.
+    Adds energies and engine times to ``d``; returns time and where PNM won. The engine gets the
+    efficiencies that the host has for the same access pattern. Hand-over: two mode switches a layer,
+    inputs and partial sums in as many copies as the partition needs.
     """
-    op = OPERATORS[i]
-    flop, slow, host_flop, near_flop = t.flop[i], 1.0 / soft.compute(op, t.bits[i]), k.host_flop[i], k.near_flop[i]
-    host_joule = k.host_flop_energy[i]
-    on_flash = int(m.pnm_site[0]) == ON_FLASH
-    beside, across = (in_flash, in_fast) if on_flash else (in_fast, in_flash)
-    assert beside is not None  # noqa: S101 - a flash engine has flash
-    on_chip, e_fast, e_flash, e_near, e_flop = k.energy
-    even, even_flop = t.mean_weights[i], flop * t.mean_flop[i]  # joules follow the mean rank, time the most loaded
-    path = e_flash if on_flash else e_fast
+    op, site = OPERATORS[i], int(m.pnm_site[0])
+    assert d.near is not None and d.bank is not None and d.alone is not None  # noqa: S101, PT018 - a site has them
+    on_chip, e_fast, e_flash, e_far, e_near, e_flop = k.energy
+    flop, efficiency = t.flop[i], 1.0 / soft.compute(op, t.bits[i])
+    even, even_flop = t.mean_weights[i], flop * t.mean_flop[i]
+    in_flash: Any = below.in_flash if below is not None else 1.0
+    chip = read.chip * (inverse * k.sram) if read.chip is not None else 0.0
+    own = read.fast * (inverse * k.fast)
+    pages: Any = 1.0
+    stretch: Any = 1.0
+    if site == ON_FAST:
+        beside, path, link = read.fast, e_fast, k.fast
+        across = chip if slow is None else np.maximum(chip, slow)
+        bank = own
+    else:
+        assert read.slow is not None and below is not None  # noqa: S101, PT018 - the tier that the engine sits on
+        part_of = in_flash if site == ON_FLASH else 1.0 - in_flash
+        if site == ON_FLASH:
+            pages, stretch = read.pages, read.stretch
+        beside, path = read.slow * part_of, (e_flash * pages if site == ON_FLASH else e_far)
+        link = _col(1.0 / (m.flash_bandwidth if site == ON_FLASH else m.far_bandwidth))
+        other = (
+            read.slow
+            * (1.0 - part_of)
+            * (inverse * _col(1.0 / (m.far_bandwidth if site == ON_FLASH else m.flash_bandwidth)))
+        )
+        across = np.maximum(np.maximum(own, chip), other)
+        bank = slow if slow is not None else own
+    part = beside / np.maximum(read.bytes, TINY)
     moved = t.crossing[i] * (m.pnm_copies[:, None] if t.weights[i].any() else 1.0)
     layers: Any = {"experts": t.moe_layers, "head": 1.0}.get(op, t.layers)
-    handover = 2.0 * layers * m.pnm_switch[:, None] + moved * (inverse * (k.flash if on_flash else k.fast))
-    time = beside * (inverse * k.near)
-    near_energy = beside * (even * e_near) + moved * path
-    pnm_logic = moved * on_chip
-    if across is None:
-        np.maximum(time, flop * (slow * near_flop), out=time)
-        near_energy += even_flop * e_flop
-        host_logic = even_flop * host_joule + beside * (even * on_chip)
-        total_gain = None
-    else:
-        part = beside / np.maximum(beside + across, TINY)
-        np.maximum(time, part * (flop * (slow * near_flop)), out=time)
-        left = (1.0 - part) * flop
-        np.maximum(
-            time,
-            np.maximum(across * (inverse * (k.fast if on_flash else k.flash)), left * (slow * host_flop)),
-            out=time,
-        )
-        near_energy += part * (even_flop * e_flop)
-        pnm_logic = pnm_logic + (1.0 - part) * (even_flop * host_joule) + across * (even * on_chip)
-        host_logic = even_flop * host_joule + (beside + across) * (even * on_chip)
-        total_gain = across * (even * (e_fast if on_flash else e_flash))
-    time += handover
+    handover = 2.0 * layers * m.pnm_switch[:, None] + moved * (inverse * link)
+    if site == ON_FLASH and op == "experts":
+        handover = handover + t.moe_layers * m.slow_latency[:, None]
+    near = np.maximum(beside * stretch * (inverse * k.near), part * (flop * (efficiency * k.near_flop[i]))) + handover
+    rest = np.maximum(across, (1.0 - part) * (flop * (efficiency * k.host_flop[i])))
+    time = np.maximum(near, rest)
+    # joules beside the data, and of the logic on the host
+    near_energy = beside * pages * (even * e_near) + moved * path + part * (even_flop * e_flop)
     host_side = beside * (even * path)
-    frugal = near_energy + pnm_logic < host_side + host_logic
-    use = ((time < TIE * host) | ((TIE * time <= host) & frugal)) & (beside > 0)
-    _add(sums[0], np.where(use, pnm_logic, host_logic))
-    _add(sums[2 if on_flash else 1], np.where(use, near_energy, host_side))
-    if total_gain is not None:
-        _add(sums[1 if on_flash else 2], total_gain)
+    flops = even_flop * k.host_flop_energy[i]
+    all_moved = read.bytes * (even * on_chip)
+    near_moved = all_moved - beside * (even * on_chip) + moved * on_chip
+    frugal = near_energy + near_moved + (1.0 - part) * flops < host_side + all_moved + flops
+    use = ((time < TIE * host) | ((TIE * time <= host) & frugal)) & (beside > 0) & (m.pnm_serves[:, i : i + 1] > 0)
+    _add(d.dynamic, np.where(use, (1.0 - part) * flops, flops))
+    _add(d.still, np.where(use, near_moved, all_moved))
+    where = {ON_FAST: d.fast, ON_FLASH: d.flash, ON_FAR: d.far}[site]
+    _add(where, np.where(use, near_energy, host_side))
+    if site != ON_FAST:
+        _add(d.fast, read.fast * (even * e_fast))
+    if read.slow is not None:
+        from_flash = read.slow * (even * in_flash * read.pages)
+        d.flash_bytes += from_flash
+        if site != ON_FLASH:
+            d.flash += from_flash * e_flash
+        if site != ON_FAR:
+            d.far += read.slow * (even * (1.0 - in_flash) * e_far)
+    d.near += np.where(use, near, 0.0)
+    d.bank += np.where(use, 0.0, bank)
+    d.alone += np.where(use, rest, host)
     return np.where(use, time, host), use
-
-
-def at(table: FloatArray, index: IntArray) -> FloatArray:
-    """Columns of a table (n, groups): (n, p) for an index (p,), row by row for an aligned index (n, k)."""
-    return np.take_along_axis(table, index, axis=1) if index.ndim == 2 else np.take(table, index, axis=1)
-
-
-def all_reduce(m: Machine, index: IntArray, message: FloatArray, *, launched: bool = True) -> FloatArray:
-    """Time of one all-reduce, (n, p): the fastest algorithm that some design of the chunk can run.
-
-    ``launched`` False leaves out alpha: what a longer message adds to one that is sent anyway.
-    """
-    best: FloatArray | None = None
-    for a in range(m.reduce_alpha.shape[2]):
-        if m.reduce_alpha[:, -1, a].min() >= NEVER:
-            continue
-        each = at(m.reduce_rate[:, :, a], index) * message
-        if launched:
-            each += at(m.reduce_alpha[:, :, a], index)
-        best = each if best is None else np.minimum(best, each, out=best)
-    assert best is not None  # noqa: S101 - ring runs everywhere
-    return best
-
-
-def collectives(m: Machine, t: Traffic, soft: Soft, depth: FloatArray, note: Note | None) -> FloatArray:
-    """Time of all-reduces, all-to-alls and stage-to-stage messages.
-
-    Nothing is hidden behind compute: every operator here needs the message before it. Links
-    draw their power always, so messages cost no energy of their own.
-    """
-    time = t.reduces * all_reduce(m, t.plans.tensor_index, t.reduce_bytes / soft.link)
-    if t.exchanges.any():
-        exchange = at(m.exchange_rate, t.plans.group_index) * (t.exchange_bytes / soft.link)
-        exchange += at(m.exchange_alpha, t.plans.group_index)
-        time += t.exchanges * exchange
-    inside = depth * t.plans.group <= m.domain[:, None]
-    rate = np.where(inside, 1.0 / np.maximum(m.link_bandwidth, 1.0)[:, None], 1.0 / m.scale_out_bandwidth[:, None])
-    alpha = np.where(inside, m.hop_time[:, None], m.scale_out_latency[:, None])
-    stages = (depth - 1.0) * (alpha + t.stage_bytes * rate)
-    if note:
-        note("time", "collectives", time)
-        note("time", "pipeline", stages)
-    return time + stages
 
 
 def limits_of(m: Machine) -> tuple[tuple[FloatArray, ...], ...]:

@@ -40,22 +40,23 @@ def main() -> None:
     space, catalog = load_space("datacenter"), load_catalog()
     model = DatacenterModel(space, catalog, 2)
     plain = model.pairs_per_design
-    full = sum(len(p) for p in model.plans)
     machine = model.machine(sample(space, 20_000, np.random.default_rng(0)))
-    flash = machine.flash_capacity > 0
-    grid = float(np.mean(np.where(flash, full, plain)))
-    fits = [
-        sum(int(((p.group <= d) & (f | ~p.overflow)).sum()) for p in model.plans)
-        for d, f in zip(machine.domain, flash, strict=True)
-    ]
-    admissible = float(np.mean(fits)) / grid
+    tiers, near = machine.flash_capacity + machine.far_capacity > 0, machine.pnm_site > 0
+
+    def pairs(domain: float, below: bool, engine: bool) -> int:
+        return sum(int(model.admitted(p, domain, tiers=below, near=engine).sum()) for p in model.plans)
+
+    full = pairs(np.inf, True, True)
+    kinds = {(b, e): pairs(np.inf, b, e) for b in (False, True) for e in (False, True)}
+    grid = float(np.mean([kinds[bool(b), bool(e)] for b, e in zip(tiers, near, strict=True)]))
+    admissible = float(np.mean([pairs(*row) for row in zip(machine.domain, tiers, near, strict=True)])) / grid
     design = sample(space, 20_000, np.random.default_rng(1))
     model.evaluate(design)
     print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}"
     )
     print(
-        f"full plan grid p = {plain} pairs of a design and a plan, {full} with flash (where what overflows may go), "
+        f"full plan grid p = {plain} pairs of a design and a plan, {full} with memory below the fast one and PNM, "
         f"mean {grid:.0f} over random designs; {100 * admissible:.0f} % of them fit the design's domain"
     )
     rows: list[dict[str, Any]] = []

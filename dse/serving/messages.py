@@ -1,0 +1,60 @@
+"""Collectives and point-to-point messages of every (design, plan) pair, from the machine's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from dse.machine.record import Machine
+from dse.serving.soft import Soft
+from dse.traffic import Traffic
+from dse.units import FloatArray, IntArray
+
+Note = Callable[[str, str, FloatArray], None]
+"""(kind, name, term): sees every term of a breakdown"""
+NEVER = 1e6
+"""s; alpha of a collective that a fabric cannot run"""
+
+
+def at(table: FloatArray, index: IntArray) -> FloatArray:
+    """Columns of a table (n, groups): (n, p) for an index (p,), row by row for an aligned index (n, k)."""
+    return np.take_along_axis(table, index, axis=1) if index.ndim == 2 else np.take(table, index, axis=1)
+
+
+def all_reduce(m: Machine, index: IntArray, message: FloatArray, *, launched: bool = True) -> FloatArray:
+    """Time of one all-reduce, (n, p): the fastest algorithm that some design of the chunk can run.
+
+    ``launched`` False leaves out alpha: what a longer message adds to one that is sent anyway.
+    """
+    best: FloatArray | None = None
+    for a in range(m.reduce_alpha.shape[2]):
+        if m.reduce_alpha[:, -1, a].min() >= NEVER:
+            continue
+        each = at(m.reduce_rate[:, :, a], index) * message
+        if launched:
+            each += at(m.reduce_alpha[:, :, a], index)
+        best = each if best is None else np.minimum(best, each, out=best)
+    assert best is not None  # noqa: S101 - ring runs everywhere
+    return best
+
+
+def collectives(m: Machine, t: Traffic, soft: Soft, depth: FloatArray, note: Note | None) -> FloatArray:
+    """Time of all-reduces, all-to-alls and stage-to-stage messages.
+
+    Nothing is hidden behind compute: every operator here needs the message before it. Links
+    draw their power always, so messages cost no energy of their own.
+    """
+    time = t.reduces * all_reduce(m, t.plans.tensor_index, t.reduce_bytes / soft.link)
+    if t.exchanges.any():
+        exchange = at(m.exchange_rate, t.plans.group_index) * (t.exchange_bytes / soft.link)
+        exchange += at(m.exchange_alpha, t.plans.group_index)
+        time += t.exchanges * exchange
+    inside = depth * t.plans.group <= m.domain[:, None]
+    rate = np.where(inside, 1.0 / np.maximum(m.link_bandwidth, 1.0)[:, None], 1.0 / m.scale_out_bandwidth[:, None])
+    alpha = np.where(inside, m.hop_time[:, None], m.scale_out_latency[:, None])
+    stages = (depth - 1.0) * (alpha + t.stage_bytes * rate)
+    if note:
+        note("time", "collectives", time)
+        note("time", "pipeline", stages)
+    return time + stages

@@ -1,0 +1,154 @@
+"""Where the bytes of every (design, plan) pair lie: on chip, in the fast tier, in flash, in far memory.
+
+Fast memory takes in this order the KV that is written while serving, dense weights, read-only
+prefixes and the most popular experts. Memory below it holds the rest: flash first, then far modules.
+A plan either fills fast memory (``overflow``, which reads and wears flash least) or puts no more there
+than lets both finish together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dse.machine.record import Machine
+from dse.physics import flash, roofline
+from dse.plan import DEEPEST
+from dse.traffic import KNOTS, Traffic
+from dse.units import FloatArray
+
+LARGE = 1e12
+"""stands for 'does not fit' where a ratio would divide by nothing"""
+TINY = 1e-30
+
+
+@dataclass
+class Below:
+    """What lies below the fast tier; shares of reads (n, p), inverse bandwidths (n, 1) or (n, p)."""
+
+    dense: FloatArray
+    """share of dense weights (those not on chip) that the fast tier serves"""
+    experts: FloatArray
+    """share of the expert bytes a step reads"""
+    hot: FloatArray
+    """share of the experts held that the fast tier holds: what serves a prompt, which reads them all"""
+    prefix: FloatArray
+    live: FloatArray
+    """share of the KV written while serving"""
+    in_flash: Any
+    """share of the slow bytes that flash holds, the rest far modules"""
+    per_byte: FloatArray
+    """s per byte of dense weights"""
+    per_expert_byte: FloatArray
+    per_kv_byte: FloatArray
+    expert_pages: FloatArray
+    """bytes that flash reads per byte of experts wanted"""
+    expert_stretch: FloatArray
+    """time that reading experts of flash takes over that of as many bytes in order"""
+    kv_pages: FloatArray
+    stored: FloatArray
+    """bytes of weights and prefixes in flash per package"""
+
+
+@dataclass
+class Placed:
+    """Places of a chunk's pairs, (n, p)."""
+
+    depth: FloatArray
+    """pipeline stages"""
+    chip: FloatArray | None
+    """share of dense weights held on chip; None where no machine places any there"""
+    below: Below | None
+    """None where everything lies in the fast tier or on chip"""
+    share: FloatArray
+    """share of weights and prefixes held in the fast tier or on chip"""
+    ratios: dict[str, FloatArray]
+    """value over limit of the capacity checks"""
+
+
+def place(m: Machine, t: Traffic) -> Placed:
+    """Place a chunk's bytes; a chunk is uniform in which tiers there are."""
+    fast = m.fast_capacity[:, None]
+    slow = (m.flash_capacity + m.far_capacity)[:, None]
+    tiered = bool(m.flash_capacity[0] + m.far_capacity[0] > 0)
+    live = np.minimum(t.live_p95, LARGE)
+    whole = fast + slow if tiered else fast
+    room = np.maximum(whole - live - t.prefix_held, fast / LARGE)
+    depth = np.minimum(roofline.pipeline_depth(t.resident, room), LARGE)
+    # one longest request must fit beside the weights; each stage holds the KV of its layers
+    lone = t.longest / depth / np.maximum(whole - t.resident / depth, fast / LARGE)
+    deepest = np.minimum(DEEPEST, t.layers)
+    ratios = {"capacity": np.maximum((live + t.prefix_held) / whole, depth / deepest), "longest_request": lone}
+    weights = (t.resident - t.resident_experts) / depth
+    chip = None
+    if m.sram_capacity.any():
+        chip = np.minimum(np.maximum(m.sram_capacity[:, None] - t.activations, 0.0) / weights, 1.0)
+        weights = weights * (1.0 - chip)
+    if not tiered:
+        return Placed(depth, chip, None, np.ones(depth.shape), ratios)
+    below, kept = _below(m, t, weights, t.resident_experts / depth, live)
+    share = np.clip(1.0 - kept / (t.resident / depth + t.prefix_held), 0.0, 1.0)
+    return Placed(depth, chip, below, share, ratios)
+
+
+def _below(
+    m: Machine, t: Traffic, weights: FloatArray, experts: FloatArray, live: FloatArray
+) -> tuple[Below, FloatArray]:
+    """Fill the fast tier and put the rest below it; also the bytes of weights and prefixes there."""
+    fast = m.fast_capacity[:, None]
+    moe = bool(t.resident_experts.any())
+    b_fast, b_flash, b_far = (x[:, None] for x in (m.fast_bandwidth, m.flash_bandwidth, m.far_bandwidth))
+    has_flash, has_far = bool(m.flash_capacity[0] > 0), bool(m.far_capacity[0] > 0)
+    b_slow = b_flash * has_flash + b_far * has_far
+    shared = m.shared_phy[:, None] > 0
+    level = np.where(shared, 1.0, b_fast / (b_fast + b_slow))
+    level = np.where(t.plans.overflow, 1.0, level)
+    own = np.minimum(fast / np.maximum(live, TINY), 1.0)  # live KV that fits; the rest is written below
+    free = np.maximum(fast - live, 0.0)
+    dense = np.minimum(level, free / np.maximum(weights, TINY))
+    free -= dense * weights
+    prefix = np.minimum(free / np.maximum(t.prefix_held, TINY), 1.0)
+    evenly = roofline.level_share(np.maximum(t.kv_prefix, TINY), t.kv_live * own, b_fast, b_slow)
+    prefix = np.minimum(prefix, np.where(shared | t.plans.overflow, 1.0, evenly))
+    free -= prefix * t.prefix_held
+    hot, read = np.ones((1, 1)), np.ones((1, 1))
+    if moe:
+        hot = np.clip(free / np.maximum(experts, TINY), 0.0, 1.0)
+        read = np.minimum(popular_share(t, hot), level)
+    kept = (1.0 - dense) * weights + (1.0 - prefix) * t.prefix_held + (1.0 - hot) * experts
+    in_flash: Any = float(has_flash)
+    if has_flash and has_far:
+        held = np.maximum(kept + np.maximum(live - fast, 0.0), TINY)
+        must = np.maximum(1.0 - m.flash_capacity[:, None] / held, 0.0)
+        may = np.minimum(np.where(t.plans.overflow, 0.0, b_far / b_slow), m.far_capacity[:, None] / held)
+        in_flash = 1.0 - np.maximum(must, may)
+    pages = flash.read_amplification(t.kv_run, m.flash_page[:, None]) if has_flash else np.ones((1, 1))
+    expert_pages = stretch = np.ones((1, 1))
+    if moe and has_flash:
+        expert_pages = flash.read_amplification(t.expert_slice, m.flash_page[:, None])
+        stretch = expert_pages / flash.stripe_balance(
+            t.expert_slice, m.flash_stripe[:, None], t.experts_held, t.experts_read
+        )
+    per_byte = in_flash / b_flash
+    per_kv, per_expert = per_byte * pages, per_byte * stretch
+    if has_far:
+        rest = (1.0 - in_flash) / b_far
+        per_byte, per_kv, per_expert = (np.maximum(x, rest) for x in (per_byte, per_kv, per_expert))
+    return Below(dense, read, np.minimum(hot, level), prefix, own, in_flash, per_byte, per_expert, per_kv, expert_pages, stretch, pages,
+                 in_flash * kept), kept  # fmt: skip
+
+
+def popular_share(t: Traffic, hot: FloatArray) -> FloatArray:
+    """Share of the expert bytes a step reads that its most popular ``hot`` share of experts takes, (n, p).
+
+    Linear between the knots of the plan's curve.
+    """
+    at = hot * KNOTS
+    knot = np.minimum(at, KNOTS - 1.0).astype(np.int64)
+    rows = t.popular.reshape(KNOTS + 1, -1)
+    column = np.arange(rows.shape[1])[:, None] if t.aligned else np.arange(rows.shape[1])
+    low = rows[knot, column]
+    share: FloatArray = low + (at - knot) * (rows[knot + 1, column] - low)
+    return share
