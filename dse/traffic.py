@@ -212,7 +212,7 @@ def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) ->
         kv_live=np.maximum(kv_all - kv_prefix, 0.0), kv_prefix=kv_prefix, crossing=crossing, resident=_resident(model, load, r),
         **_places(model, load, r, every, context, skew),
         kv_written=(resident * load.accepted * model.kv_bytes_per_token(load.kv_bits)
-                    + arriving * model.held_bytes(mix.computed_tokens, load.kv_bits)) / r.kv, activations=2.0 * rows * model.hidden * ACTIVATION_BYTES,
+                    + (mix.output_tokens >= 1.0) * arriving * model.held_bytes(mix.computed_tokens, load.kv_bits)) / r.kv, activations=2.0 * rows * model.hidden * ACTIVATION_BYTES,
         mean_flop=mean_flop, mean_weights=mean_weights,
         live_p95=np.maximum(held - prefix_held, 0.0), prefix_held=prefix_held, longest=np.broadcast_to(longest, r.group.shape).copy(),
         prefix_written=model.kv_elements * load.kv_bits / 8 * mix.prefix_written / r.kv,

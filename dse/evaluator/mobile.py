@@ -10,7 +10,8 @@ from dse import __version__
 from dse.catalog import Catalog
 from dse.design import Design
 from dse.evaluator.protocol import Told, join_told, objective_ratio
-from dse.machine.mobile import mobile_machine, phone_design, phone_devices
+from dse.machine.mobile import mobile_machine
+from dse.machine.phone import phone_design, phone_devices
 from dse.machine.record import Machine
 from dse.physics import flash
 from dse.plan import single_plan

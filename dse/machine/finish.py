@@ -13,7 +13,7 @@ from dse.machine.cooling import cooled
 from dse.machine.datacenter import ENGINES, FAR_AWAY, PNM, clock_levels, far_links, names
 from dse.machine.fabric import fabric, link_power, radix_limits
 from dse.machine.look import TALL, Look
-from dse.machine.record import ON_FAR, ON_FAST, ON_FLASH, Machine, Parts
+from dse.machine.record import FIXED_CLOCK, ON_FAR, ON_FAST, ON_FLASH, Machine, Parts
 from dse.physics import flash, memory, package, pnm, stack
 from dse.space import Scenario
 from dse.units import FloatArray, IntArray
@@ -134,7 +134,9 @@ def flash_tier(look: Look) -> dict[str, FloatArray]:
         "shared_phy": behind.astype(np.float64),
         "page": np.where(has, page, 1.0),
         "stripe": np.where(has, planes * page, 1.0),
-        "buffer": np.where(has, np.maximum(staging - wanted, 0.0), 0.0),
+        "buffer": np.where(
+            has, np.maximum(np.where(behind, in_stacks, staging) - wanted, 0.0), 0.0
+        ),  # before a shared PHY
     }
 
 
@@ -177,11 +179,11 @@ def far_tier(look: Look) -> dict[str, FloatArray]:
 
 
 def level_energy(look: Look) -> FloatArray:
-    """(n, levels) dynamic energy at each clock level; a machine that exists keeps its clock and voltage: 1."""
+    """(n, levels) dynamic energy at each clock level; a machine that exists keeps its clock."""
     p = look.parts
     ours = p.clock > 0
     ratio = np.where(ours, p.clock / np.maximum(look.logic("clock_nominal"), 1.0), 1.0)
-    return np.where(ours[:, None], clock_levels(look.catalog, ratio), 1.0)
+    return np.where(ours[:, None], clock_levels(look.catalog, ratio), FIXED_CLOCK)
 
 
 def pnm_engine(look: Look, tier: dict[str, FloatArray], limits: dict[str, FloatArray]) -> dict[str, Any]:

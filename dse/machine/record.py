@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dse.plan import CLOCK_LEVELS
 from dse.table import Table
 from dse.units import BoolArray, FloatArray, IntArray
 
@@ -15,6 +16,10 @@ BITS: tuple[int, ...] = (16, 8, 4)
 
 ON_FAST, ON_FLASH, ON_FAR = 1, 2, 3
 """where a PNM engine sits: codes of ``pnm_site``"""
+
+
+FIXED_CLOCK = 2.0
+"""``level_energy`` of a machine that exists: no slower clock is on offer"""
 
 
 @dataclass
@@ -132,7 +137,7 @@ class Machine(Table):
     near_active_power: FloatArray
     """W of a PNM engine's clocked logic, while the machine works"""
     level_energy: FloatArray
-    """(n, levels) dynamic energy of the logic at each clock level over that at the design clock"""
+    """(n, levels) dynamic energy of the logic at each clock level over that at the design clock; FIXED_CLOCK in all of a chunk or none"""
     on_chip_energy: FloatArray
     """J/B of a byte that enters the compute die: into a buffer and out again"""
     outside_power: FloatArray
@@ -179,3 +184,7 @@ class Machine(Table):
         """Which machines break no limit of their own, whatever the plan; shape (n,)."""
         worst = [ratio <= 1.0 for ratio in self.limits.values()]
         return np.logical_and.reduce(worst, axis=0) if worst else np.ones(len(self.domain), dtype=bool)
+
+    def levels(self) -> tuple[float, ...]:
+        """Clock levels that these machines may run a pass at: all of those they have, or the design clock alone."""
+        return CLOCK_LEVELS if self.level_energy[0, -1] <= 1.0 else CLOCK_LEVELS[:1]

@@ -9,7 +9,6 @@ import numpy as np
 
 from dse.machine.record import Machine
 from dse.physics import thermal
-from dse.plan import CLOCK_LEVELS
 from dse.serving.messages import all_reduce, at
 from dse.serving.place import Placed
 from dse.serving.soft import Soft
@@ -151,8 +150,7 @@ def _held(m: Machine, time: FloatArray, busy: FloatArray, dynamic: FloatArray, s
     A slower clock stretches all arithmetic, hidden behind reads or not: an upper bound.
     """
     times, logic = [], []
-    levels = CLOCK_LEVELS if (m.level_energy[:, 1:] < 1.0).any() else CLOCK_LEVELS[:1]
-    for i, level in enumerate(levels):
+    for i, level in enumerate(m.levels()):
         scale = m.level_energy[:, i : i + 1]
         times.append(time + busy * (1.0 / level - 1.0) if i else time)
         power = m.active_power[:, None] * (level * scale) + m.near_active_power[:, None]

@@ -14,7 +14,6 @@ import numpy as np
 
 from dse.machine.record import ON_FAR, ON_FAST, ON_FLASH, Machine
 from dse.physics import roofline
-from dse.plan import CLOCK_LEVELS
 from dse.serving.messages import Note
 from dse.serving.place import TINY, Below, Placed
 from dse.serving.soft import Soft
@@ -186,7 +185,7 @@ def decode(m: Machine, t: Traffic, soft: Soft, placed: Placed, note: Note | None
     k, below = tiers(m, t), placed.below
     site = int(m.pnm_site[0])
     shape = placed.depth.shape
-    levels = CLOCK_LEVELS if (m.level_energy[:, 1:] < 1.0).any() else CLOCK_LEVELS[:1]
+    levels = m.levels()
     d = Decoded([np.zeros(shape) for _ in levels], *(np.zeros(shape) for _ in range(7)))
     if site:
         d.near, d.bank, d.alone = np.zeros(shape), np.zeros(shape), np.zeros(shape)
