@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as dataclass_replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -203,17 +204,14 @@ class Catalog:
         """Return a catalogue in which one number (SI) has another nominal, low and high."""
         old = self.entry(kind, name)
         quantity = Quantity(value, value, value, unit_of(field_name), "estimate: set by the caller")
-        new = Entry(
-            old.kind,
-            old.name,
-            old.title,
-            old.readiness,
-            old.available,
-            {**old.values, field_name: quantity},
-            old.attributes,
+        return self.put(
+            dataclass_replace(old, values={**old.values, field_name: quantity}), f"{field_name}={value:.9g}"
         )
-        entries = {**self.entries, kind: {**self.entries[kind], name: new}}
-        return Catalog(entries, self.llms, f"{self.digest}:{kind}/{name}.{field_name}={value:.9g}")
+
+    def put(self, entry: Entry, why: str) -> Catalog:
+        """Return a catalogue with ``entry`` added or in the place of its namesake; ``why`` tells the two apart."""
+        entries = {**self.entries, entry.kind: {**self.entries.get(entry.kind, {}), entry.name: entry}}
+        return Catalog(entries, self.llms, f"{self.digest}:{entry.kind}/{entry.name}.{why}")
 
     def at(self, level: str) -> Catalog:
         """Return a catalogue whose nominal is the ``low`` or ``high`` of each number."""

@@ -79,32 +79,40 @@ def test_pnm_wins_on_llama_and_loses_on_deepseek(tflops: float, llama_engine: st
     assert llama.times["attention"] == pytest.approx(13.98e-3, rel=WITHIN)
 
 
-@pytest.mark.parametrize(("batch", "expected"), [(16, 6.26e-3), (32, 8.44e-3)])
+@pytest.mark.parametrize(("batch", "expected"), [(16, 4.785e-3), (32, 6.094e-3)])
 def test_tall_3d_stack_throttles(batch: int, expected: float) -> None:
-    """Llama-3.1-70B, 8 bit, context 2048, on 400 mm2 N3 under 12 layers of 3D DRAM.
+    """Llama-3.1-70B, 8 bit, context 2048, on 400 mm2 N3 under 12 layers of 3D DRAM at 9 um.
 
-    Capacity 0.025 GiB/mm2 x 400 x 12 = 120 GiB. Bandwidth 15 GB/s/mm2 x 400 x 12 = 72 TB/s.
+    Bandwidth 15 GB/s/mm2 x 400 x 12 = 72 TB/s, under the bond's 12,346 pads/mm2 x 0.25 x 0.125 GB/s x 400
+    = 154. Wires 15 / 0.125 = 120 per mm2 and layer, x 100 um2 = 1.2 %, x (6.5 - 2.5) = 4.8 % more than in
+    the quoted stack of four: 0.025 GiB/mm2 x 400 x 12 x 0.952 = 114.2 GiB.
     Bytes: 69.50 GB + 163,840 x 2048 x 16 = 5.37 GB -> 74.87 GB, 1.04 ms. FLOP 2 x 16 x 69.5e9
     + attention 4 x 64 x 128 x 80 x 2048 x 16 = 2.22e12 + 0.086e12 = 2.31e12 at 1138 TFLOP/s
     = 2.03 ms: compute-bound unthrottled. Memory energy 1.2 + 0.05 + 0.03 x 13/2 = 1.445 pJ/bit
     = 11.56 pJ/B -> 0.866 J. Logic: FLOP at 0.29 x 0.5 = 0.145 pJ -> 0.335 J (clock nominal, so
     0.75 V); buffers 2 x 0.25 pJ/bit = 4 pJ/B -> 0.300 J; clocks 0.25 x 400 x 0.25 x 3.45 x 1.65
-    TFLOP/s x 0.29 pJ = 41.3 W for 2.03 ms -> 0.084 J. Ladder: cold plate 33 + lid and TIM 28.1 =
-    61.1 mm2 K/W, layer 4.24. Lowest DRAM die: logic (61.1 + 12 x 4.24) / 400 = 0.280 K/W, memory
-    (61.1 + 4.24 x 6.5) / 400 = 0.2217 K/W. Static: leakage 0.05 x 400 = 20 W in the logic,
-    (0.04 + 0.02) x 120 = 7.2 W in the DRAM. Headroom 368 - 298 - 20 x 0.280 - 7.2 x 0.2217 =
-    62.8 K. t >= (0.719 x 0.280 + 0.866 x 0.2217) / 62.8 = 6.26 ms. The logic die, limit 378:
-    (61.1 + 50.9 + 2) / 400 = 0.285 K/W, headroom 80 - 5.7 - 1.6 = 72.7, 5.46 ms: the DRAM decides.
-    Batch doubled: 80.24 GB -> 0.928 J and 0.321 J; 4.62e12 FLOP -> 0.670 J and 4.06 ms of clocks
-    0.168 J: (1.159 x 0.280 + 0.928 x 0.2217) / 62.8 = 8.44 ms.
+    TFLOP/s x 0.29 pJ = 41.3 W.
+    Lid: spreads over sqrt(400 x 3 mm x 33 mm2 K/W) = 6.29 mm; the die's radius is 11.28 mm = 1.793, that of
+    its 800 mm2 lid 2.536: 1 - 2 I1(1.793) (K1(1.793) - I1(1.793) K1(2.536) / I1(2.536)) = 0.611, so 33 x 0.611
+    = 20.15, + TIM and lid 28.1 = 48.25 mm2 K/W over the stack; layer 4.24. Lowest DRAM die: logic (48.25 +
+    12 x 4.24) / 400 = 0.2478 K/W, memory (48.25 + 4.24 x 6.5) / 400 = 0.1895 K/W. The logic: column 101.1,
+    0.2528 K/W, and its spots: silicon spreads over sqrt(120 x 0.775 mm x 101.1) = 3.07 mm, 1.5 / 3.07 = 0.489,
+    1 - 0.489 K1(0.489) = 0.1668, x 0.2528 = 0.0422: 0.295 K/W. Static: leakage 0.05 x 400 = 20 W in the logic,
+    (0.04 + 0.02) x 114.2 = 6.85 W in the DRAM. Headroom of the DRAM 368 - 298 - 20 x 0.2478 - 6.85 x 0.1895
+    = 63.7 K. At the full clock t >= ((0.335 + 0.300 + 0.084) x 0.2478 + 0.866 x 0.1895) / 63.7 = 5.37 ms. At 0.7
+    of it, 0.6 V, arithmetic takes 0.64 of its energy: 0.214 + 0.300 + 41.3 x 0.7 x 0.64 x 2.90 ms = 0.054, 0.568 J:
+    (0.568 x 0.2478 + 0.866 x 0.1895) / 63.7 = 4.785 ms, and the slower clock wins. The logic, limit 378: headroom
+    80 - 5.9 - 1.3 = 72.8, (0.568 x 0.295 + 0.164) / 72.8 = 4.56 ms: the DRAM decides.
+    Batch doubled: 80.24 GB -> 0.9275 J and 0.321 J; 4.62e12 FLOP, 5.80 ms at 0.7 -> 0.429 J and clocks 0.107 J:
+    (0.857 x 0.2478 + 0.9275 x 0.1895) / 63.7 = 6.094 ms.
     """
-    design = BASE | {"compute_area": "400 mm2", "fast_memory": "dram3d", "stack_height": 12,
+    design = BASE | {"compute_area": "400 mm2", "fast_memory": "dram3d", "stack_height": 12, "bond_pitch": "9 um",
                      "orientation": "logic_below", "sram": "64 MiB"}  # fmt: skip
     design.pop("stacks")
     e = evaluate("datacenter", variables=design, llm="Llama-3.1-70B", batch=batch, context=2048,
                  weight_bits=8, kv_bits=8, software="ideal")  # fmt: skip
     assert e.decode_time == pytest.approx(expected, rel=WITHIN)
-    assert e.decode_time > 1.9 * e.unthrottled_time
+    assert e.decode_time > 1.02 * e.unthrottled_time
 
 
 @pytest.mark.parametrize(("batch", "switch_us", "torus_us"), [(8, 8.22, 14.09), (16, 8.60, 15.62)])
@@ -132,7 +140,7 @@ def test_torus_against_switch_at_64_packages(batch: int, switch_us: float, torus
     assert got["torus2d"] == pytest.approx(torus_us, rel=WITHIN)
 
 
-@pytest.mark.parametrize(("channels", "expected"), [(4, 24.5e-3), (8, 13.92e-3)])
+@pytest.mark.parametrize(("channels", "expected"), [(4, 24.5e-3), (8, 13.58e-3)])
 def test_phone(channels: int, expected: float) -> None:
     """Llama-3.2-3B, 4-bit weights, 8-bit KV, context 1149, on LPDDR5X, point-to-point link.
 
@@ -143,8 +151,9 @@ def test_phone(channels: int, expected: float) -> None:
     skin: 18 K / (5 K/W x (1 - exp(-600 / 750))) = 6.54 W after ten minutes, less 1.2 W of display
     and radios and (0.3 + 12 x 0.016 + 0.02) / 0.88 = 0.58 W at rest: 4.76 W. A token takes DRAM
     1.672 GB x (3.0 + 0.6) pJ/bit = 48.2 mJ, buffers 4 pJ/B = 6.7 mJ, 6.8 GFLOP at 0.29 x 0.64
-    (0.6 V) x 0.5 pJ = 0.6 mJ, clocks 0.25 x 4.6 TFLOP/s x 0.186 pJ = 0.21 W x 13.06 ms = 2.8 mJ:
-    58.3 mJ / 0.88 = 66.2 mJ. t >= 66.2 / 4.76 = 13.92 ms.
+    (0.6 V) x 0.5 pJ = 0.6 mJ, clocks 0.25 x 4.6 TFLOP/s x 0.186 pJ = 0.21 W x 13.06 ms = 2.8 mJ, and at
+    half the clock, which computes in less time than it reads, 1.4 mJ: 56.9 mJ / 0.88 = 64.7 mJ.
+    t >= 64.7 / 4.76 = 13.58 ms.
     """
     design = {
         "soc_node": "N3", "npu_area": "2 mm2", "npu_sram": "8 MiB", "npu_clock": "1.2 GHz",

@@ -140,7 +140,7 @@ def test_die_cost_by_hand() -> None:
 
 
 def test_stack_price_at_its_quoted_height_is_the_quote() -> None:
-    y = stack.stack_yield(A([0.99]), A([12.0]))
+    y = stack.stack_yield(A([0.99]), A([12.0]), A([0.998]))
     assert stack.stack_price(A([560.0]), y, A([0.0]), A([12.0]), y)[0] == pytest.approx(560.0)
 
 

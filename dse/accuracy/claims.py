@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
 from dse.accuracy.cases import Case, RankPlan
+from dse.accuracy.claim import Claim, Inputs, kind_of, rows
 from dse.accuracy.kernels import DEVICE as A100
 from dse.accuracy.kernels import STACK, bench_layer
 from dse.accuracy.predict import prepare, soft_rows, times
-from dse.catalog import DATA, Catalog
+from dse.catalog import Catalog
 from dse.serving import Pairs
 from dse.space import Workload
 from dse.workload import transformer
 
-Inputs = Mapping[str, Any]
-WITHIN: Final = 0.25
 GIGA: Final = 1e9
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One published result with ours."""
-
-    id: str
-    text: str
-    kind: str
-    """identity, model or range"""
-    published: str
-    ours: float
-    ratio: float
-    """ours over published; 1 for a bound that holds, 0 for one that does not"""
-
-    @property
-    def agrees(self) -> bool:
-        """Within 25 %, or a bound that holds."""
-        return abs(self.ratio - 1.0) <= WITHIN
-
-    def line(self) -> str:
-        """As printed."""
-        return f"{self.id:44s} {self.kind:8s} published {self.published:>8s}  ours {self.ours:10.4g}  ratio {self.ratio:5.2f}"
 
 
 def _serve(catalog: Catalog, device: str, llm: str, *, group: int, batch: float, context: float, software: str, bits: float = 8.0,
@@ -304,10 +277,9 @@ OURS: Final[Mapping[str, Callable[[Catalog, Inputs], float]]] = {
 
 def system_claims(catalog: Catalog) -> list[Claim]:
     """Every published system result with complete inputs, and ours."""
-    text = (DATA / "measured" / "claims_system.csv").read_text(encoding="utf-8")
     out = []
-    for row in csv.DictReader(io.StringIO(text)):
-        ours = OURS[row["id"]](catalog, json.loads(row["inputs_json"]))
+    for row, inputs in rows("claims_system.csv"):
+        ours = OURS[row["id"]](catalog, inputs)
         stated = row["published_value"]
         bound = float(stated.lstrip("<>"))
         if stated.startswith("<"):
@@ -318,6 +290,5 @@ def system_claims(catalog: Catalog) -> list[Claim]:
             ratio = ours / (
                 32207.0 if row["id"] == "deepseek-prod-prefill" else bound
             )  # computed tokens, cache hits apart
-        kind = row["how_to_compare"].split("]")[0].lstrip("[")
-        out.append(Claim(row["id"], row["claim"], kind, stated, float(ours), ratio))
+        out.append(Claim(row["id"], row["claim"], kind_of(row), stated, float(ours), ratio))
     return out

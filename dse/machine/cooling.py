@@ -52,9 +52,11 @@ def rises(look: Look, resistance: FloatArray) -> tuple[Row, Row, Row]:
     flash_own, flash_other = over_lid(flash_foot, flashes)
     layer, tim = look.bond("layer_resistance"), look.thermal("tim_lid_resistance")
     layers = np.where(look.packaged > 0, look.memory("reference_height"), np.maximum(p.height, 1.0))
-    # on the logic: the lid's own rise over the die's area, then the column that both share
+    # on the logic: the lid's own rise over the die's area, then the column that both share; where the stacks
+    # leave some of the die bare, their heat has the less area and that of the logic a detour
     top = logic_own * area + tim
     thin = look.thermal("logic_resistance") * np.ones(n)
+    cover = look.thermal("stack_cover")
     below = thermal.logic_rise_below(top, layer, thin, layers, area)
     below_memory = thermal.memory_rise_below(top, layer, layers, area)
     above = thermal.rises_above(top, layer, thin, layers, area)
@@ -70,12 +72,12 @@ def rises(look: Look, resistance: FloatArray) -> tuple[Row, Row, Row]:
     apart = np.where(near, 1.0, 0.0)
     logic_row = (
         np.where(on, np.where(up, above[0], below[0] * gaps), bare) + spot,
-        np.where(on, np.where(up, above[1], below[1]), np.where(sram, bare, memory_other)),
+        np.where(on, np.where(up, above[1], below[1] / cover), np.where(sram, bare, memory_other)),
         apart * flash_other,
     )
     dram_row = (
-        np.where(on, np.where(up, above[2], below_memory[0]), np.where(beside, logic_other, 0.0)),
-        np.where(on, np.where(up, above[3], below_memory[1]), np.where(sram, 0.0, memory_column)),
+        np.where(on, np.where(up, above[2], below_memory[0] * gaps), np.where(beside, logic_other, 0.0)),
+        np.where(on, np.where(up, above[3], below_memory[1] / cover), np.where(sram, 0.0, memory_column)),
         np.where(sram, 0.0, apart * flash_other),
     )
     flash_row = (apart * logic_other, apart * np.where(beside, memory_other, logic_other), apart * flash_column)

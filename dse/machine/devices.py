@@ -36,7 +36,7 @@ def device_parts(catalog: Catalog, devices: Sequence[str]) -> Parts:
         flash=code("flash", flashes), flash_stacks=v("flash_stacks"), flash_height=v("flash_height"),
         flash_tlc=(code("flash_cell", ("pslc", "tlc")) == 1).astype(np.float64),
         flash_attach=code("flash_attach", ATTACH), far=np.full(n, -1, dtype=np.int64), far_modules=np.zeros(n), pnm=np.zeros(n, dtype=np.int64), pnm_flops=np.zeros(n),
-        domain=np.exp2(np.floor(np.log2(np.minimum(v("domain", 1.0), 512.0)))),
+        domain=np.where(v("link_bandwidth") > 0, np.exp2(np.floor(np.log2(np.minimum(v("domain", 1.0), 512.0)))), 1.0),
         topology=code("topology", topologies), link_bandwidth=v("link_bandwidth"), link_latency=v("link_latency"),
         engine=np.zeros(n, dtype=np.int64), power_cap=v("tdp", FAR_AWAY), limits={},
     )  # fmt: skip

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dse.accuracy.claims import Claim, system_claims
+from dse.accuracy.claim import Claim
+from dse.accuracy.claims import system_claims
+from dse.accuracy.claims_flash import flash_claims
+from dse.accuracy.claims_near import near_claims
 from dse.accuracy.edge import Edge, edge_rows
 from dse.accuracy.kernels import Kernel, kernel_rows
 from dse.catalog import Catalog
@@ -19,6 +22,8 @@ class Elsewhere:
     edge: list[Edge]
     kernels: list[Kernel]
     claims: list[Claim]
+    memory: list[Claim]
+    """about flash, PNM and stacks"""
 
     def decode(self) -> list[float]:
         """Predicted over measured decode rates of phones, laptops and edge boards."""
@@ -39,6 +44,8 @@ class Elsewhere:
              [f"{k.name:32s} measured {1e6 * k.measured:10.1f} us  ours {1e6 * k.predicted:10.1f} us  ratio {k.ratio:.2f}" for k in self.kernels]),
             (f"Published system results: {sum(c.agrees for c in self.claims)} of {len(self.claims)} within 25 % or on the right side of a bound: {by_kind(self.claims)}",
              [c.line() for c in self.claims]),
+            (f"Published results on flash, PNM and 3D stacks: {sum(c.agrees for c in self.memory)} of {len(self.memory)} agree: {by_kind(self.memory)}",
+             [c.line() for c in self.memory]),
         ]  # fmt: skip
 
 
@@ -57,4 +64,5 @@ def mape(found: list[float]) -> float:
 
 def elsewhere(catalog: Catalog) -> Elsewhere:
     """Evaluate every row."""
-    return Elsewhere(edge_rows(catalog), kernel_rows(catalog), system_claims(catalog))
+    return Elsewhere(edge_rows(catalog), kernel_rows(catalog), system_claims(catalog),
+                     [*flash_claims(catalog), *near_claims(catalog)])  # fmt: skip

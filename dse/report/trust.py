@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from dse.accuracy.claim import Claim
 from dse.accuracy.validate import Score, ratios, score
 from dse.errors import DataError
 from dse.report.accuracy import Findings
@@ -16,6 +17,16 @@ NAMES: Final = {"none": "in sample", "device": "fitted on H100, tested on H200",
 
 def _cell(s: Score) -> str:
     return f"{100 * s.mape:.1f} / {100 * s.median:.1f} / {100 * s.bias:+.1f}"
+
+
+def _memory(other: Elsewhere) -> list[tuple[str, list[Claim]]]:
+    """Claims by lever."""
+    levers = {
+        "hbf": "published results on High Bandwidth Flash (simulators')",
+        "pnm": "published results on PNM",
+        "stack": "published results on stacks",
+    }
+    return [(title, [c for c in other.memory if c.lever == lever]) for lever, title in levers.items()]
 
 
 def trust_table(made: Findings, other: Elsewhere) -> str:
@@ -41,7 +52,8 @@ def trust_table(made: Findings, other: Elsewhere) -> str:
     lines += [f"| decode rate of phones, laptops, edge boards (stacks and vector units fitted to them) | {len(other.decode())} | MAPE {100 * mape(other.decode()):.1f} % |",
               f"| joules per token, Jetson AGX Orin (chosen within ranges on them) | {len(other.joules())} | MAPE {100 * mape(other.joules()):.1f} % |",
               f"| A100 kernels of LLMCompass (a roofline per kernel, not the serving code) | {len(other.kernels)} | MAPE {100 * mape([k.ratio for k in other.kernels]):.1f} % |",
-              f"| published system results | {len(other.claims)} | {within} within 25 %: {kinds} |"]  # fmt: skip
+              f"| published system results | {len(other.claims)} | {within} within 25 %: {kinds} |",
+              *(f"| {title} | {len(some)} | {sum(c.agrees for c in some)} agree: {by_kind(some)} |" for title, some in _memory(other))]  # fmt: skip
     return "\n".join(lines)
 
 

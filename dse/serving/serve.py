@@ -50,8 +50,9 @@ def _passes(
 ) -> tuple[list[FloatArray], Any]:
     """Time of a step at each clock level, messages and overheads included, and how often operators run.
 
-    In halves, one half is on the host, its messages and its launches while the other is near its data;
-    the host may not read the memory that the engine works on: 2 x max(host, engine, host's reads there + engine).
+    In halves, one half is on the host, its messages and its launches while the other is near its data; what
+    the host reads of the engine's memory and the engine's work share the bandwidth inside it:
+    2 x max(host, engine + host's reads at the inner rate).
     """
     layers, depth = t.layers, placed.depth
     held = np.minimum(depth, layers)
@@ -65,7 +66,7 @@ def _passes(
     if d.near is None or d.bank is None or d.alone is None or not halves.any():
         return times, 1.0
     host = d.alone * pace + spent + overhead
-    pair = 2.0 * np.maximum(np.maximum(host, d.near * pace), (d.near + d.bank) * pace)
+    pair = 2.0 * np.maximum(host, (d.near + d.bank) * pace)
     whole = times[0]
     for i in range(1, len(times)):
         times[i] = np.where(halves, pair + 2.0 * (times[i] - whole), times[i])

@@ -94,7 +94,7 @@ class Decoded:
     near: FloatArray | None = None
     """s that the PNM engine works"""
     bank: FloatArray | None = None
-    """s that the host reads the memory the PNM engine sits on"""
+    """s that what the host reads of the engine's memory takes of that memory's inner bandwidth"""
     alone: FloatArray | None = None
     """s that the host works, whatever the engine does"""
 
@@ -286,7 +286,6 @@ def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, inverse: Any, re
     if site == ON_FAST:
         beside, path, link = read.fast, e_fast, k.fast
         across = chip if slow is None else np.maximum(chip, slow)
-        bank = own
     else:
         assert read.slow is not None and below is not None  # noqa: S101, PT018 - the tier that the engine sits on
         part_of = in_flash if site == ON_FLASH else 1.0 - in_flash
@@ -300,7 +299,6 @@ def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, inverse: Any, re
             * (inverse * _col(1.0 / (m.far_bandwidth if site == ON_FLASH else m.flash_bandwidth)))
         )
         across = np.maximum(np.maximum(own, chip), other)
-        bank = slow if slow is not None else own
     part = beside / np.maximum(read.bytes, TINY)
     moved = t.crossing[i] * (m.pnm_copies[:, None] if t.weights[i].any() else 1.0)
     layers: Any = {"experts": t.moe_layers, "head": 1.0}.get(op, t.layers)
@@ -332,7 +330,7 @@ def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, inverse: Any, re
         if site != ON_FAR:
             d.far += read.slow * (even * (1.0 - in_flash) * e_far)
     d.near += np.where(use, near, 0.0)
-    d.bank += np.where(use, 0.0, bank)
+    d.bank += np.where(use, 0.0, beside * stretch * (inverse * k.near))
     d.alone += np.where(use, rest, host)
     return np.where(use, time, host), use
 

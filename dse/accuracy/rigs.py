@@ -1,0 +1,127 @@
+"""Machines of papers, built from their own inputs, and decode steps of many plans on one of them.
+
+Papers simulate: no launch overheads, full efficiencies. All of their rigs run the ``ideal`` stack, with no
+limit on power or heat where the paper has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from dse.accuracy.predict import NO_LIMIT, SITE
+from dse.catalog import Catalog
+from dse.machine import Machine, device_parts, finish
+from dse.machine.datacenter import names
+from dse.machine.record import FIXED_CLOCK
+from dse.plan import plans_of
+from dse.serving import Pairs, serve, soft_of
+from dse.space import Scenario, Workload
+from dse.traffic import Traffic, lower
+from dse.units import FloatArray
+from dse.workload import Mix
+
+STACK: Final = "ideal"
+RIG: Final = "rig"
+BASE: Final = "son_7hbf_1hbm4"
+"""device file whose die, node and attributes a rig starts from"""
+FLASH: Final = "hbf_gen1"
+FAR: Final = "ddr5_cxl"
+
+
+@dataclass(frozen=True)
+class Flash:
+    """Flash stacks of a rig; SI units, per stack where not said otherwise."""
+
+    stacks: float
+    dies: float
+    planes: float
+    page: float
+    read_latency: float
+    program_latency: float
+    bandwidth: float
+    capacity: float
+    buffer: float
+    behind: bool = False
+
+
+@dataclass(frozen=True)
+class Served:
+    """One machine's plans: the rows asked for, and what they take."""
+
+    rows: Sequence[tuple[int, int, int, int]]
+    traffic: Traffic
+    pairs: Pairs
+
+    @property
+    def fits(self) -> FloatArray:
+        """(p,) largest value over limit of the capacity checks."""
+        worst: FloatArray = np.maximum(self.pairs.ratios["capacity"], self.pairs.ratios["longest_request"])[0]
+        return worst
+
+
+def rig(
+    catalog: Catalog, *, peak: float, bandwidth: float, capacity: float, link: float, sram: float = 1.26e8,
+    flash: Flash | None = None, far: tuple[float, float] | None = None, domain: float = 8.0, scale_out: float = 1e11,
+) -> tuple[Machine, Catalog]:  # fmt: skip
+    """A machine of one row and the catalogue it was built from.
+
+    ``peak`` FLOP/s at 16 bit; ``bandwidth`` and ``capacity`` of the fast memory (0 B: SRAM alone, of ``sram``
+    bytes); ``link`` B/s per direction; ``far`` (B, B/s) of memory behind a link.
+    """
+    base = catalog.entry("device", BASE)
+    attributes = {k: v for k, v in base.attributes.items() if not k.startswith("flash")}
+    attributes["memory"] = "hbm4" if capacity else "none"
+    if flash:
+        attributes |= {
+            "flash": FLASH,
+            "flash_cell": "pslc",
+            "flash_attach": "behind_hbm" if flash.behind else "own_shoreline",
+        }
+    c = catalog.put(replace(base, name=RIG, attributes=attributes), "rig")
+    on_chip = catalog.value("memory", "none", "bandwidth_per_byte") * sram
+    values = {
+        "peak_16bit": peak, "peak_8bit": 2 * peak, "peak_4bit": 4 * peak, "link_bandwidth": link, "domain": domain, "sram": sram,
+        "memory_capacity": capacity or sram, "memory_bandwidth": bandwidth or on_chip, "tdp": 1e8,
+        "flash_stacks": flash.stacks if flash else 0.0, "flash_height": flash.dies if flash else 0.0,
+    }  # fmt: skip
+    for field, value in values.items():
+        c = c.replace("device", RIG, field, value)
+    c = c.replace("link", "scale_out", "bandwidth", scale_out)
+    if flash:
+        made = {
+            "planes_per_die": flash.planes, "page_bytes": flash.page, "read_bandwidth": flash.bandwidth, "base_die_buffer": flash.buffer,
+            "reference_height": flash.dies, "power_per_stack": 1e6, "read_latency_pslc": flash.read_latency,
+            "program_latency_pslc": flash.program_latency, "capacity_per_die_pslc": flash.capacity / flash.dies,
+        }  # fmt: skip
+        for field, value in made.items():
+            c = c.replace("flash", FLASH, field, value)
+    parts = device_parts(c, [RIG])
+    if far:
+        c = c.replace("memory", FAR, "capacity_per_package", far[0]).replace(
+            "memory", FAR, "bandwidth_per_stack", far[1]
+        )
+        parts = replace(parts, far=np.array([names(c, "memory").index(FAR)]), far_modules=np.ones(1))
+    machine = finish(parts, c, scenario(Mix((), decode_only=True)), NO_LIMIT)
+    cool = replace(machine, throttle=(), hot_loss=0.0 * machine.hot_loss)
+    return replace(cool, level_energy=np.full_like(cool.level_energy, FIXED_CLOCK)), c
+
+
+def scenario(mix: Mix, skew: float = 0.0) -> Scenario:
+    """A scenario of one mix; nothing but the mix touches a step."""
+    numbers = {**SITE, "ttft_input": 1.0, "longest_request": 1.0, "routing_skew": skew}
+    return Scenario(STACK, numbers, mix, (), {})
+
+
+def decoded(
+    machine: Machine, catalog: Catalog, load: Workload, mix: Mix, rows: Sequence[tuple[int, int, int, int]], *,
+    overflow: bool = False, sequence: bool = False, halves: bool = False, skew: float = 0.0, software: str = STACK,
+) -> Served:  # fmt: skip
+    """Decode steps of the plans (group, replicas, expert ranks, batch) of one workload on one machine."""
+    n = len(rows)
+    plans = plans_of(rows, list(range(n)), np.full(n, overflow), np.full(n, sequence), np.full(n, halves))
+    traffic = lower(load, plans, catalog, scenario(mix, skew))
+    return Served(rows, traffic, serve(machine, traffic, soft_of(catalog, software)))
