@@ -13,7 +13,7 @@ import numpy as np
 
 from dse.space import Space, Value, Variable
 from dse.table import Table
-from dse.units import BoolArray, FloatArray, IntArray
+from dse.units import BoolArray, FloatArray, IntArray, show
 
 
 @dataclass
@@ -182,3 +182,20 @@ def codes(design: Design, name: str) -> IntArray:
     """Integer codes of a discrete variable, -1 where absent or unknown to the space."""
     column = design.columns.get(name)
     return np.full(len(design), -1, dtype=np.int64) if column is None else column
+
+
+def levels(space: Space, designs: Sequence[Mapping[str, Value]]) -> dict[str, dict[str, float]]:
+    """Share of designs at each level of the discrete variables that have more than one."""
+    out: dict[str, dict[str, float]] = {}
+    for v in space.variables:
+        if v.kind == "float" or len(v.choices) == 1:
+            continue
+        values = [_level(d[v.name], v.unit) if v.name in d else "-" for d in designs]
+        names, counts = np.unique(values, return_counts=True)
+        ordered = sorted(zip(names.tolist(), counts.tolist(), strict=True), key=lambda x: -x[1])
+        out[v.name] = {n: c / len(designs) for n, c in ordered}
+    return out
+
+
+def _level(value: Value, unit: str) -> str:
+    return value if isinstance(value, str) else f"{value:g}" if unit == "1" else show(float(value), unit)

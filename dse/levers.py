@@ -9,16 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from dse.design import decode, sample
+from dse.design import sample
 from dse.errors import SpaceError
 from dse.evaluator import DatacenterModel, MobileModel
 from dse.front import Scale, epsilon_survivors, hypervolume, non_dominated
-from dse.nearest import nearest_design
 from dse.run import Front, Run, write_atomically
-from dse.search import Search
-from dse.search.samplers import DEFAULT
-from dse.space import Space, Value
+from dse.space import Value
 from dse.units import FloatArray
+from dse.whatif import searched, side_by_side, worlds
 
 STUDY = "study.json"
 CHECKPOINTS = 24
@@ -38,17 +36,18 @@ def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: 
     """
     say = watch or (lambda stage, detail: None)
     again: dict[str, dict[str, Again]] = {"levers": {}, "lost": {}}
+    catalog = model.catalog
     for lever in run.space.levers:
         say("without", lever.name)
         try:
             space = run.space.without(lever)
         except SpaceError:
             continue  # the run itself held the lever on
-        again["levers"][lever.name] = _again(model, space, trials, seed)
+        again["levers"][lever.name] = searched(space, catalog, trials, seed)
     taken = {}
     for variable, level in missing_levels(run):
         say("locked on", f"{variable}={level}")
-        again["lost"][f"{variable}={level}"] = _again(model, run.space.restrict(variable, [level]), trials, seed)
+        again["lost"][f"{variable}={level}"] = searched(run.space.restrict(variable, [level]), catalog, trials, seed)
         taken[f"{variable}={level}"] = usual(run, variable)
     say("random", "")
     some = [x for kind in again.values() for x in kind.values() if len(x[0])]
@@ -66,7 +65,10 @@ def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: 
     for name, level in taken.items():
         made["lost"][name]["to"] = level
     shown = convergence(run, model, seed, Scale.of(points[best]))
-    return {"trials": trials, "itself": worth(own, whole, scale), **made, "convergence": shown}, list(found.values())
+    other = worlds(run, catalog, trials, seed, whole, worth, say)
+    content = {"trials": trials, "itself": worth(own, whole, scale), **made, "convergence": shown, "what_if": other,
+               "compare": side_by_side(run.space, catalog)}  # fmt: skip
+    return content, list(found.values())
 
 
 def early_front(run: Run, trials: int) -> FloatArray:
@@ -76,16 +78,6 @@ def early_front(run: Run, trials: int) -> FloatArray:
     points = np.stack([told.objectives[o][rows, rungs] for o in run.space.objectives], axis=1)
     kept = points[non_dominated(points)]
     return kept if len(kept) else run.front.points
-
-
-def _again(model: DatacenterModel | MobileModel, space: Space, trials: int, seed: int) -> Again:
-    """Re-optimise a restricted space; give the points of its front and their designs."""
-    again = type(model)(space, model.catalog)
-    first = [v for v, _ in (nearest_design(space, model.catalog, again, b.device) for b in space.baselines)]
-    search = Search(space, again, DEFAULT, seed, first=first)
-    front = search.run(trials)
-    design, _ = search.archive.joined()
-    return front.points, [decode(space, design, int(r)) for r in front.rows]
 
 
 def worth(points: FloatArray, whole: FloatArray, scale: Scale) -> dict[str, Any]:

@@ -169,6 +169,43 @@ class Lever:
 
 
 @dataclass(frozen=True)
+class WhatIf:
+    """Another world to search the space in: catalogue numbers changed, variables held."""
+
+    name: str
+    question: str
+    """heading it stands under in the recommendation"""
+    catalogue: tuple[tuple[str, str, str, float], ...]
+    """(kind, entry, field, SI value)"""
+    fixed: Mapping[str, tuple[Value, ...]]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One row of a comparison: a design as a person writes it, and catalogue numbers changed for it."""
+
+    name: str
+    design: Mapping[str, object]
+    catalogue: tuple[tuple[str, str, str, float], ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Designs set side by side under one plan, over batches."""
+
+    title: str
+    space: str
+    """the space whose accounting is used, "" for the one it stands in"""
+    llm: str
+    tensor_parallel: int
+    attention: str
+    context: float | None
+    batches: tuple[int, ...]
+    rows: tuple[Contender, ...]
+    shown: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Space:
     """A question: target, scenario, variables, objectives, limits, levers, baselines."""
 
@@ -184,6 +221,8 @@ class Space:
     baselines: tuple[Baseline, ...]
     overrides: tuple[str, ...] = ()
     text: str = ""
+    what_ifs: tuple[WhatIf, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
 
     def variable(self, name: str) -> Variable:
         """Return a variable.

@@ -13,6 +13,7 @@ from typing import Any
 
 from dse.catalog import Catalog
 from dse.errors import DataError, Faults, SpaceError, UnitError, nearest
+from dse.questions import comparisons, what_ifs
 from dse.space import (
     KINDS,
     LIMIT_UNITS,
@@ -275,6 +276,8 @@ class _Reader:
                 "variables",
                 "levers",
                 "baseline",
+                "what_if",
+                "compare",
             ),
         )
         target = str(raw.get("target", ""))
@@ -314,9 +317,12 @@ class _Reader:
         scenario = self.scenario(raw.get("scenario", {}), str(target))
         levers = tuple(self._lever(name, item, known) for name, item in raw.get("levers", {}).items())
         baselines = tuple(Baseline(str(b.get("device")), tuple(b.get("only", ()))) for b in raw.get("baseline", []))
+        asked = what_ifs(raw.get("what_if"), known, self.catalog, self.faults)
+        beside = comparisons(raw.get("compare"), self.catalog, self.faults)
         self.faults.raise_if_any(SpaceError)
         return Space(str(raw.get("name")), str(raw.get("title", "")), str(target), tuple(known.values()),
-                     tuple(raw["objectives"]), tuple(sorted(rungs)), scenario, limits, levers, baselines, text=text)  # fmt: skip
+                     tuple(raw["objectives"]), tuple(sorted(rungs)), scenario, limits, levers, baselines, text=text,
+                     what_ifs=asked, comparisons=beside)  # fmt: skip
 
     def _lever(self, name: str, raw: dict[str, Any], known: Mapping[str, Variable]) -> Lever:
         wanted = {str(raw.get("variable")): raw.get("off"), **raw.get("and", {})}

@@ -31,7 +31,7 @@ def _near(c: Catalog, device: str, placement: str, flops: float) -> Machine:
     parts = replace(parts, pnm=engine, pnm_flops=np.full(1, max(flops, 1.0)), power_cap=np.full(1, 1e8))
     machine = finish(parts, c, scenario(Mix((), decode_only=True)), NO_LIMIT)
     cool = replace(machine, throttle=(), hot_loss=0.0 * machine.hot_loss)
-    return replace(cool, level_energy=np.full_like(cool.level_energy, FIXED_CLOCK))
+    return replace(cool, level_energy=np.tile(FIXED_CLOCK, (1, 1)))
 
 
 def _only(c: Catalog, entry: str, operators: str) -> Catalog:

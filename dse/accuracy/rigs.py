@@ -107,7 +107,7 @@ def rig(
         parts = replace(parts, far=np.array([names(c, "memory").index(FAR)]), far_modules=np.ones(1))
     machine = finish(parts, c, scenario(Mix((), decode_only=True)), NO_LIMIT)
     cool = replace(machine, throttle=(), hot_loss=0.0 * machine.hot_loss)
-    return replace(cool, level_energy=np.full_like(cool.level_energy, FIXED_CLOCK)), c
+    return replace(cool, level_energy=np.tile(FIXED_CLOCK, (1, 1))), c
 
 
 def scenario(mix: Mix, skew: float = 0.0) -> Scenario:

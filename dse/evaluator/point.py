@@ -289,12 +289,26 @@ def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger
                "packages": g * _one(p.stages), "prompt alone": _one(p.prompt)}  # fmt: skip
     if _one(m.flash_capacity):
         figures |= _breakeven(model, m, p)
+    figures |= _heat(m, ledger, p)
     tpot = _one(e.tpot)
     return Evaluation(
         "", "datacenter", {}, _one(p.step), _one(p.unthrottled), tpot, _one(e.ttft), batch * _one(p.stages) / tpot,
         {"tpot": tpot, "cost_per_mtoken": _one(e.cost) * 1e6, "energy_per_token": _one(e.energy), "carbon_per_mtoken": _one(e.carbon) * 1e6},
         _times(ledger, p, tpot, t.accepted), energies, costs, carbons, _engines(ledger), limits, figures,
     )  # fmt: skip
+
+
+HOT = ("logic", "fast memory", "flash", "package")
+"""limits of a package, in the order of its throttle rows"""
+
+
+def _heat(m: Machine, ledger: Ledger, p: Pairs) -> dict[str, float]:
+    """Share of each limit's headroom that a decode step uses, 1 where it throttles; the clock it runs at."""
+    e = ledger.of("energy")
+    joules = (e.get("clocks", 0.0) + e.get("logic", 0.0), e.get("fast memory", 0.0), e.get("flash", 0.0))
+    step = _one(p.step)
+    used = [sum(_one(c) * j for c, j in zip(row, joules, strict=True)) / step for row in m.throttle]
+    return {f"heat: {name}": x for name, x in zip(HOT, used, strict=False)} | {"clock level": _one(p.clock)}
 
 
 def _standing(m: Machine, s: Scenario, busy: FloatArray) -> float:

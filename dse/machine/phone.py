@@ -13,7 +13,6 @@ from dse.design import Design, codes
 from dse.machine.datacenter import clock_ceiling, clock_levels, flop_energies, names, numbers, voltage
 from dse.machine.record import FIXED_CLOCK
 from dse.physics import memory, power
-from dse.plan import CLOCK_LEVELS
 from dse.space import Space
 from dse.units import FloatArray, IntArray
 from dse.workload import OPERATORS
@@ -177,5 +176,5 @@ def phone_devices(catalog: Catalog, devices: Sequence[str]) -> Phone:
         flash_dies=v("flash_stacks", 4.0), flash_tlc=(code("flash_cell", ("tlc", "pslc"), "tlc") == 0).astype(np.float64),
         flash_inner=v("flash_inner_bandwidth"), flash_capacity=v("flash_capacity"), pnm=pnm,
         pnm_flops=np.where(pnm > 0, v("flash_inner_bandwidth") * 4.0, 0.0),
-        home=np.where(pnm > 0, HOMES.index("flash_pnm"), 0), level_energy=np.full((n, len(CLOCK_LEVELS)), FIXED_CLOCK), limits={},
+        home=np.where(pnm > 0, HOMES.index("flash_pnm"), 0), level_energy=np.tile(FIXED_CLOCK, (n, 1)), limits={},
     )  # fmt: skip

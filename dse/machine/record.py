@@ -18,8 +18,8 @@ ON_FAST, ON_FLASH, ON_FAR = 1, 2, 3
 """where a PNM engine sits: codes of ``pnm_site``"""
 
 
-FIXED_CLOCK = 2.0
-"""``level_energy`` of a machine that exists: no slower clock is on offer"""
+FIXED_CLOCK: FloatArray = np.array([1.0, *(2.0 for _ in CLOCK_LEVELS[1:])])
+"""``level_energy`` of a machine that exists: its own clock, and no slower one on offer"""
 
 
 @dataclass

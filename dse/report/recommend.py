@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from dse.metrics import OBJECTIVES
+from dse.report import asked
 from dse.report.document import Document
 from dse.report.facts import Chosen, Facts, shown, variable_text, weighted
 from dse.units import show
@@ -62,6 +63,10 @@ def document(facts: Facts) -> Document:
         d.text(f"Rejected: {c.rejected}")
     d.heading("What each lever is worth")
     _levers(d, facts)
+    d.heading("How often each level stands on the front")
+    asked.on_the_front(d, facts)
+    asked.what_ifs(d, facts)
+    asked.side_by_side(d, facts)
     d.heading("Machines that exist, under the same accounting")
     _baselines(d, facts)
     d.heading("Where the money, the energy and the carbon go")
@@ -334,8 +339,8 @@ def _assumptions(d: Document, facts: Facts) -> None:
         )
     d.table(["part of a chosen design", "readiness", "available", "estimates"], rows)
     d.items(["Demand is finite: packages of a domain not filled by whole replicas are paid for.",
-             "Prefill is charged to every output token; TTFT is a limit.", "KV cache written while serving stays in DRAM or SRAM; flash holds weights and shared prefixes.",
-             "Temperatures follow a one-dimensional ladder: no hot-spots, no lateral spreading.", "Unbuilt engines have the efficiencies of today's for the same access pattern."])  # fmt: skip
+             "Prefill is charged to every output token; TTFT is a limit.", "KV cache written while serving goes to DRAM or SRAM first; what does not fit is programmed into flash, in time and in wear.",
+             "Temperatures are steady: columns of dies under one lid that spreads heat evenly beyond each of them, one kind of hot-spot.", "Unbuilt engines have the efficiencies of today's for the same access pattern."])  # fmt: skip
 
 
 def _used(facts: Facts) -> list[tuple[str, str]]:

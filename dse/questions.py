@@ -1,0 +1,122 @@
+"""What a space asks beyond its front: other worlds to search it in, and designs to set side by side.
+
+``[[what_if]]`` changes catalogue numbers or holds variables and has the space searched again;
+``[[compare]]`` evaluates named designs over batches. Both end in the recommendation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dse.catalog import Catalog
+from dse.errors import DataError, Faults, SpaceError, UnitError, nearest
+from dse.schema import unit_of
+from dse.space import Comparison, Contender, Value, Variable, WhatIf, parse_value
+from dse.units import parse
+
+Known = Mapping[str, Variable]
+
+
+def what_ifs(raw: object, known: Known, catalog: Catalog, faults: Faults) -> tuple[WhatIf, ...]:
+    """Read the ``[[what_if]]`` tables of a space."""
+    out = []
+    for i, table in enumerate(_tables(raw, "what_if", faults)):
+        key = f"what_if[{i}]"
+        _keys(table, ("name", "question", "catalogue", "fix"), key, faults)
+        numbers = catalogue_numbers(table.get("catalogue", {}), catalog, f"{key}.catalogue", faults)
+        fixed = {n: _choices(known, n, v, f"{key}.fix", faults) for n, v in table.get("fix", {}).items()}
+        if not numbers and not fixed:
+            faults.add(key, table, "catalogue numbers or variables to fix", 'fix = { pnm = "none" }')
+        out.append(
+            WhatIf(_text(table, "name", key, faults), str(table.get("question", "What if")), tuple(numbers), fixed)
+        )
+    return tuple(out)
+
+
+def comparisons(raw: object, catalog: Catalog, faults: Faults) -> tuple[Comparison, ...]:
+    """Read the ``[[compare]]`` tables of a space; their designs are checked when they are evaluated."""
+    out = []
+    for i, table in enumerate(_tables(raw, "compare", faults)):
+        key = f"compare[{i}]"
+        _keys(table, ("title", "space", "design", "llm", "tensor_parallel", "attention", "context", "batch", "row", "show"), key, faults)  # fmt: skip
+        common = dict(table.get("design", {}))
+        rows = []
+        for j, row in enumerate(_tables(table.get("row"), f"{key}.row", faults)):
+            _keys(row, ("name", "set", "catalogue"), f"{key}.row[{j}]", faults)
+            numbers = catalogue_numbers(row.get("catalogue", {}), catalog, f"{key}.row[{j}].catalogue", faults)
+            rows.append(Contender(_text(row, "name", f"{key}.row[{j}]", faults), {**common, **row.get("set", {})}, tuple(numbers)))  # fmt: skip
+        if table.get("llm") not in catalog.llms:
+            faults.add(f"{key}.llm", table.get("llm"), nearest(str(table.get("llm")), catalog.llms))
+        shown = tuple(table.get("show", ("time", "energy")))
+        for name in set(shown) - set(SHOWN):
+            faults.add(f"{key}.show", name, nearest(str(name), SHOWN))
+        out.append(Comparison(
+            _text(table, "title", key, faults), str(table.get("space", "")), str(table.get("llm")), int(table.get("tensor_parallel", 1)),
+            str(table.get("attention", "tp")), float(table.get("context", 0.0)) or None, tuple(int(b) for b in table.get("batch", [1])),
+            tuple(rows), shown,
+        ))  # fmt: skip
+    return tuple(out)
+
+
+SHOWN = ("time", "energy", "engine", "heat", "clock", "cost")
+"""what a comparison can show in its cells"""
+
+
+def catalogue_numbers(raw: object, catalog: Catalog, key: str, faults: Faults) -> list[tuple[str, str, str, float]]:
+    """Read ``"kind/name.field" = "1 us"`` pairs as (kind, name, field, SI value)."""
+    out: list[tuple[str, str, str, float]] = []
+    if not isinstance(raw, dict):
+        faults.add(key, raw, "a table of catalogue numbers", '{ "flash/hbf_gen1.read_latency_pslc" = "1 us" }')
+        return out
+    for path, text in raw.items():
+        kind, _, rest = str(path).partition("/")
+        name, _, field = rest.partition(".")
+        try:
+            known = catalog.entry(kind, name).values
+            if field not in known:
+                faults.add(f"{key}.{path}", field, nearest(field, known))
+                continue
+            out.append((kind, name, field, parse(str(text), unit_of(field))))
+        except (DataError, UnitError) as error:
+            faults.add(f"{key}.{path}", text, str(error), '"flash/hbf_gen1.read_latency_pslc" = "1 us"')
+    return out
+
+
+def changed(catalog: Catalog, numbers: tuple[tuple[str, str, str, float], ...]) -> Catalog:
+    """Return the catalogue with other numbers in it."""
+    for kind, name, field, value in numbers:
+        catalog = catalog.replace(kind, name, field, value)
+    return catalog
+
+
+def _tables(raw: object, key: str, faults: Faults) -> list[dict[str, Any]]:
+    if raw is None:
+        return []
+    if not isinstance(raw, list) or not all(isinstance(t, dict) for t in raw):
+        faults.add(key, raw, f"tables: [[{key}]]")
+        return []
+    return raw
+
+
+def _keys(table: Mapping[str, Any], allowed: tuple[str, ...], key: str, faults: Faults) -> None:
+    for name in sorted(set(table) - set(allowed)):
+        faults.add(f"{key}.{name}", table[name], nearest(name, allowed))
+
+
+def _text(table: Mapping[str, Any], name: str, key: str, faults: Faults) -> str:
+    value = table.get(name)
+    if not isinstance(value, str) or not value.strip():
+        faults.add(f"{key}.{name}", value, "a line of text")
+    return str(value)
+
+
+def _choices(known: Known, name: str, value: object, key: str, faults: Faults) -> tuple[Value, ...]:
+    if name not in known:
+        faults.add(f"{key}.{name}", name, nearest(name, known))
+        return ()
+    try:
+        return tuple(parse_value(known[name], v, key) for v in (value if isinstance(value, list) else [value]))
+    except SpaceError as error:
+        faults.lines.append(str(error))
+        return ()

@@ -1,0 +1,110 @@
+"""What a space asked beyond its front, in a recommendation: other worlds, designs side by side, levels on the front."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dse.design import levels
+from dse.metrics import OBJECTIVES
+from dse.report.document import Document
+from dse.report.facts import Facts, shown
+from dse.units import show
+
+LIKE = 4
+"""levels named in a cell"""
+
+
+def on_the_front(d: Document, facts: Facts) -> None:
+    """How often each level stands on the front, by points and by distinct machines."""
+    run = facts.run
+    points = [run.values(int(r)) for r in run.front.rows]
+    machines = list({repr(sorted(v.items())): v for v in points}.values())
+    by_point, by_machine = levels(run.space, points), levels(run.space, machines)
+    rows = [
+        [name, _shares(by_point[name], len(points)), _shares(by_machine[name], len(machines))]
+        for name in by_point
+        if len(by_point[name]) > 1 or name in facts.study.get("levers", {})
+    ]
+    d.table(["variable", f"points ({len(points)})", f"machines ({len(machines)})"], rows)
+
+
+def _shares(found: dict[str, float], n: int) -> str:
+    return ", ".join(f"{name} {round(share * n)}" for name, share in found.items())
+
+
+def what_ifs(d: Document, facts: Facts) -> None:
+    """Fronts of other worlds beside this one's, by question."""
+    found: list[dict[str, Any]] = facts.study.get("what_if", [])
+    if not found:
+        return
+    d.heading("What if")
+    goals = facts.run.space.objectives
+    d.text(
+        f"Each line is the space searched again, with {facts.study['trials']} trials, in another world: a catalogue number changed or a variable held. "
+        "The typical factor says how much worse (above 1) or better its front is for a median point of this run's, in the worst objective; "
+        "hypervolume is relative to this run's."
+    )
+    header = ["world", "typical factor", "hypervolume", *(f"best {OBJECTIVES[o].label.lower()} [{OBJECTIVES[o].unit}]" for o in goals), "on its front"]  # fmt: skip
+    for question in dict.fromkeys(w["question"] for w in found):
+        d.heading(question, 3)
+        d.table(header, [_world(facts, w) for w in found if w["question"] == question])
+
+
+def _world(facts: Facts, w: dict[str, Any]) -> list[str]:
+    goals = facts.run.space.objectives
+    if not w["feasible"]:
+        return [w["name"], "-", "nothing feasible", *("-" for _ in goals), "-"]
+    best = [shown(o, x) for o, x in zip(goals, w["best"], strict=True)]
+    return [w["name"], f"{w['typical']:.2f}", f"{100 * w['hypervolume']:.0f} %", *best, _mostly(facts, w["levels"])]
+
+
+def _mostly(facts: Facts, found: dict[str, dict[str, float]]) -> str:
+    """The levers' variables on a front, most frequent levels first."""
+    names = dict.fromkeys(v for lever in facts.run.space.levers for v in lever.fixed)
+    said = []
+    for name in names:
+        if name in found and len(found[name]) > 0:
+            some = list(found[name].items())[:LIKE]
+            said.append(f"{name} " + ", ".join(f"{level} {100 * share:.0f} %" for level, share in some))
+    return "; ".join(said)
+
+
+def side_by_side(d: Document, facts: Facts) -> None:
+    """Tables of the designs that the space sets side by side."""
+    found: list[dict[str, Any]] = facts.study.get("compare", [])
+    if not found:
+        return
+    d.heading("Side by side")
+    for c in found:
+        at = f", context {c['context']:,.0f}" if c["context"] else ""
+        d.heading(f"{c['title']} ({c['llm']}{at})", 3)
+        for what in c["shown"]:
+            d.text(TITLES[what])
+            d.table(["", *(f"batch {b}" for b in c["batches"])],
+                    [[r["name"], *(_cell(what, x) for x in r["cells"])] for r in c["rows"]])  # fmt: skip
+
+
+TITLES = {
+    "time": "Decode step [s]; in brackets what it would take without limits of heat and power, where that is less:",
+    "energy": "Energy per output token [J]:",
+    "cost": "Cost per million output tokens (datacenter) or added bill of materials (phone) [USD]:",
+    "engine": "Operators that run near memory:",
+    "heat": "Share of the headroom over coolant that the step uses [%], logic / fast memory / flash / electric power of the package:",
+    "clock": "Clock of the step over the design clock:",
+}
+
+
+def _cell(what: str, x: dict[str, Any]) -> str:
+    if "fault" in x:
+        return str(x["fault"])
+    wrong = f" (breaks {', '.join(x['broken'])})" if x["broken"] and what == "time" else ""
+    if what == "time":
+        free = f" ({show(x['unthrottled'], 's', 3)})" if x["unthrottled"] < 0.99 * x["time"] else ""
+        return show(x["time"], "s", 3) + free + wrong
+    if what == "engine":
+        return ", ".join(x["engine"]) or "none"
+    if what == "heat":
+        return " / ".join(f"{100 * v:.0f}" for v in x["heat"].values()) or "-"
+    if what == "clock":
+        return f"{x['clock']:.1f}"
+    return show(x[what], "J" if what == "energy" else "USD", 3)
