@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from dse.catalog import Catalog
-from dse.design import decode, levels
+from dse.design import absent, decode, levels
 from dse.errors import DseError, SpaceError
 from dse.evaluator import model_of
 from dse.evaluator.point import evaluate
@@ -23,27 +25,52 @@ from dse.units import FloatArray
 Watch = Callable[[str, Any], None]
 
 
-def searched(space: Space, catalog: Catalog, trials: int, seed: int) -> tuple[FloatArray, list[dict[str, Value]]]:
-    """Points of a space's front and the design of each, nearest designs of its baselines first."""
+CONTROL = "this world again"
+"""a search of the unchanged space as all the others: what they are to be compared with"""
+WARM = 150
+"""designs of a run's front that the search of another world starts from"""
+
+
+def searched(space: Space, catalog: Catalog, trials: int, seed: int,
+             known: Sequence[dict[str, Value]] = ()) -> tuple[FloatArray, list[dict[str, Value]]]:  # fmt: skip
+    """Points of a space's front and the design of each; ``known`` designs and those nearest to baselines first."""
     model = model_of(space, catalog)
     first = [v for v, _ in (nearest_design(space, catalog, model, b.device) for b in space.baselines)]
+    first += [d for d in known if _within(space, d)]
     search = Search(space, model, DEFAULT, seed, first=first)
     front = search.run(trials)
     design, _ = search.archive.joined()
     return front.points, [decode(space, design, int(r)) for r in front.rows]
 
 
+def _within(space: Space, design: dict[str, Value]) -> bool:
+    """Whether a design of a wider space is one of this one."""
+    for v in space.variables:
+        if v.name in design:
+            value = design[v.name]
+            inside = value in v.choices if v.discrete else v.low <= float(value) <= v.high
+            if not inside:
+                return False
+    return not absent(space, design)
+
+
 def worlds(run: Run, catalog: Catalog, trials: int, seed: int, whole: FloatArray, worth: Callable[..., dict[str, Any]],
            watch: Watch) -> list[dict[str, Any]]:  # fmt: skip
-    """Search the space in each of its other worlds; each front against ``whole``, that of this one."""
+    """Search the space in each of its other worlds; each front against ``whole``, that of this one.
+
+    Each search starts from designs of the run's own front, so that what differs is the world and not the luck.
+    """
     out = []
-    for asked in run.space.what_ifs:
+    rows = np.unique(run.front.rows)
+    known = [run.values(int(r)) for r in rows[np.unique(np.linspace(0, len(rows) - 1, WARM).astype(int))]]
+    control = WhatIf(CONTROL, CONTROL.capitalize(), (), {})
+    for asked in (control, *run.space.what_ifs) if run.space.what_ifs else ():
         watch("what if", asked.name)
         try:
             space = _held(run.space, asked)
         except SpaceError:
             continue  # the run itself holds something else
-        points, designs = searched(space, changed(catalog, asked.catalogue), trials, seed)
+        points, designs = searched(space, changed(catalog, asked.catalogue), trials, seed, known)
         found = worth(points, whole, Scale.of(whole))
         out.append({"name": asked.name, "question": asked.question, **found, "levels": levels(space, designs)})
     return out
@@ -73,10 +100,10 @@ def _compared(space: Space, c: Comparison, catalog: Catalog) -> dict[str, Any]:
             except DseError as error:
                 cells.append({"fault": str(error).splitlines()[0]})
                 continue
-            heat = {k.removeprefix("heat: "): v for k, v in e.figures.items() if k.startswith("heat: ")}
+            heat = [v for k, v in e.figures.items() if k.startswith("heat: ")]
             broken = [k for k, v in e.limits.items() if v > 1.0 and k not in {"ttft", "available"}]
             cells.append({
-                "time": e.decode_time, "unthrottled": e.unthrottled_time, "energy": e.objectives["energy_per_token"],
+                "time": e.decode_time, "unthrottled": e.unthrottled_time, "energy": e.objectives["energy_per_token"], "prompt": e.ttft,
                 "engine": [op for op, where in e.engines.items() if where == "pnm"], "heat": heat, "clock": e.figures.get("clock level", 1.0),
                 "cost": e.objectives.get("cost_per_mtoken", e.objectives.get("bom", 0.0)), "broken": broken,
             })  # fmt: skip

@@ -42,7 +42,8 @@ def what_ifs(d: Document, facts: Facts) -> None:
     d.text(
         f"Each line is the space searched again, with {facts.study['trials']} trials, in another world: a catalogue number changed or a variable held. "
         "The typical factor says how much worse (above 1) or better its front is for a median point of this run's, in the worst objective; "
-        "hypervolume is relative to this run's."
+        "hypervolume is relative to this run's. All searches start from this run's front: the first line, the unchanged world, "
+        "says what the further search alone finds, and the others are to be read against it."
     )
     header = ["world", "typical factor", "hypervolume", *(f"best {OBJECTIVES[o].label.lower()} [{OBJECTIVES[o].unit}]" for o in goals), "on its front"]  # fmt: skip
     for question in dict.fromkeys(w["question"] for w in found):
@@ -86,10 +87,11 @@ def side_by_side(d: Document, facts: Facts) -> None:
 
 TITLES = {
     "time": "Decode step [s]; in brackets what it would take without limits of heat and power, where that is less:",
+    "prompt": "Time to first token of the scenario's longest prompt, limits of heat and power held [s]:",
     "energy": "Energy per output token [J]:",
     "cost": "Cost per million output tokens (datacenter) or added bill of materials (phone) [USD]:",
     "engine": "Operators that run near memory:",
-    "heat": "Share of the headroom over coolant that the step uses [%], logic / fast memory / flash / electric power of the package:",
+    "heat": "Share of the headroom between coolant and limit that a decode step uses [%], logic / fast memory / flash / electric power of the package:",
     "clock": "Clock of the step over the design clock:",
 }
 
@@ -97,6 +99,8 @@ TITLES = {
 def _cell(what: str, x: dict[str, Any]) -> str:
     if "fault" in x:
         return str(x["fault"])
+    if {"capacity", "longest_request"} & set(x["broken"]):
+        return "does not fit"
     wrong = f" (breaks {', '.join(x['broken'])})" if x["broken"] and what == "time" else ""
     if what == "time":
         free = f" ({show(x['unthrottled'], 's', 3)})" if x["unthrottled"] < 0.99 * x["time"] else ""
@@ -104,7 +108,7 @@ def _cell(what: str, x: dict[str, Any]) -> str:
     if what == "engine":
         return ", ".join(x["engine"]) or "none"
     if what == "heat":
-        return " / ".join(f"{100 * v:.0f}" for v in x["heat"].values()) or "-"
+        return " / ".join(f"{100 * v:.0f}" for v in x["heat"]) or "-"
     if what == "clock":
         return f"{x['clock']:.1f}"
-    return show(x[what], "J" if what == "energy" else "USD", 3)
+    return show(x[what], {"energy": "J", "prompt": "s"}.get(what, "USD"), 3)
