@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.linalg import solve_banded
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import shortest_path
+from scipy.special import i1, k1
 
 from dse.physics import cost, flash, memory, network, package, power, roofline, stack, thermal
 
@@ -245,3 +247,87 @@ def test_all_reduce_never_sends_less_than_the_bound(g: int) -> None:
 def test_ranks_reached_limits() -> None:
     assert network.ranks_reached(A([1.0]), 8.0)[0] == pytest.approx(1.0)
     assert network.ranks_reached(A([1e6]), 8.0)[0] == pytest.approx(8.0, rel=1e-4)
+
+
+# the package's heat
+
+
+@given(st.floats(1e-5, 2e-3), st.floats(1.0, 20.0), st.floats(1e-3, 3e-2))
+def test_what_spreads_in_the_lid_is_not_lost(source: float, times: float, length: float) -> None:
+    """Own rise x source + elsewhere x the rest = R, whatever spreads: all heat leaves through the lid."""
+    lid = A([source * times + source * 1.001])
+    share = thermal.spreading_share(A([source]), lid, A([length]))
+    own, other = thermal.lid_rises(A([3.3e-5]), share, A([source]), A([1.0]), lid)
+    assert 0 < share[0] <= 1
+    assert own[0] * source + other[0] * (lid[0] - source) == pytest.approx(3.3e-5)
+
+
+def test_a_lid_no_larger_than_its_die_spreads_nothing() -> None:
+    assert thermal.spreading_share(A([6.6e-4]), A([6.6e-4]), A([6.3e-3]))[0] == pytest.approx(1.0)
+    wide = thermal.spreading_share(A([6.6e-4]), A([1.0]), A([6.3e-3]))[0]
+    x = np.sqrt(6.6e-4 / np.pi) / 6.3e-3
+    assert wide == pytest.approx(1 - 2 * i1(x) * k1(x), rel=1e-6)  # boundless plate
+
+
+def test_the_spreading_plate_agrees_with_a_solved_fin() -> None:
+    """Rings of a round plate solved by finite volumes: 660 mm2 on a lid of twice that, 400 W/m/K x 3 mm, 33 mm2 K/W."""
+    conduct, above, rings = 400 * 3e-3, 33.3e-6, 4000
+    edge = np.linspace(0, np.sqrt(1320e-6 / np.pi), rings + 1)
+    area = np.pi * np.diff(edge**2)
+    inside = 2 * np.pi * edge[1:-1] * conduct / np.diff((edge[:-1] + edge[1:]) / 2)
+    heated = np.clip((660e-6 - np.pi * edge[:-1] ** 2) / area, 0, 1) * area
+    main = area / above + np.append(inside, 0) + np.append(0, inside)
+    rise = solve_banded((1, 1), np.array([np.append(0, -inside), main, np.append(-inside, 0)]), heated)
+    mean = (rise * heated).sum() / heated.sum() / above
+    length = thermal.spreading_length(400, 3e-3, A([above]))
+    assert thermal.spreading_share(A([660e-6]), A([1320e-6]), length)[0] == pytest.approx(mean, rel=2e-3)
+
+
+def test_measured_microbump_interfaces() -> None:
+    """Colgan, Andry et al.: three interfaces of 8.0 (50 um pitch) and 19.0 mm2 K/W (100 um) at 50 W/cm2: 12.0 and 28.5 K."""
+    for each, rise in ((8.0e-6, 12.0), (19.0e-6, 28.5)):
+        per_watt, _ = thermal.logic_rise_below(A([0.0]), A([each]), A([0.0]), A([3.0]), A([1e-4]))
+        assert per_watt[0] * 50 == pytest.approx(rise)
+
+
+def test_an_uncovered_share_of_a_die_heats_it() -> None:
+    stack, mould = A([110e-6]), A([310e-6])
+    assert thermal.parallel_resistance(1.0, stack, mould)[0] == pytest.approx(110e-6)
+    assert 110e-6 < thermal.parallel_resistance(0.73, stack, mould)[0] < 150e-6
+
+
+def test_hot_spots_fade_with_their_size() -> None:
+    args = (A([3e-3]), A([60e-6]), A([6.6e-4]))
+    rises = [float(thermal.hot_spot_rise(2.0, r, *args)[0]) for r in (0.3e-3, 1.5e-3, 10e-3)]
+    assert rises == sorted(rises)
+    assert thermal.hot_spot_rise(1.0, 1.5e-3, *args)[0] == 0.0
+    assert rises[-1] < 60e-6 / 6.6e-4  # no more than without any spreading
+
+
+# bonds
+
+
+def test_a_6_um_bond_carries_868_gbs_per_mm2() -> None:
+    assert stack.pitch_bandwidth(A([6e-6]), A([0.25]), A([0.125e9]))[0] == pytest.approx(868e15, rel=0.001)
+
+
+def test_energy_of_a_bond_by_pitch_meets_microbumps() -> None:
+    """0.05 pJ/bit at 9 um, 0.15 to 0.25 at 25 to 40 um (UCIe)."""
+    e = stack.pitch_energy(A([0.05]), A([9e-6, 25e-6, 40e-6]), A([9e-6]))
+    assert e[0] == pytest.approx(0.05)
+    assert 0.13 <= e[1] <= e[2] <= 0.25
+
+
+def test_pads_that_failed_once_in_a_billion() -> None:
+    assert stack.pad_yield(A([1e-9]), A([20e6]))[0] == pytest.approx(0.98, abs=0.001)
+
+
+def test_known_good_dies() -> None:
+    """Of dies that yield 0.9, 2 % of the bad ones slip through: 0.9 / 0.902."""
+    assert stack.known_good(A([0.9]), A([0.98]))[0] == pytest.approx(0.9 / 0.902)
+    assert stack.known_good(A([0.9]), A([1.0]))[0] == 1.0
+    assert stack.stack_yield(A([0.99]), A([12.0]), A([0.998]))[0] == pytest.approx(0.99**11 * 0.998**12)
+
+
+def test_tsvs_take_what_the_layers_above_send() -> None:
+    assert stack.tsv_share(A([120e6]), A([100e-12]), A([12.0]))[0] == pytest.approx(0.078)

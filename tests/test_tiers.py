@@ -1,0 +1,292 @@
+"""Tiers and engines by hand: splits, hot experts, read-ahead, KV written to flash, near memory, clocks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dse import evaluate
+from dse.accuracy.rigs import Flash, Served, decoded, rig
+from dse.catalog import Catalog, load_catalog
+from dse.machine import Machine
+from dse.machine.record import FIXED_CLOCK
+from dse.physics import experts, flash, roofline
+from dse.serving import serve, soft_of
+from dse.space import Workload
+from dse.traffic import mix_of
+from dse.workload import OPERATORS, Mix, RequestClass, transformer
+
+A = np.array
+BUFFER = 1e12
+"""bytes of staging that never bind"""
+
+
+def pool(bandwidth: float = 4e12, capacity: float = 4e12, **changed: Any) -> Flash:
+    """One flash stack of a rig: planes that reach its bandwidth at 4 us."""
+    base = Flash(1.0, 16.0, bandwidth * 4e-6 / 4096 / 16, 4096.0, 4e-6, 1e-4, bandwidth, capacity, BUFFER)
+    return replace(base, **changed)
+
+
+def load(llm: str, bits: float = 16.0) -> Workload:
+    return Workload(llm, 1.0, 1e9, bits, bits, bits)
+
+
+def made(**inputs: Any) -> tuple[Machine, Catalog]:
+    return rig(load_catalog(), **({"peak": 1e18, "bandwidth": 8e12, "capacity": 1e12, "link": 1e12} | inputs))
+
+
+def one(
+    m: Machine, c: Catalog, llm: str, *, batch: int = 1, mix: Mix | None = None, group: int = 1, **how: Any
+) -> Served:
+    return decoded(m, c, load(llm), mix or mix_of(1024.0), [(group, 1, 1, batch)], **how)
+
+
+def notes(m: Machine, c: Catalog, served: Served) -> dict[str, float]:
+    """Every term of a step."""
+    found: dict[str, float] = {}
+
+    def note(kind: str, name: str, value: Any) -> None:
+        found[f"{kind} {name}"] = found.get(f"{kind} {name}", 0.0) + float(np.ravel(value)[0])
+
+    serve(m, served.traffic, soft_of(c, "ideal"), note)
+    return found
+
+
+# splits
+
+
+def test_an_interleaved_split_runs_at_the_sum_of_bandwidths() -> None:
+    """Llama-3.1-8B in 16 bit: 14.97 GB of weights streamed, KV 134 MB; HBM 8 TB/s and flash 4 TB/s take 1.26 ms."""
+    m, c = made(flash=pool())
+    model = transformer(c.llm("Llama-3.1-8B"))
+    stored = (model.streamed - model.norms) * 2
+    step = one(m, c, "Llama-3.1-8B").pairs.step[0, 0]
+    kv = model.read_bytes(1024.0, 16.0)
+    assert step == pytest.approx(stored / 12e12 + kv / 8e12 + model.kv_bytes_per_token(16) / 8e12, rel=1e-3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(fast=st.floats(1e9, 4e10), first=st.floats(1e12, 1e13), second=st.floats(1e11, 1e13), overflow=st.booleans())
+def test_a_split_is_never_faster_than_both_tiers_together(
+    fast: float, first: float, second: float, overflow: bool
+) -> None:
+    m, c = made(bandwidth=first, capacity=fast, flash=pool(second))
+    served = one(m, c, "Llama-3.1-8B", overflow=overflow)
+    t = served.traffic
+    stored = t.weights.sum() + t.kv_live.sum() + t.kv_prefix.sum()
+    assert served.pairs.step[0, 0] >= stored / (first + second) * (1 - 1e-9)
+
+
+def test_attention_keeps_as_much_prefix_in_fast_memory_as_lets_both_finish_together() -> None:
+    """90 GB of prefix and 10 GB of live KV at 8 and 2 TB/s: 10 ms, so 80 - 10 = 70 GB of prefix stay."""
+    share = roofline.level_share(A([90e9]), A([10e9]), A([8e12]), A([2e12]))[0]
+    assert share == pytest.approx(70 / 90)
+    assert (
+        roofline.level_share(A([1e9]), A([99e9]), A([8e12]), A([2e12]))[0] == 0.0
+    )  # what must stay already takes longer
+
+
+def test_behind_one_phy_nothing_is_gained_by_splitting() -> None:
+    m, c = made(capacity=1e12, flash=pool(behind=True))
+    alone, _ = made(capacity=1e12)
+    assert one(m, c, "Llama-3.1-8B").pairs.step[0, 0] == pytest.approx(one(alone, c, "Llama-3.1-8B").pairs.step[0, 0])
+
+
+def test_a_far_module_adds_its_capacity_and_its_link() -> None:
+    """405B in 8 bit beside 200 GB of HBM: the rest crosses 0.1 TB/s."""
+    m, c = made(capacity=2e11, far=(1e12, 1e11))
+    served = decoded(
+        m, c, replace(load("Llama-3.1-405B"), weight_bits=8.0), mix_of(1024.0), [(1, 1, 1, 1)], overflow=True
+    )
+    assert served.pairs.stages[0, 0] == 1.0
+    far = served.traffic.resident[0] - (2e11 - served.traffic.live_p95[0])
+    read = far * served.traffic.weights.sum() / served.traffic.resident[0]
+    assert served.pairs.step[0, 0] == pytest.approx(read / 1e11, rel=0.02)
+
+
+def test_sram_holds_weights_that_memory_then_need_not_give() -> None:
+    """Half of the weights on chip: the other half sets the time."""
+    m, c = made(bandwidth=1e12)
+    plain = one(m, c, "Llama-3.2-1B").pairs.step[0, 0]
+    t = one(m, c, "Llama-3.2-1B").traffic
+    half = replace(m, sram_capacity=A([t.resident[0] / 2 + t.activations[0]]), sram_bandwidth=A([1e15]))
+    weights = t.weights.sum() / 1e12
+    assert one(half, c, "Llama-3.2-1B").pairs.step[0, 0] == pytest.approx(plain - weights / 2, rel=1e-6)
+
+
+def test_tiers_below_change_nothing_where_everything_fits_above() -> None:
+    plain, c = made(capacity=1e13)
+    with_flash, _ = made(capacity=1e13, flash=pool())
+    a = one(plain, c, "Llama-3.1-70B", batch=8).pairs.step[0, 0]
+    assert one(with_flash, c, "Llama-3.1-70B", batch=8, overflow=True).pairs.step[0, 0] == pytest.approx(a, rel=1e-12)
+
+
+# experts
+
+
+@given(st.integers(1, 4096), st.floats(0.0, 1.2))
+def test_popular_experts_are_read_first(tokens: int, skew: float) -> None:
+    curve = experts.hot_reads(256, 8, float(tokens), 8, skew, 16)
+    share = np.linspace(0, 1, 17)
+    assert curve[0] == 0
+    assert curve[-1] == pytest.approx(1.0)
+    assert (curve >= share - 1e-9).all()  # the most popular take at least their share
+    assert (np.diff(curve, 2) <= 1e-9).all()  # and each further one no more than those before
+
+
+def test_with_many_tokens_all_experts_are_read_alike() -> None:
+    assert experts.hot_reads(64, 8, 1e6, 1, 0.8, 16) == pytest.approx(np.linspace(0, 1, 17), abs=1e-6)
+
+
+def test_hot_experts_in_fast_memory_serve_more_reads_than_bytes() -> None:
+    """DeepSeek-V3 at batch 1 with skewed routing: HBM holds a third of the experts and serves over half of the reads."""
+    m, c = made(capacity=2.6e11, flash=pool(1e12))
+    t = decoded(m, c, load("DeepSeek-V3", 8.0), mix_of(1024.0), [(1, 1, 1, 1)], overflow=True, skew=1.0)
+    even = decoded(m, c, load("DeepSeek-V3", 8.0), mix_of(1024.0), [(1, 1, 1, 1)], overflow=True, skew=0.0)
+    assert t.pairs.share[0, 0] == pytest.approx(even.pairs.share[0, 0], rel=1e-6)
+    assert t.pairs.flash_read[0, 0] * t.pairs.step[0, 0] < 0.8 * even.pairs.flash_read[0, 0] * even.pairs.step[0, 0]
+
+
+# flash
+
+
+def test_small_reads_cost_whole_pages() -> None:
+    assert flash.read_amplification(A([256.0, 4096.0, 6000.0]), A([4096.0])) == pytest.approx([16.0, 1.0, 8192 / 6000])
+
+
+def test_few_small_experts_reach_what_was_measured_for_scattered_reads() -> None:
+    """Petrucci et al. (HotInfra 2026): 0.36 to 0.5 for fetches of KB to MB. Nine of 32 experts of 5.5 MB over 32 MB stripes."""
+    some = flash.stripe_balance(A([5.5e6]), A([32e6]), A([32.0]), A([9 / 32]))[0]
+    assert 0.36 <= some <= 0.5
+    assert flash.stripe_balance(A([5.5e6]), A([32e6]), A([32.0]), A([1.0]))[0] == pytest.approx(1.0)
+    assert flash.stripe_balance(A([64e6]), A([32e6]), A([32.0]), A([0.1]))[0] == pytest.approx(1.0)
+    assert flash.stripe_balance(A([8e6]), A([32e6]), A([256.0]), A([1 / 256]))[0] == pytest.approx(
+        0.25, rel=0.1
+    )  # one object
+
+
+def test_planes_that_read_1600_gbs_at_3_us_write_48() -> None:
+    in_flight = A([1.6e12 * 3e-6])
+    assert flash.program_bandwidth(in_flight, A([1.0]), A([1.0]), A([1e-4]))[0] == pytest.approx(48e9)
+
+
+def test_a_stack_reads_no_faster_than_its_power_allows() -> None:
+    assert flash.powered_bandwidth(A([80.0]), A([5.0]), A([64e-12]))[0] == pytest.approx(1.17e12, rel=0.01)
+
+
+def test_kv_that_overflows_is_programmed_and_wears() -> None:
+    """Llama-3.1-8B, batch 64, 1024 + 1024 tokens and no HBM: a step writes 64 tokens and 1/16 prompt at 64 GB/s."""
+    m, c = made(capacity=0.0, bandwidth=0.0, sram=1e8, flash=pool(1.6e12))
+    served = one(m, c, "Llama-3.1-8B", batch=64, mix=Mix((RequestClass("x", 1.0, 1024.0, 1024.0),)))
+    written = 64 * 131072 + 64 / 1024 * 1024 * 131072
+    share = 1 - 1e8 / served.traffic.live_p95[0]
+    assert served.pairs.flash_written[0, 0] == pytest.approx(share * written, rel=1e-6)
+    assert notes(m, c, served)["time KV cache written"] == pytest.approx(share * written / 64e9, rel=0.01)
+
+
+def test_read_ahead_hides_no_more_than_its_buffer() -> None:
+    """Slow 5 + 1, others 2 + 4: max by operator 9, overlapped without bound 6; a buffer of 1 hides 1."""
+    args = (A([6.0]), A([6.0]), A([9.0]))
+    assert roofline.hidden_time(*args, A([1e9]))[0] == 3.0
+    assert roofline.hidden_time(*args, A([1.0]))[0] == 1.0
+    assert roofline.hidden_time(A([4.0]), A([9.0]), A([9.0]), A([1.0]))[0] == 0.0
+
+
+def test_prefixes_read_ahead_while_weights_stream() -> None:
+    """Weights in HBM, a long prefix in flash: with a boundless buffer the step is the longer of the two."""
+    mix = Mix((RequestClass("x", 1.0, 2e5, 1e-9, prefix_share=0.99),))
+    m, c = made(capacity=2.2e10, flash=pool(1e12))
+    ahead = one(m, c, "Llama-3.1-8B", batch=4, mix=mix, overflow=True)
+    without = decoded(replace(m, flash_buffer=A([0.0])), c, load("Llama-3.1-8B"), mix, [(1, 1, 1, 4)], overflow=True)
+    assert ahead.pairs.step[0, 0] < without.pairs.step[0, 0]
+    assert ahead.pairs.step[0, 0] >= ahead.pairs.flash_read[0, 0] * ahead.pairs.step[0, 0] / 1e12 * (1 - 1e-9)
+
+
+def test_flash_life_is_the_hand_computed_reclaim(catalog: Catalog) -> None:
+    """Life = P/E x capacity / (WAF x (read rate x pages per block / limit + weights once a month))."""
+    c = catalog.replace("flash", "hbf_gen1", "retention_refresh_interval_pslc", 1e12)
+    e = evaluate("datacenter", device="son_7hbf_1hbm4", llm="Llama-3.1-405B", batch=4, context=8192, catalog=c)
+    v = {f: c.value("flash", "hbf_gen1", f) for f in ("endurance_pslc", "capacity_per_die_pslc", "write_amplification",
+                                                     "pages_per_block", "read_disturb_limit_pslc")}  # fmt: skip
+    budget = v["endurance_pslc"] * 7 * 16 * v["capacity_per_die_pslc"] / v["write_amplification"]
+    reclaim = e.figures["flash read rate"] * v["pages_per_block"] / v["read_disturb_limit_pslc"]
+    updates = (1 - e.figures["share in fast memory"]) * 405.85e9 / (30 * 86400)
+    years = budget / (reclaim + updates) / (365 * 86400)
+    assert 5.0 / e.limits["flash_life"] == pytest.approx(years, rel=0.05)
+
+
+# engines
+
+
+@pytest.mark.parametrize(("llm", "bits", "intensity"), [("Llama-3.1-70B", 16.0, 8.0), ("Llama-3.1-70B", 8.0, 16.0), ("Qwen3-235B-A22B", 16.0, 16.0),
+                                                       ("Qwen3-235B-A22B", 8.0, 32.0), ("DeepSeek-V3", 16.0, 242.0), ("DeepSeek-V3", 8.0, 484.0)])  # fmt: skip
+def test_the_engine_flips_at_the_hand_computed_intensity(llm: str, bits: float, intensity: float) -> None:
+    """An engine of twice the host's bandwidth and F FLOP/s runs attention where F exceeds intensity x host bandwidth.
+
+    Below it the engine computes longer than the host reads. GQA-8 8 FLOP/B, GQA-16 16, absorbed MLA 242 in 16 bit,
+    twice that with one byte an element.
+    """
+    model = transformer(load_catalog().llm(llm))
+    assert model.attention_flops / (model.kv_elements * bits / 8) == pytest.approx(intensity, rel=0.002)
+    m, c = made(capacity=1e13, bandwidth=8e12)
+    for share, near in ((0.97, 0.0), (1.03, 1.0)):
+        at_8bit = intensity * 8e12 * share * (bits / 8.0)  # engines are rated at 8 bit
+        engine = replace(
+            m, pnm_site=np.ones(1, dtype=np.int64), pnm_serves=np.ones((1, len(OPERATORS))), pnm_bandwidth=A([16e12]), pnm_flops=A([at_8bit]),
+            pnm_energy=A([1e-11]), pnm_flop_energy=A([1e-13]), pnm_switch=A([0.0]), pnm_copies=A([1.0]),
+        )  # fmt: skip
+        served = decoded(engine, c, load(llm, bits), mix_of(65536.0), [(1, 1, 1, 64)])
+        assert notes(engine, c, served)["engine attention"] == near, share
+
+
+def test_an_engine_runs_only_what_it_may(catalog: Catalog) -> None:
+    can = {n: e.attributes["operators"].split() for n, e in catalog.entries["pnm"].items()}
+    assert "attention" not in can["flash_base_die"]  # KV would be written to flash
+    assert all(set(ops) <= set(OPERATORS) for ops in can.values())
+
+
+def _halves(gain: float, host: float, near: float) -> float:
+    """Step of two halves over twice one whole half: host and engine of given times share a memory of ``gain``."""
+    return max(host, near + host / gain) / (host + near)
+
+
+def test_halves_overlap_host_and_engine_but_share_the_memory_inside() -> None:
+    """With all of the host's reads in the engine's memory: 2 max(H, N + H / gain) for two halves."""
+    m, c = made(capacity=1e13, bandwidth=8e12)
+    for gain in (2.0, 8.0):
+        engine = replace(
+            m, pnm_site=np.ones(1, dtype=np.int64), pnm_serves=A([[0.0, 1.0, 0.0, 0.0, 0.0]]), pnm_bandwidth=A([gain * 8e12]), pnm_flops=A([1e18]),
+            pnm_energy=A([1e-11]), pnm_flop_energy=A([1e-13]), pnm_switch=A([0.0]), pnm_copies=A([1.0]),
+        )  # fmt: skip
+        mix = mix_of(65536.0)
+        whole = decoded(engine, c, load("Llama-3.1-70B"), mix, [(1, 1, 1, 32)])
+        half = decoded(engine, c, load("Llama-3.1-70B"), mix, [(1, 1, 1, 64)], halves=True)
+        near = notes(engine, c, whole)["time attention"]
+        host = whole.pairs.step[0, 0] - near
+        assert half.pairs.step[0, 0] == pytest.approx(2 * (near + host) * _halves(gain, host, near), rel=0.01)
+
+
+# clocks
+
+
+def test_a_machine_that_exists_keeps_its_clock() -> None:
+    assert FIXED_CLOCK[0] == 1.0
+    m, c = made()
+    assert one(m, c, "Llama-3.1-8B").pairs.clock[0, 0] == 1.0
+    e = evaluate("datacenter", device="h100_sxm", llm="Llama-3.1-8B", batch=8)
+    assert e.figures["clock level"] == 1.0
+
+
+def test_a_memory_bound_step_clocks_down_and_saves(catalog: Catalog) -> None:
+    design = {"compute_node": "N3", "compute_area": "800 mm2", "mac_share": 0.5, "sram": "64 MiB", "clock": "1.65 GHz", "fast_memory": "hbm4",
+              "stacks": 6, "stack_height": 12, "flash": "none", "pnm": "none", "domain": 1}  # fmt: skip
+    e = evaluate(
+        "datacenter", variables=design, llm="Llama-3.1-8B", batch=4, context=4096, software="ideal", catalog=catalog
+    )
+    assert e.figures["clock level"] < 1.0
+    assert e.decode_time == pytest.approx(e.unthrottled_time)
