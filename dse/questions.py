@@ -23,13 +23,23 @@ def what_ifs(raw: object, known: Known, catalog: Catalog, faults: Faults) -> tup
     out = []
     for i, table in enumerate(_tables(raw, "what_if", faults)):
         key = f"what_if[{i}]"
-        _keys(table, ("name", "question", "catalogue", "fix"), key, faults)
+        _keys(table, ("name", "question", "catalogue", "fix", "demand"), key, faults)
         numbers = catalogue_numbers(table.get("catalogue", {}), catalog, f"{key}.catalogue", faults)
         fixed = {n: _choices(known, n, v, f"{key}.fix", faults) for n, v in table.get("fix", {}).items()}
-        if not numbers and not fixed:
-            faults.add(key, table, "catalogue numbers or variables to fix", 'fix = { pnm = "none" }')
+        demand = table.get("demand", 1.0)
+        if isinstance(demand, bool) or not isinstance(demand, int | float) or not demand > 0:
+            faults.add(f"{key}.demand", demand, "a factor above 0 on the scenario's concurrency", "0.1")
+            demand = 1.0
+        if not numbers and not fixed and demand == 1.0:
+            faults.add(key, table, "catalogue numbers, variables to fix or a demand", 'fix = { pnm = "none" }')
         out.append(
-            WhatIf(_text(table, "name", key, faults), str(table.get("question", "What if")), tuple(numbers), fixed)
+            WhatIf(
+                _text(table, "name", key, faults),
+                str(table.get("question", "What if")),
+                tuple(numbers),
+                fixed,
+                float(demand),
+            )
         )
     return tuple(out)
 

@@ -178,6 +178,8 @@ class WhatIf:
     catalogue: tuple[tuple[str, str, str, float], ...]
     """(kind, entry, field, SI value)"""
     fixed: Mapping[str, tuple[Value, ...]]
+    demand: float = 1.0
+    """concurrency of every workload over that of the scenario"""
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,8 @@ def worlds(run: Run, catalog: Catalog, trials: int, seed: int, whole: FloatArray
 def _held(space: Space, asked: WhatIf) -> Space:
     for name, choices in asked.fixed.items():
         space = space.restrict(name, choices)
-    return space
+    loads = tuple(replace(w, concurrency=w.concurrency * asked.demand) for w in space.scenario.workloads)
+    return replace(space, scenario=replace(space.scenario, workloads=loads))
 
 
 def side_by_side(space: Space, catalog: Catalog) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from dse.explore import Overrides, load_space
 from dse.metrics import TARGET_OBJECTIVES
 from dse.space import Space
 from dse.space_file import read_space, space_text
+from dse.whatif import side_by_side
 
 TEXT = space_text("datacenter")[0]
 
@@ -128,3 +129,70 @@ def test_overrides_are_recorded() -> None:
 def test_bad_overrides_are_refused(o: Overrides, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         load_space("datacenter", o)
+
+
+# what a space asks beyond its front
+
+ASKED = """
+[[what_if]]
+name = "pages read in 1 us"
+question = "Latency"
+catalogue = { "flash/hbf_gen1.read_latency_pslc" = "1 us" }
+
+[[what_if]]
+name = "no flash"
+question = "Latency"
+fix = { flash = "none" }
+
+[[compare]]
+title = "Two machines"
+llm = "Llama-3.1-8B"
+context = 4096
+batch = [1, 8]
+design = { compute_node = "N3" }
+[[compare.row]]
+name = "HBM"
+set = { fast_memory = "hbm4" }
+[[compare.row]]
+name = "HBM at half the rate"
+set = { fast_memory = "hbm4" }
+catalogue = { "memory/hbm4.bandwidth_per_stack" = "1.024 TB/s" }
+"""
+
+
+def _with(text: str, catalog: Catalog) -> Space:
+    base, _ = space_text("datacenter")
+    return read_space(base + text, "asked.toml", TARGET_OBJECTIVES, catalog)
+
+
+def test_what_ifs_and_comparisons_are_read_in_si(catalog: Catalog) -> None:
+    space = _with(ASKED, catalog)
+    assert [w.name for w in space.what_ifs] == ["pages read in 1 us", "no flash"]
+    assert space.what_ifs[0].catalogue == (("flash", "hbf_gen1", "read_latency_pslc", pytest.approx(1e-6)),)
+    assert space.what_ifs[1].fixed == {"flash": ("none",)}
+    assert [r.name for r in space.comparisons[0].rows] == ["HBM", "HBM at half the rate"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[[what_if]]\nname = "x"\n', "catalogue numbers, variables to fix or a demand"),
+        ('[[what_if]]\nname = "x"\nfix = { flesh = "none" }\n', "flash"),
+        ('[[what_if]]\nname = "x"\nfix = { flash = "nand" }\n', "flash"),
+        ('[[what_if]]\nname = "x"\ncatalogue = { "flash/hbf_gen1.read_latncy_pslc" = "1 us" }\n', "read_latency_pslc"),
+        ('[[what_if]]\nname = "x"\ncatalogue = { "flash/hbf_gen1.read_latency_pslc" = "1 GB" }\n', "not a kind of 's'"),
+        ('[[compare]]\ntitle = "x"\nllm = "Llama-9"\n', "Llama"),
+        ('[[compare]]\ntitle = "x"\nllm = "Llama-3.1-8B"\nshow = ["times"]\n', "time"),
+    ],
+)
+def test_a_faulty_question_is_told(text: str, said: str, catalog: Catalog) -> None:
+    with pytest.raises(SpaceError, match="asked.toml") as error:
+        _with("\n" + text, catalog)
+    assert said in str(error.value)
+
+
+def test_half_the_bandwidth_takes_longer_side_by_side(catalog: Catalog) -> None:
+    space = _with(ASKED, catalog)
+    (table,) = side_by_side(space, catalog)
+    whole, half = ([c["time"] for c in row["cells"]] for row in table["rows"])
+    assert all(h > w for w, h in zip(whole, half, strict=True))
