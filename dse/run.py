@@ -67,6 +67,7 @@ class Front:
 
     rows: IntArray
     rungs: IntArray
+    """operating point of each row, as in ``Space.points``"""
     points: FloatArray
     """(m, objectives), minimised"""
 
@@ -82,7 +83,9 @@ def front_of(space: Space, told: Told) -> Front:
         if len(rows)
         else np.empty((0, len(space.objectives)))
     )
-    keep = non_dominated(points)
+    keep = np.nonzero(non_dominated(points))[0]
+    same = np.column_stack([rows[keep], points[keep]])  # one machine, one plan on several rungs: one point
+    keep = keep[np.unique(same, axis=0, return_index=True)[1]] if len(keep) else keep
     rows, rungs, points = rows[keep], rungs[keep], points[keep]
     order = np.lexsort(tuple(points[:, k] for k in reversed(range(points.shape[1]))))
     return Front(rows[order].astype(np.int64), rungs[order].astype(np.int64), points[order])
@@ -112,7 +115,7 @@ def front_rows(space: Space, design: Design, told: Told, front: Front) -> Iterat
         shown = [
             inert(v) if isinstance(v, str) else number(v) for v in (values.get(x.name, "") for x in space.variables)
         ]
-        yield [str(i), str(at), *(number(p) for p in front.points[i]), number(space.rungs[rung]), *shown,
+        yield [str(i), str(at), *(number(p) for p in front.points[i]), number(space.rung_at(int(rung))), *shown,
                *(number(told.detail[d][row, rung]) for d in details)]  # fmt: skip
 
 

@@ -240,6 +240,22 @@ class Space:
             f"{self.name}: got variable {name!r}, expected {nearest(name, [v.name for v in self.variables])}"
         )
 
+    @property
+    def points(self) -> tuple[tuple[int, ...], ...]:
+        """Rung of each workload at every operating point of a design.
+
+        First every rung for all workloads alike, then each workload one rung faster than the others: without
+        those a machine would win for being unable to do what is cheapest on a rung.
+        """
+        count = len(self.scenario.workloads) if self.target == "datacenter" else 1
+        alike = [(k,) * count for k in range(len(self.rungs))]
+        faster = [tuple(k - (j == i) for j in range(count)) for i in range(count) for k in range(1, len(self.rungs))]
+        return tuple(alike + (faster if count > 1 else []))
+
+    def rung_at(self, point: int) -> float:
+        """TPOT target [s] of an operating point: that of its slowest workload."""
+        return self.rungs[max(self.points[point])]
+
     def restrict(self, name: str, choices: Sequence[Value], *, reach: bool = True) -> Space:
         """Return the space with a variable held to ``choices`` (one choice fixes it).
 

@@ -73,7 +73,12 @@ def test_explain_gives_what_the_search_was_told(model: DatacenterModel, some: De
     assert len(rows) > 5
     for row, rung in list(zip(rows, rungs, strict=True))[::7]:
         plans = [int(told.detail[f"plan.{i}"][row, rung]) for i in range(2)]
-        parts = explain(model, model.machine(some.take(np.array([row]))), plans, datacenter.rungs[rung])
+        parts = explain(
+            model,
+            model.machine(some.take(np.array([row]))),
+            plans,
+            [datacenter.rungs[k] for k in datacenter.points[rung]],
+        )
         for kind, name in (("costs", "cost_per_mtoken"), ("energies", "energy_per_token"), ("times", "tpot")):
             total = sum(w * sum(getattr(p, kind).values()) for w, p in zip(weights, parts, strict=True)) / sum(weights)
             assert total == pytest.approx(told.objectives[name][row, rung], rel=1e-9), (row, rung, name)
@@ -250,3 +255,20 @@ def test_compute_in_the_banks_of_a_phone_is_paid_as_die_area(catalog: Catalog) -
     # by hand: the same bytes need 1 / (1 - loss) of the die area
     assert within["DRAM"] - without["DRAM"] == pytest.approx(silicon * loss / (1 - loss), rel=1e-9)
     assert loss > 0.05
+
+
+def test_a_workload_may_be_one_rung_faster_than_the_others(
+    model: DatacenterModel, some: Design, datacenter: Space
+) -> None:
+    """Points beyond the rungs are sums of what the workloads do on theirs."""
+    told = model.evaluate(some)
+    rungs = len(datacenter.rungs)
+    assert len(datacenter.points) == rungs + 2 * (rungs - 1)
+    for point, (a, b) in enumerate(datacenter.points):
+        for name in ("plan.0", "busy.0", "step.0"):
+            assert np.array_equal(told.detail[name][:, point], told.detail[name][:, a])
+        assert np.array_equal(told.detail["plan.1"][:, point], told.detail["plan.1"][:, b])
+        assert datacenter.rung_at(point) == datacenter.rungs[max(a, b)]
+    between = 1 + datacenter.points[rungs:].index((0, 1))
+    t = told.objectives["tpot"]
+    assert (t[:, rungs + between - 1] <= np.maximum(t[:, 0], t[:, 1]) * (1 + 1e-12)).all()

@@ -85,7 +85,7 @@ class DatacenterModel:
         return finish(device_parts(self.catalog, devices), self.catalog, s, self.space.limits.get("rack_power", 1e12))
 
     def evaluate(self, design: Design) -> Told:
-        """Judge n designs on every rung; shape (n, rungs) throughout."""
+        """Judge n designs at every operating point of the space; shape (n, points) throughout, rungs first."""
         n = len(design)
         if self.threads < 2 or n < PARALLEL_FROM:
             return self.judge(self.machine(design))
@@ -115,7 +115,7 @@ class DatacenterModel:
             pairs = serve(m, t, self.soft)
             e = choose(m, t, pairs, s, dict(self.space.limits), self.space.rungs)
             e.chosen["plan"] = self._index(i, domain, tiers=tiers, near=near)[e.chosen["plan"].astype(np.int64)]
-            estimates.append(e)
+            estimates.append(e.pick([point[i] for point in self.space.points]))
             weights.append(t.load.weight)
         return weighted(estimates, weights)
 

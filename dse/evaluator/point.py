@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -130,11 +130,13 @@ def evaluate(
     return out
 
 
-def explain(model: DatacenterModel | MobileModel, machine: Machine, plans: list[int], rung: float) -> list[Evaluation]:
+def explain(
+    model: DatacenterModel | MobileModel, machine: Machine, plans: list[int], rungs: Sequence[float]
+) -> list[Evaluation]:
     """Break down one machine (n = 1) under chosen plans, one index per workload of the space.
 
-    ``rung`` (s per output token) is the target the plans were chosen for: whether prompts run on
-    machines of their own is decided against it, as the search did.
+    ``rungs`` (s per output token) are the targets the plans were chosen for, one a workload: whether prompts
+    run on machines of their own is decided against them, as the search did.
     """
     out = []
     with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
@@ -150,7 +152,7 @@ def explain(model: DatacenterModel | MobileModel, machine: Machine, plans: list[
             traffic = lower(s.workloads[i], one, model.catalog, s)
             ledger = Ledger()
             pairs = serve(machine, traffic, model.soft, ledger)
-            e = _datacenter(with_rung(model, rung), machine, traffic, pairs, ledger)
+            e = _datacenter(with_rung(model, rungs[i]), machine, traffic, pairs, ledger)
             e.plan = {"llm": s.workloads[i].llm, "batch": int(one.batch[0]), "group": int(one.group[0]),
                       "attention": "dp" if one.data_parallel[0] else "sp" if one.sequence[0] else "tp", "pipeline depth": int(min(pairs.stages[0, 0], FAR_TOO_DEEP))}  # fmt: skip
             out.append(e)

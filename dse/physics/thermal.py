@@ -145,7 +145,8 @@ def governed(
     for row in coefficients:
         base = row[1] * memories[0]
         for c, e in zip(row[2:], memories[1:], strict=True):
-            base += c * e
+            if e.size > 1 or e.any():  # a tier that is not there
+                base = base + c * e
         for i, own in enumerate(logic):
             need = row[0] * own
             need += base

@@ -126,7 +126,7 @@ def _chosen(facts: Facts, label: str, index: int) -> Chosen:
         if run.space.target == "datacenter"
         else []
     )
-    c.parts = explain(model, machine, plans, run.space.rungs[rung])
+    c.parts = explain(model, machine, plans, [run.space.rungs[k] for k in run.space.points[rung]])
     c.why = _why(facts, c)
     c.rejected = _rejected(facts, c)
     return c
@@ -251,7 +251,7 @@ def baselines(run: Run, model: DatacenterModel | MobileModel) -> list[dict[str, 
             continue
         machine = model.devices([b.device])
         told = model.judge(machine, loads if b.only else None)
-        ok = told.feasible[0]
+        ok = told.feasible[0, : len(run.space.rungs)]
         rung = int(np.argmax(ok)) if ok.any() else len(ok) - 1
         broken = sorted(((float(r[0, rung]), n) for n, r in told.ratios.items() if r[0, rung] > 1.0), reverse=True)
         _, distance = nearest_design(run.space, model.catalog, model, b.device)

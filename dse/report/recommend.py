@@ -29,7 +29,7 @@ def recommendation_json(facts: Facts) -> str:
     """The recommendation as data: SI values, objectives as named in the space."""
     run = facts.run
     chosen = [{"label": c.label, "point": c.index, "values": c.values, "objectives": dict(zip(run.space.objectives, c.objectives, strict=True)),
-               "tpot_target": run.space.rungs[c.rung], "binds": c.binds, "why": c.why, "rejected": c.rejected,
+               "tpot_target": run.space.rung_at(c.rung), "binds": c.binds, "why": c.why, "rejected": c.rejected,
                "plans": [p.plan for p in c.parts],
                "energy": weighted(c.parts, "energies", _weights(facts)), "cost": weighted(c.parts, "costs", _weights(facts)),
                "carbon": weighted(c.parts, "carbons", _weights(facts)), "time": weighted(c.parts, "times", _weights(facts))} for c in facts.chosen]  # fmt: skip

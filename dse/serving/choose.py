@@ -7,8 +7,8 @@ idle time costs static power and capital, flash must live, TTFT must hold.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
 
 import numpy as np
 
@@ -56,6 +56,14 @@ class Estimate(Table):
     """(n, r) value over limit of each check"""
     chosen: dict[str, FloatArray] = field(default_factory=dict)
     """(n, r) what the chosen plan is: plan index, stages, share, disaggregated, parts of cost"""
+
+    def pick(self, rungs: list[int]) -> Estimate:
+        """Operating points on some rungs, in the order asked for."""
+
+        def some(value: Any) -> Any:
+            return {k: v[:, rungs] for k, v in value.items()} if isinstance(value, dict) else value[:, rungs]
+
+        return Estimate(**{f.name: some(getattr(self, f.name)) for f in fields(self)})
 
 
 def account(m: Machine, t: Traffic, p: Pairs, scenario: Scenario) -> dict[str, FloatArray]:

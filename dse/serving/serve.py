@@ -65,14 +65,18 @@ def _passes(
         note("time", "overhead", np.broadcast_to(overhead * np.where(halves, 2.0, 1.0), depth.shape))
     if d.near is None or d.bank is None or d.alone is None or not halves.any():
         return times, 1.0
-    host = d.alone * pace + spent + overhead
-    pair = 2.0 * np.maximum(host, (d.near + d.bank) * pace)
-    whole = times[0]
-    for i in range(1, len(times)):
-        times[i] = np.where(halves, pair + 2.0 * (times[i] - whole), times[i])
-    times[0] = np.where(halves, pair, whole)
+    last = slice(spent.shape[1] - d.near.shape[1], None)
+
+    def of(x: Any) -> Any:
+        return np.broadcast_to(x, spent.shape)[:, last]
+
+    host = d.alone * of(pace) + of(spent) + of(overhead)
+    pair = 2.0 * np.maximum(host, (d.near + d.bank) * of(pace))
+    whole = times[0][:, last].copy()
+    for time in times:
+        time[:, last] = pair + 2.0 * (time[:, last] - whole)
     if note and halves.all():
-        note("time", "done by the other half", times[0] - 2.0 * whole)
+        note("time", "done by the other half", pair - 2.0 * whole)
     return times, np.where(halves, 2.0, 1.0)
 
 
@@ -118,7 +122,7 @@ def _clocked(m: Machine, d: Decoded, times: list[FloatArray], twice: Any, note: 
         clocked = (m.active_power[:, None] * (level * scale) + steady) * time  # gated while a throttled step waits
         clocks.append(clocked)
         logic.append((d.dynamic * scale + d.still) * twice + clocked)
-    fast, flash = d.fast * twice, d.flash * twice
+    fast, flash, far = d.fast * twice, d.flash * twice, d.far * twice
     steps = thermal.governed(times, logic, (fast, flash), limits_of(m))
     step, energy, free = steps[0], logic[0], times[0]
     clock: FloatArray = np.ones((1, 1))
@@ -134,11 +138,12 @@ def _clocked(m: Machine, d: Decoded, times: list[FloatArray], twice: Any, note: 
     if note:
         note("energy", "clocks", best[0])
         note("energy", "logic", best[1])
-        for name, e in (("fast memory", fast), ("flash", flash), ("far memory", d.far * twice)):
+        for name, e in (("fast memory", fast), ("flash", flash), ("far memory", far)):
             note("energy", name, e)
         note("clock", "level", np.broadcast_to(clock, step.shape))
         note("time", "slower clock", free - times[0])
-    total = energy + fast
-    total += flash
-    total += d.far * twice
-    return step, total, clock, free
+    joules = energy + fast
+    for each in (flash, far):
+        if each.size > 1 or each.any():
+            joules = joules + each
+    return step, joules, clock, free

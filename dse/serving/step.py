@@ -17,7 +17,8 @@ from dse.physics import roofline
 from dse.serving.messages import Note
 from dse.serving.place import TINY, Below, Placed
 from dse.serving.soft import Soft
-from dse.traffic import ATTENTION, Traffic
+from dse.table import total
+from dse.traffic import ATTENTION, EXPERTS, Traffic
 from dse.units import BoolArray, FloatArray, IntArray
 from dse.workload import OPERATORS
 
@@ -75,24 +76,29 @@ class Pairs:
     """value over limit of the checks on a pair"""
 
 
+def nothing() -> FloatArray:
+    """Joules or bytes of a tier that is not there, (1, 1)."""
+    return np.zeros((1, 1))
+
+
 @dataclass
 class Decoded:
     """Operators of a step, (n, p) each; of one half where the batch runs in halves."""
 
     times: list[FloatArray]
     """s at each clock level"""
-    dynamic: FloatArray
-    """J of arithmetic on the host at the design clock"""
-    still: FloatArray
-    """J of the logic that no clock level changes: bytes moved on chip"""
-    fast: FloatArray
-    flash: FloatArray
-    far: FloatArray
-    flash_bytes: FloatArray
     slack: FloatArray
     """s that matrix products leave of the compute while they wait for weights"""
+    dynamic: FloatArray = field(default_factory=nothing)
+    """J of arithmetic on the host at the design clock"""
+    still: FloatArray = field(default_factory=nothing)
+    """J of the logic that no clock level changes: bytes moved on chip"""
+    fast: FloatArray = field(default_factory=nothing)
+    flash: FloatArray = field(default_factory=nothing)
+    far: FloatArray = field(default_factory=nothing)
+    flash_bytes: FloatArray = field(default_factory=nothing)
     near: FloatArray | None = None
-    """s that the PNM engine works"""
+    """(n, halves) s that the PNM engine works, for the plans in halves alone; as the two below"""
     bank: FloatArray | None = None
     """s that what the host reads of the engine's memory takes of that memory's inner bandwidth"""
     alone: FloatArray | None = None
@@ -186,9 +192,11 @@ def decode(m: Machine, t: Traffic, soft: Soft, placed: Placed, note: Note | None
     site = int(m.pnm_site[0])
     shape = placed.depth.shape
     levels = m.levels()
-    d = Decoded([np.zeros(shape) for _ in levels], *(np.zeros(shape) for _ in range(7)))
+    d = Decoded([np.zeros(shape) for _ in levels], np.zeros(shape))
+    _charge(d, m, t, k, placed)
     if site:
-        d.near, d.bank, d.alone = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        alternating = (shape[0], int(t.plans.halves.sum()))  # halves stand last
+        d.near, d.bank, d.alone = np.zeros(alternating), np.zeros(alternating), np.zeros(alternating)
     slow_time, other_time = np.zeros(shape), np.zeros(shape)
     for i, op in ORDER:
         flop = t.flop[i]
@@ -204,12 +212,12 @@ def decode(m: Machine, t: Traffic, soft: Soft, placed: Placed, note: Note | None
             crossing = read.fast + read.slow * k.shared  # behind one PHY flash bytes cross it too
         wires = crossing * (inverse * k.fast)
         if read.chip is not None:
-            wires = np.maximum(wires, read.chip * (inverse * k.sram))
+            np.maximum(wires, read.chip * (inverse * k.sram), out=wires)
         slow = None
         if read.slow is not None:
-            slow = read.slow * inverse * read.per_slow
+            slow = read.slow * (inverse * read.per_slow)
             if op == "experts":  # which experts is known only once the tokens are routed
-                slow = slow + np.where(read.slow > 0, t.moe_layers * m.slow_latency[:, None], 0.0)
+                slow += np.where(read.slow > 0, t.moe_layers * m.slow_latency[:, None], 0.0)
         busy = flop * rate
         others = np.maximum(wires, busy)
         host = others if slow is None else np.maximum(others, slow)
@@ -220,13 +228,11 @@ def decode(m: Machine, t: Traffic, soft: Soft, placed: Placed, note: Note | None
             chosen, use = _near(m, t, k, soft, i, inverse, read, host, slow, d, below)
             if note:
                 note("engine", op, use.astype(np.float64))
-        else:
-            _charge(d, t, k, i, read, below)
         d.times[0] += chosen
         for level, time in zip(levels[1:], d.times[1:], strict=True):
             each = np.maximum(wires, flop * (rate / level))
             if slow is not None:
-                each = np.maximum(each, slow)
+                np.maximum(each, slow, out=each)
             time += each if use is None else np.where(use, chosen, each)
         if slow is not None:
             slow_time += slow if use is None else np.where(use, 0.0, slow)
@@ -240,7 +246,7 @@ def decode(m: Machine, t: Traffic, soft: Soft, placed: Placed, note: Note | None
         for time in d.times:
             time -= np.minimum(hidden, time)
         if d.alone is not None:
-            d.alone -= np.minimum(hidden, d.alone)
+            d.alone -= np.minimum(hidden[:, hidden.shape[1] - d.alone.shape[1] :], d.alone)
         if note:
             note("time", "read ahead", -hidden)
     return d
@@ -251,26 +257,45 @@ def _add(total: FloatArray, term: Any) -> None:
     np.add(total, term, out=total)
 
 
-def _charge(d: Decoded, t: Traffic, k: Tiers, i: int, read: Read, below: Below | None) -> None:
-    """Energies of an operator that the host runs; joules follow the mean rank, time the most loaded."""
+def _charge(d: Decoded, m: Machine, t: Traffic, k: Tiers, placed: Placed) -> None:
+    """Energies of a step that the host runs; joules follow the mean rank, time the most loaded.
+
+    Sums over operators are taken over plans alone before they meet the designs.
+    """
     on_chip, e_fast, e_flash, e_far, _, _ = k.energy
-    even = t.mean_weights[i]
-    _add(d.dynamic, t.flop[i] * t.mean_flop[i] * k.host_flop_energy[i])
-    _add(d.still, read.bytes * even * on_chip)
-    _add(d.fast, read.fast * (even * e_fast))
-    if read.slow is not None and below is not None:
-        from_flash = read.slow * (even * below.in_flash * read.pages)
-        d.flash_bytes += from_flash
-        d.flash += from_flash * e_flash
-        d.far += read.slow * (even * (1.0 - below.in_flash) * e_far)
+    even = t.weights * t.mean_weights
+    experts = even[EXPERTS]
+    dense = even.sum(axis=0) - experts
+    flops: dict[int, tuple[FloatArray, FloatArray]] = {}
+    for i, joule in enumerate(k.host_flop_energy):
+        key = i if t.aligned else int(t.bits[i])
+        own = t.flop[i] * t.mean_flop[i]
+        flops[key] = (joule, own + flops[key][1] if key in flops else own)
+    d.dynamic = total(joule * own for joule, own in flops.values())
+    d.still = (dense + experts + t.kv_live + t.kv_prefix) * on_chip
+    chip = 0.0 if placed.chip is None else placed.chip
+    b = placed.below
+    if b is None:
+        d.fast = (dense * (1.0 - chip) + (experts + t.kv_live + t.kv_prefix)) * e_fast
+        return
+    kept = dense * (1.0 - chip) if placed.chip is not None else dense
+    of_dense, of_experts = b.dense * kept, b.experts * experts
+    of_kv = b.live * t.kv_live + b.prefix * t.kv_prefix
+    d.fast = (of_dense + of_experts + of_kv) * e_fast
+    slow = ((kept - of_dense), (experts - of_experts), np.maximum(t.kv_live + t.kv_prefix - of_kv, 0.0))
+    if m.flash_capacity[0] > 0:
+        d.flash_bytes = (slow[0] + slow[1] * b.expert_pages + slow[2] * b.kv_pages) * b.in_flash
+        d.flash = d.flash_bytes * e_flash
+    if m.far_capacity[0] > 0:
+        d.far = (slow[0] + slow[1] + slow[2]) * ((1.0 - b.in_flash) * e_far)
 
 
 def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, inverse: Any, read: Read, host: FloatArray,
           slow: FloatArray | None, d: Decoded, below: Below | None) -> tuple[FloatArray, BoolArray]:  # fmt: skip
     """Operator i with the part beside the PNM engine run there; host where that is slower.
 
-    Adds energies and engine times to ``d``; returns time and where PNM won. The engine gets the
-    efficiencies that the host has for the same access pattern. Hand-over: two mode switches a layer,
+    Corrects the energies of ``d`` and adds engine times; returns time and where PNM won. The engine gets
+    the efficiencies that the host has for the same access pattern. Hand-over: two mode switches a layer,
     inputs and partial sums in as many copies as the partition needs.
     """
     op, site = OPERATORS[i], int(m.pnm_site[0])
@@ -278,60 +303,52 @@ def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, inverse: Any, re
     on_chip, e_fast, e_flash, e_far, e_near, e_flop = k.energy
     flop, efficiency = t.flop[i], 1.0 / soft.compute(op, t.bits[i])
     even, even_flop = t.mean_weights[i], flop * t.mean_flop[i]
-    in_flash: Any = below.in_flash if below is not None else 1.0
-    chip = read.chip * (inverse * k.sram) if read.chip is not None else 0.0
-    own = read.fast * (inverse * k.fast)
     pages: Any = 1.0
     stretch: Any = 1.0
+    across = read.chip * (inverse * k.sram) if read.chip is not None else None
     if site == ON_FAST:
         beside, path, link = read.fast, e_fast, k.fast
-        across = chip if slow is None else np.maximum(chip, slow)
+        across = slow if across is None else across if slow is None else np.maximum(across, slow)
     else:
         assert read.slow is not None and below is not None  # noqa: S101, PT018 - the tier that the engine sits on
-        part_of = in_flash if site == ON_FLASH else 1.0 - in_flash
+        part_of = below.in_flash if site == ON_FLASH else 1.0 - below.in_flash
         if site == ON_FLASH:
             pages, stretch = read.pages, read.stretch
         beside, path = read.slow * part_of, (e_flash * pages if site == ON_FLASH else e_far)
         link = _col(1.0 / (m.flash_bandwidth if site == ON_FLASH else m.far_bandwidth))
-        other = (
-            read.slow
-            * (1.0 - part_of)
-            * (inverse * _col(1.0 / (m.far_bandwidth if site == ON_FLASH else m.flash_bandwidth)))
+        other = m.far_bandwidth if site == ON_FLASH else m.flash_bandwidth
+        elsewhere = np.maximum(
+            read.fast * (inverse * k.fast), read.slow * ((1.0 - part_of) * inverse * _col(1.0 / other))
         )
-        across = np.maximum(np.maximum(own, chip), other)
-    part = beside / np.maximum(read.bytes, TINY)
+        across = elsewhere if across is None else np.maximum(across, elsewhere)
     moved = t.crossing[i] * (m.pnm_copies[:, None] if t.weights[i].any() else 1.0)
     layers: Any = {"experts": t.moe_layers, "head": 1.0}.get(op, t.layers)
     handover = 2.0 * layers * m.pnm_switch[:, None] + moved * (inverse * link)
     if site == ON_FLASH and op == "experts":
         handover = handover + t.moe_layers * m.slow_latency[:, None]
-    near = np.maximum(beside * stretch * (inverse * k.near), part * (flop * (efficiency * k.near_flop[i]))) + handover
-    rest = np.maximum(across, (1.0 - part) * (flop * (efficiency * k.host_flop[i])))
-    time = np.maximum(near, rest)
-    # joules beside the data, and of the logic on the host
-    near_energy = beside * pages * (even * e_near) + moved * path + part * (even_flop * e_flop)
-    host_side = beside * (even * path)
-    flops = even_flop * k.host_flop_energy[i]
-    all_moved = read.bytes * (even * on_chip)
-    near_moved = all_moved - beside * (even * on_chip) + moved * on_chip
-    frugal = near_energy + near_moved + (1.0 - part) * flops < host_side + all_moved + flops
-    use = ((time < TIE * host) | ((TIE * time <= host) & frugal)) & (beside > 0) & (m.pnm_serves[:, i : i + 1] > 0)
-    _add(d.dynamic, np.where(use, (1.0 - part) * flops, flops))
-    _add(d.still, np.where(use, near_moved, all_moved))
+    part = 1.0 if across is None else beside / np.maximum(read.bytes, TINY)
+    near = np.maximum(beside * (stretch * inverse * k.near), part * (flop * (efficiency * k.near_flop[i])))
+    near += handover
+    time, rest = near, None
+    if across is not None:
+        rest = np.maximum(across, (1.0 - part) * (flop * (efficiency * k.host_flop[i])))
+        time = np.maximum(near, rest)
+    spared = part * (even_flop * k.host_flop_energy[i])  # arithmetic that the host does not do
+    beyond = moved * path - beside * (even * (path - pages * e_near)) + part * (even_flop * e_flop)
+    wired = moved * on_chip - beside * (even * on_chip)
+    use = time < host * np.where(beyond + wired < spared, 1.0 / TIE, TIE)
+    use &= m.pnm_serves[:, i : i + 1] > 0
+    d.dynamic -= np.where(use, spared, 0.0)
+    d.still += np.where(use, wired, 0.0)
     where = {ON_FAST: d.fast, ON_FLASH: d.flash, ON_FAR: d.far}[site]
-    _add(where, np.where(use, near_energy, host_side))
-    if site != ON_FAST:
-        _add(d.fast, read.fast * (even * e_fast))
-    if read.slow is not None:
-        from_flash = read.slow * (even * in_flash * read.pages)
-        d.flash_bytes += from_flash
-        if site != ON_FLASH:
-            d.flash += from_flash * e_flash
-        if site != ON_FAR:
-            d.far += read.slow * (even * (1.0 - in_flash) * e_far)
-    d.near += np.where(use, near, 0.0)
-    d.bank += np.where(use, 0.0, beside * stretch * (inverse * k.near))
-    d.alone += np.where(use, rest, host)
+    where += np.where(use, beyond, 0.0)
+    last = slice(host.shape[1] - d.near.shape[1], None)
+    if d.near.shape[1]:
+        on = use[:, last]
+        d.near += np.where(on, near[:, last], 0.0)
+        inside = np.broadcast_to(beside * (stretch * inverse * k.near), host.shape)[:, last]
+        d.bank += np.where(on, 0.0, inside)
+        d.alone += np.where(on, 0.0 if rest is None else rest[:, last], host[:, last])
     return np.where(use, time, host), use
 
 
