@@ -24,8 +24,10 @@ from dse.traffic import Traffic, lower
 from dse.units import BoolArray, FloatArray
 from dse.workload import transformer
 
-CHUNK = 1024
-"""most designs in a block: about 100k elements an array (measured)"""
+ELEMENTS = 80_000
+"""most pairs of a block: what the arrays of one operator keep in cache (measured)"""
+LEAST_ROWS, MOST_ROWS = 64, 1024
+"""of a block, whatever its plans"""
 SORT_FROM = 8000
 """designs from which grouping by domain pays: each group then skips plans it cannot hold"""
 PARALLEL_FROM = 2048
@@ -98,7 +100,7 @@ class DatacenterModel:
         """Judge machines however they were built; ``workloads`` restricts to some models."""
         out: dict[str, Any] = {}
         with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
-            for rows, domain in _jobs(machine):
+            for rows, domain in self._jobs(machine):
                 e = self._estimate(machine.take(rows), domain, workloads)
                 if not out:
                     out = _room(e, len(machine.domain))
@@ -122,6 +124,24 @@ class DatacenterModel:
     def _index(self, workload: int, domain: float, *, tiers: bool, near: bool) -> FloatArray:
         """Index into the full grid of the plans that were evaluated."""
         return np.nonzero(self.admitted(self.plans[workload], domain, tiers=tiers, near=near))[0].astype(np.float64)
+
+    def _jobs(self, m: Machine) -> list[tuple[Any, float]]:
+        """Rows to evaluate together, with the largest group their domains hold.
+
+        A block is uniform in which memories lie below the fast one and where the PNM engine sits, so that
+        it pays for no other term; large batches are also grouped by domain, to skip plans that do not fit.
+        """
+        by_domain = np.where(len(m.domain) >= SORT_FROM, m.domain, GROUPS[-1])
+        key = (by_domain * 4 + (m.flash_capacity > 0) * 2 + (m.far_capacity > 0)) * 4 + m.pnm_site
+        jobs = []
+        for value in np.unique(key):
+            rows = np.nonzero(key == value)[0]
+            domain, first = float(by_domain[rows[0]]), rows[0]
+            tiers, near = bool(m.flash_capacity[first] + m.far_capacity[first] > 0), bool(m.pnm_site[first] > 0)
+            plans = max(len(t.plans) for t in self.traffic(domain, tiers=tiers, near=near))
+            size = min(max(ELEMENTS // max(plans, 1), LEAST_ROWS), MOST_ROWS)
+            jobs += [(rows[c], domain) for c in chunks(len(rows), size)]
+        return jobs
 
     def _told(self, m: Machine, e: Estimate) -> Told:
         objectives = {name: OBJECTIVES[name].value(e) for name in TARGET_OBJECTIVES["datacenter"]}
@@ -155,21 +175,6 @@ def _put(out: dict[str, Any], e: Estimate, rows: Any) -> None:
                 column[rows] = value[k]
         else:
             place[rows] = value
-
-
-def _jobs(m: Machine) -> list[tuple[Any, float]]:
-    """Rows to evaluate together, with the largest group their domains hold.
-
-    A block is uniform in which memories lie below the fast one and where the PNM engine sits, so that
-    it pays for no other term; large batches are also grouped by domain, to skip plans that do not fit.
-    """
-    by_domain = np.where(len(m.domain) >= SORT_FROM, m.domain, GROUPS[-1])
-    key = (by_domain * 4 + (m.flash_capacity > 0) * 2 + (m.far_capacity > 0)) * 4 + m.pnm_site
-    jobs = []
-    for value in np.unique(key):
-        rows = np.nonzero(key == value)[0]
-        jobs += [(rows[c], float(by_domain[rows[0]])) for c in chunks(len(rows), CHUNK)]
-    return jobs
 
 
 def _compact(plans: Plans, rows: BoolArray) -> Plans:

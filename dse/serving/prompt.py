@@ -65,7 +65,9 @@ def _streams(k: Tiers, placed: Placed, cols: Any) -> _Streams:
         return np.maximum((part + below * k.shared) * k.fast, below * inverse)
 
     def joules(part: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        return part * e_fast, (1.0 - part) * in_flash * e_flash, (1.0 - part) * (1.0 - in_flash) * e_far
+        below = 1.0 - part
+        return (part * e_fast, below * (in_flash * e_flash) if in_flash.any() else zero,
+                below * ((1.0 - in_flash) * e_far) if (in_flash < 1.0).any() else zero)  # fmt: skip
 
     inverse = wide(b.per_byte)
     return _Streams(seconds(share, inverse), seconds(hot, inverse), joules(share), joules(hot))
@@ -102,17 +104,22 @@ def prefill(m: Machine, t: Traffic, soft: Soft, placed: Placed, slack: FloatArra
     for i, op in enumerate(OPERATORS):
         flop = work.flop[i][cols]
         if flop.any():
-            per_byte = stream.experts if op == "experts" else stream.dense
-            reads = (chunks * work.weights[i][cols] * soft.inverse_bandwidth(op, t.emulated[i])) * per_byte
             busy = flop * (k.host_flop[i] / soft.compute(op, t.bits[i]))
-            time += np.maximum(reads, busy)
             target = scores if op == "attention" else products
             target += busy
+            weights = chunks * work.weights[i][cols]
+            if weights.any():
+                per_byte = stream.experts if op == "experts" else stream.dense
+                reads = (weights * soft.inverse_bandwidth(op, t.emulated[i])) * per_byte
+                busy = np.maximum(reads, busy, out=busy if reads.shape == busy.shape else None)
+            time += busy
     weights, routed = chunks * work.joule_weights[cols], chunks * work.joule_experts[cols]
     still = (weights + routed) * k.energy[0]
     dynamic = work.joule_flop[cols] * k.host_flop_energy[2]
+    moe = bool(np.any(routed))
     fast, flash, far = (
-        weights * d + routed * e for d, e in zip(stream.joules_dense, stream.joules_experts, strict=True)
+        weights * d + routed * e if moe else weights * d
+        for d, e in zip(stream.joules_dense, stream.joules_experts, strict=True)
     )
     fast = fast + work.kv[cols] * k.energy[1]
     arithmetic = products + scores
@@ -147,19 +154,31 @@ def _held(m: Machine, time: FloatArray, busy: FloatArray, dynamic: FloatArray, s
           memories: tuple[FloatArray, FloatArray]) -> tuple[FloatArray, FloatArray]:  # fmt: skip
     """Time and logic energy of a prompt at the clock level that finishes first under the limits.
 
-    A slower clock stretches all arithmetic, hidden behind reads or not: an upper bound.
+    A slower clock stretches all arithmetic, hidden behind reads or not: an upper bound. Only machines that
+    some limit slows need be asked.
     """
-    times, logic = [], []
-    for i, level in enumerate(m.levels()):
-        scale = m.level_energy[:, i : i + 1]
-        times.append(time + busy * (1.0 / level - 1.0) if i else time)
-        power = m.active_power[:, None] * (level * scale) + m.near_active_power[:, None]
-        logic.append(dynamic * scale + still + power * times[-1])
-    steps = thermal.governed(times, logic, memories, limits_of(m))
-    step, energy = steps[0], logic[0]
-    for each, joules in zip(steps[1:], logic[1:], strict=True):
-        better = each < step
-        step, energy = np.where(better, each, step), np.where(better, joules, energy)
+    limits = limits_of(m)
+    power = m.active_power[:, None] + m.near_active_power[:, None]
+    energy = dynamic + still + power * time
+    step = thermal.governed([time], [energy], memories, limits)[0]
+    hot = np.nonzero((step > time).any(axis=1))[0]
+    if len(m.levels()) == 1 or not len(hot):
+        return step, energy
+
+    def of(x: FloatArray) -> FloatArray:
+        return x if len(x) == 1 else x[hot]
+
+    rows = tuple(tuple(of(c) for c in row) for row in limits)
+    some = (of(memories[0]), of(memories[1]))
+    for i, level in enumerate(m.levels()[1:], start=1):
+        scale = m.level_energy[hot, i : i + 1]
+        slower = time[hot] + busy[hot] * (1.0 / level - 1.0)
+        watts = m.active_power[hot, None] * (level * scale) + m.near_active_power[hot, None]
+        joules = of(dynamic) * scale + of(still) + watts * slower
+        each = thermal.governed([slower], [joules], some, rows)[0]
+        better = each < step[hot]
+        step[hot] = np.where(better, each, step[hot])
+        energy[hot] = np.where(better, joules, energy[hot])
     return step, energy
 
 
