@@ -7,7 +7,7 @@ from typing import Any
 from dse.metrics import TARGET_OBJECTIVES
 from dse.schema import ATTENTION, FFN, KINDS, LINEAR, LLM_OPTIONAL, LLM_SHAPE, LLM_TEXT, READINESS, unit_of
 from dse.space import KINDS as VARIABLE_KINDS
-from dse.space import LIMIT_UNITS, SCENARIO_UNITS
+from dse.space import LIMIT_UNITS, SCENARIO_OPTIONAL, SCENARIO_UNITS
 
 
 def _quantity(name: str) -> dict[str, Any]:
@@ -87,12 +87,14 @@ def space_schema() -> dict[str, Any]:
         },
         "required": ["value", "source"],
     }
-    names = sorted({n for units in SCENARIO_UNITS.values() for n in units})
+    names = sorted({n for units in (*SCENARIO_UNITS.values(), *SCENARIO_OPTIONAL.values()) for n in units})
     variable = {"type": "object", "required": ["kind"], "properties": {"kind": {"enum": list(VARIABLE_KINDS)}, "choices": {"type": "array"}, "low": {}, "high": {},
                 "log": {"type": "boolean"}, "grid": {"type": "array"}, "active_if": {"type": "object"}, "needs": {"type": "object"}}, "additionalProperties": False}  # fmt: skip
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "dse search space", "type": "object",
             "properties": {"name": {"type": "string"}, "title": {"type": "string"}, "target": {"enum": list(SCENARIO_UNITS)}, "objectives": {"type": "array", "items": {"enum": TARGET_OBJECTIVES}},
                            "tpot_target": {"type": "array"}, "scenario": {"type": "object", "properties": dict.fromkeys(names, sourced)},
                            "limits": {"type": "object", "properties": {n: sourced for units in LIMIT_UNITS.values() for n in units}, "additionalProperties": False},
-                           "variables": {"type": "object", "additionalProperties": variable}, "levers": {"type": "object"}, "baseline": {"type": "array"}},
+                           "variables": {"type": "object", "additionalProperties": variable}, "levers": {"type": "object"}, "baseline": {"type": "array"},
+                           "what_if": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+                           "compare": {"type": "array", "items": {"type": "object", "required": ["title", "llm"]}}},
             "required": ["name", "target", "objectives", "tpot_target", "scenario", "variables"], "additionalProperties": False}  # fmt: skip

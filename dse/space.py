@@ -32,6 +32,7 @@ SCENARIO_UNITS: Final = {
         "application_memory": "B", "sustained_after": "s", "ttft_input": "token", "weight_update_interval": "s",
     },
 }  # fmt: skip
+SCENARIO_OPTIONAL: Final = {"datacenter": {"popularity_life": "s"}, "mobile": dict[str, str]()}
 _OBJECTIVE_LIMITS: Final = {"tpot": "s", "energy_per_token": "J", "carbon_per_mtoken": "kgCO2e"}
 LIMIT_UNITS: Final = {
     "datacenter": {"ttft": "s", "flash_life": "s", "rack_power": "W", "cost_per_mtoken": "USD", **_OBJECTIVE_LIMITS},

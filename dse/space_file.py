@@ -17,6 +17,7 @@ from dse.questions import comparisons, what_ifs
 from dse.space import (
     KINDS,
     LIMIT_UNITS,
+    SCENARIO_OPTIONAL,
     SCENARIO_UNITS,
     VARIABLE_UNITS,
     Baseline,
@@ -136,16 +137,20 @@ class _Reader:
     def scenario(self, raw: dict[str, Any], target: str) -> Scenario:
         """Read the scenario: workloads, traffic, and numbers with their sources."""
         units = SCENARIO_UNITS[target]
-        self.keys(raw, ("software", "traffic", "workload", "sequence_parallel", *units), "scenario.")
+        self.keys(
+            raw,
+            ("software", "traffic", "workload", "sequence_parallel", *units, *SCENARIO_OPTIONAL[target]),
+            "scenario.",
+        )
         if not isinstance(raw.get("sequence_parallel", False), bool):
             self.faults.add("scenario.sequence_parallel", raw["sequence_parallel"], "true or false")
         numbers, sources = {}, {}
-        for name, unit in units.items():
-            if name not in raw:
+        for name, unit in (units | SCENARIO_OPTIONAL[target]).items():
+            if name not in raw and name in units:
                 self.faults.add(
                     f"scenario.{name}", None, f"a number in {unit}", f'{{ value = 1, unit = "{unit}", source = "..." }}'
                 )
-            else:
+            elif name in raw:
                 numbers[name] = self.number(f"scenario.{name}", raw[name], unit)
                 sources[name] = str(raw[name].get("source", "")) if isinstance(raw[name], dict) else ""
         classes, drawn = self._traffic(raw.get("traffic", []))

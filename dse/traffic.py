@@ -25,6 +25,7 @@ from dse.workload import OPERATORS, Mix, RequestClass, Transformer, transformer
 ATTENTION: Final = OPERATORS.index("attention")
 EXPERTS: Final = OPERATORS.index("experts")
 ACTIVATION_BYTES: Final = 2.0  # activations and partial sums cross links and stacks in 16 bit
+NEVER_CHANGES: Final = 1e15  # s
 KNOTS: Final = 16
 """steps of the curve of popular experts' reads"""
 P95: Final = NormalDist().inv_cdf(0.95)
@@ -114,6 +115,8 @@ class Traffic:
     """(p,) KV bytes of a whole mean prompt, per rank"""
     output_tokens: float
     """tokens of a mean answer"""
+    popularity_life: float
+    """s after which other experts are the popular ones"""
     reduce_bytes: FloatArray
     reduces: FloatArray
     exchange_bytes: FloatArray
@@ -208,6 +211,7 @@ def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) ->
         model=model, load=load, plans=plans, layers=np.array(model.layers), moe_layers=np.array(float(model.moe_layers)),
         launches=np.array(model.launches),
         accepted=load.accepted, output_tokens=mix.output_tokens, flop=flop,
+        popularity_life=scenario.numbers.get("popularity_life", NEVER_CHANGES),
         weights=drafting * _streamed(model, load, r, distinct, zero),
         kv_live=np.maximum(kv_all - kv_prefix, 0.0), kv_prefix=kv_prefix, crossing=crossing, resident=_resident(model, load, r),
         **_places(model, load, r, every, context, skew),

@@ -186,7 +186,7 @@ def test_kv_that_overflows_is_programmed_and_wears() -> None:
     written = 64 * 131072 + 64 / 1024 * 1024 * 131072
     share = 1 - 1e8 / served.traffic.live_p95[0]
     assert served.pairs.flash_written[0, 0] == pytest.approx(share * written, rel=1e-6)
-    assert notes(m, c, served)["time KV cache written"] == pytest.approx(share * written / 64e9, rel=0.01)
+    assert notes(m, c, served)["time KV cache and experts moved"] == pytest.approx(share * written / 64e9, rel=0.01)
 
 
 def test_read_ahead_hides_no_more_than_its_buffer() -> None:

@@ -112,7 +112,7 @@ def _kv_write_share(c: Catalog, i: Inputs) -> float:
         found[f"{kind} {name}"] = float(np.ravel(value)[0])
 
     serve(machine, served.traffic, soft_of(made, "ideal"), note)
-    share: float = found["time KV cache written"] / float(served.pairs.step[0, 0])
+    share: float = found["time KV cache and experts moved"] / float(served.pairs.step[0, 0])
     return 100.0 * share
 
 

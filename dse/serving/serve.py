@@ -24,6 +24,9 @@ def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs
     d = decode(m, t, soft, placed, note)
     times, twice = _passes(m, t, soft, placed, d, note)
     written, to_flash = _written(m, t, placed)
+    promoted = _promoted(t, placed)
+    if promoted is not None and placed.below is not None:
+        written = written + times[0] * (promoted * placed.below.per_byte)
     for time in times:
         time += written
     if m.hot_loss.any():
@@ -32,7 +35,7 @@ def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs
             time += warm
     step, energy, clock, unthrottled = _clocked(m, d, times, twice, note)
     if note:
-        note("time", "KV cache written", np.broadcast_to(written, step.shape))
+        note("time", "KV cache and experts moved", np.broadcast_to(written, step.shape))
         note("time", "throttling", step - unthrottled)
     served = prefill(m, t, soft, placed, d.slack * twice)
     zero = np.zeros((1, 1))
@@ -40,7 +43,7 @@ def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs
     return Pairs(
         step=step, unthrottled=unthrottled, energy=energy, stages=placed.depth, share=placed.share,
         prompt=served.alone, joining=served.joining, prompt_energy=served.energy, first=served.first,
-        flash_read=zero if below is None else d.flash_bytes * twice / step, flash_written=to_flash,
+        flash_read=zero if below is None else d.flash_bytes * twice / step + (0.0 if promoted is None else promoted * below.in_flash), flash_written=to_flash,
         stored=zero if below is None else below.stored, clock=clock, ratios=placed.ratios,
     )  # fmt: skip
 
@@ -78,6 +81,17 @@ def _passes(
     if note and halves.all():
         note("time", "done by the other half", pair - 2.0 * whole)
     return times, np.where(halves, 2.0, 1.0)
+
+
+def _promoted(t: Traffic, placed: Placed) -> FloatArray | None:
+    """Bytes a second that move up as other experts become popular; None where there is nothing to choose.
+
+    Memory below keeps a copy of every expert: what cools down is only forgotten.
+    """
+    b = placed.below
+    if b is None or not t.resident_experts.any():
+        return None
+    return np.where(b.hot < 1.0, b.hot * t.resident_experts / (placed.depth * t.popularity_life), 0.0)
 
 
 def _written(m: Machine, t: Traffic, placed: Placed) -> tuple[FloatArray, FloatArray]:
