@@ -31,7 +31,7 @@ def dse(*arguments: str, cwd: Path | None = None, timeout: float = 240) -> subpr
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["search", "nowhere"], "expected a .toml file or one of datacenter, mobile"),
+        (["search", "nowhere"], "expected a .toml file or one of datacenter, hbf, mobile, pnm, stacking"),
         (["search", "datacenter", "--sampler", "oracle"], "--sampler: got 'oracle'"),
         (["search", "datacenter", "--trials", "-3"], "a whole number from 1"),
         (["search", "datacenter", "--fix", "stacks=77"], "1 to 12"),
@@ -315,3 +315,30 @@ def test_a_model_is_imported_and_used(tmp_path: Path) -> None:
     done = dse("--catalog", "nowhere", "catalog", cwd=tmp_path)
     assert done.returncode == 2
     assert "--catalog nowhere" in done.stderr
+
+
+def test_what_a_space_asks_is_answered(tmp_path: Path) -> None:
+    """What-ifs and comparisons of a shipped space, few of them and with few trials."""
+    text = (HOME / "search_spaces" / "stacking.toml").read_text()
+    kept, _, rest = text.partition("[[what_if]]")
+    tables = ["[[what_if]]" + part for part in rest.split("[[what_if]]")]
+    beside = "[[compare]]" + text.partition("[[compare]]")[2].partition("[[baseline]]")[0]
+    (tmp_path / "few.toml").write_text(kept + tables[0] + tables[3] + beside)
+    done = dse(
+        "explore", str(tmp_path / "few.toml"), "--trials", "150", "--lever-trials", "100", "--out", str(tmp_path)
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    made = (tmp_path / "stacking" / "recommendation.md").read_text()
+    for heading in (
+        "## How often each level stands on the front",
+        "## What if",
+        "### This world again",
+        "## Side by side",
+    ):
+        assert heading in made
+    assert "| logic below the memory |" in made
+    assert "| 12 layers, logic below |" in made
+    study = json.loads((tmp_path / "stacking" / "study.json").read_text())
+    below = study["compare"][0]["rows"][3]["cells"][0]["prompt"]
+    above = study["compare"][0]["rows"][7]["cells"][0]["prompt"]
+    assert above <= below  # logic next to the cold plate is never slower
