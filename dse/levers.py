@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from dse.design import sample
 from dse.errors import SpaceError
 from dse.evaluator import DatacenterModel, MobileModel
 from dse.front import Scale, epsilon_survivors, hypervolume, non_dominated
-from dse.run import Front, Run, write_atomically
+from dse.run import Front, Run, front_of, write_atomically
 from dse.space import Value
 from dse.units import FloatArray
 from dse.whatif import searched, side_by_side, worlds
@@ -35,6 +36,7 @@ def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: 
     found with a lever locked is a design of the whole space.
     """
     say = watch or (lambda stage, detail: None)
+    run = searched_alone(run)
     again: dict[str, dict[str, Again]] = {"levers": {}, "lost": {}}
     catalog = model.catalog
     for lever in run.space.levers:
@@ -69,6 +71,13 @@ def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: 
     content = {"trials": trials, "itself": worth(own, whole, scale), **made, "convergence": shown, "what_if": other,
                "compare": side_by_side(run.space, catalog)}  # fmt: skip
     return content, list(found.values())
+
+
+def searched_alone(run: Run) -> Run:
+    """The run with the front of its own search, so that a study made again finds what it found the first time."""
+    _, told = run.archive.joined()
+    front = front_of(run.space, told.take(np.arange(run.own)))
+    return replace(run, front=front) if len(front) else run
 
 
 def early_front(run: Run, trials: int) -> FloatArray:

@@ -64,7 +64,7 @@ KINDS: Final[dict[str, Kind]] = {
             "capacity_per_die capacity_per_package bandwidth_per_stack bandwidth_per_channel "
             "reference_height footprint_area z_height shoreline host_phy_area "
             "capacity_per_layer_per_area bandwidth_per_layer_per_area signal_share pad_rate reference_pitch tsv_area "
-            "tsv_energy_per_layer bandwidth_per_byte"
+            "tsv_energy_per_layer power_per_tsv bandwidth_per_byte"
         ),
         {"form": ("stack", "package", "on_logic", "sram", "far")},
     ),

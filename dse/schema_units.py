@@ -118,6 +118,7 @@ UNITS: Final[dict[str, str]] = {
             "idle_power_per_stack",
             "idle_power_per_die",
             "power_per_stack",
+            "power_per_tsv",
             "power_budget",
             "power",
             "tdp",

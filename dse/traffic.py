@@ -87,6 +87,8 @@ class Traffic:
     """(ops, p) the same for weight bytes"""
     crossing: FloatArray
     """(ops, p) bytes of inputs and outputs an operator hands over to another engine"""
+    kv_pieces: FloatArray
+    """(p,) sequences times KV heads of a rank, which a partition of the KV leaves whole"""
     resident: FloatArray
     """(p,) weight bytes held by a rank at pipeline depth 1"""
     resident_experts: FloatArray
@@ -214,6 +216,7 @@ def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) ->
         popularity_life=scenario.numbers.get("popularity_life", NEVER_CHANGES),
         weights=drafting * _streamed(model, load, r, distinct, zero),
         kv_live=np.maximum(kv_all - kv_prefix, 0.0), kv_prefix=kv_prefix, crossing=crossing, resident=_resident(model, load, r),
+        kv_pieces=tokens * np.maximum((1.0 if model.latent else float(model.kv_heads)) / r.tensor, 1.0),
         **_places(model, load, r, every, context, skew),
         kv_written=(resident * load.accepted * model.kv_bytes_per_token(load.kv_bits)
                     + (mix.output_tokens >= 1.0) * arriving * model.held_bytes(mix.computed_tokens, load.kv_bits)) / r.kv, activations=2.0 * rows * model.hidden * ACTIVATION_BYTES,

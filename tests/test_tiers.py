@@ -184,7 +184,7 @@ def test_kv_that_overflows_is_programmed_and_wears() -> None:
     m, c = made(capacity=0.0, bandwidth=0.0, sram=1e8, flash=pool(1.6e12))
     served = one(m, c, "Llama-3.1-8B", batch=64, mix=Mix((RequestClass("x", 1.0, 1024.0, 1024.0),)))
     written = 64 * 131072 + 64 / 1024 * 1024 * 131072
-    share = 1 - 1e8 / served.traffic.live_p95[0]
+    share = 1 - 0.5e8 / served.traffic.live_p95[0]  # half of the SRAM stages what the flash reads
     assert served.pairs.flash_written[0, 0] == pytest.approx(share * written, rel=1e-6)
     assert notes(m, c, served)["time KV cache and experts moved"] == pytest.approx(share * written / 64e9, rel=0.01)
 

@@ -314,7 +314,6 @@ DIFFERS: Final[Mapping[str, str]] = {
     "son-batch-hbf-1g-l3-short": SHORT,
     "son-tps-hbf-8g-l3-short": SHORT,
     "son-tps-conv-8g-l3-short": SHORT,
-    "son-tps-hbf-8g-l3-mid": SHORT,
     "kyung-tpot-r1-hbf-8k-512gb": R1,
     "kyung-tpot-r1-hbm-nvlink6-8k-512gb": R1,
 }

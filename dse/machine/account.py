@@ -70,7 +70,10 @@ def memories(look: Look) -> dict[str, FloatArray]:
     micro = partial(c.value, "bond", "microbump")
     micro_good = stack.known_good(np.array([micro("die_yield")]), np.array([micro("test_coverage")]))
     on = look.on_logic > 0
-    die = np.where(on, p.logic_area / np.maximum(p.dies, 1.0), look.bond("reference_area"))
+    # DRAM on logic is stacked from dies like HBM's, each stack tested before it is bonded to the logic
+    whole = np.where(on, p.logic_area / np.maximum(p.dies, 1.0), look.bond("reference_area"))
+    tiles = np.ceil(whole / look.bond("reference_area"))
+    die = whole / tiles
     joint = stack.bond_yield(look.bond("yield_per_layer"), die, look.bond("reference_area"))
     signals = np.where(on, look.memory("signal_share") * die / np.square(p.bond_pitch), 0.0)
     joint = joint * stack.pad_yield(look.bond("pad_failure"), signals)
@@ -79,9 +82,11 @@ def memories(look: Look) -> dict[str, FloatArray]:
     usual = np.where(on, c.value("bond", "hybrid_bond", "yield_per_layer"), micro("yield_per_layer"))
     quoted = stack.stack_yield(usual, reference, np.where(on, _hybrid_good(look), micro_good))
     built = look.bond_stack(joint, layers)
-    bonds = np.where(on | (look.hybrid_bonded > 0), look.bond("cost_per_layer") * np.where(on, p.dies, 1.0), 0.0)
+    bonds = np.where(
+        on | (look.hybrid_bonded > 0), look.bond("cost_per_layer") * np.where(on, p.dies * tiles, 1.0), 0.0
+    )
     price = units * stack.stack_price(look.memory("price_per_byte") * unit_bytes, quoted, bonds, layers, built)
-    on_logic_yield = np.where(on, joint, 1.0)  # the joint to the compute die loses both
+    on_logic_yield = np.where(on, np.power(joint, tiles), 1.0)  # the joints to the compute die lose both
     extra = look.pnm("cost_per_stack") * pnm_units(look)
     modules = p.far_modules * look.far("capacity_per_package")
     flash_bytes = p.flash_stacks * p.flash_height * look.cell("capacity_per_die")

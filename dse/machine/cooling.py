@@ -153,7 +153,9 @@ def _option(look: Look, scenario: Scenario, draw: dict[str, FloatArray], name: s
     for row in built:
         need = np.maximum(need, row[0] * compute)
         need = np.maximum(need, row[0] * stream[2] + row[1] * stream[0] + row[2] * stream[1])
-    peak = draw["static"] + np.maximum(compute, stream[0] + stream[1] + stream[2])
+    # decode on the engines: their reads and arithmetic in the memory, the clocks of the logic
+    near = np.where(draw["near"] > 0, draw["near"] + stream[2], 0.0)
+    peak = draw["static"] + np.maximum(np.maximum(compute, stream[0] + stream[1] + stream[2]), near)
     domain_power = p.domain * (np.minimum(peak, limit) + c.value("economics", "datacenter", "host_power"))
     one_rack = (p.domain == 1) | (domain_power <= cool("max_rack_power"))  # copper reaches within a rack
     return {

@@ -108,6 +108,15 @@ def datacenter_parts(space: Space, design: Design, catalog: Catalog, scenario: S
     sram = numbers(space, design, "sram")
     pitch = np.where(height > 0, numbers(space, design, "bond_pitch", USUAL_PITCH), USUAL_PITCH)
     bandwidth, capacity = fast_tier(catalog, memory_code, stacks, height, area, sram, pitch)
+    above = (_recode(space, design, "orientation", ("logic_below", "logic_above")) == 1).astype(np.float64)
+    memories_of = partial(catalog.take, "memory", memories, memory_code)
+    through = above * (memories_of("capacity_per_layer_per_area") > 0)  # its supply crosses the DRAM
+    density = (peak16 * energy + leakage) / np.maximum(area, 1e-9)
+    left = 1.0 - np.minimum(
+        through * stack.supply_share(density, np.maximum(memories_of("power_per_tsv"), 1e-9), memories_of("tsv_area")),
+        0.9,
+    )
+    bandwidth, capacity = bandwidth * left, capacity * left
     flash = _recode(space, design, "flash", flashes)
     attach = _recode(space, design, "flash_attach", ATTACH)
     pnm = np.maximum(_recode(space, design, "pnm", PNM), 0)
@@ -120,7 +129,7 @@ def datacenter_parts(space: Space, design: Design, catalog: Catalog, scenario: S
         peak=peak16[:, None] * np.array([1.0, r("rate_8bit"), r("rate_4bit")]),
         flop_energy=flop_energies(catalog, energy), leakage=leakage, sram=sram, scratchpad=sram,
         memory=memory_code, stacks=stacks, height=height, bond_pitch=pitch,
-        logic_above=(_recode(space, design, "orientation", ("logic_below", "logic_above")) == 1).astype(np.float64),
+        logic_above=above,
         fast_bandwidth=bandwidth, fast_capacity=capacity,
         flash=flash, flash_stacks=numbers(space, design, "flash_stacks"), flash_height=numbers(space, design, "flash_height", 0.0),
         flash_tlc=(_recode(space, design, "flash_cell", ("pslc", "tlc")) == 1).astype(np.float64),

@@ -53,7 +53,7 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     heat: dict[str, Any] = cooled(look, scenario, {
         "fast_energy": fast_energy, "fast_static": fast_static,
         "flash_static": flash_static,
-        "flash_energy": tier["energy"], "flash_bandwidth": tier["bandwidth"], "static": static,
+        "flash_energy": tier["energy"], "flash_bandwidth": tier["bandwidth"], "static": static, "near": near_power(near),
             "active": active + near_active,
         "logic_static": parts.leakage + engine_power + links, "on_chip": on_chip,
     })  # fmt: skip
@@ -75,12 +75,13 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     paid = ("outside_power", "power_loss", "provisioned", "capital", "capital_rate", "embodied", "report")
     return Machine(
         peak=parts.peak, flop_energy=parts.flop_energy, fast_bandwidth=parts.fast_bandwidth,
-        fast_capacity=parts.fast_capacity * (1.0 - loss), fast_energy=fast_energy, fast_static=fast_static,
+        fast_capacity=np.maximum(parts.fast_capacity * (1.0 - loss) - tier.pop("staged"), 1.0), fast_energy=fast_energy, fast_static=fast_static,
         **{f"flash_{k}": v for k, v in tier.items() if k not in {"shared_phy", "latency"}}, shared_phy=tier["shared_phy"],
         **{f"pnm_{k}": v for k, v in near.items()},
         **chip, **{f"far_{k}": v for k, v in distant.items() if k != "latency"},
         slow_latency=np.maximum(tier["latency"], distant["latency"]), level_energy=level_energy(look),
         static_power=static, active_power=active, near_active_power=near_active, on_chip_energy=on_chip, throttle=heat["throttle"], hot=heat["hot"], hot_loss=heat["hot_loss"],
+        refresh_power=parts.fast_capacity * look.memory("refresh_power_per_byte"), fast_on_chip=look.on_chip,
         grid=np.full(len(static), catalog.value("carbon", "common", "grid")), domain=parts.domain, link_bandwidth=parts.link_bandwidth, limits=limits,
         **scale_out(catalog, len(static)),
         **{k: net[k] for k in kept}, **{k: money[k] for k in paid},
@@ -109,7 +110,8 @@ def flash_tier(look: Look) -> dict[str, FloatArray]:
     )
     unstaged = np.where(far, np.minimum(unstaged, link("bandwidth")), unstaged)
     in_stacks = p.flash_stacks * look.flash("base_die_buffer")
-    staging = in_stacks + p.sram
+    lent = np.where(look.on_chip > 0, 0.5 * p.sram, p.sram)  # SRAM that is the fast tier keeps half for its own bytes
+    staging = in_stacks + lent
     bandwidth = np.minimum(unstaged, flash.staged_bandwidth(staging, latency))
     energy = look.flash("read_energy") + np.where(behind, look.memory("interface_energy"), 0.0)
     extra = np.where(behind, look.flash("hop_latency"), 0.0) + np.where(far, link("latency"), 0.0)
@@ -137,6 +139,7 @@ def flash_tier(look: Look) -> dict[str, FloatArray]:
         "buffer": np.where(
             has, np.maximum(np.where(behind, in_stacks, staging) - wanted, 0.0), 0.0
         ),  # before a shared PHY
+        "staged": np.where(has & (look.on_chip > 0), lent, 0.0),
     }
 
 
@@ -158,7 +161,7 @@ def scratchpad(look: Look) -> dict[str, FloatArray]:
     p = look.parts
     streams = 2.0 * p.fast_bandwidth * look.memory("access_latency")
     sram_only = look.catalog.value("memory", "none", "bandwidth_per_byte")
-    free = np.where((p.flash_stacks > 0) | (look.memory("bandwidth_per_byte") > 0), 0.0, p.scratchpad)
+    free = np.where((p.flash_stacks > 0) | (look.on_chip > 0), 0.0, p.scratchpad)
     return {
         "sram_capacity": np.maximum(free - np.where(free > 0, streams, 0.0), 0.0),
         "sram_bandwidth": np.maximum(sram_only * p.sram, 1.0),
@@ -204,17 +207,28 @@ def pnm_engine(look: Look, tier: dict[str, FloatArray], limits: dict[str, FloatA
     room = np.where(by_area > 0, by_area, look.pnm("compute_limit"))
     limits["pnm_compute"] = np.where(has, wanted / np.maximum(room, 1.0), 0.0)
     heat = wanted * look.pnm("flop_energy")
+    # banks of a stack on an interposer read no faster than the power of a stack allows
+    in_banks = (p.pnm == PNM.index("in_bank")) & (look.stacked > 0)
+    most = units * np.maximum(look.pnm("power_budget") - heat, 0.0) / np.maximum(energy, 1e-15)
+    inner = own * look.pnm("bandwidth_gain")
+    inner = np.where(in_banks, np.clip(most, 1.0, inner), inner)
     limits["pnm_power"] = np.where(has, heat / np.maximum(look.pnm("power_budget"), 1e-9), 0.0)
     return {
         "site": np.where(on_flash, ON_FLASH, np.where(on_far, ON_FAR, np.where(has, ON_FAST, 0))),
         "serves": look.pnm_serves(OPERATORS),
-        "bandwidth": np.where(has, own * look.pnm("bandwidth_gain"), 1.0),
+        "bandwidth": np.where(has, inner, 1.0),
         "flops": np.where(has, wanted * units, 1.0),
         "energy": energy,
         "flop_energy": look.pnm("flop_energy"),
         "switch": look.pnm("mode_switch_latency"),
         "copies": pnm.partition_copies(units * look.pnm("shards_per_stack")),
     }
+
+
+def near_power(near: dict[str, Any]) -> FloatArray:
+    """Power [W] of the PNM engines of a package at full rate: reads and arithmetic."""
+    watts = near["bandwidth"] * near["energy"] + near["flops"] * near["flop_energy"]
+    return np.where((near["site"] > 0) & (near["site"] != ON_FAR), watts, 0.0)
 
 
 def latest_year(look: Look) -> FloatArray:

@@ -108,6 +108,11 @@ class Look:
         return (self.memory("capacity_per_layer_per_area") > 0).astype(np.float64)
 
     @property
+    def on_chip(self) -> FloatArray:
+        """1 where the fast memory is the SRAM of the compute die."""
+        return (self.memory("bandwidth_per_byte") > 0).astype(np.float64)
+
+    @property
     def on_interposer(self) -> FloatArray:
         """1 where anything needs an interposer: HBM, or flash with its own or HBM's PHY."""
         near_flash = (self.parts.flash_stacks > 0) & (self.parts.flash_attach != 2)

@@ -77,7 +77,7 @@ def mobile_machine(
         near_active_power=0 * one, level_energy=p.level_energy,
         on_chip_energy=np.full(n, 2.0 * catalog.value("logic_rules", "common", "sram_energy")),
         outside_power=np.zeros(n), power_loss=one / c.body("power_conversion"), throttle=rows,
-        hot=(0 * one, 0 * one, 0 * one), hot_loss=0 * one, domain=one,
+        hot=(0 * one, 0 * one, 0 * one), hot_loss=0 * one, refresh_power=0 * one, fast_on_chip=0 * one, domain=one,
         reduce_alpha=np.zeros((n, len(GROUPS), len(ALL_REDUCE))), reduce_rate=np.zeros((n, len(GROUPS), len(ALL_REDUCE))),
         exchange_alpha=groups, exchange_rate=groups, hop_time=0 * one, link_bandwidth=one,
         scale_out_bandwidth=one, scale_out_latency=0 * one, scale_out_energy=0 * one, provisioned=static, capital=bom["total"],

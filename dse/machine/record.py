@@ -149,6 +149,11 @@ class Machine(Table):
     hot: tuple[FloatArray, FloatArray, FloatArray]
     """s/J as ``throttle``: above 1 at the refresh-doubling temperature"""
     hot_loss: FloatArray
+    """share of bandwidth that doubled refresh takes"""
+    refresh_power: FloatArray
+    """W of refresh, paid twice where DRAM is hot"""
+    fast_on_chip: FloatArray
+    """1 where the fast tier is the scratchpad itself, which activations and staging share"""
     domain: FloatArray
     reduce_alpha: FloatArray
     """(n, groups, algorithms) s of an all-reduce without its bytes"""

@@ -57,6 +57,14 @@ def tsv_share(wires: FloatArray, area: FloatArray, layers: FloatArray) -> FloatA
     return wires * area * (layers + 1.0) / 2.0
 
 
+def supply_share(power_density: FloatArray, power_per_tsv: FloatArray, area: FloatArray) -> FloatArray:
+    """Share of every DRAM die that supply takes where it reaches the logic through the stack.
+
+    As many TSVs return the current as bring it: 2 x W/m2 / W a TSV x ``area`` [m2] of a TSV with its keep-out.
+    """
+    return 2.0 * power_density / power_per_tsv * area
+
+
 def stack_price(
     reference_price: FloatArray,
     reference_yield: FloatArray,

@@ -50,6 +50,8 @@ class Below:
     kv_pages: FloatArray
     stored: FloatArray
     """bytes of weights and prefixes in flash per package"""
+    swap: FloatArray
+    """1 where there is no room below for a copy of every expert: what cools down is written back"""
 
 
 @dataclass
@@ -75,12 +77,15 @@ def place(m: Machine, t: Traffic) -> Placed:
     tiered = bool(m.flash_capacity[0] + m.far_capacity[0] > 0)
     live = np.minimum(t.live_p95, LARGE)
     whole = fast + slow if tiered else fast
-    room = np.maximum(whole - live - t.prefix_held, fast / LARGE)
+    room = np.maximum(whole - live - t.prefix_held - _spread(m, t), fast / LARGE)
     depth = np.minimum(roofline.pipeline_depth(t.resident, room), LARGE)
     # one longest request must fit beside the weights; each stage holds the KV of its layers
     lone = t.longest / depth / np.maximum(whole - t.resident / depth, fast / LARGE)
     deepest = np.minimum(DEEPEST, t.layers)
-    ratios = {"capacity": np.maximum((live + t.prefix_held) / whole, depth / deepest), "longest_request": lone}
+    ratios = {
+        "capacity": np.maximum((live + t.prefix_held + _spread(m, t)) / whole, depth / deepest),
+        "longest_request": lone,
+    }
     weights = (t.resident - t.resident_experts) / depth
     chip = None
     if m.sram_capacity.any():
@@ -106,7 +111,7 @@ def _below(
     level = np.where(shared, 1.0, b_fast / (b_fast + b_slow))
     level = np.where(t.plans.overflow, 1.0, level)
     own = np.minimum(fast / np.maximum(live, TINY), 1.0)  # live KV that fits; the rest is written below
-    free = np.maximum(fast - live, 0.0)
+    free = np.maximum(fast - live - _spread(m, t), 0.0)
     dense = np.minimum(level, free / np.maximum(weights, TINY))
     free -= dense * weights
     prefix = np.minimum(free / np.maximum(t.prefix_held, TINY), 1.0)
@@ -117,7 +122,11 @@ def _below(
     if moe:
         hot = np.clip(free / np.maximum(experts, TINY), 0.0, 1.0)
         read = np.minimum(popular_share(t, hot), level)
-    kept = (1.0 - dense) * weights + (1.0 - prefix) * t.prefix_held + (1.0 - hot) * experts
+    other = (1.0 - dense) * weights + (1.0 - prefix) * t.prefix_held
+    kept = other + (1.0 - np.minimum(hot, read)) * experts
+    copies = np.where(np.minimum(hot, read) < 1.0, other + experts, kept)
+    slow = (m.flash_capacity + m.far_capacity)[:, None]
+    swap = (copies + np.maximum(live - fast, 0.0) > slow).astype(np.float64)
     in_flash: Any = float(has_flash)
     if has_flash and has_far:
         held = np.maximum(kept + np.maximum(live - fast, 0.0), TINY)
@@ -137,7 +146,12 @@ def _below(
         rest = (1.0 - in_flash) / b_far
         per_byte, per_kv, per_expert = (np.maximum(x, rest) for x in (per_byte, per_kv, per_expert))
     return Below(dense, read, np.minimum(hot, level), prefix, own, in_flash, per_byte, per_expert, per_kv, expert_pages, stretch, pages,
-                 in_flash * kept), kept  # fmt: skip
+                 in_flash * np.where(swap > 0, kept, copies), swap), kept  # fmt: skip
+
+
+def _spread(m: Machine, t: Traffic) -> Any:
+    """Bytes of the fast tier that activations take where that tier is the scratchpad itself."""
+    return m.fast_on_chip[:, None] * t.activations
 
 
 def popular_share(t: Traffic, hot: FloatArray) -> FloatArray:

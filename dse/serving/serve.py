@@ -22,22 +22,27 @@ def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs
     """Evaluate every pair of a chunk of designs and the plans of one workload."""
     placed = place(m, t)
     d = decode(m, t, soft, placed, note)
-    times, twice = _passes(m, t, soft, placed, d, note)
+    times, twice, slack = _passes(m, t, soft, placed, d, note)
     written, to_flash = _written(m, t, placed)
-    promoted = _promoted(t, placed)
+    promoted, swapped = _promoted(t, placed)
     if promoted is not None and placed.below is not None:
         written = written + times[0] * (promoted * placed.below.per_byte)
+        demoted = swapped * placed.below.in_flash
+        written = written + times[0] * (demoted * (1.0 / m.flash_write_bandwidth)[:, None])
+        to_flash = to_flash + times[0] * demoted
     for time in times:
         time += written
     if m.hot_loss.any():
-        warm = _refreshed(m, t, soft, placed, d, times[0])
+        warm, joules = _refreshed(m, t, soft, placed, d, times[0], twice)
+        d.fast = d.fast + joules / twice
         for time in times:
             time += warm
     step, energy, clock, unthrottled = _clocked(m, d, times, twice, note)
     if note:
         note("time", "KV cache and experts moved", np.broadcast_to(written, step.shape))
         note("time", "throttling", step - unthrottled)
-    served = prefill(m, t, soft, placed, d.slack * twice)
+    # at a slower clock the products finish no sooner, and what they leave is worth less by the clock
+    served = prefill(m, t, soft, placed, np.maximum(slack - (1.0 - clock) * d.products * twice, 0.0))
     zero = np.zeros((1, 1))
     below = placed.below
     return Pairs(
@@ -50,8 +55,8 @@ def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs
 
 def _passes(
     m: Machine, t: Traffic, soft: Soft, placed: Placed, d: Decoded, note: Note | None
-) -> tuple[list[FloatArray], Any]:
-    """Time of a step at each clock level, messages and overheads included, and how often operators run.
+) -> tuple[list[FloatArray], Any, FloatArray]:
+    """Time of a step at each clock level, messages and overheads included; how often operators run; slack [s].
 
     In halves, one half is on the host, its messages and its launches while the other is near its data; what
     the host reads of the engine's memory and the engine's work share the bandwidth inside it:
@@ -67,7 +72,7 @@ def _passes(
     if note:
         note("time", "overhead", np.broadcast_to(overhead * np.where(halves, 2.0, 1.0), depth.shape))
     if d.near is None or d.bank is None or d.alone is None or not halves.any():
-        return times, 1.0
+        return times, 1.0, d.slack
     last = slice(spent.shape[1] - d.near.shape[1], None)
 
     def of(x: Any) -> Any:
@@ -76,22 +81,25 @@ def _passes(
     host = d.alone * of(pace) + of(spent) + of(overhead)
     pair = 2.0 * np.maximum(host, (d.near + d.bank) * of(pace))
     whole = times[0][:, last].copy()
+    slack = d.slack.copy()  # what one half does while the other waits is no longer idle
+    slack[:, last] = np.maximum(2.0 * slack[:, last] - np.maximum(2.0 * whole - pair, 0.0), 0.0)
     for time in times:
         time[:, last] = pair + 2.0 * (time[:, last] - whole)
     if note and halves.all():
         note("time", "done by the other half", pair - 2.0 * whole)
-    return times, np.where(halves, 2.0, 1.0)
+    return times, np.where(halves, 2.0, 1.0), slack
 
 
-def _promoted(t: Traffic, placed: Placed) -> FloatArray | None:
-    """Bytes a second that move up as other experts become popular; None where there is nothing to choose.
+def _promoted(t: Traffic, placed: Placed) -> tuple[FloatArray | None, FloatArray]:
+    """Bytes a second that move up as other experts become popular, and down; None where there is nothing to choose.
 
-    Memory below keeps a copy of every expert: what cools down is only forgotten.
+    Where memory below has room for a copy of every expert, what cools down is only forgotten.
     """
     b = placed.below
     if b is None or not t.resident_experts.any():
-        return None
-    return np.where(b.hot < 1.0, b.hot * t.resident_experts / (placed.depth * t.popularity_life), 0.0)
+        return None, np.zeros((1, 1))
+    up = np.where(b.hot < 1.0, b.hot * t.resident_experts / (placed.depth * t.popularity_life), 0.0)
+    return up, up * b.swap
 
 
 def _written(m: Machine, t: Traffic, placed: Placed) -> tuple[FloatArray, FloatArray]:
@@ -112,16 +120,18 @@ def _written(m: Machine, t: Traffic, placed: Placed) -> tuple[FloatArray, FloatA
     return time, np.broadcast_to(flash, time.shape)
 
 
-def _refreshed(m: Machine, t: Traffic, soft: Soft, placed: Placed, d: Decoded, time: FloatArray) -> FloatArray:
-    """Time [s] that DRAM loses to doubled refresh where it is above the temperature for it."""
-    logic = d.dynamic + d.still + m.active_power[:, None] * time
-    warm = (m.hot[0][:, None] * logic + m.hot[1][:, None] * d.fast) > time
+def _refreshed(m: Machine, t: Traffic, soft: Soft, placed: Placed, d: Decoded, time: FloatArray,
+               twice: Any) -> tuple[FloatArray, FloatArray]:  # fmt: skip
+    """Time [s] and energy [J] that doubled refresh takes where DRAM is above the temperature for it."""
+    logic = (d.dynamic + d.still) * twice + m.active_power[:, None] * time
+    warm = (m.hot[0][:, None] * logic + m.hot[1][:, None] * (d.fast * twice)) > time
     if placed.below is None:
         streamed: Any = t.weights.sum(axis=0) + t.kv_prefix
     else:
         streamed = placed.share * (t.weights.sum(axis=0) + t.kv_prefix)
-    busy = (t.kv_live + streamed) * (1.0 / m.fast_bandwidth)[:, None] / soft.dense
-    return np.where(warm, m.hot_loss[:, None] * np.minimum(busy, time), 0.0)
+    busy = twice * (t.kv_live + streamed) * (1.0 / m.fast_bandwidth)[:, None] / soft.dense
+    lost = np.where(warm, m.hot_loss[:, None] * np.minimum(busy, time), 0.0)
+    return lost, np.where(warm, m.refresh_power[:, None] * time, 0.0)
 
 
 def _clocked(m: Machine, d: Decoded, times: list[FloatArray], twice: Any, note: Note | None) -> tuple[FloatArray, ...]:

@@ -89,6 +89,8 @@ class Decoded:
     """s at each clock level"""
     slack: FloatArray
     """s that matrix products leave of the compute while they wait for weights"""
+    products: FloatArray
+    """s of the matrix products at the design clock: a slower clock leaves less of them"""
     dynamic: FloatArray = field(default_factory=nothing)
     """J of arithmetic on the host at the design clock"""
     still: FloatArray = field(default_factory=nothing)
@@ -192,18 +194,19 @@ def decode(m: Machine, t: Traffic, soft: Soft, placed: Placed, note: Note | None
     site = int(m.pnm_site[0])
     shape = placed.depth.shape
     levels = m.levels()
-    d = Decoded([np.zeros(shape) for _ in levels], np.zeros(shape))
+    d = Decoded([np.zeros(shape) for _ in levels], np.zeros(shape), np.zeros(shape))
     _charge(d, m, t, k, placed)
     if site:
         alternating = (shape[0], int(t.plans.halves.sum()))  # halves stand last
         d.near, d.bank, d.alone = np.zeros(alternating), np.zeros(alternating), np.zeros(alternating)
-    slow_time, other_time = np.zeros(shape), np.zeros(shape)
+    slow_time, other_times = np.zeros(shape), [np.zeros(shape) for _ in levels]
     for i, op in ORDER:
         flop = t.flop[i]
         if not flop.any():
             continue
         if op == "attention":  # its own kernel: prompts cannot use the compute it leaves idle
-            d.slack += d.times[0]
+            d.products = d.times[0].copy()
+            d.slack += d.products
         read = _read(t, placed, i, op)
         inverse = soft.inverse_bandwidth(op, t.emulated[i])
         rate = k.host_flop[i] / soft.compute(op, t.bits[i])
@@ -229,32 +232,41 @@ def decode(m: Machine, t: Traffic, soft: Soft, placed: Placed, note: Note | None
             if note:
                 note("engine", op, use.astype(np.float64))
         d.times[0] += chosen
+        clocked = [others]
         for level, time in zip(levels[1:], d.times[1:], strict=True):
             each = np.maximum(wires, flop * (rate / level))
+            clocked.append(each)
             if slow is not None:
-                np.maximum(each, slow, out=each)
+                each = np.maximum(each, slow)
             time += each if use is None else np.where(use, chosen, each)
         if slow is not None:
-            slow_time += slow if use is None else np.where(use, 0.0, slow)
-            other_time += chosen if op == "experts" else others if use is None else np.where(use, chosen, others)
+            near_flash = site == ON_FLASH  # the planes work while the engine beside them does
+            slow_time += slow if use is None else np.where(use, chosen if near_flash else 0.0, slow)
+            for other_time, alone in zip(other_times, clocked, strict=True):
+                held = chosen if op == "experts" else alone
+                other_time += held if use is None else np.where(use, 0.0 if near_flash else chosen, held)
         if note:
             note("time", op, np.broadcast_to(chosen, shape))
-    np.maximum(d.slack, 0.0, out=d.slack)
     if below is not None:
-        buffered = t.layers * m.flash_buffer[:, None] * below.per_byte
-        hidden = roofline.hidden_time(slow_time, other_time, d.times[0], buffered)
-        for time in d.times:
-            time -= np.minimum(hidden, time)
-        if d.alone is not None:
-            d.alone -= np.minimum(hidden[:, hidden.shape[1] - d.alone.shape[1] :], d.alone)
+        hidden = _read_ahead(d, slow_time, other_times, t.layers * m.flash_buffer[:, None] * below.per_byte)
         if note:
             note("time", "read ahead", -hidden)
+    np.maximum(d.slack, 0.0, out=d.slack)
+    np.maximum(d.products, 0.0, out=d.products)
     return d
 
 
-def _add(total: FloatArray, term: Any) -> None:
-    """Add in place."""
-    np.add(total, term, out=total)
+def _read_ahead(d: Decoded, slow: FloatArray, others: list[FloatArray], buffered: FloatArray) -> FloatArray:
+    """Take off what a buffer lets the slow tiers read while others work; also what that is at the design clock."""
+    hidden = nothing()
+    for time, other in zip(reversed(d.times), reversed(others), strict=True):
+        hidden = np.minimum(roofline.hidden_time(slow, other, time, buffered), time)
+        time -= hidden
+    d.slack -= hidden  # a wait that is read ahead leaves no compute idle
+    d.products -= hidden
+    if d.alone is not None:
+        d.alone -= np.minimum(hidden[:, hidden.shape[1] - d.alone.shape[1] :], d.alone)
+    return hidden
 
 
 def _charge(d: Decoded, m: Machine, t: Traffic, k: Tiers, placed: Placed) -> None:
@@ -321,7 +333,7 @@ def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, inverse: Any, re
             read.fast * (inverse * k.fast), read.slow * ((1.0 - part_of) * inverse * _col(1.0 / other))
         )
         across = elsewhere if across is None else np.maximum(across, elsewhere)
-    moved = t.crossing[i] * (m.pnm_copies[:, None] if t.weights[i].any() else 1.0)
+    moved = t.crossing[i] * _copies(m, t, i)
     layers: Any = {"experts": t.moe_layers, "head": 1.0}.get(op, t.layers)
     handover = 2.0 * layers * m.pnm_switch[:, None] + moved * (inverse * link)
     if site == ON_FLASH and op == "experts":
@@ -334,7 +346,8 @@ def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, inverse: Any, re
         rest = np.maximum(across, (1.0 - part) * (flop * (efficiency * k.host_flop[i])))
         time = np.maximum(near, rest)
     spared = part * (even_flop * k.host_flop_energy[i])  # arithmetic that the host does not do
-    beyond = moved * path - beside * (even * (path - pages * e_near)) + part * (even_flop * e_flop)
+    wire = np.maximum(path - pages * e_near, 0.0)  # what is handed over touches no array
+    beyond = moved * wire - beside * (even * (path - pages * e_near)) + part * (even_flop * e_flop)
     wired = moved * on_chip - beside * (even * on_chip)
     use = time < host * np.where(beyond + wired < spared, 1.0 / TIE, TIE)
     use &= m.pnm_serves[:, i : i + 1] > 0
@@ -350,6 +363,18 @@ def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, inverse: Any, re
         d.bank += np.where(on, 0.0, inside)
         d.alone += np.where(on, 0.0 if rest is None else rest[:, last], host[:, last])
     return np.where(use, time, host), use
+
+
+def _copies(m: Machine, t: Traffic, i: int) -> FloatArray:
+    """Times that inputs and partial results of operator i cross, (n, 1) or (n, p).
+
+    Weights lie in a two-dimensional partition over the shards; the KV of a sequence and head lies whole in a
+    shard as long as there are no more shards than those, else cut along the context.
+    """
+    if t.weights[i].any():
+        return m.pnm_copies[:, None]
+    cut: FloatArray = np.maximum(np.square(m.pnm_copies)[:, None] / np.maximum(t.kv_pieces, 1.0), 1.0)
+    return cut
 
 
 def limits_of(m: Machine) -> tuple[tuple[FloatArray, ...], ...]:
