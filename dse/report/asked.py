@@ -110,5 +110,5 @@ def _cell(what: str, x: dict[str, Any]) -> str:
     if what == "heat":
         return " / ".join(f"{100 * v:.0f}" for v in x["heat"]) or "-"
     if what == "clock":
-        return f"{x['clock']:.1f}"
+        return f"{x['clock']:.2f}"
     return show(x[what], {"energy": "J", "prompt": "s"}.get(what, "USD"), 3)
