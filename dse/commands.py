@@ -29,7 +29,7 @@ from dse.report import (
     recommendation_json,
     recommendation_md,
 )
-from dse.run import FRONT, Folder, Run, write_atomically
+from dse.run import FOUND, FRONT, Folder, Run, write_atomically
 from dse.schema import KINDS
 from dse.schema_json import json_schema, space_schema
 from dse.search import sweep as exact_sweep
@@ -140,7 +140,7 @@ def _study(run: Run, model: Any, out: Path, trials: int, seed: int) -> Run:
 
         made, found = levers.study(run, model, trials=trials, seed=seed, watch=watch)
     folder = Folder(out)
-    folder.keep_found([*folder.found(), *found])
+    folder.keep_designs(FOUND, [*folder.designs(FOUND), *found])
     levers.save_study(out, made)
     job.add_found(run.archive, model, found)
     front = folder.write_front(run.space, run.archive)

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from dse.catalog import Catalog, load_catalog
-from dse.design import encode
+from dse.design import decode, encode
 from dse.errors import InfeasibleError, SpaceError, nearest
 from dse.evaluator import DatacenterModel, MobileModel, model_of
 from dse.metrics import CONSTRAINTS, TARGET_OBJECTIVES
 from dse.nearest import nearest_design
-from dse.run import Archive, Folder, Run, front_of
-from dse.search import Search, resume_study
+from dse.run import FOUND, POLISHED, Archive, Folder, Run, front_of
+from dse.search import Search, additions, polished, resume_study
 from dse.space import Space, Value, parse_value
 from dse.space_file import read_space, space_text
 from dse.traffic_class import with_traffic
@@ -180,7 +180,12 @@ def search(space: Space, out: Path, *, trials: int, sampler: str, seed: int, res
                 watch(job.progress(trials))
         interrupted = stop() and len(job.trials) < trials
     own = len(job.archive)
-    add_found(job.archive, model, folder.found())
+    if not interrupted and (len(job.trials) > len(lines) or not folder.designs(POLISHED)):
+        mine = job.front()
+        design, _ = job.archive.joined()
+        near = polished(space, model, [decode(space, design, int(r)) for r in np.unique(mine.rows)], trials, seed)
+        folder.keep_designs(POLISHED, additions(mine.points, near))
+    add_found(job.archive, model, [*folder.designs(POLISHED), *folder.designs(FOUND)])
     front = folder.write_front(space, job.archive)
     folder.update(told=len(job.trials), front=len(front), finished=not interrupted)
     run = Run(space, job.archive, front, folder.manifest(), job.trials, own)
@@ -255,17 +260,18 @@ def load_run(path: Path, catalog: Catalog | None = None) -> tuple[Run, Datacente
     design = design.take(np.sort(first))
     archive.add(design, model.evaluate(design))
     own = len(archive)
-    add_found(archive, model, folder.found())
+    add_found(archive, model, [*folder.designs(POLISHED), *folder.designs(FOUND)])
     return Run(space, archive, front_of(space, archive.joined()[1]), manifest, trials, own), model
 
 
 def add_found(archive: Archive, model: Any, found: Sequence[Mapping[str, Value]]) -> None:
-    """Evaluate designs found with a lever locked and add those that are new to an archive."""
+    """Evaluate designs that the search itself did not ask for and add those that are new to an archive."""
     if not found:
         return
     seen = set(archive.joined()[0].row_keys()) if len(archive) else set()
     design = encode(archive.space, found)
-    new = [i for i, key in enumerate(design.row_keys()) if key not in seen]
+    first = {key: i for i, key in reversed(list(enumerate(design.row_keys())))}
+    new = sorted(i for key, i in first.items() if key not in seen)
     if new:
         fresh = design.take(np.array(new))
         archive.add(fresh, model.evaluate(fresh))

@@ -13,19 +13,16 @@ import numpy as np
 from dse.design import sample
 from dse.errors import SpaceError
 from dse.evaluator import DatacenterModel, MobileModel
-from dse.front import Scale, epsilon_survivors, hypervolume, non_dominated
+from dse.front import Scale, hypervolume, non_dominated
 from dse.run import Front, Run, front_of, write_atomically
+from dse.search import Found, additions, polished
 from dse.space import Value
 from dse.units import FloatArray
 from dse.whatif import searched, side_by_side, worlds
 
 STUDY = "study.json"
 CHECKPOINTS = 24
-EPSILON = 0.01
-"""a design that betters the front by less than this in every objective is not added to it"""
 Watch = Callable[[str, Any], None]
-Again = tuple[FloatArray, list[dict[str, Value]]]
-"""points of a front and the design of each"""
 
 
 def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: int,
@@ -37,7 +34,8 @@ def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: 
     """
     say = watch or (lambda stage, detail: None)
     run = searched_alone(run)
-    again: dict[str, dict[str, Again]] = {"levers": {}, "lost": {}}
+    mine = polished(run.space, model, [run.values(int(r)) for r in np.unique(run.front.rows)], len(run.trials), seed)
+    again: dict[str, dict[str, Found]] = {"levers": {}, "lost": {}}
     catalog = model.catalog
     for lever in run.space.levers:
         say("without", lever.name)
@@ -52,25 +50,22 @@ def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: 
         again["lost"][f"{variable}={level}"] = searched(run.space.restrict(variable, [level]), catalog, trials, seed)
         taken[f"{variable}={level}"] = usual(run, variable)
     say("random", "")
-    some = [x for kind in again.values() for x in kind.values() if len(x[0])]
-    points = np.concatenate([run.front.points, *(x[0] for x in some)])
-    best = non_dominated(points)
-    best[best] = epsilon_survivors(points[best], EPSILON)
-    designs = [d for x in some for d in x[1]]
-    found = {repr(d): d for d, stays in zip(designs, best[len(run.front) :], strict=True) if stays}
+    some = [mine, *(x for kind in again.values() for x in kind.values() if len(x[0]))]
+    points = np.concatenate([x[0] for x in some])
+    found = additions(run.front.points, (points, [d for x in some for d in x[1]]))
     # the worth is judged at one budget: this run's share counts its first trials alone
-    own = early_front(run, trials)
+    own = polished(run.space, model, early_front(run, trials), min(trials, run.own), seed)[0]
     whole = np.concatenate([own, *(x[0] for x in some)])
     whole = whole[non_dominated(whole)]
     scale = Scale.of(whole)
     made = {kind: {name: worth(x[0], whole, scale) for name, x in each.items()} for kind, each in again.items()}
     for name, level in taken.items():
         made["lost"][name]["to"] = level
-    shown = convergence(run, model, seed, Scale.of(points[best]))
-    other = worlds(run, catalog, trials, seed, whole, worth, say)
+    shown = convergence(run, model, seed, Scale.of(points[non_dominated(points)]))
+    other = worlds(run, catalog, trials, seed, mine[1], whole, worth, say)
     content = {"trials": trials, "itself": worth(own, whole, scale), **made, "convergence": shown, "what_if": other,
                "compare": side_by_side(run.space, catalog)}  # fmt: skip
-    return content, list(found.values())
+    return content, found
 
 
 def searched_alone(run: Run) -> Run:
@@ -80,13 +75,11 @@ def searched_alone(run: Run) -> Run:
     return replace(run, front=front) if len(front) else run
 
 
-def early_front(run: Run, trials: int) -> FloatArray:
-    """Points of the front after the first ``trials`` designs: what an equal budget found."""
+def early_front(run: Run, trials: int) -> list[dict[str, Value]]:
+    """Designs of the front after the first ``trials`` designs: what an equal budget found."""
     _, told = run.archive.joined()
-    rows, rungs = np.nonzero(told.feasible[: min(trials, run.own)])
-    points = np.stack([told.objectives[o][rows, rungs] for o in run.space.objectives], axis=1)
-    kept = points[non_dominated(points)]
-    return kept if len(kept) else run.front.points
+    front = front_of(run.space, told.take(np.arange(min(trials, run.own))))
+    return [run.values(int(r)) for r in np.unique(front.rows if len(front) else run.front.rows)]
 
 
 def worth(points: FloatArray, whole: FloatArray, scale: Scale) -> dict[str, Any]:

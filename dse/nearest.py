@@ -73,7 +73,7 @@ def nearest_design(space: Space, catalog: Catalog, model: Any, device: str) -> t
         put("pnm", a.get("pnm", "none"))
         put("flash", a.get("flash", "ufs4"))
         put("weights_home", "flash_pnm" if a.get("pnm") == "flash_base_die" else "dram")
-    values = _consistent(space, wanted)
+    values = consistent(space, wanted)
     mine, theirs = model.machine(encode(space, [values])), model.devices([device])
     ratios = [
         mine.peak[0, 1] / theirs.peak[0, 1],
@@ -85,7 +85,7 @@ def nearest_design(space: Space, catalog: Catalog, model: Any, device: str) -> t
     return values, float(np.max(np.abs(np.log2(ratios))))
 
 
-def _consistent(space: Space, wanted: dict[str, Value]) -> dict[str, Value]:
+def consistent(space: Space, wanted: dict[str, Value]) -> dict[str, Value]:
     """Drop what is inactive or not allowed here, and fill what is missing."""
     out: dict[str, Value] = {}
     for v in space.variables:

@@ -33,7 +33,9 @@ from dse.metrics import OBJECTIVES
 from dse.space import Space, Value
 from dse.units import FloatArray, IntArray
 
-MANIFEST, LOG, FOUND, FRONT, SPACE = "run.json", "log.jsonl", "levers.jsonl", "front.csv", "space.toml"
+MANIFEST, LOG, FRONT, SPACE = "run.json", "log.jsonl", "front.csv", "space.toml"
+POLISHED, FOUND = "polished.jsonl", "levers.jsonl"
+"""designs beside the log: around the front of the search, and from searches with a lever locked"""
 PACKAGES = ("optuna", "numpy", "scipy", "moocore")
 
 
@@ -166,8 +168,9 @@ class Folder:
             raise RunError(f"{self.path}: already holds a run; use --resume to go on, or another --out")
         versions = {p: metadata.version(p) for p in PACKAGES}
         write_atomically(self.path / SPACE, space.text)
-        if fresh and (self.path / FOUND).exists():
-            self.keep_found([])
+        for name in (POLISHED, FOUND):
+            if fresh and (self.path / name).exists():
+                self.keep_designs(name, [])
         manifest = {"dse": __version__, "packages": versions, "overrides": list(space.overrides), **about}
         write_atomically(self.path / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
 
@@ -243,14 +246,14 @@ class Folder:
         lines = (self.path / LOG).read_text(encoding="utf-8").split("\n")[:count] if count else []
         write_atomically(self.path / LOG, "".join(line + "\n" for line in lines))
 
-    def keep_found(self, designs: Sequence[Mapping[str, Value]]) -> None:
-        """Keep the designs that searches with a lever locked added to the front."""
-        lines = (json.dumps(d, separators=(",", ":"), sort_keys=True) + "\n" for d in designs)
-        write_atomically(self.path / FOUND, "".join(lines))
+    def keep_designs(self, name: str, designs: Sequence[Mapping[str, Value]]) -> None:
+        """Keep designs that the front has beside those of the log, each once; ``name`` is POLISHED or FOUND."""
+        lines = dict.fromkeys(json.dumps(d, separators=(",", ":"), sort_keys=True) + "\n" for d in designs)
+        write_atomically(self.path / name, "".join(lines))
 
-    def found(self) -> list[dict[str, Value]]:
-        """Designs of ``keep_found``; none before the levers were studied."""
-        path = self.path / FOUND
+    def designs(self, name: str) -> list[dict[str, Value]]:
+        """Designs of ``keep_designs``; none before they were looked for."""
+        path = self.path / name
         return [json.loads(x) for x in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
     def write_front(self, space: Space, archive: Archive) -> Front:
@@ -271,7 +274,7 @@ class Run:
     about: dict[str, Any]
     trials: list[dict[str, Any]]
     own: int
-    """archived designs that the search itself evaluated; those after were found with a lever locked"""
+    """archived designs that the search itself evaluated; those after were found around them or with a lever locked"""
 
     def values(self, row: int) -> dict[str, Value]:
         """Design variables of an archived row."""

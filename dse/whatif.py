@@ -17,7 +17,7 @@ from dse.front import Scale
 from dse.nearest import nearest_design
 from dse.questions import changed
 from dse.run import Run
-from dse.search import Search
+from dse.search import Found, Search, polished
 from dse.search.samplers import DEFAULT
 from dse.space import Comparison, Space, Value, WhatIf
 from dse.units import FloatArray
@@ -32,15 +32,15 @@ WARM = 150
 
 
 def searched(space: Space, catalog: Catalog, trials: int, seed: int,
-             known: Sequence[dict[str, Value]] = ()) -> tuple[FloatArray, list[dict[str, Value]]]:  # fmt: skip
-    """Points of a space's front and the design of each; ``known`` designs and those nearest to baselines first."""
+             known: Sequence[dict[str, Value]] = ()) -> Found:  # fmt: skip
+    """Points of a space's polished front and their designs; ``known`` and those nearest to baselines first."""
     model = model_of(space, catalog)
     first = [v for v, _ in (nearest_design(space, catalog, model, b.device) for b in space.baselines)]
     first += [d for d in known if _within(space, d)]
     search = Search(space, model, DEFAULT, seed, first=first)
     front = search.run(trials)
     design, _ = search.archive.joined()
-    return front.points, [decode(space, design, int(r)) for r in front.rows]
+    return polished(space, model, [decode(space, design, int(r)) for r in np.unique(front.rows)], trials, seed)
 
 
 def _within(space: Space, design: dict[str, Value]) -> bool:
@@ -54,15 +54,14 @@ def _within(space: Space, design: dict[str, Value]) -> bool:
     return not absent(space, design)
 
 
-def worlds(run: Run, catalog: Catalog, trials: int, seed: int, whole: FloatArray, worth: Callable[..., dict[str, Any]],
-           watch: Watch) -> list[dict[str, Any]]:  # fmt: skip
+def worlds(run: Run, catalog: Catalog, trials: int, seed: int, mine: Sequence[dict[str, Value]], whole: FloatArray,
+           worth: Callable[..., dict[str, Any]], watch: Watch) -> list[dict[str, Any]]:  # fmt: skip
     """Search the space in each of its other worlds; each front against ``whole``, that of this one.
 
-    Each search starts from designs of the run's own front, so that what differs is the world and not the luck.
+    Each search starts from designs of the run's own front (``mine``), so that what differs is the world and not the luck.
     """
     out = []
-    rows = np.unique(run.front.rows)
-    known = [run.values(int(r)) for r in rows[np.unique(np.linspace(0, len(rows) - 1, WARM).astype(int))]]
+    known = [mine[i] for i in np.unique(np.linspace(0, len(mine) - 1, WARM).astype(int))] if mine else []
     control = WhatIf(CONTROL, CONTROL.capitalize(), (), {})
     for asked in (control, *run.space.what_ifs) if run.space.what_ifs else ():
         watch("what if", asked.name)

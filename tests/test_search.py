@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from dse.catalog import Catalog
-from dse.design import sample
+from dse.design import decode, encode, sample
 from dse.errors import InfeasibleError, RunError, SpaceError
 from dse.evaluator import DatacenterModel, MobileModel, Told
 from dse.explore import Overrides, add_found, load_run, load_space, search
 from dse.front import Scale, hypervolume, non_dominated
 from dse.levers import reached, study, worth
-from dse.run import FRONT, LOG, Folder, front_of
-from dse.search import SAMPLERS, Search, sweep
+from dse.nearest import consistent
+from dse.run import FOUND, FRONT, LOG, Folder, front_of
+from dse.search import SAMPLERS, Search, additions, polished, sweep
 from dse.search.samplers import variable_of
 from dse.space import Space
 
@@ -182,18 +183,63 @@ def test_what_the_lever_study_finds_joins_the_front(tmp_path: Path, mobile: Spac
     out = tmp_path / "run"
     run(mobile, out, trials=100)
     loaded, model = load_run(out, catalog)
-    before, own = loaded.front.points, len(loaded.archive)
+    before, own = loaded.front.points, loaded.own
     made, found = study(loaded, model, trials=100, seed=1)
     assert found
     assert all(0 <= v["hypervolume"] <= 1 and (not v["feasible"] or v["factor"] >= 1) for v in made["levers"].values())
-    Folder(out).keep_found(found)
+    Folder(out).keep_designs(FOUND, found)
     add_found(loaded.archive, model, found)
     after = front_of(mobile, loaded.archive.joined()[1]).points
     scale = Scale.of(after)
     assert hypervolume(after, scale) > hypervolume(before, scale)
     again, _ = load_run(out, catalog)
-    assert (again.own, len(again.archive)) == (own, own + len(found))
+    assert (again.own, len(again.archive)) == (own, len(loaded.archive))
     assert np.array_equal(np.sort(again.front.points, axis=0), np.sort(after, axis=0))
     # the search's own log is untouched, so that a resume still replays it
     run(mobile, out, trials=150, resume=True)
     assert len(Folder(out).trials()) == 150
+
+
+IDLE = {"compute_node": "N2", "compute_area": 1.6e-3, "mac_share": 0.4, "sram": 128e6, "clock": 1.5e9,
+        "fast_memory": "hbm4", "stacks": 8, "stack_height": 12, "flash": "hbf_gen1", "flash_stacks": 1, "flash_height": 8,
+        "flash_cell": "pslc", "flash_attach": "far", "far_memory": "none", "pnm": "none", "domain": 16, "topology": "switch",
+        "link_bandwidth": 9e11, "collective_engine": "device"}  # fmt: skip
+
+
+def test_parts_that_hold_nothing_leave_a_polished_front(datacenter: Space, model: DatacenterModel) -> None:
+    design = consistent(datacenter, IDLE)
+    assert design["flash"] == "hbf_gen1"
+    before = model.evaluate(encode(datacenter, [design]))
+    assert before.feasible.any()
+    points, designs = polished(datacenter, model, [design], 400, 1)
+    mine = np.stack([before.objectives[o][before.feasible] for o in datacenter.objectives], axis=1)
+    assert all((points <= p).all(axis=1).any() for p in mine), "polishing never loses"
+    assert any("flash_stacks" not in d for d in designs)
+    assert design not in designs, "the same machine without its idle flash is better in cost and no worse in time"
+
+
+def test_a_polished_front_is_no_worse_and_stays_inside_the_space(mobile: Space, phone: MobileModel) -> None:
+    job = Search(mobile, phone, "nsga2", 3)
+    front = job.run(150)
+    design, _ = job.archive.joined()
+    start = [decode(mobile, design, int(r)) for r in np.unique(front.rows)]
+    points, designs = polished(mobile, phone, start, 150, 3)
+    again = polished(mobile, phone, start, 150, 3)
+    assert np.array_equal(points, again[0])
+    assert designs == again[1]
+    assert non_dominated(points).all()
+    assert all((points <= p).all(axis=1).any() for p in front.points)
+    scale = Scale.of(points)
+    assert hypervolume(points, scale) > hypervolume(front.points, scale)
+    told = phone.evaluate(encode(mobile, designs))
+    assert told.feasible.any(axis=1).all()
+
+
+def test_a_dominated_point_always_leaves_a_front() -> None:
+    own = np.array([[1.0, 2.0], [2.0, 1.0]])
+    found = np.array([[0.5, 1.995], [1.995, 0.999], [0.9, 1.5], [1.99, 1.0]])
+    kept = additions(own, (found, [{"i": i} for i in range(4)]))
+    for p in own:
+        assert any((found[int(d["i"])] <= p).all() for d in kept)
+    assert len(kept) < len(found)
+    assert additions(found, (own, [{"i": 0}, {"i": 1}])) == []

@@ -32,7 +32,8 @@ def spreading_share(source: FloatArray, plate: FloatArray, length: FloatArray) -
     x = np.sqrt(source / np.pi) / length
     edge = np.maximum(np.sqrt(plate / np.pi) / length, x)
     back = i1e(x) * (k1e(edge) / i1e(edge)) * np.exp(2.0 * (x - edge))  # I1(x) K1(X) / I1(X) times e^x
-    return np.clip(1.0 - 2.0 * i1e(x) * (k1e(x) - back), 0.0, 1.0)
+    share: FloatArray = np.clip(1.0 - 2.0 * i1e(x) * (k1e(x) - back), 0.0, 1.0)
+    return share
 
 
 def lid_rises(
@@ -57,7 +58,8 @@ def hot_spot_rise(
     ``resistance``: centre of a disc on a plate, (1 - x K1(x)) with x = radius / length.
     """
     x = radius / length
-    return (ratio - 1.0) / area * resistance * (1.0 - x * k1(x))
+    rise: FloatArray = (ratio - 1.0) / area * resistance * (1.0 - x * k1(x))
+    return rise
 
 
 def parallel_resistance(cover: float, stack: FloatArray, gap: FloatArray) -> FloatArray:
