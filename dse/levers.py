@@ -53,6 +53,9 @@ def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: 
     some = [mine, *(x for kind in again.values() for x in kind.values() if len(x[0]))]
     points = np.concatenate([x[0] for x in some])
     found = additions(run.front.points, (points, [d for x in some for d in x[1]]))
+    # a part that a search was held to need not earn anything: with the hold gone, what is idle goes
+    near = polished(run.space, model, found, trials, seed)
+    found = additions(run.front.points, near)
     # the worth is judged at one budget: this run's share counts its first trials alone
     own = polished(run.space, model, early_front(run, trials), min(trials, run.own), seed)[0]
     whole = np.concatenate([own, *(x[0] for x in some)])
@@ -61,6 +64,7 @@ def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: 
     made = {kind: {name: worth(x[0], whole, scale) for name, x in each.items()} for kind, each in again.items()}
     for name, level in taken.items():
         made["lost"][name]["to"] = level
+    points = np.concatenate([points, near[0]])
     shown = convergence(run, model, seed, Scale.of(points[non_dominated(points)]))
     other = worlds(run, catalog, trials, seed, mine[1], whole, worth, say)
     content = {"trials": trials, "itself": worth(own, whole, scale), **made, "convergence": shown, "what_if": other,
