@@ -160,10 +160,11 @@ _SHOWN: Final = (
     (1e-6, "u"),
     (1e-9, "n"),
     (1e-12, "p"),
+    (1e-15, "f"),
 )
 _NO_PREFIX: Final = {"", "1", "ratio", "count", "K", "USD", "kgCO2e", "token", "year", "token/s"}
 _UNNAMED: Final = {"", "1", "ratio", "count"}
-_PERSON: Final = {"m2": (1e6, "mm2"), "m": (1e3, "mm"), "K/W": (1.0, "K/W")}
+_PERSON: Final = {"m2": (1e6, "mm2"), "K/W": (1.0, "K/W")}
 _CALLED: Final = {"1/s": "Hz"}
 
 

@@ -315,7 +315,7 @@ def _breakdown(d: Document, facts: Facts) -> None:
               "costs": "Cost per million output tokens" if facts.run.space.target == "datacenter" else "Added bill of materials"}  # fmt: skip
     for which, unit in units.items():
         sums = [weighted(c.parts, which, _weights(facts)) for c in facts.chosen]
-        names = sorted({n for s in sums for n in s}, key=lambda n: -max(s.get(n, 0.0) for s in sums))
+        names = sorted(dict.fromkeys(n for s in sums for n in s), key=lambda n: -max(s.get(n, 0.0) for s in sums))
         rows = [[n, *(show(s[n], unit, 3) if n in s else "-" for s in sums)] for n in names]
         rows.append(["total", *(show(sum(s.values()), unit, 4) for s in sums)])
         d.heading(f"{titles[which]} [{unit}]", 3)
