@@ -64,7 +64,7 @@ KINDS: Final[dict[str, Kind]] = {
             "capacity_per_die capacity_per_package bandwidth_per_stack bandwidth_per_channel "
             "reference_height footprint_area z_height shoreline host_phy_area "
             "capacity_per_layer_per_area bandwidth_per_layer_per_area signal_share pad_rate reference_pitch tsv_area "
-            "tsv_energy_per_layer power_per_tsv bandwidth_per_byte"
+            "tsv_energy_per_layer power_per_tsv bandwidth_per_byte phy_area_per_bandwidth"
         ),
         {"form": ("stack", "package", "on_logic", "sram", "far")},
     ),
@@ -97,7 +97,7 @@ KINDS: Final[dict[str, Kind]] = {
         _words(
             "usable_reticle core_overhead noc_share other_share threshold_voltage alpha_power "
             "v_min v_nominal v_max leakage_voltage_coefficient dynamic_voltage_exponent "
-            "rate_8bit rate_4bit energy_8bit energy_4bit serdes_area_per_bandwidth "
+            "rate_8bit rate_4bit energy_8bit energy_4bit serdes_area_per_bandwidth controller_area_per_bandwidth "
             "serdes_shoreline_density sram_energy clock_power_share wafer_diameter edge_exclusion scribe "
             "cluster_alpha die_test_cost die_to_die_area_share"
         ),

@@ -202,6 +202,8 @@ UNITS: Final[dict[str, str]] = {
     "defect_density": "1/m2",
     "fab_carbon": "kgCO2e/m2",
     "serdes_area_per_bandwidth": "m2*s/B",
+    "controller_area_per_bandwidth": "m2*s/B",
+    "phy_area_per_bandwidth": "m2*s/B",
     "serdes_shoreline_density": "B/s/m",
     "price_per_bandwidth": "USD*s/B",
     "carbon_per_bandwidth": "kgCO2e*s/B",

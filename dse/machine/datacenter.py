@@ -178,20 +178,25 @@ def far_links(catalog: Catalog, parts: Parts) -> FloatArray:
 
 
 def used_area(catalog: Catalog, parts: Parts, mac_area: FloatArray) -> FloatArray:
-    """Compute-die area [m2] that MACs, SRAM, PHYs, links, NoC and the rest ask for."""
+    """Compute-die area [m2] that MACs, SRAM, PHYs, memory controllers, links, NoC and the rest ask for."""
     r = partial(catalog.value, "logic_rules", "common")
     nodes, memories, flashes = (names(catalog, k) for k in ("logic", "memory", "flash"))
     sram = parts.sram * catalog.take("logic", nodes, parts.node, "sram_area")
     phys = parts.stacks * catalog.take("memory", memories, parts.memory, "host_phy_area")
     own = parts.flash_attach == 0
     phys += np.where(own, parts.flash_stacks, 0.0) * catalog.take("flash", flashes, parts.flash, "host_phy_area")
+    on_chip = catalog.take("memory", memories, parts.memory, "bandwidth_per_byte") > 0
+    wired = np.where(on_chip, 0.0, parts.fast_bandwidth)
+    phys += wired * catalog.take("memory", memories, parts.memory, "phy_area_per_bandwidth")
+    wired += np.where(own, parts.flash_stacks, 0.0) * catalog.take("flash", flashes, parts.flash, "read_bandwidth")
+    controllers = wired * r("controller_area_per_bandwidth")
     links = (parts.link_bandwidth + far_links(catalog, parts)) * r("serdes_area_per_bandwidth")
     engine = np.where(
         parts.domain > 1, catalog.column("collective", ENGINES[:2] + ENGINES[1:2], "area")[parts.engine], 0.0
     )
     joint = np.where(parts.dies > 1, r("die_to_die_area_share"), 0.0)
     fixed = (r("noc_share") + r("other_share") + joint) * parts.logic_area
-    return mac_area * (1.0 + r("core_overhead")) + sram + phys + links + engine + fixed
+    return mac_area * (1.0 + r("core_overhead")) + sram + phys + controllers + links + engine + fixed
 
 
 assert BITS == (16, 8, 4)  # noqa: S101 - the order of the precision columns above

@@ -207,9 +207,10 @@ def pnm_engine(look: Look, tier: dict[str, FloatArray], limits: dict[str, FloatA
     room = np.where(by_area > 0, by_area, look.pnm("compute_limit"))
     limits["pnm_compute"] = np.where(has, wanted / np.maximum(room, 1.0), 0.0)
     heat = wanted * look.pnm("flop_energy")
-    # banks of a stack on an interposer read no faster than the power of a stack allows
+    # banks of a stack on an interposer read no faster than its power allows, which bears the host's reads at full rate
     in_banks = (p.pnm == PNM.index("in_bank")) & (look.stacked > 0)
-    most = units * np.maximum(look.pnm("power_budget") - heat, 0.0) / np.maximum(energy, 1e-15)
+    borne = np.maximum(look.pnm("power_budget"), look.memory("bandwidth_per_stack") * look.memory("read_energy"))
+    most = units * np.maximum(borne - heat, 0.0) / np.maximum(energy, 1e-15)
     inner = own * look.pnm("bandwidth_gain")
     inner = np.where(in_banks, np.clip(most, 1.0, inner), inner)
     limits["pnm_power"] = np.where(has, heat / np.maximum(look.pnm("power_budget"), 1e-9), 0.0)

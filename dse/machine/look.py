@@ -114,9 +114,9 @@ class Look:
 
     @property
     def on_interposer(self) -> FloatArray:
-        """1 where anything needs an interposer: HBM, or flash with its own or HBM's PHY."""
+        """1 where anything needs an interposer: HBM, flash with its own or HBM's PHY, or two compute dies."""
         near_flash = (self.parts.flash_stacks > 0) & (self.parts.flash_attach != 2)
-        out: FloatArray = ((self.stacked > 0) | near_flash).astype(np.float64)
+        out: FloatArray = ((self.stacked > 0) | near_flash | (self.parts.dies > 1)).astype(np.float64)
         return out
 
     @property

@@ -39,9 +39,10 @@ class Tiers:
     """s/FLOP of the PNM engine, per operator"""
     host_flop: tuple[FloatArray, ...]
     """s/FLOP of the host, per operator"""
-    energy: tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]
-    """J/B on chip, fast, flash, far, near; J/FLOP near"""
+    energy: tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]
+    """J/B on chip, fast, flash, far, near"""
     host_flop_energy: tuple[FloatArray, ...]
+    near_flop_energy: tuple[FloatArray, ...]
 
 
 @dataclass
@@ -118,7 +119,7 @@ def tiers(m: Machine, t: Traffic) -> Tiers:
     def of(table: FloatArray, bits: IntArray) -> FloatArray:
         return np.take_along_axis(table, bits, axis=1) if bits.ndim else table[:, int(bits), None]
 
-    kinds: dict[int, tuple[FloatArray, FloatArray, FloatArray]] = {}
+    kinds: dict[int, tuple[FloatArray, FloatArray, FloatArray, FloatArray]] = {}
     each = []
     for bits in t.bits:
         key = -1 if t.aligned else int(bits)
@@ -127,13 +128,15 @@ def tiers(m: Machine, t: Traffic) -> Tiers:
             near = np.where(
                 m.pnm_site[:, None] > 0, _col(m.peak[:, 1]) / peak / _col(m.pnm_flops), 1.0
             )  # rated at 8 bit
-            kinds[key] = (1.0 / peak, near, of(m.flop_energy, bits))
+            flop_energy = of(m.flop_energy, bits)
+            near_energy = _col(m.pnm_flop_energy) * flop_energy / _col(m.flop_energy[:, 1])  # at 8 bit too
+            kinds[key] = (1.0 / peak, near, flop_energy, near_energy)
         each.append(kinds[key])
     return Tiers(
         fast=_col(1.0 / m.fast_bandwidth), sram=_col(1.0 / m.sram_bandwidth), shared=_col(m.shared_phy),
         near=_col(1.0 / m.pnm_bandwidth), near_flop=tuple(e[1] for e in each), host_flop=tuple(e[0] for e in each),
-        energy=(_col(m.on_chip_energy), _col(m.fast_energy), _col(m.flash_energy), _col(m.far_energy), _col(m.pnm_energy), _col(m.pnm_flop_energy)),
-        host_flop_energy=tuple(e[2] for e in each),
+        energy=(_col(m.on_chip_energy), _col(m.fast_energy), _col(m.flash_energy), _col(m.far_energy), _col(m.pnm_energy)),
+        host_flop_energy=tuple(e[2] for e in each), near_flop_energy=tuple(e[3] for e in each),
     )  # fmt: skip
 
 
@@ -274,7 +277,7 @@ def _charge(d: Decoded, m: Machine, t: Traffic, k: Tiers, placed: Placed) -> Non
 
     Sums over operators are taken over plans alone before they meet the designs.
     """
-    on_chip, e_fast, e_flash, e_far, _, _ = k.energy
+    on_chip, e_fast, e_flash, e_far, _ = k.energy
     even = t.weights * t.mean_weights
     experts = even[EXPERTS]
     dense = even.sum(axis=0) - experts
@@ -312,7 +315,7 @@ def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, inverse: Any, re
     """
     op, site = OPERATORS[i], int(m.pnm_site[0])
     assert d.near is not None and d.bank is not None and d.alone is not None  # noqa: S101, PT018 - a site has them
-    on_chip, e_fast, e_flash, e_far, e_near, e_flop = k.energy
+    on_chip, e_fast, e_flash, e_far, e_near = k.energy
     flop, efficiency = t.flop[i], 1.0 / soft.compute(op, t.bits[i])
     even, even_flop = t.mean_weights[i], flop * t.mean_flop[i]
     pages: Any = 1.0
@@ -347,7 +350,7 @@ def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, inverse: Any, re
         time = np.maximum(near, rest)
     spared = part * (even_flop * k.host_flop_energy[i])  # arithmetic that the host does not do
     wire = np.maximum(path - pages * e_near, 0.0)  # what is handed over touches no array
-    beyond = moved * wire - beside * (even * (path - pages * e_near)) + part * (even_flop * e_flop)
+    beyond = moved * wire - beside * (even * (path - pages * e_near)) + part * (even_flop * k.near_flop_energy[i])
     wired = moved * on_chip - beside * (even * on_chip)
     use = time < host * np.where(beyond + wired < spared, 1.0 / TIE, TIE)
     use &= m.pnm_serves[:, i : i + 1] > 0
