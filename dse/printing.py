@@ -50,6 +50,7 @@ def print_evaluation(e: Evaluation) -> None:
         "carbon": "kgCO2e",
         "free": "B",
         "rate": "B/s",
+        "compute at": "FLOP/s",
         "load": "s",
     }
     print("\nFigures")

@@ -272,3 +272,46 @@ def test_a_workload_may_be_one_rung_faster_than_the_others(
     between = 1 + datacenter.points[rungs:].index((0, 1))
     t = told.objectives["tpot"]
     assert (t[:, rungs + between - 1] <= np.maximum(t[:, 0], t[:, 1]) * (1 + 1e-12)).all()
+
+
+BARE = {"compute_node": "N3", "mac_share": 0.25, "sram": "64 MiB", "clock": "1.4 GHz", "flash": "none", "pnm": "none", "domain": 1}  # fmt: skip
+
+
+def _built(**changed: Any) -> Any:
+    return evaluate("datacenter", variables=BARE | changed, llm="Llama-3.1-8B", batch=8, context=4096, software="ideal")
+
+
+def test_every_dram_pays_its_area_on_the_logic_die() -> None:
+    """800 mm2: what memory adds is 16 mm2 a PHY of HBM4e and 2.5 mm2 a TB/s of controllers; DRAM on logic pays 0.25 a TB/s of pads."""
+    alone = _built(compute_area="800 mm2", fast_memory="none").limits["die_area"]
+    hbm = _built(compute_area="800 mm2", fast_memory="hbm4e", stacks=6, stack_height=12)
+    on_logic = _built(
+        compute_area="800 mm2", fast_memory="dram3d", stack_height=4, bond_pitch="9 um", orientation="logic_below"
+    )
+    rate = hbm.figures["fast memory bandwidth"] / 1e12
+    assert (hbm.limits["die_area"] - alone) * 800 == pytest.approx(6 * 16 + 2.5 * rate, rel=1e-6)
+    rate = on_logic.figures["fast memory bandwidth"] / 1e12
+    assert rate == pytest.approx(48.0, rel=1e-6)  # 15 GB/s/mm2 x 4 x 800
+    assert (on_logic.limits["die_area"] - alone) * 800 == pytest.approx(2.75 * rate, rel=1e-6)
+
+
+@pytest.mark.parametrize(("memory", "bridged"), [({"fast_memory": "hbm4e", "stacks": 6, "stack_height": 12}, (True, True)), (
+    {"fast_memory": "dram3d", "stack_height": 4, "bond_pitch": "9 um", "orientation": "logic_below"}, (False, True))])  # fmt: skip
+def test_two_compute_dies_need_an_interposer_whatever_the_memory(
+    memory: dict[str, Any], bridged: tuple[bool, bool]
+) -> None:
+    """Packaging per mm2 of one and of two dies: dear where there are two or HBM."""
+    for area, dear in zip((800.0, 1600.0), bridged, strict=True):
+        e = _built(compute_area=f"{area:g} mm2", **memory)
+        assert (e.limits["interposer"] > 0) == dear
+
+
+def test_banks_may_take_the_heat_that_the_hosts_reads_already_bring(catalog: Catalog) -> None:
+    """A stack of HBM4e read by the host at 3.277 TB/s burns 80 W in its dies: banks with 32 TFLOP/s at 0.4 pJ get 80 - 12.8 W of reads."""
+    bank = _built(
+        compute_area="800 mm2", fast_memory="hbm4e", stacks=6, stack_height=12, pnm="in_bank", pnm_flops="32 TFLOP/s"
+    )
+    heat = catalog.value("memory", "hbm4e", "bandwidth_per_stack") * catalog.value("memory", "hbm4e", "read_energy")
+    assert heat == pytest.approx(80.0, rel=0.01)
+    reads = (heat - 32e12 * 0.4e-12) / catalog.value("pnm", "in_bank_hbm", "read_energy")
+    assert bank.figures["PNM bandwidth"] == pytest.approx(6 * reads, rel=1e-3)

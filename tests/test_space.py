@@ -10,6 +10,7 @@ from dse.design import absent, decode, encode, grid, sample
 from dse.errors import SpaceError
 from dse.explore import Overrides, load_space
 from dse.metrics import TARGET_OBJECTIVES
+from dse.report.asked import at_the_ends
 from dse.space import Space
 from dse.space_file import read_space, space_text
 from dse.whatif import side_by_side
@@ -196,3 +197,16 @@ def test_half_the_bandwidth_takes_longer_side_by_side(catalog: Catalog) -> None:
     (table,) = side_by_side(space, catalog)
     whole, half = ([c["time"] for c in row["cells"]] for row in table["rows"])
     assert all(h > w for w, h in zip(whole, half, strict=True))
+
+
+def test_a_recommendation_names_the_range_that_holds_the_front() -> None:
+    """A quarter of the points within 1 % of an end, on the variable's own axis, earns a sentence."""
+    space = load_space("datacenter")
+    clock, area = (next(v for v in space.variables if v.name == n) for n in ("clock", "compute_area"))
+    middle = (clock.low + clock.high) / 2
+    points = [{"clock": middle, "compute_area": area.high}, *({"clock": middle, "compute_area": area.low * 1.5},) * 3]
+    assert [s.split(":")[0] for s in at_the_ends(space, points)] == [
+        "1 of the 4 points that have compute_area take the highest that the space allows, 1600 mm2"
+    ]
+    assert not at_the_ends(space, [points[0], *points[1:] * 2])
+    assert not at_the_ends(space, [{}])

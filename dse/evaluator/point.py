@@ -291,6 +291,7 @@ def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger
                "packages": g * _one(p.stages), "prompt alone": _one(p.prompt)}  # fmt: skip
     if _one(m.flash_capacity):
         figures |= _breakeven(model, m, p)
+    figures |= _engine(m)
     figures |= _heat(m, ledger, p)
     tpot = _one(e.tpot)
     return Evaluation(
@@ -332,6 +333,13 @@ def _breakeven(model: DatacenterModel, m: Machine, p: Pairs) -> dict[str, float]
             "read-disturb limit": float(m.flash_pages[0] / m.flash_reclaim[0])}  # fmt: skip
 
 
+def _engine(m: Machine) -> dict[str, float]:
+    """What the PNM engines of a package read and compute; nothing where there are none."""
+    if not m.pnm_site[0]:
+        return {}
+    return {"PNM bandwidth": _one(m.pnm_bandwidth), "PNM compute at 8 bit": _one(m.pnm_flops)}
+
+
 def _mobile(model: MobileModel, m: Machine, p: Pairs, ledger: Ledger) -> Evaluation:
     told = model.told(m, p)
     objectives = {k: _one(v) for k, v in told.objectives.items()}
@@ -340,7 +348,7 @@ def _mobile(model: MobileModel, m: Machine, p: Pairs, ledger: Ledger) -> Evaluat
     carbons = {"electricity": objectives["energy_per_token"] * _one(m.grid) * 1e6}
     carbons["embodied"] = objectives["carbon_per_mtoken"] - carbons["electricity"]
     figures = {"DRAM bandwidth": _one(m.fast_bandwidth), "DRAM free for the model": _one(m.fast_capacity), "peak": _one(m.peak[:, 1]),
-               **{k: _one(v) for k, v in told.detail.items() if "." not in k and k != "ttft"}}  # fmt: skip
+               **_engine(m), **{k: _one(v) for k, v in told.detail.items() if "." not in k and k != "ttft"}}  # fmt: skip
     step = _one(p.step) / model.lowered.accepted
     return Evaluation(
         "", "mobile", {}, _one(p.step), _one(p.unthrottled), step, _one(p.first), 1.0 / step, objectives,

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from dse.design import levels
 from dse.metrics import OBJECTIVES
 from dse.report.document import Document
 from dse.report.facts import Facts, shown
+from dse.space import Space, Value
 from dse.units import show
 
 LIKE = 4
 """levels named in a cell"""
+NEAR, OFTEN = 0.01, 0.25
+"""share of a range that counts as its end, and share of points that is worth a sentence"""
 
 
 def on_the_front(d: Document, facts: Facts) -> None:
@@ -26,6 +32,29 @@ def on_the_front(d: Document, facts: Facts) -> None:
         if len(by_point[name]) > 1 or name in facts.study.get("levers", {})
     ]
     d.table(["variable", f"points ({len(points)})", f"machines ({len(machines)})"], rows)
+    for sentence in at_the_ends(run.space, points):
+        d.text(sentence)
+
+
+def at_the_ends(space: Space, points: Sequence[Mapping[str, Value]]) -> list[str]:
+    """Say which ranges hold the front: a sentence for each end that at least a quarter of a variable's points stand at.
+
+    At an end is within 1 % of the range, on a log axis where the variable has one.
+    """
+    said = []
+    for v in space.variables:
+        here = np.array([p[v.name] for p in points if v.name in p] if v.kind == "float" else [], dtype=np.float64)
+        if not len(here):
+            continue
+        low, high, at = (np.log10(x) if v.log else x for x in (v.low, v.high, here))
+        for end, name, value in ((low, "lowest", v.low), (high, "highest", v.high)):
+            count = int((np.abs(at - end) <= NEAR * (high - low)).sum())
+            if high > low and count >= OFTEN * len(here):
+                said.append(
+                    f"{count} of the {len(here)} points that have {v.name} take the {name} that the space allows, "
+                    f"{show(value, v.unit)}: a wider range could move the front."
+                )
+    return said
 
 
 def _shares(found: dict[str, float], n: int) -> str:
