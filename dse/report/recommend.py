@@ -126,7 +126,8 @@ def _levers_in_a_sentence(levers: dict[str, dict[str, Any]], own: dict[str, Any]
     others = ", ".join(f"{100 * x['hypervolume']:.0f} % without {name}" for name, x in rest)
     if own:
         others += f"{', ' if others else ''}{100 * own['hypervolume']:.0f} % with every lever free"
-    if own and own["hypervolume"] - v["hypervolume"] < NOISE:
+    alike = own and v["feasible"] and v["typical"] / own["typical"] - 1.0 < NOISE
+    if own and alike and own["hypervolume"] - v["hypervolume"] < NOISE:
         return (f"No lever stands out of the noise of searches of this size: re-optimised, the front keeps "
                 f"{100 * v['hypervolume']:.0f} % of its hypervolume without {most}, {others}.")  # fmt: skip
     lost = (f"re-optimised without it, the front keeps {100 * v['hypervolume']:.0f} % of its hypervolume and a typical point is "
