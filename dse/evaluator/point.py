@@ -154,7 +154,7 @@ def explain(
             pairs = serve(machine, traffic, model.soft, ledger)
             e = _datacenter(with_rung(model, rungs[i]), machine, traffic, pairs, ledger)
             e.plan = {"llm": s.workloads[i].llm, "batch": int(one.batch[0]), "group": int(one.group[0]),
-                      "attention": "dp" if one.data_parallel[0] else "sp" if one.sequence[0] else "tp", "pipeline depth": int(min(pairs.stages[0, 0], FAR_TOO_DEEP))}  # fmt: skip
+                      "attention": "dp" if one.data_parallel[0] else "sp" if one.sequence[0] else "tp", "halves": bool(one.halves[0]), "pipeline depth": int(min(pairs.stages[0, 0], FAR_TOO_DEEP))}  # fmt: skip
             out.append(e)
     return out
 

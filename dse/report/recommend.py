@@ -12,7 +12,7 @@ from dse.report.facts import Chosen, Facts, shown, variable_text, weighted
 from dse.units import show
 
 NOISE = 0.08
-"""hypervolume shares closer than this are not told apart: searches of one space differ by so much from seed to seed"""
+"""hypervolume shares and typical factors closer than this are not told apart: searches of one space differ by so much from seed to seed"""
 
 
 def recommendation_md(facts: Facts) -> str:
@@ -230,7 +230,7 @@ def _per_capital(told: Any, c: Chosen) -> float:
 
 def _plan(c: Chosen, i: int) -> str:
     p = c.parts[i].plan
-    return f"group {p['group']} {p['attention']}, batch {p['batch']}, pipeline {p['pipeline depth']}"
+    return f"group {p['group']} {p['attention']}, batch {p['batch']}{' in halves' if p['halves'] else ''}, pipeline {p['pipeline depth']}"
 
 
 def _levers(d: Document, facts: Facts) -> None:
