@@ -200,7 +200,7 @@ def test_what_the_lever_study_finds_joins_the_front(tmp_path: Path, mobile: Spac
     assert len(Folder(out).trials()) == 150
 
 
-IDLE = {"compute_node": "N2", "compute_area": 1.6e-3, "mac_share": 0.4, "sram": 128e6, "clock": 1.5e9,
+IDLE = {"compute_node": "N2", "compute_area": 1.6e-3, "mac_share": 0.35, "sram": 128e6, "clock": 1.5e9,
         "fast_memory": "hbm4", "stacks": 8, "stack_height": 12, "flash": "hbf_gen1", "flash_stacks": 1, "flash_height": 8,
         "flash_cell": "pslc", "flash_attach": "far", "far_memory": "none", "pnm": "none", "domain": 16, "topology": "switch",
         "link_bandwidth": 9e11, "collective_engine": "device"}  # fmt: skip
