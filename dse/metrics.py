@@ -41,7 +41,7 @@ TARGET_OBJECTIVES: Final[Mapping[str, tuple[str, ...]]] = {
 CONSTRAINTS: Final[Mapping[str, str]] = {
     **PAIR_LIMITS,
     "clock": "the clock is above what the node reaches at its highest voltage",
-    "die_area": "MACs, SRAM, PHYs and links need more area than the compute die has",
+    "die_area": "MACs, SRAM, PHYs, memory controllers and links need more area than the compute die has",
     "pnm_compute": "the PNM engine asks for more FLOP/s than its area or its banks give",
     "pnm_power": "the PNM engine needs more power than its place allows",
     "available": "a part cannot be had by the scenario's year",

@@ -42,7 +42,9 @@ class Tiers:
     energy: tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]
     """J/B on chip, fast, flash, far, near"""
     host_flop_energy: tuple[FloatArray, ...]
+    """J/FLOP of the host, per operator"""
     near_flop_energy: tuple[FloatArray, ...]
+    """J/FLOP of the PNM engine, per operator: as its rate, given at 8 bit and scaled as the host's"""
 
 
 @dataclass
