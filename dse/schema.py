@@ -129,22 +129,34 @@ KINDS: Final[dict[str, Kind]] = {
     "link": Kind(
         "Link",
         _words("energy latency price_per_bandwidth carbon_per_bandwidth"),
-        _words("bandwidth area"),
+        _words("bandwidth area reach failure_rate shoreline_density remote_share"),
     ),
     "collective": Kind(
         "Collective engine",
-        _words("launch_latency area power endpoint_latency"),
-        _words("switch_cost_share"),
+        _words("launch_latency area power endpoint_latency payload bulk_endpoint_latency"),
+        _words("switch_cost_share direct_payload switch_payload reduces_in_network"),
+        {"algorithms": None},
     ),
-    "topology": Kind("Topology", _words("hop_latency")),
+    "topology": Kind("Topology", _words("hop_latency"), _words("taper router_area_per_bandwidth")),
+    "reliability": Kind(
+        "Failures, spares and late messages",
+        _words(
+            "package_failure_rate switch_failure_rate recovery_time repair_time unserved_share late_share late_delay timeout"
+        ),
+    ),
+    "rack": Kind("Rack", _words("pitch slack")),
+    "power_delivery": Kind("Power delivery to a package", _words("max_current_density efficiency cost_per_watt")),
     "switch": Kind("Switch chip", _words("ports bandwidth_per_port power price carbon")),
     "package": Kind(
         "Package",
         _words(
-            "cost_per_area assembly_yield area_scale substrate_cost_per_area "
-            "test_assembly_cost carbon shoreline_use vrm_efficiency"
+            "cost_per_area assembly_yield area_scale substrate_cost_per_area test_assembly_cost carbon shoreline_use "
+            "reference_area defect_density assembly_chips"
         ),
-        _words("max_interposer_2024 max_interposer_2026 max_interposer_2027 max_interposer_2028"),
+        _words(
+            "max_interposer_2024 max_interposer_2026 max_interposer_2027 max_interposer_2028 max_interposer_2029 "
+            "max_interposer_2030"
+        ),
     ),
     "cooling": Kind(
         "Cooling class",

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from dse.catalog import Catalog
-from dse.physics import experts, memory, network
+from dse.physics import experts, memory
 from dse.plan import Plans
 from dse.space import Scenario, Workload
 from dse.units import BoolArray, FloatArray, IntArray
@@ -122,7 +122,10 @@ class Traffic:
     reduce_bytes: FloatArray
     reduces: FloatArray
     exchange_bytes: FloatArray
+    """(p,) bytes of a dispatch or combine, mean of both, that the most loaded rank moves"""
     exchanges: FloatArray
+    shared_share: FloatArray
+    """share of the feed-forward operator that waits for no dispatch: shared experts"""
     stage_bytes: FloatArray
     per_rank: FloatArray
     """(p,) sequences per attention rank: the prompts that share it"""
@@ -134,6 +137,8 @@ class Traffic:
     """the mean request, then the prompt of the TTFT limit"""
     shape_plan: IntArray
     """a plan of each shape"""
+    alike: tuple[IntArray, IntArray]
+    """plans with different all-reduces, and which of them each plan equals"""
     bits: IntArray
     """(ops,) column of the machine's peaks that an operator multiplies in"""
     emulated: FloatArray
@@ -226,12 +231,13 @@ def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) ->
         prompt_kv=model.held_bytes(inputs, load.kv_bits) / r.kv,
         reduce_bytes=rows * model.hidden * ACTIVATION_BYTES,
         reduces=_reduces(model, plans, many),
-        exchange_bytes=_exchanged(model, load, r, rows), exchanges=np.where(plans.data_parallel, 2.0 * model.moe_layers, 0.0),
+        exchange_bytes=_exchanged(model, load, r, rows, pairs, mean_pairs), shared_share=np.array(model.shared / max(model.ffn, 1.0)),
+        exchanges=np.where(plans.data_parallel, 2.0 * model.moe_layers, 0.0),
         stage_bytes=rows * model.hidden * ACTIVATION_BYTES, per_rank=resident, prompts=r.replicas,
         arriving=arriving,
         prefill=_beside(_prefill(model, load, plans, mix.computed_tokens, mix.prefill_pairs, skew),
                         _prefill(model, load, plans, scenario["ttft_input"], scenario["ttft_input"] ** 2 / 2, skew)),
-        shape_plan=_shape_plans(plans),
+        shape_plan=_shape_plans(plans), alike=_alike(plans, rows),
         bits=np.array([COLUMN[load.computed(op)] for op in OPERATORS], dtype=np.int64),
         emulated=np.array([float(op != "attention" and load.stored(op) < load.computed(op) == WIDEST) for op in OPERATORS]),
     )  # fmt: skip
@@ -299,17 +305,28 @@ def _resident(model: Transformer, load: Workload, r: _Ranks) -> FloatArray:
     ) / 8  # fmt: skip
 
 
-def _exchanged(model: Transformer, load: Workload, r: _Ranks, rows: FloatArray) -> FloatArray:
-    """Bytes a rank sends in one dispatch or combine of ``rows`` tokens, mean of both.
+def _exchanged(
+    model: Transformer, load: Workload, r: _Ranks, rows: FloatArray, pairs: FloatArray, mean: FloatArray
+) -> FloatArray:
+    """Bytes that the most loaded rank moves in one dispatch or combine of ``rows`` tokens a rank, mean of both.
 
     A token goes once to every distinct rank its experts reach, minus its own; dispatch in the
-    compute precision of the experts, combine in 16 bit.
+    compute precision of the experts, combine in 16 bit. All ranks send alike; the rank of the popular
+    experts receives ``pairs`` over ``mean`` times as much, at most every token of all others.
     """
     if not model.experts:
         return np.zeros(len(rows))
-    reach = network.ranks_reached(r.group, float(model.experts_per_token)) * (r.group - 1.0) / r.group
-    sent = rows * model.hidden * reach * (load.computed("experts") / 8 + ACTIVATION_BYTES)
+    reach = experts.ranks_reached(r.group, float(model.experts_per_token)) * (r.group - 1.0) / r.group
+    received = np.minimum(reach * pairs / np.maximum(mean, 1e-30), r.group - 1.0)
+    sent = rows * model.hidden * received * (load.computed("experts") / 8 + ACTIVATION_BYTES)
     return np.where(r.replicas > 1, sent / 2.0, 0.0)
+
+
+def _alike(plans: Plans, rows: FloatArray) -> tuple[IntArray, IntArray]:
+    """Plans whose all-reduces differ in ranks or bytes, and for each plan which of them is its own."""
+    _, first, inverse = np.unique(np.stack([plans.tensor_index.astype(np.float64), np.where(plans.tensor_index > 0, rows, 0.0)]), axis=1, return_index=True,
+                                  return_inverse=True)  # fmt: skip
+    return first.astype(np.int64), inverse.reshape(-1).astype(np.int64)
 
 
 def _shape_plans(plans: Plans) -> IntArray:
@@ -348,7 +365,7 @@ def _prefill(model: Transformer, load: Workload, plans: Plans, tokens: float, pa
     return Prefill(
         tokens=np.full(len(every), tokens), flop=flop, weights=weights, kv=tokens * model.kv_bytes_per_token(load.kv_bits) / r.kv,
         reduce_bytes=np.where(r.tensor > 1, tokens * model.hidden * ACTIVATION_BYTES, 0.0),
-        exchange_bytes=_exchanged(model, load, r, tokens * np.ones(len(every))),
+        exchange_bytes=_exchanged(model, load, r, tokens * np.ones(len(every)), loads[0], loads[2]),
         joule_flop=joule_flop.sum(axis=0), joule_weights=weights.sum(axis=0) - weights[EXPERTS], joule_experts=routed,
     )  # fmt: skip
 
@@ -356,7 +373,9 @@ def _prefill(model: Transformer, load: Workload, plans: Plans, tokens: float, pa
 def align(parts: Sequence[Traffic]) -> Traffic:
     """Join lowerings into aligned traffic: its n rows are the plans of all parts, each for a machine of its own."""
     lone = [
-        f.name for f in fields(Traffic) if f.name not in {"model", "load", "plans", "prefill", "shape_plan", "aligned"}
+        f.name
+        for f in fields(Traffic)
+        if f.name not in {"model", "load", "plans", "prefill", "shape_plan", "alike", "aligned"}
     ]
 
     def column(name: str) -> Any:

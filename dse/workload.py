@@ -71,6 +71,8 @@ class Transformer:
     mtp_layers: int = 0
     launches: float = 0.0
     """kernel launches of all layers, in dense GQA layers: latent, sparse and linear attention take more"""
+    shared: float = 0.0
+    """parameters of shared experts, all MoE layers: of ``ffn`` the part that needs no routing"""
 
     @property
     def parameters(self) -> float:
@@ -142,7 +144,7 @@ def transformer(entry: LlmEntry) -> Transformer:
         float(full * flops), float(windowed * flops), float(full * prefill), float(windowed * prefill),
         float(linear * s["linear_state_bytes"]), entry.attention == "mla", entry.tied_embeddings, float(width),
         s["index_topk"], float(attention_layers * index_width), float(attention_layers * index_flops), max(float(attention_layers), 1.0), s["mtp_layers"],
-        _launches(entry, attention_layers, linear, dense_layers + moe),
+        _launches(entry, attention_layers, linear, dense_layers + moe), _shared(entry),
     )  # fmt: skip
 
 
@@ -175,13 +177,20 @@ def _feed_forward(entry: LlmEntry, dense_layers: int) -> tuple[float, float]:
     dense = matrices * hidden * (s["ffn_width_total"] or dense_layers * width)
     if entry.attention_bias == "qkv+o" and entry.ffn == "gelu":
         dense += dense_layers * (width + hidden)
-    shared = moe * matrices * hidden * (s["shared_expert_hidden"] or s["shared_experts"] * s["expert_hidden"])
     latent = s["moe_latent"]
     router = moe * (experts * hidden + 2 * hidden * latent)
     expert = float(moe * matrices * (latent or hidden) * s["expert_hidden"]) if experts else 0.0
     if entry.expert_bias:
         expert += moe * (2 * s["expert_hidden"] + hidden)
-    return float(dense + shared + router), expert
+    return float(dense + router) + _shared(entry), expert
+
+
+def _shared(entry: LlmEntry) -> float:
+    """Parameters of the shared experts of all MoE layers."""
+    s = entry.shape
+    matrices = 3 if entry.ffn in {"swiglu", "geglu"} else 2
+    width = s["shared_expert_hidden"] or s["shared_experts"] * s["expert_hidden"]
+    return float(s["moe_layers"] * matrices * s["hidden"] * width)
 
 
 def _attention(entry: LlmEntry) -> tuple[int, int, int, int, int, int]:

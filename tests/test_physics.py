@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import solve_banded
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import shortest_path
 from scipy.special import i1, k1
 
-from dse.physics import cost, flash, memory, network, package, power, roofline, stack, thermal
+from dse.physics import cost, experts, flash, memory, package, power, roofline, stack, thermal
 
 A = np.array
 
@@ -168,85 +166,9 @@ def test_two_dies_have_six_sides() -> None:
     assert package.die_edge(A([16e-4]), A([2.0]))[0] == pytest.approx(6 * np.sqrt(8e-4))
 
 
-# topologies against graphs
-
-
-def edges(name: str, n: int) -> set[tuple[int, int]]:
-    """Undirected links of a topology that routes in its packages."""
-
-    def pair(a: int, b: int) -> tuple[int, int]:
-        return (min(a, b), max(a, b))
-
-    if name == "full":
-        return {pair(a, b) for a in range(n) for b in range(a)}
-    if name == "ring":
-        return {pair(a, (a + 1) % n) for a in range(n) if n > 1} if n > 2 else {(0, 1)}
-    sides = network._sides(n, 3 if name == "torus3d" else 2)
-    grid = np.arange(n).reshape(sides)
-    out: set[tuple[int, int]] = set()
-    if name in {"torus2d", "torus3d"}:
-        for axis in range(grid.ndim):
-            if sides[axis] > 1:
-                out |= {
-                    pair(int(a), int(b)) for a, b in zip(grid.ravel(), np.roll(grid, -1, axis).ravel(), strict=True)
-                }
-        return out
-    if name == "hyperx":
-        for line in [*grid, *grid.T]:
-            out |= {pair(int(a), int(b)) for a in line for b in line if a != b}
-        return out
-    # dragonfly: full inside a group; package i of group j is wired to package j' of group i'
-    groups, size = sides[0], sides[1]
-    for g in range(groups):
-        members = [g * size + i for i in range(size)]
-        out |= {pair(a, b) for a in members for b in members if a != b}
-    return out
-
-
-def distances(name: str, n: int) -> np.ndarray:
-    links = np.array(sorted(edges(name, n)))
-    graph = csr_array((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(n, n))
-    return shortest_path(graph, directed=False, unweighted=True)
-
-
-@pytest.mark.parametrize("name", ["full", "ring", "torus2d", "torus3d", "hyperx"])
-@pytest.mark.parametrize("n", [2, 4, 8, 16, 32, 64, 128, 256])
-def test_hops_and_diameter_equal_the_graph(name: str, n: int) -> None:
-    d = distances(name, n)
-    shape = network.TOPOLOGIES[name](n)
-    assert shape.diameter == d.max()
-    assert shape.mean_hops == pytest.approx(d.sum() / (n * (n - 1)))
-    degree = max(np.bincount(np.array(sorted(edges(name, n))).ravel()))
-    assert shape.ports == degree
-
-
-@pytest.mark.parametrize(
-    ("name", "n", "cut"), [("ring", 8, 2), ("torus2d", 64, 16), ("torus3d", 64, 32), ("torus2d", 256, 32)]
-)
-def test_bisection_equals_published_counts(name: str, n: int, cut: int) -> None:
-    """all_to_all = 4 x cut links x (L / ports) / (n L)."""
-    shape = network.TOPOLOGIES[name](n)
-    assert shape.all_to_all == pytest.approx(min(1.0, 4 * cut / shape.ports / n))
-
-
-def test_known_mean_hops() -> None:
-    """TPU v4 cube 3.048, 8 x 8 torus 4.063, ring of 8 2.286."""
-    got = [network.torus3d(64).mean_hops, network.torus2d(64).mean_hops, network.ring(8).mean_hops]
-    assert got == pytest.approx([3.048, 4.063, 2.286], abs=0.001)
-
-
-@pytest.mark.parametrize("g", [2, 4, 8, 64])
-def test_all_reduce_never_sends_less_than_the_bound(g: int) -> None:
-    """Every rank must send at least 2 (g - 1) / g of the message unless the network adds."""
-    for algorithm in ("ring", "two_shot"):
-        assert network.all_reduce_bytes(algorithm, g) == pytest.approx(2 * (g - 1) / g)
-    assert network.all_reduce_bytes("ring", 1) == 0
-    assert network.steps("ring", g) == 2 * (g - 1)
-
-
 def test_ranks_reached_limits() -> None:
-    assert network.ranks_reached(A([1.0]), 8.0)[0] == pytest.approx(1.0)
-    assert network.ranks_reached(A([1e6]), 8.0)[0] == pytest.approx(8.0, rel=1e-4)
+    assert experts.ranks_reached(A([1.0]), 8.0)[0] == pytest.approx(1.0)
+    assert experts.ranks_reached(A([1e6]), 8.0)[0] == pytest.approx(8.0, rel=1e-4)
 
 
 # the package's heat

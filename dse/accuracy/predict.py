@@ -15,8 +15,7 @@ import numpy as np
 from dse.accuracy.cases import Case, RankPlan
 from dse.catalog import Catalog, load_catalog
 from dse.machine import Machine, device_parts, finish
-from dse.machine.datacenter import names
-from dse.plan import GROUPS, Plans, plans_of
+from dse.plan import Plans, plans_of
 from dse.serving import Pairs, Soft, serve
 from dse.serving.soft import FIELDS
 from dse.space import Scenario
@@ -30,9 +29,6 @@ SITE: Final = {"year": 2026.0, "volume": 1e5, "pue": 1.2, "electricity_price": 2
 NO_LIMIT: Final = 1e12
 CLAIMED: Final = 0.9
 """share of the memory that vLLM and TensorRT-LLM take by default for weights and KV cache"""
-
-CARD_HOPS: Final = 2.0
-"""hops, to a switch and from it, over which a network's latency end to end is spread"""
 
 
 @dataclass(frozen=True)
@@ -85,20 +81,11 @@ def over_cards(catalog: Catalog, device: str, group: int) -> bool:
     return group > (catalog.value("device", device, "domain", 1.0) if own else 1.0)
 
 
-def machines(catalog: Catalog, devices: Sequence[str], groups: Sequence[int]) -> Machine:
-    """One machine per device and group, (n,); a group wider than the device's domain sends over network cards."""
-    wide = [over_cards(catalog, d, g) for d, g in zip(devices, groups, strict=True)]
-    keys = sorted({*zip(devices, wide, strict=True)})
-    parts = device_parts(catalog, [d for d, _ in keys])
-    over = np.array([w for _, w in keys])
-    card = catalog.value("link", "scale_out", "bandwidth")
-    far = np.where(parts.link_bandwidth > 0, np.minimum(card, parts.link_bandwidth), card)
-    switch = names(catalog, "topology").index("switch")  # cards meet in a switch, whatever joins a domain
-    parts = replace(parts, link_bandwidth=np.where(over, far, parts.link_bandwidth), topology=np.where(over, switch, parts.topology),
-                    link_latency=np.where(over, catalog.value("link", "scale_out", "latency") / CARD_HOPS, parts.link_latency),
-                    domain=np.where(over, float(GROUPS[-1]), parts.domain))  # fmt: skip
-    built = finish(parts, catalog, _scenario("textbook", 1024.0, 1024.0), NO_LIMIT)
-    return built.take(np.array([keys.index(k) for k in zip(devices, wide, strict=True)]))
+def machines(catalog: Catalog, devices: Sequence[str]) -> Machine:
+    """One machine per device named, (n,)."""
+    keys = sorted({*devices})
+    built = finish(device_parts(catalog, keys), catalog, _scenario("textbook", 1024.0, 1024.0), NO_LIMIT)
+    return built.take(np.array([keys.index(d) for d in devices]))
 
 
 def _scenario(software: str, inputs: float, outputs: float) -> Scenario:
@@ -128,7 +115,7 @@ def lowered(cases: Sequence[Case], plans: Sequence[RankPlan], batches: FloatArra
 
 def _reorder(t: Traffic, rows: IntArray) -> Traffic:
     """Aligned traffic with its rows in another order."""
-    whole = {"model", "load", "plans", "prefill", "shape_plan", "aligned"}
+    whole = {"model", "load", "plans", "prefill", "shape_plan", "alike", "aligned"}
     moved = {f.name: getattr(t, f.name)[..., rows, :] for f in fields(Traffic) if f.name not in whole}
     plans = Plans(*(getattr(t.plans, f.name)[rows] for f in fields(Plans)))
     work = replace(t.prefill, **{f.name: getattr(t.prefill, f.name)[..., rows, :] for f in fields(t.prefill)})
@@ -149,7 +136,7 @@ def prepare(cases: Sequence[Case], catalog: Catalog, batches: FloatArray | None 
     batch = np.array([p.batch for p in plans]) if batches is None else batches
     batch = np.maximum(batch / stages, 1.0)  # each stage works on its share of the sequences
     devices = [c.device for c in cases]
-    built = machines(catalog, devices, [p.group for p in plans])
+    built = machines(catalog, devices)
     traffic = lowered(cases, plans, batch, catalog)
     room = _room(built, traffic, stages)
     if (batch > room).any():  # a queue forms; what fits decodes
@@ -159,7 +146,7 @@ def prepare(cases: Sequence[Case], catalog: Catalog, batches: FloatArray | None 
     apart = [c.prefill or c.plan for c in cases]
     both = all(c.prefill is None for c in cases)
     prompts = traffic if both else lowered(cases, apart, np.array([p.batch for p in apart]), catalog)
-    feeding = built if both else machines(catalog, devices, [p.group for p in apart])
+    feeding = built if both else machines(catalog, devices)
     return Served(
         tuple(cases), _roomy(built), _roomy(feeding), traffic, prompts, batch[:, None],
         np.array([c.output_tokens for c in cases])[:, None], np.array([float(c.prefill is None) for c in cases])[:, None], room,

@@ -15,21 +15,19 @@ from dse.design import Design
 from dse.evaluator.protocol import Told, join_told, objective_ratio
 from dse.machine import Machine, datacenter_parts, device_parts, finish
 from dse.metrics import OBJECTIVES, TARGET_OBJECTIVES
-from dse.plan import GROUPS, Plans, plan_grid
+from dse.plan import Plans, plan_grid
 from dse.serving import Estimate, choose, serve, soft_of
 from dse.serving.choose import CAP, weighted
 from dse.space import Space
 from dse.table import chunks
 from dse.traffic import Traffic, lower
-from dse.units import BoolArray, FloatArray
+from dse.units import BoolArray, FloatArray, IntArray
 from dse.workload import transformer
 
 ELEMENTS = 80_000
 """most pairs of a block: what the arrays of one operator keep in cache (measured)"""
 LEAST_ROWS, MOST_ROWS = 64, 1024
 """of a block, whatever its plans"""
-SORT_FROM = 8000
-"""designs from which grouping by domain pays: each group then skips plans it cannot hold"""
 PARALLEL_FROM = 2048
 """designs from which two threads are faster than one (the interpreter lock costs the rest)"""
 
@@ -49,21 +47,24 @@ class DatacenterModel:
             plan_grid(transformer(catalog.llm(w.llm)), tiers=True, near=True, sequence=s.sequence_parallel)
             for w in s.workloads
         ]
-        self._lowered: dict[tuple[float, bool, bool], list[Traffic]] = {}
+        self._lowered: dict[tuple[bool, bool], list[Traffic]] = {}
 
-    def traffic(self, domain: float, *, tiers: bool, near: bool) -> list[Traffic]:
-        """Lowered workloads with the plans that a domain can hold; pruning is exact."""
-        key = (domain, tiers, near)
+    def traffic(self, *, tiers: bool, near: bool) -> list[Traffic]:
+        """Lowered workloads with the plans that a machine's memories and engine admit."""
+        key = (tiers, near)
         if key not in self._lowered:
             s = self.space.scenario
-            kept = [_compact(p, self.admitted(p, domain, tiers=tiers, near=near)) for p in self.plans]
+            kept = [_compact(p, self.admitted(p, tiers=tiers, near=near)) for p in self.plans]
             self._lowered[key] = [lower(w, p, self.catalog, s) for w, p in zip(s.workloads, kept, strict=True)]
         return self._lowered[key]
 
     @staticmethod
-    def admitted(plans: Plans, domain: float, *, tiers: bool, near: bool) -> BoolArray:
-        """Plans whose group fits a domain; what overflows needs memory below, what runs in halves an engine."""
-        return (plans.group <= domain) & (tiers | ~plans.overflow) & (near | ~plans.halves)
+    def admitted(plans: Plans, *, tiers: bool, near: bool) -> BoolArray:
+        """Plans of some machines: what overflows needs memory below, what runs in halves an engine.
+
+        A group wider than a domain crosses the scale-out network.
+        """
+        return (tiers | ~plans.overflow) & (near | ~plans.halves)
 
     @property
     def pairs_per_design(self) -> int:
@@ -100,47 +101,46 @@ class DatacenterModel:
         """Judge machines however they were built; ``workloads`` restricts to some models."""
         out: dict[str, Any] = {}
         with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
-            for rows, domain in self._jobs(machine):
-                e = self._estimate(machine.take(rows), domain, workloads)
+            for rows in self._jobs(machine):
+                e = self._estimate(machine.take(rows), workloads)
                 if not out:
                     out = _room(e, len(machine.domain))
                 _put(out, e, rows)
             return self._told(machine, Estimate(**out))
 
-    def _estimate(self, m: Machine, domain: float, workloads: tuple[int, ...] | None) -> Estimate:
+    def _estimate(self, m: Machine, workloads: tuple[int, ...] | None) -> Estimate:
         s = self.space.scenario
         tiers, near = bool(m.flash_capacity[0] + m.far_capacity[0] > 0), bool(m.pnm_site[0] > 0)
         estimates, weights = [], []
-        for i, t in enumerate(self.traffic(domain, tiers=tiers, near=near)):
+        for i, t in enumerate(self.traffic(tiers=tiers, near=near)):
             if workloads is not None and i not in workloads:
                 continue
             pairs = serve(m, t, self.soft)
             e = choose(m, t, pairs, s, dict(self.space.limits), self.space.rungs)
-            e.chosen["plan"] = self._index(i, domain, tiers=tiers, near=near)[e.chosen["plan"].astype(np.int64)]
+            e.chosen["plan"] = self._index(i, tiers=tiers, near=near)[e.chosen["plan"].astype(np.int64)]
             estimates.append(e.pick([point[i] for point in self.space.points]))
             weights.append(t.load.weight)
         return weighted(estimates, weights)
 
-    def _index(self, workload: int, domain: float, *, tiers: bool, near: bool) -> FloatArray:
+    def _index(self, workload: int, *, tiers: bool, near: bool) -> FloatArray:
         """Index into the full grid of the plans that were evaluated."""
-        return np.nonzero(self.admitted(self.plans[workload], domain, tiers=tiers, near=near))[0].astype(np.float64)
+        return np.nonzero(self.admitted(self.plans[workload], tiers=tiers, near=near))[0].astype(np.float64)
 
-    def _jobs(self, m: Machine) -> list[tuple[Any, float]]:
-        """Rows to evaluate together, with the largest group their domains hold.
+    def _jobs(self, m: Machine) -> list[IntArray]:
+        """Rows to evaluate together.
 
         A block is uniform in which memories lie below the fast one and where the PNM engine sits, so that
-        it pays for no other term; large batches are also grouped by domain, to skip plans that do not fit.
+        it pays for no other term.
         """
-        by_domain = np.where(len(m.domain) >= SORT_FROM, m.domain, GROUPS[-1])
-        key = (by_domain * 4 + (m.flash_capacity > 0) * 2 + (m.far_capacity > 0)) * 4 + m.pnm_site
+        key = ((m.flash_capacity > 0) * 2 + (m.far_capacity > 0)) * 4 + m.pnm_site
         jobs = []
         for value in np.unique(key):
             rows = np.nonzero(key == value)[0]
-            domain, first = float(by_domain[rows[0]]), rows[0]
+            first = rows[0]
             tiers, near = bool(m.flash_capacity[first] + m.far_capacity[first] > 0), bool(m.pnm_site[first] > 0)
-            plans = max(len(t.plans) for t in self.traffic(domain, tiers=tiers, near=near))
+            plans = max(len(t.plans) for t in self.traffic(tiers=tiers, near=near))
             size = min(max(ELEMENTS // max(plans, 1), LEAST_ROWS), MOST_ROWS)
-            jobs += [(rows[c], domain) for c in chunks(len(rows), size)]
+            jobs += [rows[c] for c in chunks(len(rows), size)]
         return jobs
 
     def _told(self, m: Machine, e: Estimate) -> Told:

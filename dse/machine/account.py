@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from dse.machine.build import delivery, packaging, standby
 from dse.machine.datacenter import ATTACH, ENGINES, PNM
 from dse.machine.look import Look
-from dse.physics import carbon, cost, package, stack
+from dse.physics import carbon, cost, stack
 from dse.space import Scenario
 from dse.table import total
 from dse.units import FloatArray
@@ -109,31 +110,6 @@ def memories(look: Look) -> dict[str, FloatArray]:
     }
 
 
-def packaging(look: Look, limits: dict[str, FloatArray], year: float) -> dict[str, FloatArray]:
-    """Packaging cost, assembly yield and carbon; the interposer limit."""
-    p, c = look.parts, look.catalog
-    on = look.on_interposer > 0
-
-    def kind(f: str) -> FloatArray:
-        return np.where(on, c.value("package", "cowos_l", f), c.value("package", "organic", f))
-
-    near = np.where(p.flash_attach == 2, 0.0, p.flash_stacks) * look.flash("footprint_area")
-    carried = p.logic_area + p.stacks * look.stacked * look.memory("footprint_area") + near
-    area = package.interposer_area(carried, kind("area_scale"))
-    steps = [
-        (int(f.rsplit("_", 1)[1]), f) for f in c.entry("package", "cowos_l").values if f.startswith("max_interposer_")
-    ]
-    field = max((y, f) for y, f in steps if y <= max(year, min(y for y, _ in steps)))[1]
-    limits["interposer"] = np.where(on, area / c.value("package", "cowos_l", field), 0.0)
-    substrate = package.substrate_area(carried) * kind("substrate_cost_per_area")
-    return {
-        "price": area * kind("cost_per_area") + substrate + kind("test_assembly_cost"),
-        "yield": kind("assembly_yield"),
-        "carbon": kind("carbon"),
-        "vrm": kind("vrm_efficiency"),
-    }
-
-
 def nre(look: Look, volume: float) -> FloatArray:
     """NRE [USD per package]: node design and masks, and each custom die, over the volume."""
     p, c = look.parts, look.catalog
@@ -161,26 +137,30 @@ def account(look: Look, scenario: Scenario, heat: dict[str, Any], net: dict[str,
     lines = {k: v * margin for k, v in parts.items()}
     lines["links and switches"] = fabric["price"] * margin
     lines["NRE"] = nre(look, scenario["volume"])
-    watts = heat["package_power"] / pack["vrm"]
+    power = delivery(look, heat, scenario["year"], limits)
+    watts = heat["package_power"] / power["efficiency"]
     far = far_power(look)
-    outside = e("host_power") + fabric["power"] + net["optical_power"] + far[0]
+    outside = e("host_power") + fabric["power"] + net["cable_power"] + far[0]
     outside = outside + heat["fan_share"] * (watts + outside)
     wall = watts + outside + far[1]
     out_bw = c.value("link", "scale_out", "bandwidth")
     rack = wall / np.minimum(heat["max_rack_power"], heat["rack_limit"])
     lines["host, board and cooling"] = (e("host_cost") + out_bw * c.value("link", "scale_out", "price_per_bandwidth")
-        + wall * (e("board_cost_per_watt") + heat["cost_per_watt"]) + rack * e("rack_cost"))  # fmt: skip
+        + wall * (e("board_cost_per_watt") + heat["cost_per_watt"]) + heat["package_power"] * power["cost_per_watt"]
+        + rack * e("rack_cost"))  # fmt: skip
+    broken = standby(look, net)
+    lines["standby for failures"] = total(lines.values()) * broken["extra"]
     capital = total(lines.values()) * (1.0 + e("spares"))
     facility = wall * scenario["pue"] * e("facility_capex_per_watt")
     rate = cost.yearly_capital(capital, scenario["lifetime"], e("maintenance")) + facility / e("facility_life")
     kg = _embodied(look, die_kg, mem, pack, fabric, wall * scenario["pue"], scenario["lifetime"])
     limits["rack"] = rack
     return {
-        "outside_power": outside, "power_loss": 1.0 / pack["vrm"], "provisioned": wall, "capital": capital,
+        "outside_power": outside, "power_loss": 1.0 / power["efficiency"], "provisioned": wall, "capital": capital,
         "capital_rate": rate, "embodied": total(kg.values()),
         "report": {f"cost: {k}": v for k, v in lines.items()} | {"cost: facility (rate)": facility / e("facility_life")}
         | {f"carbon: {k}": v for k, v in kg.items()} | {"bom": total(parts.values()), "package_power": heat["package_power"],
-        "racks": rack},
+        "racks": rack, "power delivery": power["class"], "spare packages": broken["spares"], "unserved": broken["lost"]},
     }  # fmt: skip
 
 
@@ -200,17 +180,15 @@ def _embodied(look: Look, die_kg: FloatArray, mem: dict[str, FloatArray], pack: 
 
 def _fabric_cost(look: Look, net: dict[str, FloatArray]) -> dict[str, FloatArray]:
     """Switch chips, cables and engine shares per package: price, power, carbon."""
-    p, c = look.parts, look.catalog
-    chip = partial(c.value, "switch", "scale_up")
-    linked = p.domain > 1
-    bandwidth = np.where(linked, p.link_bandwidth, 0.0)
-    chips = net["switch_ports"] * bandwidth / chip("bandwidth_per_port") / chip("ports")
-    engine = np.where(p.engine == ENGINES.index("in_network"), look.engine("switch_cost_share"), 0.0)
-    added = np.where(p.engine == ENGINES.index("in_network"), look.engine("power"), 0.0)
+    p = look.parts
+    chip = partial(look.catalog.value, "switch", "scale_up")
+    reducing = p.engine == ENGINES.index("in_network")
+    premium = np.where(reducing, look.engine("switch_cost_share"), 0.0)
+    added = np.where(reducing, look.engine("power"), 0.0)
     return {
-        "price": chips * chip("price") * (1.0 + engine) + bandwidth * net["link_price"],
-        "power": chips * (chip("power") + added),
-        "carbon": chips * chip("carbon") + bandwidth * net["link_carbon"],
+        "price": net["chips"] * chip("price") * (1.0 + premium) + net["cable_price"],
+        "power": net["chips"] * (chip("power") + added),
+        "carbon": net["chips"] * chip("carbon") + net["cable_carbon"],
     }
 
 

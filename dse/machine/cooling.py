@@ -121,6 +121,8 @@ def cooled(look: Look, scenario: Scenario, draw: dict[str, FloatArray]) -> dict[
     out["throttle"] = tuple(rows("rows", k) for k in range(4))
     out["hot"] = rows("hot", 0)
     out["hot_loss"] = np.where(look.memory("refresh_power_per_byte") > 0, look.thermal("hot_bandwidth_loss"), 0.0)
+    compute, stream = _phases(look, scenario, draw)
+    out["logic_power"] = draw["logic_static"] + np.maximum(compute, stream[2])
     out["class"] = pick
     return out
 

@@ -178,7 +178,7 @@ def far_links(catalog: Catalog, parts: Parts) -> FloatArray:
 
 
 def used_area(catalog: Catalog, parts: Parts, mac_area: FloatArray) -> FloatArray:
-    """Compute-die area [m2] that MACs, SRAM, PHYs, memory controllers, links, NoC and the rest ask for."""
+    """Compute-die area [m2] that MACs, SRAM, PHYs, memory controllers, links, routers, NoC and the rest ask for."""
     r = partial(catalog.value, "logic_rules", "common")
     nodes, memories, flashes = (names(catalog, k) for k in ("logic", "memory", "flash"))
     sram = parts.sram * catalog.take("logic", nodes, parts.node, "sram_area")
@@ -195,6 +195,8 @@ def used_area(catalog: Catalog, parts: Parts, mac_area: FloatArray) -> FloatArra
         parts.domain > 1, catalog.column("collective", ENGINES[:2] + ENGINES[1:2], "area")[parts.engine], 0.0
     )
     joint = np.where(parts.dies > 1, r("die_to_die_area_share"), 0.0)
+    routed = catalog.take("topology", names(catalog, "topology"), parts.topology, "router_area_per_bandwidth")
+    links += np.where(parts.domain > 2, parts.link_bandwidth * routed, 0.0)
     fixed = (r("noc_share") + r("other_share") + joint) * parts.logic_area
     return mac_area * (1.0 + r("core_overhead")) + sram + phys + controllers + links + engine + fixed
 

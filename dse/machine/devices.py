@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dse.catalog import Catalog
-from dse.machine.datacenter import ATTACH, FAR_AWAY, USUAL_PITCH, flop_energies, names
+from dse.machine.datacenter import ATTACH, ENGINES, FAR_AWAY, USUAL_PITCH, flop_energies, names
 from dse.machine.record import Parts
 
 
@@ -38,5 +38,6 @@ def device_parts(catalog: Catalog, devices: Sequence[str]) -> Parts:
         flash_attach=code("flash_attach", ATTACH), far=np.full(n, -1, dtype=np.int64), far_modules=np.zeros(n), pnm=np.zeros(n, dtype=np.int64), pnm_flops=np.zeros(n),
         domain=np.where(v("link_bandwidth") > 0, np.exp2(np.floor(np.log2(np.minimum(v("domain", 1.0), 512.0)))), 1.0),
         topology=code("topology", topologies), link_bandwidth=v("link_bandwidth"), link_latency=v("link_latency"),
-        engine=np.zeros(n, dtype=np.int64), power_cap=v("tdp", FAR_AWAY), limits={},
+        # runtimes reduce small messages with kernels of their own where ranks reach each other's memory, else with the host's library
+        engine=np.where(v("link_latency") > 0, ENGINES.index("host"), ENGINES.index("device")), power_cap=v("tdp", FAR_AWAY), limits={},
     )  # fmt: skip

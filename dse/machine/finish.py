@@ -11,7 +11,7 @@ from dse.catalog import Catalog
 from dse.machine.account import account, pnm_units
 from dse.machine.cooling import cooled
 from dse.machine.datacenter import ENGINES, FAR_AWAY, PNM, clock_levels, far_links, names
-from dse.machine.fabric import fabric, link_power, radix_limits
+from dse.machine.fabric import fabric, link_power, radix_limits, reach
 from dse.machine.look import TALL, Look
 from dse.machine.record import FIXED_CLOCK, ON_FAR, ON_FAST, ON_FLASH, Machine, Parts
 from dse.physics import flash, memory, package, pnm, stack
@@ -32,7 +32,13 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     crossing = look.memory("interface_energy")
     reference_pitch = np.maximum(look.memory("reference_pitch"), 1e-9)
     crossing = np.where(look.on_logic > 0, stack.pitch_energy(crossing, parts.bond_pitch, reference_pitch), crossing)
-    fast_energy = look.memory("read_energy") + crossing + wires
+    between = partial(catalog.value, "link", "die_to_die")
+    remote = np.where((parts.dies > 1) & (look.on_chip == 0), between("remote_share"), 0.0)
+    remote = np.where(parts.clock > 0, remote, 0.0)  # a machine that exists is measured with it
+    fast_energy = look.memory("read_energy") + crossing + wires + remote * between("energy")
+    limits["die_to_die"] = package.joint_load(
+        remote * parts.fast_bandwidth, parts.logic_area, parts.dies, between("shoreline_density")
+    )
     idle = look.memory("static_power_per_byte") + look.memory("refresh_power_per_byte")
     fast_static = parts.fast_capacity * idle
     taller = parts.flash_height - look.flash("reference_height")
@@ -60,18 +66,21 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     limits["static_heat"] = heat["static_heat"]
     heat["rack_limit"] = np.full(len(static), rack_limit)
     rack_watts = parts.domain * (heat["package_power"] + catalog.value("economics", "datacenter", "host_power"))
-    optical = (rack_watts > np.minimum(rack_limit, heat["max_rack_power"])).astype(np.float64)
-    net: dict[str, Any] = dict(fabric(look, scenario, optical))
+    spread = reach(look, rack_watts, np.minimum(rack_limit, heat["max_rack_power"]))
+    net: dict[str, Any] = dict(fabric(look, scenario, spread))
     if not np.all(parts.power_cap < FAR_AWAY):  # the radix of a machine that exists is a fact
         limits |= radix_limits(look, net)
     money: dict[str, Any] = account(look, scenario, heat, net, limits)
     money["report"] |= {
         "cooling": heat["class"].astype(np.float64),
-        "optical": optical,
+        "medium": spread.medium.astype(np.float64),
+        "racks of a domain": spread.racks,
+        "cables": net["cables"],
+        "switch chips": net["chips"],
         "link_power": links,
         "unthrottled_power": heat["unthrottled"],
     }
-    kept = ("reduce_alpha", "reduce_rate", "exchange_alpha", "exchange_rate", "hop_time")
+    kept = ("reduce_alpha", "reduce_rate", "exchange_alpha", "exchange_rate", "gather_alpha", "hop_time")
     paid = ("outside_power", "power_loss", "provisioned", "capital", "capital_rate", "embodied", "report")
     return Machine(
         peak=parts.peak, flop_energy=parts.flop_energy, fast_bandwidth=parts.fast_bandwidth,
@@ -83,16 +92,9 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
         static_power=static, active_power=active, near_active_power=near_active, on_chip_energy=on_chip, throttle=heat["throttle"], hot=heat["hot"], hot_loss=heat["hot_loss"],
         refresh_power=parts.fast_capacity * look.memory("refresh_power_per_byte"), fast_on_chip=look.on_chip,
         grid=np.full(len(static), catalog.value("carbon", "common", "grid")), domain=parts.domain, link_bandwidth=parts.link_bandwidth, limits=limits,
-        **scale_out(catalog, len(static)),
+        **{k: v for k, v in net.items() if k.startswith("scale_out")},
         **{k: net[k] for k in kept}, **{k: money[k] for k in paid},
     )  # fmt: skip
-
-
-def scale_out(catalog: Catalog, n: int) -> dict[str, Any]:
-    """The network beyond the domain, the same for every design."""
-    return {
-        f"scale_out_{f}": np.full(n, catalog.value("link", "scale_out", f)) for f in ("bandwidth", "latency", "energy")
-    }
 
 
 def flash_tier(look: Look) -> dict[str, FloatArray]:

@@ -14,11 +14,11 @@ import numpy as np
 
 from dse.catalog import Catalog
 from dse.machine.datacenter import names
+from dse.machine.fabric import LINES
 from dse.machine.phone import LINKS, MOUNTS, PNM, POP_TALL, Phone, Pick
 from dse.machine.record import Machine
 from dse.physics import cost, thermal
 from dse.physics import flash as cells
-from dse.physics.network import ALL_REDUCE
 from dse.plan import GROUPS
 from dse.space import Scenario
 from dse.table import total
@@ -78,8 +78,8 @@ def mobile_machine(
         on_chip_energy=np.full(n, 2.0 * catalog.value("logic_rules", "common", "sram_energy")),
         outside_power=np.zeros(n), power_loss=one / c.body("power_conversion"), throttle=rows,
         hot=(0 * one, 0 * one, 0 * one), hot_loss=0 * one, refresh_power=0 * one, fast_on_chip=0 * one, domain=one,
-        reduce_alpha=np.zeros((n, len(GROUPS), len(ALL_REDUCE))), reduce_rate=np.zeros((n, len(GROUPS), len(ALL_REDUCE))),
-        exchange_alpha=groups, exchange_rate=groups, hop_time=0 * one, link_bandwidth=one,
+        reduce_alpha=np.zeros((n, len(GROUPS), len(LINES))), reduce_rate=np.zeros((n, len(GROUPS), len(LINES))),
+        exchange_alpha=groups, exchange_rate=groups, gather_alpha=groups, hop_time=0 * one, link_bandwidth=one,
         scale_out_bandwidth=one, scale_out_latency=0 * one, scale_out_energy=0 * one, provisioned=static, capital=bom["total"],
         capital_rate=0 * one, embodied=_carbon(c, p, tier), grid=np.full(n, c.body("grid")), limits=checks,
         report={f"cost: {k}": v for k, v in bom.items() if k != "total"} | {"bom": bom["total"], "flash_load": tier["bandwidth"],

@@ -156,13 +156,15 @@ class Machine(Table):
     """1 where the fast tier is the scratchpad itself, which activations and staging share"""
     domain: FloatArray
     reduce_alpha: FloatArray
-    """(n, groups, algorithms) s of an all-reduce without its bytes"""
+    """(n, groups, lines) s of an all-reduce without its bytes, by algorithm and protocol"""
     reduce_rate: FloatArray
-    """(n, groups, algorithms) s per message byte"""
+    """(n, groups, lines) s per message byte"""
     exchange_alpha: FloatArray
     """(n, groups) s of an all-to-all without its bytes"""
     exchange_rate: FloatArray
     """(n, groups) s per byte that a rank sends"""
+    gather_alpha: FloatArray
+    """(n, groups) s of an all-gather of a few bytes"""
     hop_time: FloatArray
     """(n,) s of a point-to-point message in the domain, without its bytes"""
     link_bandwidth: FloatArray

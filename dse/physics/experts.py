@@ -62,3 +62,8 @@ def hot_reads(experts: int, picks: int, tokens: float, ranks: int, skew: float, 
     read = 1.0 - np.power(1.0 - chosen, tokens / max(ranks / experts, 1.0))
     grown = np.concatenate([[0.0], np.cumsum(read)])
     return np.asarray(np.interp(np.linspace(0.0, len(read), knots + 1), np.arange(len(read) + 1), grown / grown[-1]))
+
+
+def ranks_reached(group: FloatArray, picks: float) -> FloatArray:
+    """Expected number of distinct ranks that ``picks`` uniform choices reach: g (1 - (1 - 1/g)^k)."""
+    return group * (1.0 - np.power(1.0 - 1.0 / group, picks))

@@ -21,6 +21,16 @@ def die_edge(area: FloatArray, dies: FloatArray) -> FloatArray:
     return 2.0 * side * (dies + 1.0)
 
 
+def joint_load(remote: FloatArray, area: FloatArray, dies: FloatArray, density: float) -> FloatArray:
+    """Traffic between two abutted dies over what their common edge carries.
+
+    ``remote`` B/s of all dies come from another die's memory, half of it each way through a joint of two;
+    ``density`` B/s per metre counts both directions (UCIe).
+    """
+    side = np.sqrt(area / np.maximum(dies, 1.0))
+    return np.where(dies > 1, remote / np.maximum(density * side, 1.0), 0.0)
+
+
 def interposer_area(silicon: FloatArray, scale: FloatArray) -> FloatArray:
     """Interposer area [m2]: the footprints it carries times routing and keep-out."""
     return silicon * scale

@@ -25,7 +25,6 @@ LIMITS: Final[dict[str, str]] = {
     "capacity": "the model, its KV cache at the p95 of resident context, or the pipeline depth does not fit",
     "longest_request": "one request of the longest length does not fit beside the weights",
     "demand": "the batch is larger than the concurrency offered",
-    "group": "the plan needs more packages than a domain holds",
     "tpot": "no plan meets the time per output token",
     "ttft": "the first token comes too late",
     "flash_life": "the flash wears out before its time",
@@ -118,7 +117,6 @@ def ratios(m: Machine, t: Traffic, p: Pairs, limits: dict[str, float], writes: F
     """Value over limit of every check on a pair but TPOT and TTFT, broadcastable to (n, p)."""
     out = dict(p.ratios)
     out["demand"] = t.plans.batch * p.stages / t.load.concurrency
-    out["group"] = t.plans.group / m.domain[:, None]
     has = (m.flash_capacity > 0)[:, None]
     if has.any():
         life = flash.life(np.ones(1), m.flash_endurance[:, None], np.ones(1), writes)
@@ -145,8 +143,7 @@ def choose(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, limits: dict[st
     ttft = {"shared": p.first + p.step, "disagg": p.first + shift + p.step}
     u, price, grid = scenario["utilisation"], scenario["electricity_price"], m.grid[:, None]
     rate = m.capital_rate[:, None] / u
-    fits = t.plans.group <= m.domain[:, None]
-    common = np.where(fits, 1.0, REFUSED)  # a group that no domain holds speaks for nobody
+    common = np.ones(p.step.shape)
     for r in checks.values():  # the product of excesses orders plans as the sum of their logs does
         common *= np.maximum(r, 1.0)
     n, r_count = len(m.domain), len(rungs)

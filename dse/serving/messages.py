@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dse.machine.fabric import NEVER
 from dse.machine.record import Machine
 from dse.serving.soft import Soft
 from dse.traffic import Traffic
@@ -13,8 +14,6 @@ from dse.units import FloatArray, IntArray
 
 Note = Callable[[str, str, FloatArray], None]
 """(kind, name, term): sees every term of a breakdown"""
-NEVER = 1e6
-"""s; alpha of a collective that a fabric cannot run"""
 
 
 def at(table: FloatArray, index: IntArray) -> FloatArray:
@@ -29,7 +28,7 @@ def all_reduce(m: Machine, index: IntArray, message: FloatArray, *, launched: bo
     """
     best: FloatArray | None = None
     for a in range(m.reduce_alpha.shape[2]):
-        if m.reduce_alpha[:, -1, a].min() >= NEVER:
+        if not (m.reduce_alpha[:, 1:, a] < NEVER).any():
             continue
         each = at(m.reduce_rate[:, :, a], index) * message
         if launched:
@@ -39,17 +38,38 @@ def all_reduce(m: Machine, index: IntArray, message: FloatArray, *, launched: bo
     return best
 
 
-def collectives(m: Machine, t: Traffic, soft: Soft, depth: FloatArray, note: Note | None) -> FloatArray:
-    """Time of all-reduces, all-to-alls and stage-to-stage messages.
+def decode_reduces(m: Machine, t: Traffic, soft: Soft) -> FloatArray:
+    """Time of one all-reduce of a decode step, (n, p); plans that send the same message share one answer."""
+    if t.aligned:
+        return all_reduce(m, t.plans.tensor_index, t.reduce_bytes / soft.link)
+    few = t.alike[0]
+    each = all_reduce(m, t.plans.tensor_index[few], t.reduce_bytes[few] / soft.link)
+    return np.take(each, t.alike[1], axis=1)
 
-    Nothing is hidden behind compute: every operator here needs the message before it. Links
-    draw their power always, so messages cost no energy of their own.
+
+def exchanged(m: Machine, index: IntArray, sent: FloatArray, count: FloatArray, shared: FloatArray) -> FloatArray:
+    """Time of ``count`` dispatches and combines, less what shared experts compute meanwhile.
+
+    ``shared`` is the time of the layer's work that waits for no message: its shared experts, all
+    layers summed. Everything else in a layer needs the message before it.
     """
-    time = t.reduces * all_reduce(m, t.plans.tensor_index, t.reduce_bytes / soft.link)
+    time = count * (at(m.exchange_alpha, index) + sent * at(m.exchange_rate, index))
+    return np.maximum(time - shared, 0.0)
+
+
+def collectives(
+    m: Machine, t: Traffic, soft: Soft, depth: FloatArray, shared: FloatArray, note: Note | None
+) -> FloatArray:
+    """Time of all-reduces, all-to-alls, the gather of sampled tokens and stage-to-stage messages.
+
+    Of dispatch and combine as much is hidden as the ``shared`` experts' time, (n, p); nothing else is: every
+    operator here needs the message before it. Links draw their power always, so messages cost no
+    energy of their own.
+    """
+    time = t.reduces * decode_reduces(m, t, soft)
     if t.exchanges.any():
-        exchange = at(m.exchange_rate, t.plans.group_index) * (t.exchange_bytes / soft.link)
-        exchange += at(m.exchange_alpha, t.plans.group_index)
-        time += t.exchanges * exchange
+        time += exchanged(m, t.plans.group_index, t.exchange_bytes / soft.link, t.exchanges, shared)
+    time += at(m.gather_alpha, t.plans.group_index)  # best token and its score: bytes do not count
     inside = depth * t.plans.group <= m.domain[:, None]
     rate = np.where(inside, 1.0 / np.maximum(m.link_bandwidth, 1.0)[:, None], 1.0 / m.scale_out_bandwidth[:, None])
     alpha = np.where(inside, m.hop_time[:, None], m.scale_out_latency[:, None])

@@ -9,7 +9,7 @@ import numpy as np
 
 from dse.machine.record import Machine
 from dse.physics import thermal
-from dse.serving.messages import all_reduce, at
+from dse.serving.messages import all_reduce, at, exchanged
 from dse.serving.place import Placed
 from dse.serving.soft import Soft
 from dse.serving.step import Tiers, limits_of, tiers
@@ -100,7 +100,7 @@ def prefill(m: Machine, t: Traffic, soft: Soft, placed: Placed, slack: FloatArra
     stream = _streams(k, placed, doubled)
     chunks = np.maximum(np.ceil(work.tokens[cols] / soft.chunk), 1.0)
     time = soft.once(t) * chunks * np.ones(width)
-    products, scores = np.zeros(width), np.zeros(width)
+    products, scores, shared = np.zeros(width), np.zeros(width), np.zeros((1, 1))
     for i, op in enumerate(OPERATORS):
         flop = work.flop[i][cols]
         if flop.any():
@@ -112,6 +112,8 @@ def prefill(m: Machine, t: Traffic, soft: Soft, placed: Placed, slack: FloatArra
                 per_byte = stream.experts if op == "experts" else stream.dense
                 reads = (weights * soft.inverse_bandwidth(op, t.emulated[i])) * per_byte
                 busy = np.maximum(reads, busy, out=busy if reads.shape == busy.shape else None)
+            if op == "ffn":
+                shared = t.shared_share * busy
             time += busy
     weights, routed = chunks * work.joule_weights[cols], chunks * work.joule_experts[cols]
     still = (weights + routed) * k.energy[0]
@@ -125,10 +127,13 @@ def prefill(m: Machine, t: Traffic, soft: Soft, placed: Placed, slack: FloatArra
     arithmetic = products + scores
     reduces, exchanges = _messages(t, count)
     message = work.reduce_bytes[cols] / soft.link
-    sent = (work.exchange_bytes[cols] / soft.link) * at(m.exchange_rate, index[1])
+    sent = work.exchange_bytes[cols] / soft.link
     time += reduces * all_reduce(m, index[0], message)
-    time += exchanges * (at(m.exchange_alpha, index[1]) + sent)
-    scores += reduces * all_reduce(m, index[0], message, launched=False) + exchanges * sent
+    time += exchanged(m, index[1], sent, exchanges, shared)
+    time += at(m.gather_alpha, index[1])
+    scores += reduces * all_reduce(m, index[0], message, launched=False) + exchanges * (
+        sent * at(m.exchange_rate, index[1])
+    )
     held, logic = _held(m, time, arithmetic, dynamic, still, (fast, flash))
     stretch = held / time  # a hot package is slow in either case
     joules = logic + fast + flash + far

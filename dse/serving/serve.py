@@ -65,7 +65,7 @@ def _passes(
     layers, depth = t.layers, placed.depth
     held = np.minimum(depth, layers)
     pace = np.ceil(layers / held) * held / layers  # the stage with most layers sets it
-    spent = collectives(m, t, soft, depth, note)
+    spent = collectives(m, t, soft, depth, d.shared, note)
     halves = t.plans.halves
     overhead = soft.once(t) + soft.sequence * (t.per_rank * np.where(halves, 0.5, 1.0))
     times = [time * pace + spent + overhead for time in d.times]

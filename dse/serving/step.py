@@ -92,6 +92,8 @@ class Decoded:
     """s at each clock level"""
     slack: FloatArray
     """s that matrix products leave of the compute while they wait for weights"""
+    shared: FloatArray
+    """s of shared experts, which wait for no dispatch"""
     products: FloatArray
     """s of the matrix products at the design clock: a slower clock leaves less of them"""
     dynamic: FloatArray = field(default_factory=nothing)
@@ -199,7 +201,7 @@ def decode(m: Machine, t: Traffic, soft: Soft, placed: Placed, note: Note | None
     site = int(m.pnm_site[0])
     shape = placed.depth.shape
     levels = m.levels()
-    d = Decoded([np.zeros(shape) for _ in levels], np.zeros(shape), np.zeros(shape))
+    d = Decoded([np.zeros(shape) for _ in levels], np.zeros(shape), np.zeros((1, 1)), np.zeros(shape))
     _charge(d, m, t, k, placed)
     if site:
         alternating = (shape[0], int(t.plans.halves.sum()))  # halves stand last
@@ -236,6 +238,8 @@ def decode(m: Machine, t: Traffic, soft: Soft, placed: Placed, note: Note | None
             chosen, use = _near(m, t, k, soft, i, inverse, read, host, slow, d, below)
             if note:
                 note("engine", op, use.astype(np.float64))
+        if op == "ffn" and t.exchanges.any():
+            d.shared = chosen * t.shared_share
         d.times[0] += chosen
         clocked = [others]
         for level, time in zip(levels[1:], d.times[1:], strict=True):

@@ -1,0 +1,106 @@
+"""What carries a package and keeps it running: interposer, regulators, standby for failures."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+
+from dse.machine.datacenter import ATTACH, voltage
+from dse.machine.look import Look
+from dse.physics import cost, package, reliability
+from dse.units import FloatArray
+
+INTERPOSERS: Final = ("cowos_s", "cowos_l")
+"""from the cheaper to the larger"""
+DELIVERY: Final = ("lateral", "vertical")
+
+
+def largest_interposer(look: Look, kind: str, year: float) -> float:
+    """Largest interposer [m2] of a kind that a year makes."""
+    entry = look.catalog.entry("package", kind)
+    steps = {int(f.rsplit("_", 1)[1]): f for f in entry.values if f.startswith("max_interposer_")}
+    latest = max((y for y in steps if y <= year), default=min(steps))
+    return look.catalog.value("package", kind, steps[latest])
+
+
+def packaging(look: Look, limits: dict[str, FloatArray], year: float) -> dict[str, FloatArray]:
+    """Packaging cost, assembly yield and carbon, on the cheapest technology that carries it; the interposer limit.
+
+    An interposer of another size than its price speaks of yields by its own area; every chip that is
+    placed may fail to join.
+    """
+    p, c = look.parts, look.catalog
+    on = look.on_interposer > 0
+    near = np.where(p.flash_attach == ATTACH.index("far"), 0.0, p.flash_stacks)
+    carried = (
+        p.logic_area + p.stacks * look.stacked * look.memory("footprint_area") + near * look.flash("footprint_area")
+    )
+    chips = p.dies + p.stacks * look.stacked + near
+
+    def built(kind: str) -> dict[str, FloatArray]:
+        v = partial(c.value, "package", kind)
+        area = package.interposer_area(carried, np.full(len(carried), v("area_scale")))
+        good = cost.die_yield(area, np.full(len(carried), v("defect_density")), look.rule("cluster_alpha"))
+        usual = cost.die_yield(
+            np.array([v("reference_area")]), np.array([v("defect_density")]), look.rule("cluster_alpha")
+        )
+        return {
+            "area": area,
+            "price": area * v("cost_per_area") * usual / good
+            + package.substrate_area(carried) * v("substrate_cost_per_area")
+            + v("test_assembly_cost"),
+            "yield": np.power(v("assembly_yield"), chips / v("assembly_chips")),
+            "carbon": np.full(len(carried), v("carbon")),
+        }
+
+    options = [built(kind) for kind in INTERPOSERS]
+    most = [largest_interposer(look, kind, year) for kind in INTERPOSERS]
+    small = options[0]["area"] <= most[0]
+    organic = built("organic")
+    out = {k: np.where(on, np.where(small, options[0][k], options[1][k]), organic[k]) for k in organic}
+    limits["interposer"] = np.where(on, out.pop("area") / np.where(small, most[0], most[1]), 0.0)
+    return out | {"class": np.where(on, np.where(small, 1.0, 2.0), 0.0)}
+
+
+def delivery(look: Look, heat: dict[str, Any], year: float, limits: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    """Regulators of a package: beside it, or below it where the logic draws more current; the limit on that current.
+
+    Current of the compute dies at full rate over their area. A machine that exists keeps what it has.
+    """
+    p, c = look.parts, look.catalog
+    ours = p.clock > 0
+    ratio = np.where(ours, p.clock / np.maximum(look.logic("clock_nominal"), 1.0), 1.0)
+    density = np.where(ours, heat["logic_power"] / voltage(c, ratio) / np.maximum(p.logic_area, 1e-9), 0.0)
+    value = {name: partial(c.value, "power_delivery", name) for name in DELIVERY}
+    below = density > value["lateral"]("max_current_density")
+    limits["current"] = density / value["vertical"]("max_current_density")
+    late = c.entry("power_delivery", "vertical").available.nominal
+    limits["available"] = np.maximum(limits["available"], np.where(below & (late > year), 1.0 + late - year, 0.0))
+    return {f: np.where(below, value["vertical"](f), value["lateral"](f)) for f in ("efficiency", "cost_per_watt")} | {
+        "class": below.astype(np.float64)
+    }
+
+
+def standby(look: Look, net: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    """Extra capital for failures: spares in every domain, or the time a broken domain stands still, whichever is less.
+
+    A domain stops where a package, a cable or a switch chip of it fails. With a spare it works again after
+    the recovery time, without one after the repair.
+    """
+    p = look.parts
+    v = partial(look.catalog.value, "reliability", "common")
+    rate = v("package_failure_rate") + net["cable_failures"] + net["chips"] * v("switch_failure_rate")
+    broken = p.domain * rate * v("repair_time")
+    spares = reliability.spares(broken, v("unserved_share"))
+    lost_spared = p.domain * rate * v("recovery_time") + v("unserved_share")
+    with_spares = (1.0 + spares / p.domain) / np.maximum(1.0 - lost_spared, 1e-3) - 1.0
+    lost = np.minimum(broken, 0.99)
+    without = 1.0 / (1.0 - lost) - 1.0
+    kept = with_spares < without
+    return {
+        "extra": np.where(kept, with_spares, without),
+        "spares": np.where(kept, spares, 0.0),
+        "lost": np.where(kept, lost_spared, lost),
+    }

@@ -1,0 +1,297 @@
+"""Topologies in closed form: hops, diameter, bisection, links and switch ports of n packages.
+
+A package has L bytes/s per direction, spread evenly over its ``ports``; figures below are in units
+of L, of a link (L / ports), or of links. A network is a list of levels: a level joins ``size``
+members directly, as a ring or a line of neighbours, or through switch chips; n is the product of
+the sizes. A group of g packages inside a domain of n is laid out along the levels, innermost first,
+and has only the links that join its own members: a part of a ring has no link that closes it.
+
+Sources: Dally & Towles, Principles and Practices of Interconnection Networks (2004), for rings, tori and fat
+trees; Kim et al., ISCA 2008, for the dragonfly; Ahn et al., SC 2009, for HyperX; Leiserson 1985 for trees.
+Tests hold every figure against graphs of scipy.sparse.csgraph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from typing import Final
+
+import numpy as np
+
+SWITCH_PORTS: Final = 72
+"""ports of a scale-up switch chip unless the catalogue says otherwise (NVLink 5 switch)"""
+TAPER: Final = 4.0
+"""packages' links over uplinks of a leaf of the high-radix tree, unless the catalogue says otherwise"""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level or dimension of a network."""
+
+    kind: str
+    """full: a link between any two members; ring, line: neighbours; switch: through chips; global: of a dragonfly"""
+    size: int
+    links: float
+    """links of a package in this level, over its ports"""
+    hops: float
+    """links crossed between its two most distant members"""
+    switches: float = 0.0
+    """switch chips crossed"""
+    all_to_all: float = 1.0
+    """share of L that each package may send to the others of the group, this level being the bottleneck"""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A network of n packages, or a group of them inside a larger domain."""
+
+    n: int
+    ports: int
+    """links of a package; 1 where switches join packages (one a plane)"""
+    diameter: float
+    """links crossed between the two most distant packages"""
+    mean_hops: float
+    """mean number of links crossed between two different packages"""
+    mean_switches: float
+    """mean number of switch chips crossed between two different packages"""
+    bisection: float
+    """links in the smallest cut into two halves"""
+    links: float
+    """links of the network, those between switches included"""
+    levels: tuple[Level, ...]
+    chips: tuple[tuple[float, float], ...] = ()
+    """(chips, planes that such a chip serves) of each rank of switches; none where the packages route"""
+
+    @property
+    def switched(self) -> bool:
+        """Whether switch chips join the packages."""
+        return bool(self.chips)
+
+    def switch_chips(self, planes: float) -> float:
+        """Switch chips of the network where a package has ``planes`` ports of its own, each on another plane."""
+        return float(sum(count * np.ceil(planes / per - 1e-9) for count, per in self.chips))
+
+    @property
+    def all_to_all(self) -> float:
+        """Share of L that uniform all-to-all traffic reaches: of the narrowest level, at most 1.
+
+        Half of the packages send to the other half: a rate r of each needs
+        r n^2 / 4 / (n - 1) <= bisection x L / ports, where the bisection is the narrowest cut.
+        """
+        return min([1.0, *(level.all_to_all for level in self.levels)])
+
+
+def _pair(n: int, *, fits: Callable[[int, int], bool] = lambda a, b: True) -> tuple[int, int] | None:
+    """Factors a <= b of n, both above 1, as even as can be, for which ``fits`` holds."""
+    for a in range(int(n**0.5), 1, -1):
+        if n % a == 0 and fits(a, n // a):
+            return a, n // a
+    return None
+
+
+@lru_cache(maxsize=4096)
+def sides(name: str, n: int) -> tuple[int, ...] | None:
+    """Sizes of the levels of a domain of n, or None where the topology has no regular network of n."""
+    if n == 1:
+        return (1,)
+    if name in {"full", "ring", "switch"}:
+        return (n,)
+    if name == "torus2d":
+        return _pair(n, fits=lambda a, b: b % 2 == 0)
+    if name == "torus3d":
+        options = [(a, *two) for a in range(2, n) if a**3 <= n and n % a == 0
+                   and (two := _pair(n // a, fits=lambda b, c: c % 2 == 0)) and two[0] >= a]  # fmt: skip
+        return min(options, key=lambda s: s[2] / s[0], default=None)
+    if name == "hyperx":
+        return _pair(n, fits=lambda a, b: a % 2 == 0)
+    if name == "dragonfly":
+        two = _pair(n, fits=lambda a, b: a % 2 == 0 and a <= b + 1)
+        return None if two is None else (two[1], two[0])
+    return None
+
+
+def _leaf(n: int, most: int) -> int:
+    """Packages of a leaf: as many as divide n into an even number of leaves."""
+    return max(m for m in range(1, most + 1) if n % m == 0 and (n // m) % 2 == 0)
+
+
+def admits(name: str, n: int, ports: int = SWITCH_PORTS, taper: float = TAPER) -> bool:
+    """Whether a topology has a regular network of n packages on switches of ``ports``."""
+    if n < 1:
+        return False
+    if n == 1:
+        return True
+    if name == "switch":
+        return n <= ports
+    if name in {"clos", "tree"}:
+        down = int(ports * _down(name, taper))
+        return n % 2 == 0 and n / _leaf(n, down) <= ports and 2 * _leaf(n, down) > min(down, n / 2)
+    return sides(name, n) is not None
+
+
+def _down(name: str, taper: float) -> float:
+    """Share of a leaf's ports that lead down."""
+    return 0.5 if name == "clos" else taper / (1.0 + taper)
+
+
+def _splits(g: int, whole: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Sides that a group of g may have in a domain with sides ``whole``."""
+    if len(whole) == 1:
+        return [(g,)] if g <= whole[0] and whole[0] % g == 0 else []
+    return [(s, *rest) for s in range(1, min(g, whole[0]) + 1) if g % s == 0 and whole[0] % s == 0
+            for rest in _splits(g // s, whole[1:])]  # fmt: skip
+
+
+def _grid(name: str, n: int, g: int) -> Shape:
+    """Rings, tori, full connection and HyperX: a product of rings or of full connections.
+
+    A group takes the sides that carry most all-to-all traffic, then those with the least diameter.
+    """
+    whole = sides(name, n)
+    if whole is None:
+        raise ValueError(f"no regular {name} of {n} packages")
+    options = [_box(name, whole, parts) for parts in _splits(g, whole)]
+    if not options:
+        raise ValueError(f"a group of {g} does not fit a {name} of {' x '.join(map(str, whole))}")
+    return max(options, key=lambda s: (round(s.all_to_all, 9), -s.diameter, -len(s.levels)))
+
+
+def _box(name: str, whole: tuple[int, ...], parts: tuple[int, ...]) -> Shape:
+    """Packages of a sub-box with sides ``parts`` of a grid with sides ``whole``."""
+    meshed, g = name in {"full", "hyperx"}, prod(parts)
+    ports = max(sum(s - 1 if meshed else min(s - 1, 2) for s in whole), 1)
+    levels, diameter, total, cuts, links = [], 0.0, 0.0, [], 0.0
+    for s, full_side in zip(parts, whole, strict=True):
+        if s == 1:
+            continue
+        kind = "full" if meshed else "ring" if s == full_side else "line"
+        across = (s // 2) * ((s + 1) // 2)
+        if kind == "full":
+            hops, mean, own, cut = 1.0, (s - 1) / s, s - 1.0, across
+        elif kind == "ring":
+            hops, mean, own, cut = float(s // 2), across / s, float(min(s - 1, 2)), min(s - 1, 2)
+        else:
+            hops, mean, own, cut = s - 1.0, (s * s - 1) / (3.0 * s), 2.0 * (s - 1) / s, 1
+        # what crosses the middle of this level, uniformly: across (g / s)^2 pairs over g / s cuts
+        reached = cut / ports * (g - 1) * s / (across * g)
+        levels.append(Level(kind, s, own / ports, hops, all_to_all=reached))
+        diameter, total, links = diameter + hops, total + mean, links + g * own / 2
+        cuts.append((s % 2, g / s * cut))
+    bisection = min((cut for odd, cut in cuts if odd == min(o for o, _ in cuts)), default=0.0)
+    return Shape(g, ports, diameter, total * g / max(g - 1, 1), 0.0, bisection, links, tuple(levels))
+
+
+def _dragonfly(n: int, g: int) -> Shape:
+    """Groups of a packages, full inside; each package has one global trunk, groups are joined in pairs.
+
+    Paths go local-global-local, at most three links. m links join each pair of groups; a trunk is as
+    many links wide as balances it with the local ones. Packages whose trunk no pair needs go without.
+    """
+    found = sides("dragonfly", n)
+    if found is None:
+        raise ValueError(f"no regular dragonfly of {n} packages")
+    a, groups = found
+    between = a // (groups - 1) if groups > 1 else 0
+    trunk = max(round(a * a / between / (1.0 + 2.0 * a / between)), 1) if between else 0
+    ports = a - 1 + trunk
+    k, inside = max(g // a, 1), min(g, a)
+    if g > a and (g % a or k > groups):
+        raise ValueError(f"a group of {g} does not fit a dragonfly of {groups} groups of {a}")
+    if k == 1:
+        cut = (g // 2) * ((g + 1) // 2)
+        level = Level("full", g, (g - 1) / max(ports, 1), 1.0, all_to_all=(g - 1) / max(ports, 1))
+        return Shape(g, ports, 1.0 * (g > 1), 1.0 * (g > 1), 0.0, cut, g * (g - 1) / 2, (level,) if g > 1 else ())
+    one, two = between, 2 * between * (a - 1) - between * (between - 1)
+    three = a * a - one - two
+    hops = k * a * (a - 1) + k * (k - 1) * (one + 2 * two + 3 * three)
+    local = (g - 1) / (1.0 + 2.0 * a / between) / ports
+    reached = (g - 1) * between * trunk / (a * a) / ports
+    levels = (
+        Level("full", inside, (a - 1) / ports, 1.0, all_to_all=local),
+        Level("global", k, (k - 1) * between * trunk / a / ports, 3.0 if three else 2.0, all_to_all=reached),
+    )
+    links = k * a * (a - 1) / 2 + k * (k - 1) / 2 * between * trunk
+    halves = min((k // 2) * ((k + 1) // 2) * between * trunk, k * (a // 2) * ((a + 1) // 2))
+    return Shape(g, ports, 3.0 if three else 2.0, hops / (g * (g - 1)), 0.0, halves, links, levels)
+
+
+def _switched(name: str, n: int, g: int, ports: int, taper: float) -> Shape:
+    """One chip a plane; or leaves and spines: non-blocking (clos), or with ``taper`` as few uplinks (tree)."""
+    if not admits(name, n, ports, taper):
+        raise ValueError(f"no {name} of {n} packages on switches of {ports} ports")
+    if name == "switch" or n == 1:
+        level = (Level("switch", g, 1.0, 2.0, 1.0),) if g > 1 else ()
+        return _star(g, level, ((1.0, float(ports // n)),), float(n))
+    leaf = _leaf(n, int(ports * _down(name, taper)))
+    share = 1.0 if name == "clos" else 1.0 / taper
+    up = max(leaf * share, 1.0)
+    leaves = n // leaf
+    chips = ((float(leaves), float(max(ports // (leaf + up), 1))), (1.0, ports // leaves / up))
+    total = n + leaves * up
+    if g <= leaf:
+        return _star(g, (Level("switch", g, 1.0, 2.0, 1.0),) if g > 1 else (), chips, total)
+    if g % leaf:
+        raise ValueError(f"a group of {g} does not fill leaves of {leaf}")
+    near, far = leaf - 1.0, float(g - leaf)
+    mean = (2.0 * near + 4.0 * far) / (g - 1)
+    crossed = (near + 3.0 * far) / (g - 1)
+    width = up / leaf
+    halves = min(g / 2.0, g / leaf / 2.0 * up)
+    levels = (
+        Level("switch", leaf, 1.0, 2.0, 1.0),
+        Level("switch", g // leaf, width, 4.0, 3.0, all_to_all=width * (g - 1) / far),
+    )
+    return Shape(g, 1, 4.0, mean, crossed, halves, total, levels, chips)
+
+
+def _star(g: int, levels: tuple[Level, ...], chips: tuple[tuple[float, float], ...], links: float) -> Shape:
+    """A group whose members share a switch chip."""
+    some = float(g > 1)
+    return Shape(g, 1, 2.0 * some, 2.0 * some, some, float(g // 2), links, levels, chips)
+
+
+@lru_cache(maxsize=8192)
+def shape(name: str, n: int, g: int = 0, ports: int = SWITCH_PORTS, taper: float = TAPER) -> Shape:
+    """A network of n packages, or a group of ``g`` inside it.
+
+    Raises:
+        ValueError: the topology has no regular network of n, or the group does not fit it.
+
+    """
+    g = g or n
+    if name in {"switch", "clos", "tree"}:
+        return _switched(name, n, g, ports, taper)
+    if name == "dragonfly" and n > 1:
+        return _dragonfly(n, g)
+    return _grid(name, n, g)
+
+
+@lru_cache(maxsize=64)
+def two_levels(n: int, box: int, ports: int) -> Shape:
+    """Scale-up boxes of ``box`` packages on a switch each, and a card of each package on a scale-out network.
+
+    The scale-out network is one switch of ``ports`` where that holds all cards, else a two-level Clos. Traffic
+    between boxes leaves by the card: figures count the links and switches of the shorter of both networks.
+
+    Raises:
+        ValueError: n is no multiple of the box, or no Clos of those ports holds n cards.
+
+    """
+    if n % box:
+        raise ValueError(f"{n} packages are no whole number of boxes of {box}")
+    cards = shape("switch" if n <= ports else "clos", n, n, ports)
+    inner = Level("switch", box, 1.0, 2.0, 1.0)
+    near, far = box - 1.0, n - box
+    hops, crossed = near * 2.0 * (box > 1), near * (box > 1)
+    leaf = n if n <= ports else cards.levels[0].size
+    here = max(leaf - box, 0.0)  # of other boxes, on the same leaf
+    hops += here * 2.0 + (far - here) * 4.0
+    crossed += here + (far - here) * 3.0
+    width = 1.0  # of a card, the unit of the second level
+    levels = (inner, Level("switch", n // box, width, cards.diameter, 2.0 * cards.diameter / 2.0 - 1.0))
+    pairs = max(n - 1, 1)
+    return Shape(n, 2, max(cards.diameter, 2.0), hops / pairs, crossed / pairs, cards.bisection, n + cards.links, levels,
+                 cards.chips)  # fmt: skip
