@@ -129,7 +129,7 @@ KINDS: Final[dict[str, Kind]] = {
     "link": Kind(
         "Link",
         _words("energy latency price_per_bandwidth carbon_per_bandwidth"),
-        _words("bandwidth area reach failure_rate shoreline_density remote_share"),
+        _words("bandwidth area reach failure_rate shoreline_density remote_share switch_latency"),
     ),
     "collective": Kind(
         "Collective engine",

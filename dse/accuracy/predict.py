@@ -84,13 +84,18 @@ def over_cards(catalog: Catalog, device: str, group: int) -> bool:
 def machines(catalog: Catalog, devices: Sequence[str]) -> Machine:
     """One machine per device named, (n,)."""
     keys = sorted({*devices})
-    built = finish(device_parts(catalog, keys), catalog, _scenario("textbook", 1024.0, 1024.0), NO_LIMIT)
+    built = finish(device_parts(catalog, keys), catalog, textbook(), NO_LIMIT)
     return built.take(np.array([keys.index(d) for d in devices]))
 
 
 def _scenario(software: str, inputs: float, outputs: float) -> Scenario:
     numbers = {**SITE, "ttft_input": inputs, "longest_request": inputs + outputs}
     return Scenario(software, numbers, Mix((RequestClass("row", 1.0, inputs, outputs),)), (), {})
+
+
+def textbook() -> Scenario:
+    """A scenario that asks nothing but a machine's own numbers, with the textbook stack."""
+    return _scenario("textbook", 1024.0, 1024.0)
 
 
 def _plans(rows: Sequence[RankPlan], batches: Sequence[float]) -> Plans:

@@ -124,13 +124,13 @@ def _two_level(
 ) -> tuple[collective.Cost | None, tuple[float, float]]:
     """An all-reduce over several domains: scattered inside, reduced between them on a share each, gathered inside.
 
-    Between domains rings go round, all other algorithms double; where a domain is one package, that is all.
+    Between domains rings go on as a double tree (NCCL), all other algorithms double; where a domain is one
+    package, that is all.
     """
     n, rounds = shape.n, log2(domains)
-    ring = 2.0 * (domains - 1.0), 2.0 * (domains - 1.0) / domains / n
     double = rounds, rounds / n
     if algorithm == "ring":
-        return collective.cost("all_reduce", "ring", shape), ring
+        return collective.cost("all_reduce", "ring", shape), (2.0 * rounds, 2.0 / n)
     if algorithm == "one_shot" and n == 1:
         return collective.Cost(), (1.0, domains - 1.0)
     if algorithm == "hierarchical":
@@ -213,6 +213,8 @@ def fabric(look: Look, scenario: Scenario, r: Reach) -> dict[str, FloatArray]:
     endpoint, fenced = look.engine("endpoint_latency")[:, None], look.engine("bulk_endpoint_latency")[:, None]
     launch = look.engine("launch_latency")[:, None]
     card = scale_out(c, len(p.domain))
+    leaf = groups <= c.value("switch", "scale_out", "ports")  # cards that meet in one switch
+    crossing = c.value("link", "scale_out", "latency") - 2.0 * leaf * c.value("link", "scale_out", "switch_latency")
 
     def flight(terms: FloatArray) -> FloatArray:
         routers = np.where(switched[:, None], terms[..., 2], terms[..., 1])  # packages route where no switch does
@@ -229,7 +231,7 @@ def fabric(look: Look, scenario: Scenario, r: Reach) -> dict[str, FloatArray]:
         terms, cross = t.reduce[*at][:, :, a], t.cross[*at][:, :, a]
         each = fenced if protocol == "bulk" else endpoint
         steps = terms[..., 0] + cross[..., 0]
-        time = launch + steps * each + flight(terms) + cross[..., 0] * card["scale_out_latency"][:, None]
+        time = launch + steps * each + flight(terms) + cross[..., 0] * crossing
         time = time + late(c, groups * steps)
         able = t.able[*at][:, :, a] & np.array([algorithm in some for some in algorithms])[p.engine][:, None]
         moved = (terms[..., 3] * slowest + cross[..., 1] * cards) / np.maximum(payloads[protocol], 1e-3)[:, None]
@@ -238,7 +240,7 @@ def fabric(look: Look, scenario: Scenario, r: Reach) -> dict[str, FloatArray]:
         alphas.append(np.where(many, np.where(able, time, NEVER), 0.0))
         rates.append(np.where(many, np.where(able, moved, NEVER), 0.0))
     exchange, beyond = t.exchange[*at], t.beyond[at[1]]
-    arrival = np.maximum(flight(exchange), (beyond > 0) * card["scale_out_latency"][:, None])
+    arrival = np.maximum(flight(exchange), (beyond > 0) * crossing)
     gather = t.gather[*at]
     soonest = np.nanmin(np.stack([g[..., 0] * endpoint + flight(g) for g in np.moveaxis(gather, 2, 0)]), axis=0)
     mean = t.mean[*at]
@@ -258,7 +260,7 @@ def fabric(look: Look, scenario: Scenario, r: Reach) -> dict[str, FloatArray]:
         "reduce_rate": np.stack(rates, axis=2),
         "exchange_alpha": np.where(many, overhead * (launch + endpoint + arrival + late(c, groups)), 0.0),
         "exchange_rate": np.where(many, np.maximum((1.0 - beyond) * exchange[..., 3] * slowest, beyond * cards), 0.0),
-        "gather_alpha": np.where(many, overhead * (launch + soonest + (beyond > 0) * card["scale_out_latency"][:, None]), 0.0),
+        "gather_alpha": np.where(many, overhead * (launch + soonest + (beyond > 0) * crossing), 0.0),
         "hop_time": overhead * (launch[:, 0] + endpoint[:, 0] + mean[:, 0] * wire[np.arange(len(wire)), at[1]] + crossed * hop[:, 0]),
         # a cable's bits beyond copper's energy, in both directions
         "cable_power": 2.0 * far * (media("energy") - c.value("link", "copper", "energy")),

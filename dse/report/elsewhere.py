@@ -10,8 +10,10 @@ from dse.accuracy.claim import Claim
 from dse.accuracy.claims import system_claims
 from dse.accuracy.claims_flash import flash_claims
 from dse.accuracy.claims_near import near_claims
+from dse.accuracy.claims_network import network_claims
 from dse.accuracy.edge import Edge, edge_rows
 from dse.accuracy.kernels import Kernel, kernel_rows
+from dse.accuracy.reduces import HEADER, Scored, scores, table
 from dse.catalog import Catalog
 
 
@@ -23,7 +25,9 @@ class Elsewhere:
     kernels: list[Kernel]
     claims: list[Claim]
     memory: list[Claim]
-    """about flash, PNM and stacks"""
+    """about flash, PNM, stacks and networks"""
+    reduces: list[Scored]
+    """all-reduces measured on GPUs"""
 
     def decode(self) -> list[float]:
         """Predicted over measured decode rates of phones, laptops and edge boards."""
@@ -32,6 +36,10 @@ class Elsewhere:
     def joules(self) -> list[float]:
         """Predicted over measured joules per token."""
         return [e.ratio for e in self.edge if e.metric == "J/token"]
+
+    def reduce_errors(self) -> tuple[list[float], list[float]]:
+        """Errors of all-reduces: of every row, and of 8 ranks by a fit to 4."""
+        return [float(e) for s in self.reduces for e in s.errors], [float(e) for s in self.reduces for e in s.carried]
 
     def lines(self) -> list[tuple[str, list[str]]]:
         """Title and lines of each kind."""
@@ -44,7 +52,9 @@ class Elsewhere:
              [f"{k.name:32s} measured {1e6 * k.measured:10.1f} us  ours {1e6 * k.predicted:10.1f} us  ratio {k.ratio:.2f}" for k in self.kernels]),
             (f"Published system results: {sum(c.agrees for c in self.claims)} of {len(self.claims)} within 25 % or on the right side of a bound: {by_kind(self.claims)}",
              [c.line() for c in self.claims]),
-            (f"Published results on flash, PNM and 3D stacks: {sum(c.agrees for c in self.memory)} of {len(self.memory)} agree: {by_kind(self.memory)}",
+            ("All-reduce, measured: a launch and an efficiency fitted to each device and library; errors by size of message",
+             [" | ".join(row) for row in (HEADER, *table(self.reduces))]),
+            (f"Published results on flash, PNM, 3D stacks and networks: {sum(c.agrees for c in self.memory)} of {len(self.memory)} agree: {by_kind(self.memory)}",
              [c.line() for c in self.memory]),
         ]  # fmt: skip
 
@@ -65,4 +75,4 @@ def mape(found: list[float]) -> float:
 def elsewhere(catalog: Catalog) -> Elsewhere:
     """Evaluate every row."""
     return Elsewhere(edge_rows(catalog), kernel_rows(catalog), system_claims(catalog),
-                     [*flash_claims(catalog), *near_claims(catalog)])  # fmt: skip
+                     [*flash_claims(catalog), *near_claims(catalog), *network_claims(catalog)], scores(catalog))  # fmt: skip

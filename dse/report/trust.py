@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+
 from dse.accuracy.claim import Claim
 from dse.accuracy.validate import Score, ratios, score
 from dse.errors import DataError
@@ -25,6 +27,7 @@ def _memory(other: Elsewhere) -> list[tuple[str, list[Claim]]]:
         "hbf": "published results on High Bandwidth Flash (simulators')",
         "pnm": "published results on PNM",
         "stack": "published results on stacks",
+        "network": "published results on networks and collectives",
     }
     return [(title, [c for c in other.memory if c.lever == lever]) for lever, title in levers.items()]
 
@@ -49,9 +52,11 @@ def trust_table(made: Findings, other: Elsewhere) -> str:
         )
     within = sum(c.agrees for c in other.claims)
     kinds = by_kind(other.claims)
+    reduced, carried = other.reduce_errors()
     lines += [f"| decode rate of phones, laptops, edge boards (stacks and vector units fitted to them) | {len(other.decode())} | MAPE {100 * mape(other.decode()):.1f} % |",
               f"| joules per token, Jetson AGX Orin (chosen within ranges on them) | {len(other.joules())} | MAPE {100 * mape(other.joules()):.1f} % |",
               f"| A100 kernels of LLMCompass (a roofline per kernel, not the serving code) | {len(other.kernels)} | MAPE {100 * mape([k.ratio for k in other.kernels]):.1f} % |",
+              f"| all-reduce, NCCL and custom kernels, A100 and H100, 4 and 8 ranks (a launch and an efficiency fitted to each device and library) | {len(reduced)} | MAPE {100 * float(np.mean(np.abs(reduced))):.1f} %; 8 ranks by a fit to 4: {100 * float(np.mean(np.abs(carried))):.1f} % of {len(carried)} |",
               f"| published system results | {len(other.claims)} | {within} within 25 %: {kinds} |",
               *(f"| {title} | {len(some)} | {sum(c.agrees for c in some)} agree: {by_kind(some)} |" for title, some in _memory(other))]  # fmt: skip
     return "\n".join(lines)
