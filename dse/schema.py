@@ -133,7 +133,7 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     "collective": Kind(
         "Collective engine",
-        _words("launch_latency area power endpoint_latency payload bulk_endpoint_latency"),
+        _words("launch_latency area power endpoint_latency payload bulk_endpoint_latency message_gap"),
         _words("switch_cost_share direct_payload switch_payload reduces_in_network"),
         {"algorithms": None},
     ),

@@ -57,6 +57,7 @@ UNITS: Final[dict[str, str]] = {
             "launch_latency",
             "endpoint_latency",
             "bulk_endpoint_latency",
+            "message_gap",
             "switch_latency",
             "recovery_time",
             "repair_time",

@@ -39,19 +39,15 @@ def _whole(volume: float, ranks: int) -> float:
 
 def _gather(i: Inputs, kind: str) -> float:
     """Seconds to gather a rank's slices along one axis, or over both, of a torus."""
-    size = i["bytes_full_array"]
+    size, rate = float(i["bytes_full_array"]), float(i["ici_gb_s_bidirectional_per_axis"]) * GIGA
     if kind == "both":
-        shape = topology.shape("torus2d", 16)
-        return (
-            _whole(_volume("all_gather", "ring", shape), 16) * size / (2 * i["ici_gb_s_bidirectional_per_axis"] * GIGA)
-        )
-    shape = topology.shape("ring", i["axis"])
-    each = size / i["other_axis_shard"] / (i["ici_gb_s_bidirectional_per_axis"] * GIGA)
+        return _whole(_volume("all_gather", "ring", topology.shape("torus2d", 16)), 16) * size / (2 * rate)
+    axis = int(i["axis"])
+    shape, each = topology.shape("ring", axis), size / float(i["other_axis_shard"]) / rate
     if kind == "one":
-        return _whole(_volume("all_gather", "ring", shape), i["axis"]) * each
+        return _whole(_volume("all_gather", "ring", shape), axis) * each
     # a rank holds 1 / axis of the array and sends (axis - 1) / axis of that
-    sent = (i["axis"] - 1) / i["axis"] / i["axis"]
-    return _whole(collective.all_to_all(shape).volume * sent, i["axis"]) * (i["axis"] - 1) / i["axis"] * each
+    return _whole(collective.all_to_all(shape).volume * (axis - 1) / axis / axis, axis) * (axis - 1) / axis * each
 
 
 def _volume(kind: str, algorithm: str, shape: topology.Shape) -> float:

@@ -111,7 +111,8 @@ def fitted(catalog: Catalog, rows: Sequence[Reduce]) -> Fit:
     size, took = np.array([r.size for r in rows]), np.array([r.measured for r in rows])
 
     def off(x: FloatArray) -> FloatArray:
-        return np.log(_times(alpha, rate, size, Fit(float(np.exp(x[0])), float(x[1]))) / took)
+        out: FloatArray = np.log(_times(alpha, rate, size, Fit(float(np.exp(x[0])), float(x[1]))) / took)
+        return out
 
     bounds = ([np.log(LAUNCH[0]), EFFICIENCY[0]], [np.log(LAUNCH[1]), EFFICIENCY[1]])
     starts = [(np.log(launch), eff) for launch in (1e-6, 3e-6, 1e-5) for eff in (0.6, 0.8)]
@@ -170,10 +171,10 @@ def table(found: Sequence[Scored]) -> list[list[str]]:
         out.append([s.device, s.library, f"{s.fit.launch * 1e6:.1f} us", f"{s.fit.efficiency:.2f}", *cells,
                     f"{100 * s.mape():.0f} %", carried])  # fmt: skip
     every = np.concatenate([s.errors for s in found])
-    carried = np.concatenate([s.carried for s in found])
+    eight = np.concatenate([s.carried for s in found])
     by_class = [np.mean([abs(e) for s in found for e, r in zip(s.errors, s.rows, strict=True) if r.size_class == name]) for name, _ in SIZES]  # fmt: skip
     return [*out, ["all", "", "", "", *(f"{100 * float(x):.0f} %" for x in by_class), f"{100 * float(np.mean(np.abs(every))):.1f} %",
-                   f"{100 * float(np.mean(np.abs(carried))):.1f} %"]]  # fmt: skip
+                   f"{100 * float(np.mean(np.abs(eight))):.1f} %"]]  # fmt: skip
 
 
 HEADER: Final = (

@@ -26,7 +26,8 @@ LINES: Final = (
 """algorithm and protocol of an all-reduce: flags beside the data, or bulk data behind fences"""
 MEDIA: Final = ("copper", "retimed", "optical")
 """links by reach: within a rack, between near racks, beyond"""
-TERMS: Final = ("steps", "hops", "switches", "volume")
+TERMS: Final = ("steps", "hops", "switches", "volume", "peers")
+"""last axis of the tables"""
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ def tables(order: tuple[str, ...], ports: int, taper: float) -> Tables:
     t, d, g = len(order), len(GROUPS), len(GROUPS)
     gathers = tuple(collective.ALL_GATHER)
     out = Tables(
-        np.zeros((t, d, g, len(LINES), 4)), np.zeros((t, d, g, len(LINES), 2)), np.zeros((t, d, g, len(LINES)), dtype=bool),
-        np.zeros((t, d, g, 4)), np.full((t, d, g, len(gathers), 4), np.nan), np.zeros((d, g)), np.zeros((t, d, 2)), np.zeros((t, d)),
+        np.zeros((t, d, g, len(LINES), len(TERMS))), np.zeros((t, d, g, len(LINES), 2)), np.zeros((t, d, g, len(LINES)), dtype=bool),
+        np.zeros((t, d, g, len(TERMS))), np.full((t, d, g, len(gathers), len(TERMS)), np.nan), np.zeros((d, g)), np.zeros((t, d, 2)), np.zeros((t, d)),
         np.ones((t, d, 2, 2)) * np.array([0.0, 1.0]), np.zeros((t, d, g)), np.zeros((t, d, g)), np.zeros((t, d), dtype=bool),
         np.array([name in {"switch", "clos", "tree"} for name in order]),
     )  # fmt: skip
@@ -94,8 +95,8 @@ def tables(order: tuple[str, ...], ports: int, taper: float) -> Tables:
     return out
 
 
-def _terms(cost: collective.Cost) -> tuple[float, float, float, float]:
-    return cost.steps, cost.hops, cost.switches, cost.volume
+def _terms(cost: collective.Cost) -> tuple[float, ...]:
+    return cost.steps, cost.hops, cost.switches, cost.volume, cost.peers
 
 
 def _group(
@@ -113,6 +114,7 @@ def _group(
             out.cross[(*at, a)] = crossing
             out.able[(*at, a)] = True
     out.exchange[at] = _terms(collective.all_to_all(shape))
+    out.exchange[(*at, TERMS.index("peers"))] = max(shape.n * wide - 2.0, 0.0)  # also to those beyond the domain
     for a, algorithm in enumerate(gathers):
         cost = collective.cost("all_gather", algorithm, shape)
         if cost is not None:
@@ -132,7 +134,7 @@ def _two_level(
     if algorithm == "ring":
         return collective.cost("all_reduce", "ring", shape), (2.0 * rounds, 2.0 / n)
     if algorithm == "one_shot" and n == 1:
-        return collective.Cost(), (1.0, domains - 1.0)
+        return collective.Cost(peers=domains - 2.0), (1.0, domains - 1.0)
     if algorithm == "hierarchical":
         passed = collective.cost("all_gather", "hierarchical", shape) or collective.cost("all_gather", "ring", shape)
         assert passed is not None  # noqa: S101 - a ring runs everywhere
@@ -211,14 +213,14 @@ def fabric(look: Look, scenario: Scenario, r: Reach) -> dict[str, FloatArray]:
     inside = (c.value("link", "copper", "latency") + p.link_latency)[:, None]
     wire = np.where(groups <= np.exp2(r.held)[:, None], inside, (media("latency") + p.link_latency)[:, None])
     endpoint, fenced = look.engine("endpoint_latency")[:, None], look.engine("bulk_endpoint_latency")[:, None]
-    launch = look.engine("launch_latency")[:, None]
+    launch, gap = look.engine("launch_latency")[:, None], look.engine("message_gap")[:, None]
     card = scale_out(c, len(p.domain))
     leaf = groups <= c.value("switch", "scale_out", "ports")  # cards that meet in one switch
     crossing = c.value("link", "scale_out", "latency") - 2.0 * leaf * c.value("link", "scale_out", "switch_latency")
 
     def flight(terms: FloatArray) -> FloatArray:
         routers = np.where(switched[:, None], terms[..., 2], terms[..., 1])  # packages route where no switch does
-        return terms[..., 1] * wire + routers * hop
+        return terms[..., 1] * wire + routers * hop + terms[..., 4] * gap
 
     slowest = 1.0 / np.maximum(p.link_bandwidth, 1.0)[:, None]
     cards = (1.0 / card["scale_out_bandwidth"])[:, None]

@@ -1,7 +1,7 @@
 """Collectives on a topology: steps, links, switches and bytes of each algorithm, in closed form.
 
-t = launch + steps x endpoint + hops x wire + switches x switch + volume x message / L, where hops and
-switches are summed over the steps and ``volume`` counts what the busiest link carries, as time at rate L per
+t = launch + steps x endpoint + peers x gap + hops x wire + switches x switch + volume x message / L, where
+peers, hops and switches are summed over the steps and ``volume`` counts what the busiest link carries, as time at rate L per
 byte of message. On one level of full bandwidth these are the textbook forms (Thakur, Rabenseifner & Gropp,
 IJHPCA 2005; Sanders, Speck & Traeff 2009 for the double tree; Chan et al. 2007 for one dimension after another).
 """
@@ -29,16 +29,18 @@ class Cost:
     """switch chips crossed, summed over steps"""
     volume: float = 0.0
     """s x L per byte of the message"""
+    peers: float = 0.0
+    """messages that a rank posts beyond one a step, summed over steps"""
 
     def __add__(self, other: Cost) -> Cost:
         """One after the other."""
         return Cost(self.steps + other.steps, self.hops + other.hops, self.switches + other.switches,
-                    self.volume + other.volume)  # fmt: skip
+                    self.volume + other.volume, self.peers + other.peers)  # fmt: skip
 
 
-def _phase(level: Level, steps: float, volume: float, *, hops: float | None = None) -> Cost:
+def _phase(level: Level, steps: float, volume: float, *, hops: float | None = None, peers: float = 0.0) -> Cost:
     """``steps`` in a level that cross it each, or ``hops`` in all."""
-    return Cost(steps, steps * level.hops if hops is None else hops, steps * level.switches, volume)
+    return Cost(steps, steps * level.hops if hops is None else hops, steps * level.switches, volume, peers)
 
 
 def _ring_rate(level: Level) -> float:
@@ -93,7 +95,7 @@ def _direct_pass(levels: tuple[Level, ...]) -> Cost:
     """Reduce-scatter or all-gather with all peers of a level at once, level by level."""
     out, kept = Cost(), 1.0
     for level in levels:
-        out += _phase(level, 1.0, kept * (level.size - 1) / level.size / level.links)
+        out += _phase(level, 1.0, kept * (level.size - 1) / level.size / level.links, peers=level.size - 2.0)
         kept /= level.size
     return out
 
@@ -110,7 +112,7 @@ def _recursive_doubling(shape: Shape) -> Cost:
 def _one_shot(shape: Shape) -> Cost:
     """Every rank sends its whole message to every other."""
     far = shape.levels[-1] if shape.switched else None
-    return Cost(1.0, shape.diameter, far.switches if far else 0.0, (shape.n - 1.0) / shape.all_to_all)
+    return Cost(1.0, shape.diameter, far.switches if far else 0.0, (shape.n - 1.0) / shape.all_to_all, shape.n - 2.0)
 
 
 def _tree_pass(shape: Shape) -> Cost:
@@ -160,7 +162,7 @@ def _hierarchical(shape: Shape) -> Cost | None:
     kept = 1.0
     for level in levels[:-1]:
         kept /= level.size
-    return passed + _phase(last, 1.0, kept * (last.size - 1) / last.links) + passed
+    return passed + _phase(last, 1.0, kept * (last.size - 1) / last.links, peers=last.size - 2.0) + passed
 
 
 def _in_network(shape: Shape) -> Cost | None:
@@ -182,7 +184,7 @@ def _multicast(shape: Shape) -> Cost | None:
 def _gather_one_shot(shape: Shape) -> Cost:
     """Every rank sends its share of the whole to every other."""
     one = _one_shot(shape)
-    return Cost(one.steps, one.hops, one.switches, one.volume / shape.n)
+    return Cost(one.steps, one.hops, one.switches, one.volume / shape.n, one.peers)
 
 
 def _spread(shape: Shape) -> Cost:
@@ -245,7 +247,7 @@ def all_to_all(shape: Shape) -> Cost:
     if shape.n == 1:
         return Cost()
     far = shape.levels[-1] if shape.switched else None
-    return Cost(1.0, shape.diameter, far.switches if far else 0.0, 1.0 / shape.all_to_all)
+    return Cost(1.0, shape.diameter, far.switches if far else 0.0, 1.0 / shape.all_to_all, shape.n - 2.0)
 
 
 def point_to_point(shape: Shape) -> Cost:
