@@ -69,7 +69,7 @@ def comparisons(raw: object, catalog: Catalog, faults: Faults) -> tuple[Comparis
     return tuple(out)
 
 
-SHOWN = ("time", "prompt", "energy", "engine", "heat", "clock", "cost")
+SHOWN = ("time", "rate", "messages", "prompt", "energy", "engine", "heat", "clock", "cost")
 """what a comparison can show in its cells"""
 
 

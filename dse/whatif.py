@@ -103,7 +103,8 @@ def _compared(space: Space, c: Comparison, catalog: Catalog) -> dict[str, Any]:
             heat = [v for k, v in e.figures.items() if k.startswith("heat: ")]
             broken = [k for k, v in e.limits.items() if v > 1.0 and k not in {"ttft", "available"}]
             cells.append({
-                "time": e.decode_time, "unthrottled": e.unthrottled_time, "energy": e.objectives["energy_per_token"], "prompt": e.ttft,
+                "time": e.decode_time, "rate": 1.0 / e.decode_time, "messages": e.times.get("collectives", 0.0) / e.decode_time,
+                "unthrottled": e.unthrottled_time, "energy": e.objectives["energy_per_token"], "prompt": e.ttft,
                 "engine": [op for op, where in e.engines.items() if where == "pnm"], "heat": heat, "clock": e.figures.get("clock level", 1.0),
                 "cost": e.objectives.get("cost_per_mtoken", e.objectives.get("bom", 0.0)), "broken": broken,
             })  # fmt: skip

@@ -115,24 +115,26 @@ def test_tall_3d_stack_throttles(batch: int, expected: float) -> None:
     assert e.decode_time > 1.02 * e.unthrottled_time
 
 
-@pytest.mark.parametrize(("batch", "switch_us", "torus_us"), [(8, 8.22, 14.09), (16, 8.60, 15.62)])
+@pytest.mark.parametrize(("batch", "switch_us", "torus_us"), [(8, 6.47, 19.71), (16, 7.49, 23.24)])
 def test_torus_against_switch_at_64_packages(batch: int, switch_us: float, torus_us: float) -> None:
     """All-reduces of Llama-3.1-70B at TP64, 0.9 TB/s a package at link efficiency 0.75.
 
-    Message: batch 8 x 8192 x 2 B = 131,072 B; 2 x 80 = 160 a step. Launch 6.5 us (host).
-    Switch: a step is endpoint 0.35 + 2 links x 0.035 + 0.25 = 0.67 us. Two-shot: 6.5 + 2 x 0.67 +
-    2 x 63/64 x 131072 / 0.675e12 = 6.5 + 1.34 + 0.38 = 8.22 us; recursive doubling 6.5 + 6 x 0.67
-    + 6 x 131072 / 0.675e12 = 11.7; one-shot 7.17 + 63 x 131072 / 0.675e12 = 19.4; ring 91.
-    Torus 8 x 8: diameter 8, a shot 0.35 + 8 x (0.3 + 0.035) = 3.03 us; the cut gives 4 x (2 x 8
-    links / 4 ports) / 64 = 0.25 of the bandwidth: two-shot 6.5 + 6.06 + 1.969 x 131072 /
-    0.16875e12 = 6.5 + 6.06 + 1.53 = 14.09 us; rings by dimension 6.5 + 28 x 0.685 + 0.38 = 26.1;
-    recursive doubling 6.5 + 6 x 1.711 + 4.66 = 21.4. Least: 14.09.
-    Message doubled: switch 7.84 + 0.76 = 8.60, torus 12.56 + 3.06 = 15.62 us.
+    Message: batch 8 x 8192 x 2 B = 131,072 B; 2 x 80 = 160 a step. Launch 2.5 us (device-initiated); flags
+    take half of the rate 0.675e12, a further peer 0.05 us.
+    Switch: a step is endpoint 0.35 + 2 links x 0.035 + 0.25 = 0.67 us. Hierarchical 8 x 8: scatter, one
+    shot over 8 shares, gather: 2.5 + 3 x 0.67 + 18 x 0.05 + (7/8 + 7/8 + 7/8) x 131072 / 0.3375e12
+    = 2.5 + 2.01 + 0.9 + 1.02 = 6.43 us; recursive doubling 2.5 + 6 x 0.67 + 6 x 131072 / 0.3375e12 = 8.85;
+    one-shot 2.5 + 0.67 + 3.1 + 63 x 131072 / 0.675e12 = 18.5; tree 11.3; ring 87.
+    Torus 8 x 8: a hop is 0.3 + 0.035; tree of depth 8 and back: 2.5 + 16 x (0.35 + 0.335) + 16 x 131072 /
+    0.3375e12 = 2.5 + 10.96 + 6.21 = 19.67 us (a link is a quarter of the rate, used twice each way);
+    rings by dimension 2.5 + 28 x 0.685 + 1.969 x 131072 / 0.3375e12 = 22.4; recursive doubling 9.3 + 21.7.
+    Message doubled: switch 5.41 + 2.04 = 7.45; torus rings 21.68 + 1.53 = 23.2 (tree 13.46 + 12.43).
+    The gather of the sampled tokens, 6.3 to 8 us once a step, adds 0.04 to each.
     """
     got = {}
     for topology in ("switch", "torus2d"):
         design = BASE | {"domain": 64, "topology": topology, "link_bandwidth": "0.9 TB/s",
-                         "collective_engine": "host"}  # fmt: skip
+                         "collective_engine": "device"}  # fmt: skip
         e = evaluate("datacenter", variables=design, llm="Llama-3.1-70B", batch=batch, tensor_parallel=64,
                      context=4096, weight_bits=8, kv_bits=8, software="textbook")  # fmt: skip
         got[topology] = e.times["collectives"] / 160 * 1e6

@@ -50,10 +50,14 @@ class Fit:
     """ids of the rows it was fitted to"""
 
     def value(self, stack: str, name: str) -> float:
-        """One fitted factor; a stack without rows has the common one."""
+        """One fitted factor; a stack without rows has the common one, within the range of those with rows.
+
+        The common values lean to their priors, and no machine that nobody built may be better off than all built ones.
+        """
         at = FITTED.index(name)
-        row = self.factors[self.stacks.index(stack)] if stack in self.stacks else self.common
-        return float(np.exp(row[at]))
+        if stack in self.stacks:
+            return float(np.exp(self.factors[self.stacks.index(stack)][at]))
+        return float(np.exp(np.clip(self.common[at], self.factors[:, at].min(), self.factors[:, at].max())))
 
 
 def fit(s: Served, catalog: Catalog, held: Mapping[str, float] | None = None) -> Fit:

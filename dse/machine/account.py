@@ -160,7 +160,7 @@ def account(look: Look, scenario: Scenario, heat: dict[str, Any], net: dict[str,
         "capital_rate": rate, "embodied": total(kg.values()),
         "report": {f"cost: {k}": v for k, v in lines.items()} | {"cost: facility (rate)": facility / e("facility_life")}
         | {f"carbon: {k}": v for k, v in kg.items()} | {"bom": total(parts.values()), "package_power": heat["package_power"],
-        "racks": rack, "power delivery": power["class"], "spare packages": broken["spares"], "unserved": broken["lost"]},
+        "racks": rack, "packaging": pack["class"], "power delivery": power["class"], "spare packages": broken["spares"], "unserved": broken["lost"]},
     }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from dse.machine.datacenter import ENGINES, names
 from dse.machine.look import Look
 from dse.physics import collective, topology
 from dse.plan import GROUPS
+from dse.shape import Shape
 from dse.space import Scenario
 from dse.units import BoolArray, FloatArray, IntArray
 
@@ -99,9 +100,7 @@ def _terms(cost: collective.Cost) -> tuple[float, ...]:
     return cost.steps, cost.hops, cost.switches, cost.volume, cost.peers
 
 
-def _group(
-    out: Tables, at: tuple[int, int, int], shape: topology.Shape, domains: float, gathers: tuple[str, ...]
-) -> None:
+def _group(out: Tables, at: tuple[int, int, int], shape: Shape, domains: float, gathers: tuple[str, ...]) -> None:
     """Fill in a group of ``shape`` packages in each of ``domains`` domains (below 1: inside one)."""
     wide = max(domains, 1.0)
     for a, (algorithm, _) in enumerate(LINES):
@@ -121,9 +120,7 @@ def _group(
             out.gather[(*at, a)] = _terms(cost)
 
 
-def _two_level(
-    algorithm: str, shape: topology.Shape, domains: float
-) -> tuple[collective.Cost | None, tuple[float, float]]:
+def _two_level(algorithm: str, shape: Shape, domains: float) -> tuple[collective.Cost | None, tuple[float, float]]:
     """An all-reduce over several domains: scattered inside, reduced between them on a share each, gathered inside.
 
     Between domains rings go on as a double tree (NCCL), all other algorithms double; where a domain is one
@@ -133,8 +130,12 @@ def _two_level(
     double = rounds, rounds / n
     if algorithm == "ring":
         return collective.cost("all_reduce", "ring", shape), (2.0 * rounds, 2.0 / n)
-    if algorithm == "one_shot" and n == 1:
-        return collective.Cost(peers=domains - 2.0), (1.0, domains - 1.0)
+    if algorithm == "one_shot":  # all peers at once, those inside by the domain's links
+        inside = collective.cost("all_reduce", "one_shot", shape)
+        volume = inside.volume if inside is not None else 0.0
+        return collective.Cost(volume=volume, peers=n * domains - 2.0), (1.0, n * (domains - 1.0))
+    if algorithm == "recursive_doubling":
+        return collective.cost("all_reduce", "recursive_doubling", shape), (rounds, rounds)
     if algorithm == "hierarchical":
         passed = collective.cost("all_gather", "hierarchical", shape) or collective.cost("all_gather", "ring", shape)
         assert passed is not None  # noqa: S101 - a ring runs everywhere
@@ -145,7 +146,7 @@ def _two_level(
     return None, (0.0, 0.0)
 
 
-def _cables(name: str, rack: topology.Shape, n: int, held: int, ports: int, taper: float) -> tuple[float, float]:
+def _cables(name: str, rack: Shape, n: int, held: int, ports: int, taper: float) -> tuple[float, float]:
     """Cables per package inside racks and between them, in units of its bandwidth; ``held`` packages a rack."""
     if n == 1:
         return 0.0, 0.0
@@ -205,13 +206,10 @@ def fabric(look: Look, scenario: Scenario, r: Reach) -> dict[str, FloatArray]:
     at = (p.topology, column_of(p.domain))
     groups = np.array(GROUPS, dtype=np.float64)[None, :]
 
-    def media(f: str) -> FloatArray:
-        return np.array([c.value("link", name, f) for name in MEDIA])[r.medium]
-
     switched = t.switched[p.topology]
     hop = look.topology("hop_latency")[:, None]
     inside = (c.value("link", "copper", "latency") + p.link_latency)[:, None]
-    wire = np.where(groups <= np.exp2(r.held)[:, None], inside, (media("latency") + p.link_latency)[:, None])
+    wire = np.where(groups <= np.exp2(r.held)[:, None], inside, (_media(c, r, "latency") + p.link_latency)[:, None])
     endpoint, fenced = look.engine("endpoint_latency")[:, None], look.engine("bulk_endpoint_latency")[:, None]
     launch, gap = look.engine("launch_latency")[:, None], look.engine("message_gap")[:, None]
     card = scale_out(c, len(p.domain))
@@ -247,35 +245,48 @@ def fabric(look: Look, scenario: Scenario, r: Reach) -> dict[str, FloatArray]:
     soonest = np.nanmin(np.stack([g[..., 0] * endpoint + flight(g) for g in np.moveaxis(gather, 2, 0)]), axis=0)
     mean = t.mean[*at]
     crossed = np.where(switched, mean[:, 1], mean[:, 0])
-    planes = np.ceil(p.link_bandwidth / c.value("switch", "scale_up", "bandwidth_per_port") - 1e-9)
-    ranks = t.chips[*at]
-    chips = (ranks[..., 0] * np.ceil(planes[:, None] / ranks[..., 1] - 1e-9)).sum(axis=1)
-    linked = (p.domain > 1).astype(np.float64)
-    near, far = t.cables[*at][np.arange(len(p.domain)), r.held], t.outside[*at][np.arange(len(p.domain)), r.held]
-    near, far = near * linked * p.link_bandwidth, far * linked * p.link_bandwidth
-
-    def by_cable(f: str) -> FloatArray:
-        return near * c.value("link", "copper", f) + far * media(f)
-
+    ends = wire[np.arange(len(wire)), at[1]]
     return {
         "reduce_alpha": np.stack(alphas, axis=2),
         "reduce_rate": np.stack(rates, axis=2),
         "exchange_alpha": np.where(many, overhead * (launch + endpoint + arrival + late(c, groups)), 0.0),
         "exchange_rate": np.where(many, np.maximum((1.0 - beyond) * exchange[..., 3] * slowest, beyond * cards), 0.0),
         "gather_alpha": np.where(many, overhead * (launch + soonest + (beyond > 0) * crossing), 0.0),
-        "hop_time": overhead * (launch[:, 0] + endpoint[:, 0] + mean[:, 0] * wire[np.arange(len(wire)), at[1]] + crossed * hop[:, 0]),
+        "hop_time": overhead * (launch[:, 0] + endpoint[:, 0] + mean[:, 0] * ends + crossed * hop[:, 0]),
+        "ports": t.ports[*at],
+        **_cabling(look, t, r),
+        **card,
+    }  # fmt: skip
+
+
+def _media(catalog: Catalog, r: Reach, f: str) -> FloatArray:
+    """A field of the links between racks, (n,)."""
+    out: FloatArray = np.array([catalog.value("link", name, f) for name in MEDIA])[r.medium]
+    return out
+
+
+def _cabling(look: Look, t: Tables, r: Reach) -> dict[str, FloatArray]:
+    """Cables and switch chips per package: bandwidth of cables, power beyond copper's, price, carbon, failures."""
+    p, c = look.parts, look.catalog
+    at = (p.topology, column_of(p.domain))
+    planes = np.ceil(p.link_bandwidth / c.value("switch", "scale_up", "bandwidth_per_port") - 1e-9)
+    ranks = t.chips[*at]
+    chips = (ranks[..., 0] * np.ceil(planes[:, None] / ranks[..., 1] - 1e-9)).sum(axis=1)
+    linked, rows = np.where(p.domain > 1, p.link_bandwidth, 0.0), np.arange(len(p.domain))
+    near, far = t.cables[*at][rows, r.held] * linked, t.outside[*at][rows, r.held] * linked
+
+    def by_cable(f: str) -> FloatArray:
+        return near * c.value("link", "copper", f) + far * _media(c, r, f)
+
+    return {
         # a cable's bits beyond copper's energy, in both directions
-        "cable_power": 2.0 * far * (media("energy") - c.value("link", "copper", "energy")),
+        "cable_power": 2.0 * far * (_media(c, r, "energy") - c.value("link", "copper", "energy")),
         "cable_price": by_cable("price_per_bandwidth"),
         "cable_carbon": by_cable("carbon_per_bandwidth"),
         "cable_failures": by_cable("failure_rate") / CABLE,
         "cables": near + far,
-        "far_cables": far,
-        "ports": t.ports[*at],
-        "chips": chips * linked / p.domain,
-        "late": late(c, p.domain),
-        **card,
-    }  # fmt: skip
+        "chips": np.where(p.domain > 1, chips, 0.0) / p.domain,
+    }
 
 
 CABLE: Final = 100e9

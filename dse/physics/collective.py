@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import ceil, log2
 from typing import Final
 
-from dse.physics.topology import Level, Shape
+from dse.shape import Level, Shape
 
 NEIGHBOURS: Final = frozenset({"ring", "line"})
 

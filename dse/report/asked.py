@@ -34,6 +34,34 @@ def on_the_front(d: Document, facts: Facts) -> None:
     d.table(["variable", f"points ({len(points)})", f"machines ({len(machines)})"], rows)
     for sentence in at_the_ends(run.space, points):
         d.text(sentence)
+    for by, what in (("domain", "packages in a domain"), ("collective_engine", "collective engine")):
+        table = crossed(run.space, points, by, "topology")
+        if len(table) > 1:
+            d.text(f"Topologies by {what}, points:")
+            d.table(table[0], table[1:])
+
+
+def crossed(space: Space, points: Sequence[Mapping[str, Value]], by: str, what: str) -> list[list[str]]:
+    """Count the levels of ``what`` for each of ``by`` on a front: a header, and a row per level of ``by`` that is there."""
+    known = {v.name: v for v in space.variables}
+    if by not in known or what not in known:
+        return []
+    columns = [c for c in known[what].choices if any(p.get(what) == c for p in points)]
+    header = [by, *(str(c) for c in columns), "needs none", "all"]
+    out = [header]
+    for level in known[by].choices:
+        some = [p for p in points if p.get(by) == level]
+        if some:
+            counts = [sum(p.get(what) == c for p in some) for c in columns]
+            out.append(
+                [
+                    show(level, known[by].unit) if isinstance(level, float) else str(level),
+                    *(str(n) for n in counts),
+                    str(len(some) - sum(counts)),
+                    str(len(some)),
+                ]
+            )
+    return out
 
 
 def at_the_ends(space: Space, points: Sequence[Mapping[str, Value]]) -> list[str]:
@@ -116,6 +144,8 @@ def side_by_side(d: Document, facts: Facts) -> None:
 
 TITLES = {
     "time": "Decode step [s]; in brackets what it would take without limits of heat and power, where that is less:",
+    "rate": "Tokens per second of a user:",
+    "messages": "Share of the step that messages take [%]:",
     "prompt": "Time to first token of the scenario's longest prompt, limits of heat and power held [s]:",
     "energy": "Energy per output token [J]:",
     "cost": "Cost per million output tokens (datacenter) or added bill of materials (phone) [USD]:",
@@ -134,6 +164,10 @@ def _cell(what: str, x: dict[str, Any]) -> str:
     if what == "time":
         free = f" ({show(x['unthrottled'], 's', 3)})" if x["unthrottled"] < 0.99 * x["time"] else ""
         return show(x["time"], "s", 3) + free + wrong
+    if what == "rate":
+        return f"{x['rate']:.4g}"
+    if what == "messages":
+        return f"{100 * x['messages']:.0f}"
     if what == "engine":
         return ", ".join(x["engine"]) or "none"
     if what == "heat":

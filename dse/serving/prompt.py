@@ -125,15 +125,9 @@ def prefill(m: Machine, t: Traffic, soft: Soft, placed: Placed, slack: FloatArra
     )
     fast = fast + work.kv[cols] * k.energy[1]
     arithmetic = products + scores
-    reduces, exchanges = _messages(t, count)
-    message = work.reduce_bytes[cols] / soft.link
-    sent = work.exchange_bytes[cols] / soft.link
-    time += reduces * all_reduce(m, index[0], message)
-    time += exchanged(m, index[1], sent, exchanges, shared)
-    time += at(m.gather_alpha, index[1])
-    scores += reduces * all_reduce(m, index[0], message, launched=False) + exchanges * (
-        sent * at(m.exchange_rate, index[1])
-    )
+    waited, more = _messages(m, t, soft, index, cols, shared)
+    time += waited
+    scores += more
     held, logic = _held(m, time, arithmetic, dynamic, still, (fast, flash))
     stretch = held / time  # a hot package is slow in either case
     joules = logic + fast + flash + far
@@ -197,9 +191,22 @@ def _carried(t: Traffic, soft: Soft, work: Prefill, chunks: FloatArray) -> Float
     return carried
 
 
-def _messages(t: Traffic, count: int) -> tuple[FloatArray, FloatArray]:
-    """All-reduces and all-to-alls of a prompt, as many as a decode step has."""
+def _messages(
+    m: Machine, t: Traffic, soft: Soft, index: tuple[Any, Any], cols: Any, shared: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Time of a prompt's messages, and what they add to those of a step that sends its own anyway.
+
+    As many all-reduces and all-to-alls as a decode step has; ``index`` holds the columns of the tables,
+    ``shared`` the time of the shared experts.
+    """
     if t.aligned:
-        return np.repeat(t.reduces, 2, axis=1), np.repeat(t.exchanges, 2, axis=1)
-    plans = np.arange(len(t.plans)) if count == len(t.plans) else t.shape_plan
-    return np.concatenate([t.reduces[plans]] * 2), np.concatenate([t.exchanges[plans]] * 2)
+        reduces, exchanges = np.repeat(t.reduces, 2, axis=1), np.repeat(t.exchanges, 2, axis=1)
+    else:
+        plans = np.arange(len(t.plans)) if len(index[0]) == 2 * len(t.plans) else t.shape_plan
+        reduces, exchanges = np.concatenate([t.reduces[plans]] * 2), np.concatenate([t.exchanges[plans]] * 2)
+    message, sent = t.prefill.reduce_bytes[cols] / soft.link, t.prefill.exchange_bytes[cols] / soft.link
+    time = reduces * all_reduce(m, index[0], message) + exchanged(m, index[1], sent, exchanges, shared)
+    more = reduces * all_reduce(m, index[0], message, launched=False) + exchanges * (
+        sent * at(m.exchange_rate, index[1])
+    )
+    return time + at(m.gather_alpha, index[1]), more
