@@ -137,12 +137,10 @@ KINDS: Final[dict[str, Kind]] = {
         _words("switch_cost_share direct_payload switch_payload reduces_in_network"),
         {"algorithms": None},
     ),
-    "topology": Kind("Topology", _words("hop_latency"), _words("taper router_area_per_bandwidth")),
+    "topology": Kind("Topology", _words("hop_latency"), _words("taper router_area_per_bandwidth router_energy")),
     "reliability": Kind(
         "Failures, spares and late messages",
-        _words(
-            "package_failure_rate switch_failure_rate recovery_time repair_time unserved_share late_share late_delay timeout"
-        ),
+        _words("package_failure_rate switch_failure_rate recovery_time repair_time late_share late_delay timeout"),
     ),
     "rack": Kind("Rack", _words("pitch slack")),
     "power_delivery": Kind("Power delivery to a package", _words("max_current_density efficiency cost_per_watt")),

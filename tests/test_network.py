@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations, pairwise
+from itertools import combinations
 from math import ceil, log2
 
 import numpy as np
@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import maximum_flow, shortest_path
 
 from dse.catalog import Catalog
 from dse.machine.datacenter import ENGINES
-from dse.machine.fabric import LINES, NEVER, catalogue_tables
+from dse.machine.tables import LINES, NEVER, catalogue_tables
 from dse.physics import collective, reliability, topology
 from dse.plan import GROUPS
 
@@ -241,6 +241,7 @@ def test_collectives_over_a_switch_equal_the_textbook(n: int) -> None:
         ("all_reduce", "recursive_doubling"): (rounds, rounds),
         ("all_reduce", "one_shot"): (1, n - 1),
         ("all_reduce", "tree"): (2 * rounds, 2),
+        ("all_reduce", "two_shot"): (2, 2 * share),
         ("all_reduce", "in_network"): (1, 1),
         ("all_gather", "ring"): (n - 1, share),
         ("all_gather", "one_shot"): (1, share),
@@ -369,10 +370,10 @@ def test_switch_chips_by_hand() -> None:
     assert topology.shape("clos", 2048, 2048, 64).switch_chips(1) == 96  # FT2 of arXiv 2505.09343
 
 
-def test_spares_by_poisson() -> None:
-    """Mean 0.5 broken: P(N > 3) = 0.0018, P(N > 4) = 0.00017."""
-    assert reliability.spares(np.array([0.5]), 0.002)[0] == 3
-    assert reliability.spares(np.array([0.5]), 0.001)[0] == 4
-    assert reliability.spares(np.array([1e-9]), 0.001)[0] == 0
-    more = reliability.spares(np.linspace(0.0, 5.0, 50), 0.001)
-    assert all(b >= a for a, b in pairwise(more))
+def test_unserved_time_by_poisson() -> None:
+    """Mean 0.5 broken: P(N > 0) = 0.393, P(N > 3) = 0.00175, P(N > 4) = 0.00017."""
+    tails = reliability.unserved(np.array([0.5, 0.0]))
+    assert tails[0, [0, 3, 4]] == pytest.approx([0.3935, 0.00175, 0.00017], rel=0.02)
+    assert not tails[1].any()
+    assert (np.diff(reliability.unserved(np.linspace(0.0, 5.0, 50)), axis=1) <= 0).all()
+    assert (np.diff(reliability.unserved(np.linspace(0.0, 5.0, 50)), axis=0) >= 0).all()

@@ -17,7 +17,7 @@ from dse.accuracy.reduces import Fit, Reduce, fitted, grouped, measured, predict
 from dse.catalog import Catalog
 from dse.machine import device_parts, finish
 from dse.machine.datacenter import ENGINES
-from dse.machine.fabric import LINES
+from dse.machine.tables import LINES
 from dse.physics import collective, topology
 from dse.plan import GROUPS
 from dse.shape import Shape

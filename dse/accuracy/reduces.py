@@ -20,7 +20,7 @@ from dse.accuracy.predict import NO_LIMIT, textbook
 from dse.catalog import Catalog
 from dse.machine import device_parts, finish
 from dse.machine.datacenter import names
-from dse.machine.fabric import LINES
+from dse.machine.tables import LINES
 from dse.plan import GROUPS
 from dse.units import FloatArray
 

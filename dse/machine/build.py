@@ -84,23 +84,23 @@ def delivery(look: Look, heat: dict[str, Any], year: float, limits: dict[str, Fl
 
 
 def standby(look: Look, net: dict[str, FloatArray]) -> dict[str, FloatArray]:
-    """Extra capital for failures: spares in every domain, or the time a broken domain stands still, whichever is less.
+    """Extra capital for failures: the number of spares per domain that costs least, standing still included.
 
-    A domain stops where a package, a cable or a switch chip of it fails. With a spare it works again after
-    the recovery time, without one after the repair.
+    A domain stops where a package of it fails, on a network whose packages route also where a cable does; a
+    plane that fails costs a switched one only its share. Behind switches a spare takes any place after the
+    recovery time; where packages route, its place has no links, and the domain waits for the repair.
     """
     p = look.parts
     v = partial(look.catalog.value, "reliability", "common")
-    rate = v("package_failure_rate") + net["cable_failures"] + net["chips"] * v("switch_failure_rate")
+    switched = net["chips"] > 0
+    rate = v("package_failure_rate") + np.where(switched, 0.0, net["cable_failures"])
     broken = p.domain * rate * v("repair_time")
-    spares = reliability.spares(broken, v("unserved_share"))
-    lost_spared = p.domain * rate * v("recovery_time") + v("unserved_share")
-    with_spares = (1.0 + spares / p.domain) / np.maximum(1.0 - lost_spared, 1e-3) - 1.0
-    lost = np.minimum(broken, 0.99)
-    without = 1.0 / (1.0 - lost) - 1.0
-    kept = with_spares < without
-    return {
-        "extra": np.where(kept, with_spares, without),
-        "spares": np.where(kept, spares, 0.0),
-        "lost": np.where(kept, lost_spared, lost),
-    }
+    tails = reliability.unserved(broken)
+    counts = np.arange(tails.shape[1], dtype=np.float64)[None, :]
+    recovering = np.where(counts > 0, (p.domain * rate * v("recovery_time"))[:, None], 0.0)
+    lost = np.minimum(tails + recovering, 0.99)
+    extra = (1.0 + counts / p.domain[:, None]) / (1.0 - lost) - 1.0
+    extra = np.where((counts == 0) | switched[:, None], extra, np.inf)
+    best = np.argmin(extra, axis=1)
+    rows = np.arange(len(best))
+    return {"extra": extra[rows, best], "spares": best.astype(np.float64), "lost": lost[rows, best]}

@@ -158,7 +158,8 @@ def _option(look: Look, scenario: Scenario, draw: dict[str, FloatArray], name: s
     # decode on the engines: their reads and arithmetic in the memory, the clocks of the logic
     near = np.where(draw["near"] > 0, draw["near"] + stream[2], 0.0)
     peak = draw["static"] + np.maximum(np.maximum(compute, stream[0] + stream[1] + stream[2]), near)
-    domain_power = p.domain * (np.minimum(peak, limit) + c.value("economics", "datacenter", "host_power"))
+    lost = c.value("power_delivery", "lateral", "efficiency")
+    domain_power = p.domain * (np.minimum(peak, limit) / lost + draw["beside"]) * (1.0 + cool("fan_share"))
     one_rack = (p.domain == 1) | (domain_power <= cool("max_rack_power"))  # copper reaches within a rack
     return {
         "rows": built, "hot": [hot], "fits": (need <= 1.0) & (worst <= 1.0) & one_rack,

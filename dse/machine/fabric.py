@@ -1,10 +1,9 @@
-"""The network of a domain as tables: what collectives take for every group size, what links and switches it needs."""
+"""The network of a domain: what collectives take for every group size, what links and switches it needs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from math import log2
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -12,166 +11,14 @@ import numpy as np
 from dse.catalog import Catalog
 from dse.machine.datacenter import ENGINES, names
 from dse.machine.look import Look
-from dse.physics import collective, topology
+from dse.machine.tables import LINES, NEVER, Tables, catalogue_tables, column_of
+from dse.physics import collective
 from dse.plan import GROUPS
-from dse.shape import Shape
 from dse.space import Scenario
 from dse.units import BoolArray, FloatArray, IntArray
 
-NEVER = 1e6
-"""s; stands for an algorithm that a fabric cannot run, without infinities in the arrays"""
-LINES: Final = (
-    ("ring", "flags"), ("ring", "bulk"), ("recursive_doubling", "flags"), ("one_shot", "direct"), ("tree", "flags"),
-    ("tree", "bulk"), ("hierarchical", "flags"), ("hierarchical", "bulk"), ("in_network", "switch"),
-)  # fmt: skip
-"""algorithm and protocol of an all-reduce: flags beside the data, or bulk data behind fences"""
 MEDIA: Final = ("copper", "retimed", "optical")
 """links by reach: within a rack, between near racks, beyond"""
-TERMS: Final = ("steps", "hops", "switches", "volume", "peers")
-"""last axis of the tables"""
-
-
-@dataclass(frozen=True)
-class Tables:
-    """Numbers of every topology by domain and group, which no other choice of a design changes.
-
-    Shapes start with (topologies, domains); sizes of domains and groups are ``GROUPS``.
-    """
-
-    reduce: FloatArray
-    """(.., groups, lines, terms) of the part inside a domain; a wider group reduces, crosses, and gathers again"""
-    cross: FloatArray
-    """(.., groups, lines, 2) steps between domains, and bytes that a card sends per byte of message"""
-    able: BoolArray
-    """(.., groups, lines)"""
-    exchange: FloatArray
-    """(.., groups, terms) of an all-to-all inside the domain"""
-    gather: FloatArray
-    """(.., groups, algorithms, terms) of an all-gather inside the domain"""
-    beyond: FloatArray
-    """(domains, groups) share of all-to-all bytes that leave the domain"""
-    mean: FloatArray
-    """(.., 2) links and switches between two packages, on average"""
-    ports: FloatArray
-    """(..) links of a package; 1 a plane where switches join packages"""
-    chips: FloatArray
-    """(.., ranks of switches, 2) chips, and planes that each serves"""
-    cables: FloatArray
-    """(.., racks) cables inside racks per package, in units of its bandwidth; by packages of a rack"""
-    outside: FloatArray
-    """(.., racks) cables between racks"""
-    admitted: BoolArray
-    """(..) whether the topology has a regular network of the domain"""
-    switched: BoolArray
-    """(topologies,)"""
-
-
-@lru_cache(maxsize=8)
-def tables(order: tuple[str, ...], ports: int, taper: float) -> Tables:
-    """Tabulate closed forms; a domain that a topology does not admit holds those of full connection."""
-    t, d, g = len(order), len(GROUPS), len(GROUPS)
-    gathers = tuple(collective.ALL_GATHER)
-    out = Tables(
-        np.zeros((t, d, g, len(LINES), len(TERMS))), np.zeros((t, d, g, len(LINES), 2)), np.zeros((t, d, g, len(LINES)), dtype=bool),
-        np.zeros((t, d, g, len(TERMS))), np.full((t, d, g, len(gathers), len(TERMS)), np.nan), np.zeros((d, g)), np.zeros((t, d, 2)), np.zeros((t, d)),
-        np.ones((t, d, 2, 2)) * np.array([0.0, 1.0]), np.zeros((t, d, g)), np.zeros((t, d, g)), np.zeros((t, d), dtype=bool),
-        np.array([name in {"switch", "clos", "tree"} for name in order]),
-    )  # fmt: skip
-    for i, name in enumerate(order):
-        for j, n in enumerate(GROUPS):
-            out.admitted[i, j] = topology.admits(name, n, ports, taper)
-            used = name if out.admitted[i, j] else "full"
-            for k, size in enumerate(GROUPS):
-                shape = topology.shape(used, n, min(size, n), ports, taper)
-                _group(out, (i, j, k), shape, size / n, gathers)
-                out.cables[i, j, k], out.outside[i, j, k] = _cables(used, shape, n, min(size, n), ports, taper)
-            whole = topology.shape(used, n, n, ports, taper)
-            out.mean[i, j] = (whole.mean_hops, whole.mean_switches)
-            out.ports[i, j] = whole.ports
-            for r, (count, per) in enumerate(whole.chips):
-                out.chips[i, j, r] = (count, per)
-    for j, n in enumerate(GROUPS):
-        for k, size in enumerate(GROUPS):
-            out.beyond[j, k] = max(size - n, 0) / max(size - 1, 1)
-    return out
-
-
-def _terms(cost: collective.Cost) -> tuple[float, ...]:
-    return cost.steps, cost.hops, cost.switches, cost.volume, cost.peers
-
-
-def _group(out: Tables, at: tuple[int, int, int], shape: Shape, domains: float, gathers: tuple[str, ...]) -> None:
-    """Fill in a group of ``shape`` packages in each of ``domains`` domains (below 1: inside one)."""
-    wide = max(domains, 1.0)
-    for a, (algorithm, _) in enumerate(LINES):
-        cost = collective.cost("all_reduce", algorithm, shape)
-        crossing = (0.0, 0.0)
-        if wide > 1:
-            cost, crossing = _two_level(algorithm, shape, wide)
-        if cost is not None:
-            out.reduce[(*at, a)] = _terms(cost)
-            out.cross[(*at, a)] = crossing
-            out.able[(*at, a)] = True
-    out.exchange[at] = _terms(collective.all_to_all(shape))
-    out.exchange[(*at, TERMS.index("peers"))] = max(shape.n * wide - 2.0, 0.0)  # also to those beyond the domain
-    for a, algorithm in enumerate(gathers):
-        cost = collective.cost("all_gather", algorithm, shape)
-        if cost is not None:
-            out.gather[(*at, a)] = _terms(cost)
-
-
-def _two_level(algorithm: str, shape: Shape, domains: float) -> tuple[collective.Cost | None, tuple[float, float]]:
-    """An all-reduce over several domains: scattered inside, reduced between them on a share each, gathered inside.
-
-    Between domains rings go on as a double tree (NCCL), all other algorithms double; where a domain is one
-    package, that is all.
-    """
-    n, rounds = shape.n, log2(domains)
-    double = rounds, rounds / n
-    if algorithm == "ring":
-        return collective.cost("all_reduce", "ring", shape), (2.0 * rounds, 2.0 / n)
-    if algorithm == "one_shot":  # all peers at once, those inside by the domain's links
-        inside = collective.cost("all_reduce", "one_shot", shape)
-        volume = inside.volume if inside is not None else 0.0
-        return collective.Cost(volume=volume, peers=n * domains - 2.0), (1.0, n * (domains - 1.0))
-    if algorithm == "recursive_doubling":
-        return collective.cost("all_reduce", "recursive_doubling", shape), (rounds, rounds)
-    if algorithm == "hierarchical":
-        passed = collective.cost("all_gather", "hierarchical", shape) or collective.cost("all_gather", "ring", shape)
-        assert passed is not None  # noqa: S101 - a ring runs everywhere
-        return passed + passed, double
-    if algorithm == "in_network" and n > 1:
-        inside = collective.cost("all_reduce", "in_network", shape)
-        return (None, double) if inside is None else (inside + inside, double)
-    return None, (0.0, 0.0)
-
-
-def _cables(name: str, rack: Shape, n: int, held: int, ports: int, taper: float) -> tuple[float, float]:
-    """Cables per package inside racks and between them, in units of its bandwidth; ``held`` packages a rack."""
-    if n == 1:
-        return 0.0, 0.0
-    if name == "switch":
-        away = 1.0 - held / n
-        return 1.0 - away, away
-    if name in {"clos", "tree"}:
-        leaf, spine = topology.shape(name, n, n, ports, taper).levels
-        down = 1.0 - min(held / leaf.size, 1.0)
-        up = spine.links if held < n else 0.0
-        return 1.0 + spine.links - down - up, down + up
-    inside = sum(level.links for level in rack.levels)
-    return 0.5 * inside, 0.5 * max(1.0 - inside, 0.0)
-
-
-def column_of(size: FloatArray) -> IntArray:
-    """Column of the largest tabulated size not above ``size``."""
-    out: IntArray = np.clip(np.floor(np.log2(np.maximum(size, 1.0)) + 1e-9), 0, len(GROUPS) - 1).astype(np.int64)
-    return out
-
-
-def catalogue_tables(catalog: Catalog) -> Tables:
-    """Tables of the topologies of a catalogue, on its scale-up switch."""
-    chip = int(catalog.value("switch", "scale_up", "ports"))
-    return tables(tuple(names(catalog, "topology")), chip, catalog.value("topology", "tree", "taper"))
 
 
 @dataclass(frozen=True)
@@ -186,10 +33,10 @@ class Reach:
     """index into MEDIA of the links between racks"""
 
 
-def reach(look: Look, rack_watts: FloatArray, limit: FloatArray) -> Reach:
-    """Spread a domain of ``rack_watts`` over racks of ``limit``; the distance between the outer racks chooses the cable."""
+def reach(look: Look, watts: FloatArray, limit: FloatArray) -> Reach:
+    """Spread packages of ``watts`` over racks of ``limit``; the distance between the outer racks chooses the cable."""
     p, c = look.parts, look.catalog
-    per_rack = np.maximum(np.floor(limit / np.maximum(rack_watts / p.domain, 1.0)), 1.0)
+    per_rack = np.maximum(np.floor(limit / np.maximum(watts, 1.0)), 1.0)
     held = np.minimum(column_of(per_rack), column_of(p.domain))
     racks = np.ceil(p.domain / np.exp2(held))
     distance = c.value("rack", "common", "slack") + racks * c.value("rack", "common", "pitch")
@@ -197,66 +44,139 @@ def reach(look: Look, rack_watts: FloatArray, limit: FloatArray) -> Reach:
     return Reach(racks, held, np.where(racks <= 1, 0, np.where(near, 1, 2)))
 
 
+@dataclass(frozen=True)
+class _Times:
+    """What every message of n designs takes, (n, 1) or (n, groups)."""
+
+    launch: FloatArray
+    """s of a collective between ranks; the network's own engine does not start these sooner than a device"""
+    switch_launch: FloatArray
+    """s of what switches reduce or copy"""
+    endpoint: FloatArray
+    fenced: FloatArray
+    gap: FloatArray
+    wire: FloatArray
+    hop: FloatArray
+    crossing: FloatArray
+    """s between two network cards"""
+    slowest: FloatArray
+    """s/B of a package's links"""
+    cards: FloatArray
+    """s/B of its network card"""
+    switched: BoolArray
+
+    def flight(self, terms: FloatArray) -> FloatArray:
+        """S of links, switches or routers, and further messages of the terms of tables."""
+        routers = np.where(self.switched[:, None], terms[..., 2], terms[..., 1])  # packages route where no switch does
+        return terms[..., 1] * self.wire + routers * self.hop + terms[..., 4] * self.gap
+
+
+def _times(look: Look, t: Tables, r: Reach) -> _Times:
+    p, c = look.parts, look.catalog
+    groups = np.array(GROUPS, dtype=np.float64)[None, :]
+    inside = (c.value("link", "copper", "latency") + p.link_latency)[:, None]
+    outside = (_media(c, r, "latency") + p.link_latency)[:, None]
+    own = look.engine("launch_latency")[:, None]
+    reducing = (p.engine == ENGINES.index("in_network"))[:, None]
+    leaf = (groups <= c.value("switch", "scale_out", "ports")).astype(np.float64)  # cards that meet in one switch
+    return _Times(
+        launch=np.where(reducing, c.value("collective", "device", "launch_latency"), own), switch_launch=own,
+        endpoint=look.engine("endpoint_latency")[:, None], fenced=look.engine("bulk_endpoint_latency")[:, None],
+        gap=look.engine("message_gap")[:, None], wire=np.where(groups <= np.exp2(r.held)[:, None], inside, outside),
+        hop=look.topology("hop_latency")[:, None],
+        crossing=c.value("link", "scale_out", "latency") - 2.0 * leaf * c.value("link", "scale_out", "switch_latency"),
+        slowest=1.0 / np.maximum(_usable(look, t), 1.0)[:, None],
+        cards=np.full((len(p.domain), 1), 1.0 / c.value("link", "scale_out", "bandwidth")), switched=t.switched[p.topology],
+    )  # fmt: skip
+
+
+def _usable(look: Look, t: Tables) -> FloatArray:
+    """Bandwidth [B/s] of a package's links: packages that route spread whole lanes evenly over their links."""
+    p = look.parts
+    lane = look.catalog.value("link", "copper", "bandwidth")
+    ports = t.ports[p.topology, column_of(p.domain)]
+    each = np.floor(p.link_bandwidth / lane / ports + 1e-9)
+    whole = ~t.switched[p.topology] & (each >= 1) & (p.clock > 0)
+    return np.where(whole, each * ports * lane, p.link_bandwidth)
+
+
 def fabric(look: Look, scenario: Scenario, r: Reach) -> dict[str, FloatArray]:
     """Alpha and rate tables, links, cables and switch chips of n designs."""
     p, c = look.parts, look.catalog
     t = catalogue_tables(c)
+    w = _times(look, t, r)
     soft = partial(c.value, "software", scenario.software)
     overhead = 0.0 if soft("allreduce_alpha") == 0 else 1.0  # the ideal stack has no alpha
     at = (p.topology, column_of(p.domain))
     groups = np.array(GROUPS, dtype=np.float64)[None, :]
+    many = groups > 1
+    exchange, beyond = t.exchange[*at], t.beyond[at[1]]
+    crossed = (beyond > 0) * w.crossing
+    arrival = np.maximum(w.flight(exchange), crossed + exchange[..., 4] * w.gap) + late(c, groups * (groups - 1.0))
+    mean = t.mean[*at]
+    routers = np.where(w.switched, mean[:, 1], mean[:, 0])
+    ends = w.wire[np.arange(len(w.wire)), at[1]]
+    alphas, rates = _reduces(look, t, w, overhead)
+    return {
+        "reduce_alpha": alphas,
+        "reduce_rate": rates,
+        "exchange_alpha": np.where(many, overhead * (w.launch + w.endpoint + arrival), 0.0),
+        "exchange_rate": np.where(many, np.maximum((1.0 - beyond) * exchange[..., 3] * w.slowest, beyond * w.cards), 0.0),
+        "gather_alpha": np.where(many, overhead * (_gather(look, t, w) + crossed), 0.0),
+        "hop_time": overhead * (w.launch[:, 0] + w.endpoint[:, 0] + mean[:, 0] * ends + routers * w.hop[:, 0]),
+        "ports": t.ports[*at],
+        **_cabling(look, t, r),
+        **scale_out(c, len(p.domain)),
+    }  # fmt: skip
 
-    switched = t.switched[p.topology]
-    hop = look.topology("hop_latency")[:, None]
-    inside = (c.value("link", "copper", "latency") + p.link_latency)[:, None]
-    wire = np.where(groups <= np.exp2(r.held)[:, None], inside, (_media(c, r, "latency") + p.link_latency)[:, None])
-    endpoint, fenced = look.engine("endpoint_latency")[:, None], look.engine("bulk_endpoint_latency")[:, None]
-    launch, gap = look.engine("launch_latency")[:, None], look.engine("message_gap")[:, None]
-    card = scale_out(c, len(p.domain))
-    leaf = groups <= c.value("switch", "scale_out", "ports")  # cards that meet in one switch
-    crossing = c.value("link", "scale_out", "latency") - 2.0 * leaf * c.value("link", "scale_out", "switch_latency")
 
-    def flight(terms: FloatArray) -> FloatArray:
-        routers = np.where(switched[:, None], terms[..., 2], terms[..., 1])  # packages route where no switch does
-        return terms[..., 1] * wire + routers * hop + terms[..., 4] * gap
+def _runs(look: Look, algorithm: str) -> BoolArray:
+    """(n, 1) whether the engine of a design runs an algorithm."""
+    some = [algorithm in look.catalog.entry("collective", name).attributes["algorithms"].split() for name in ENGINES]
+    out: BoolArray = np.array(some)[look.parts.engine][:, None]
+    return out
 
-    slowest = 1.0 / np.maximum(p.link_bandwidth, 1.0)[:, None]
-    cards = (1.0 / card["scale_out_bandwidth"])[:, None]
+
+def _reduces(look: Look, t: Tables, w: _Times, overhead: float) -> tuple[FloatArray, FloatArray]:
+    """Alpha and rate of every all-reduce, (n, groups, lines)."""
+    p = look.parts
+    at = (p.topology, column_of(p.domain))
+    groups = np.array(GROUPS, dtype=np.float64)[None, :]
+    many = groups > 1
     payloads = {"flags": look.engine("payload"), "direct": look.engine("direct_payload"), "bulk": np.ones(len(p.domain)),
                 "switch": look.engine("switch_payload")}  # fmt: skip
-    algorithms = [c.entry("collective", name).attributes["algorithms"].split() for name in ENGINES]
-    many = groups > 1
     alphas, rates = [], []
     for a, (algorithm, protocol) in enumerate(LINES):
         terms, cross = t.reduce[*at][:, :, a], t.cross[*at][:, :, a]
-        each = fenced if protocol == "bulk" else endpoint
+        each = w.fenced if protocol == "bulk" else w.endpoint
         steps = terms[..., 0] + cross[..., 0]
-        time = launch + steps * each + flight(terms) + cross[..., 0] * crossing
-        time = time + late(c, groups * steps)
-        able = t.able[*at][:, :, a] & np.array([algorithm in some for some in algorithms])[p.engine][:, None]
-        moved = (terms[..., 3] * slowest + cross[..., 1] * cards) / np.maximum(payloads[protocol], 1e-3)[:, None]
-        if overhead == 0:
-            time, moved = 0.0 * time, terms[..., 3] * slowest + cross[..., 1] * cards
-        alphas.append(np.where(many, np.where(able, time, NEVER), 0.0))
+        time = (
+            (w.switch_launch if protocol == "switch" else w.launch)
+            + steps * each
+            + w.flight(terms)
+            + cross[..., 0] * w.crossing
+        )
+        time = time + late(look.catalog, groups * (steps + terms[..., 4]))
+        able = t.able[*at][:, :, a] & _runs(look, algorithm)
+        moved = terms[..., 3] * w.slowest + cross[..., 1] * w.cards
+        if overhead:
+            moved = moved / np.maximum(payloads[protocol], 1e-3)[:, None]
+        alphas.append(np.where(many, np.where(able, overhead * time, NEVER), 0.0))
         rates.append(np.where(many, np.where(able, moved, NEVER), 0.0))
-    exchange, beyond = t.exchange[*at], t.beyond[at[1]]
-    arrival = np.maximum(flight(exchange), (beyond > 0) * crossing)
-    gather = t.gather[*at]
-    soonest = np.nanmin(np.stack([g[..., 0] * endpoint + flight(g) for g in np.moveaxis(gather, 2, 0)]), axis=0)
-    mean = t.mean[*at]
-    crossed = np.where(switched, mean[:, 1], mean[:, 0])
-    ends = wire[np.arange(len(wire)), at[1]]
-    return {
-        "reduce_alpha": np.stack(alphas, axis=2),
-        "reduce_rate": np.stack(rates, axis=2),
-        "exchange_alpha": np.where(many, overhead * (launch + endpoint + arrival + late(c, groups)), 0.0),
-        "exchange_rate": np.where(many, np.maximum((1.0 - beyond) * exchange[..., 3] * slowest, beyond * cards), 0.0),
-        "gather_alpha": np.where(many, overhead * (launch + soonest + (beyond > 0) * crossing), 0.0),
-        "hop_time": overhead * (launch[:, 0] + endpoint[:, 0] + mean[:, 0] * ends + crossed * hop[:, 0]),
-        "ports": t.ports[*at],
-        **_cabling(look, t, r),
-        **card,
-    }  # fmt: skip
+    return np.stack(alphas, axis=2), np.stack(rates, axis=2)
+
+
+def _gather(look: Look, t: Tables, w: _Times) -> FloatArray:
+    """S of the soonest all-gather of a few bytes that the engine runs, (n, groups)."""
+    p = look.parts
+    best = np.full((len(p.domain), len(GROUPS)), NEVER)
+    for a, algorithm in enumerate(collective.ALL_GATHER):
+        terms = t.gather[p.topology, column_of(p.domain)][:, :, a]
+        able = ~np.isnan(terms[..., 0]) & _runs(look, algorithm)
+        terms = np.where(np.isnan(terms), 0.0, terms)
+        launch = w.switch_launch if algorithm == "in_network" else w.launch
+        best = np.where(able, np.minimum(best, launch + terms[..., 0] * w.endpoint + w.flight(terms)), best)
+    return best
 
 
 def _media(catalog: Catalog, r: Reach, f: str) -> FloatArray:
@@ -269,9 +189,6 @@ def _cabling(look: Look, t: Tables, r: Reach) -> dict[str, FloatArray]:
     """Cables and switch chips per package: bandwidth of cables, power beyond copper's, price, carbon, failures."""
     p, c = look.parts, look.catalog
     at = (p.topology, column_of(p.domain))
-    planes = np.ceil(p.link_bandwidth / c.value("switch", "scale_up", "bandwidth_per_port") - 1e-9)
-    ranks = t.chips[*at]
-    chips = (ranks[..., 0] * np.ceil(planes[:, None] / ranks[..., 1] - 1e-9)).sum(axis=1)
     linked, rows = np.where(p.domain > 1, p.link_bandwidth, 0.0), np.arange(len(p.domain))
     near, far = t.cables[*at][rows, r.held] * linked, t.outside[*at][rows, r.held] * linked
 
@@ -285,8 +202,32 @@ def _cabling(look: Look, t: Tables, r: Reach) -> dict[str, FloatArray]:
         "cable_carbon": by_cable("carbon_per_bandwidth"),
         "cable_failures": by_cable("failure_rate") / CABLE,
         "cables": near + far,
-        "chips": np.where(p.domain > 1, chips, 0.0) / p.domain,
+        "chips": switch_chips(look),
+        "far": far,
     }
+
+
+def switch_chips(look: Look) -> FloatArray:
+    """Switch chips per package: whole chips for the planes of its domain."""
+    p, c = look.parts, look.catalog
+    ranks = catalogue_tables(c).chips[p.topology, column_of(p.domain)]
+    planes = np.ceil(p.link_bandwidth / c.value("switch", "scale_up", "bandwidth_per_port") - 1e-9)
+    chips = (ranks[..., 0] * np.ceil(planes[:, None] / ranks[..., 1] - 1e-9)).sum(axis=1)
+    return np.where(p.domain > 1, chips, 0.0) / p.domain
+
+
+def beside(look: Look) -> FloatArray:
+    """Power [W] beside a package in its rack: its share of the host and of the domain's switches."""
+    c = look.catalog
+    reducing = look.parts.engine == ENGINES.index("in_network")
+    chip = c.value("switch", "scale_up", "power") + np.where(reducing, look.engine("power"), 0.0)
+    return c.value("economics", "datacenter", "host_power") + switch_chips(look) * chip
+
+
+def router_power(look: Look) -> FloatArray:
+    """Power [W] of a package that routes for others: crossbar and buffers, drawn always as a switch's are."""
+    p = look.parts
+    return np.where(p.domain > 2, p.link_bandwidth * look.topology("router_energy"), 0.0)
 
 
 CABLE: Final = 100e9

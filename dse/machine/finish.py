@@ -11,7 +11,7 @@ from dse.catalog import Catalog
 from dse.machine.account import account, pnm_units
 from dse.machine.cooling import cooled
 from dse.machine.datacenter import ENGINES, FAR_AWAY, PNM, clock_levels, far_links, names
-from dse.machine.fabric import fabric, link_power, radix_limits, reach
+from dse.machine.fabric import MEDIA, beside, fabric, link_power, radix_limits, reach, router_power
 from dse.machine.look import TALL, Look
 from dse.machine.record import FIXED_CLOCK, ON_FAR, ON_FAST, ON_FLASH, Machine, Parts
 from dse.physics import flash, memory, package, pnm, stack
@@ -32,20 +32,14 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     crossing = look.memory("interface_energy")
     reference_pitch = np.maximum(look.memory("reference_pitch"), 1e-9)
     crossing = np.where(look.on_logic > 0, stack.pitch_energy(crossing, parts.bond_pitch, reference_pitch), crossing)
-    between = partial(catalog.value, "link", "die_to_die")
-    remote = np.where((parts.dies > 1) & (look.on_chip == 0), between("remote_share"), 0.0)
-    remote = np.where(parts.clock > 0, remote, 0.0)  # a machine that exists is measured with it
-    fast_energy = look.memory("read_energy") + crossing + wires + remote * between("energy")
-    limits["die_to_die"] = package.joint_load(
-        remote * parts.fast_bandwidth, parts.logic_area, parts.dies, between("shoreline_density")
-    )
+    fast_energy = look.memory("read_energy") + crossing + wires + remote_reads(look, limits)
     idle = look.memory("static_power_per_byte") + look.memory("refresh_power_per_byte")
     fast_static = parts.fast_capacity * idle
     taller = parts.flash_height - look.flash("reference_height")
     flash_static = parts.flash_stacks * (look.flash("idle_power_per_stack") + look.flash("idle_power_per_die") * taller)
-    local = (parts.domain > 1) & (parts.engine != ENGINES.index("in_network"))
-    engine_power = np.where(local, look.engine("power"), 0.0)
-    links = link_power(look)
+    local = catalog.column("collective", ENGINES[:2] + ENGINES[1:2], "power")[parts.engine]
+    engine_power = np.where(parts.domain > 1, local, 0.0)
+    links = link_power(look) + router_power(look)
     static = parts.leakage + fast_static + flash_static + engine_power + links
     chip: dict[str, Any] = dict(scratchpad(look))
     distant: dict[str, Any] = dict(far_tier(look))
@@ -53,7 +47,7 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     active = clocked * parts.peak[:, 0] * parts.flop_energy[:, 0]
     near_active = clocked * np.where(near["site"] > 0, near["flops"], 0.0) * near["flop_energy"]
     on_chip = np.full(len(static), 2.0 * look.rule("sram_energy"))
-    limits["available"] = np.exp(np.clip(latest_year(look) - scenario["year"], -3.0, 10.0))
+    limits["available"] = too_late(latest_year(look), scenario)
     limits["shoreline"] = shoreline(look)
     limits["bond_pitch"] = finest_pitch(look, scenario["year"]) / parts.bond_pitch * (look.on_logic > 0)
     heat: dict[str, Any] = cooled(look, scenario, {
@@ -61,13 +55,15 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
         "flash_static": flash_static,
         "flash_energy": tier["energy"], "flash_bandwidth": tier["bandwidth"], "static": static, "near": near_power(near),
             "active": active + near_active,
-        "logic_static": parts.leakage + engine_power + links, "on_chip": on_chip,
+        "logic_static": parts.leakage + engine_power + links, "on_chip": on_chip, "beside": beside(look),
     })  # fmt: skip
     limits["static_heat"] = heat["static_heat"]
     heat["rack_limit"] = np.full(len(static), rack_limit)
-    rack_watts = parts.domain * (heat["package_power"] + catalog.value("economics", "datacenter", "host_power"))
-    spread = reach(look, rack_watts, np.minimum(rack_limit, heat["max_rack_power"]))
+    rack_most = np.minimum(rack_limit, heat["max_rack_power"])
+    spread = reach(look, in_rack(look, heat["package_power"], heat["fan_share"]), rack_most)
     net: dict[str, Any] = dict(fabric(look, scenario, spread))
+    longer = np.array([catalog.entry("link", name).available.nominal for name in MEDIA])[spread.medium]
+    limits["available"] = np.maximum(limits["available"], too_late(np.where(net["far"] > 0, longer, 0.0), scenario))
     if not np.all(parts.power_cap < FAR_AWAY):  # the radix of a machine that exists is a fact
         limits |= radix_limits(look, net)
     money: dict[str, Any] = account(look, scenario, heat, net, limits)
@@ -95,6 +91,32 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
         **{k: v for k, v in net.items() if k.startswith("scale_out")},
         **{k: net[k] for k in kept}, **{k: money[k] for k in paid},
     )  # fmt: skip
+
+
+def too_late(year: FloatArray, scenario: Scenario) -> FloatArray:
+    """Above 1 for what comes after the scenario's year, e-fold by year."""
+    out: FloatArray = np.exp(np.clip(year - scenario["year"], -3.0, 10.0))
+    return out
+
+
+def remote_reads(look: Look, limits: dict[str, FloatArray]) -> FloatArray:
+    """Energy [J/B] that reads of another compute die's memory add to the mean read; the limit of the joint they cross.
+
+    A machine that exists is measured with it.
+    """
+    p = look.parts
+    between = partial(look.catalog.value, "link", "die_to_die")
+    remote = np.where((p.dies > 1) & (look.on_chip == 0) & (p.clock > 0), between("remote_share"), 0.0)
+    limits["die_to_die"] = package.joint_load(
+        remote * p.fast_bandwidth, p.logic_area, p.dies, between("shoreline_density")
+    )
+    return remote * between("energy")
+
+
+def in_rack(look: Look, package_power: FloatArray, fan_share: FloatArray) -> FloatArray:
+    """Power [W] that a package asks of its rack, regulators, host, switches and fans included."""
+    lost = look.catalog.value("power_delivery", "lateral", "efficiency")
+    return (package_power / lost + beside(look)) * (1.0 + fan_share)
 
 
 def flash_tier(look: Look) -> dict[str, FloatArray]:

@@ -14,9 +14,9 @@ import numpy as np
 
 from dse.catalog import Catalog
 from dse.machine.datacenter import names
-from dse.machine.fabric import LINES
 from dse.machine.phone import LINKS, MOUNTS, PNM, POP_TALL, Phone, Pick
 from dse.machine.record import Machine
+from dse.machine.tables import LINES
 from dse.physics import cost, thermal
 from dse.physics import flash as cells
 from dse.plan import GROUPS

@@ -57,19 +57,22 @@ def _ring_pass(shape: Shape) -> Cost:
     """
     g = shape.n
     if shape.switched:
-        top = shape.levels[-1]
-        return _phase(top, g - 1.0, (g - 1.0) / g)
-    whole = Cost()
-    kept = 1.0
-    for level in shape.levels:
+        return _phase(shape.levels[-1], g - 1.0, (g - 1.0) / g)
+    one_by_one = any(level.kind == "global" for level in shape.levels)
+    each = [
+        1.0 if x.kind == "line" else min(x.size - 1.0, 2.0) if x.kind == "ring" else x.size - 1.0 for x in shape.levels
+    ]
+    whole, kept = Cost(), 1.0
+    for level, rings in zip(shape.levels, each, strict=True):
         near = {"line": 2.0 if level.size > 2 else 1.0, "global": level.hops}.get(level.kind, 1.0)
         volume = kept * (level.size - 1) / level.size / _ring_rate(level)
-        whole += _phase(level, level.size - 1.0, volume, hops=(level.size - 1) * near)
+        at_once = rings if one_by_one else sum(each)  # a message for every ring that turns
+        whole += _phase(level, level.size - 1.0, volume, hops=(level.size - 1) * near, peers=(level.size - 1) * (at_once - 1.0))  # fmt: skip
         kept /= level.size
-    if any(level.kind == "global" for level in shape.levels):
+    if one_by_one:
         return whole
     rate = sum(_ring_rate(level) for level in shape.levels)
-    return Cost(whole.steps, whole.hops, whole.switches, (g - 1.0) / g / rate)
+    return Cost(whole.steps, whole.hops, whole.switches, (g - 1.0) / g / rate, whole.peers)
 
 
 def _doubling(shape: Shape, *, sizes: str) -> Cost:
@@ -129,7 +132,7 @@ def _tree_pass(shape: Shape) -> Cost:
         elif level.kind == "switch":
             out += _phase(level, float(ceil(log2(s))), 1.0 / level.links)
         else:
-            out += _phase(level, 1.0, (s - 1.0) / level.links)
+            out += _phase(level, 1.0, (s - 1.0) / level.links, peers=s - 2.0)
     return out
 
 
@@ -163,6 +166,14 @@ def _hierarchical(shape: Shape) -> Cost | None:
     for level in levels[:-1]:
         kept /= level.size
     return passed + _phase(last, 1.0, kept * (last.size - 1) / last.links, peers=last.size - 2.0) + passed
+
+
+def _two_shot(shape: Shape) -> Cost | None:
+    """Reduce-scatter with all peers of a level at once, all-gather back. Rings and lines have their ring instead."""
+    if any(level.kind in NEIGHBOURS for level in shape.levels):
+        return None
+    passed = _direct_pass(shape.levels)
+    return passed + passed
 
 
 def _in_network(shape: Shape) -> Cost | None:
@@ -204,6 +215,7 @@ ALL_REDUCE: Final[Mapping[str, Algorithm]] = {
     "one_shot": _one_shot,
     "tree": _tree,
     "hierarchical": _hierarchical,
+    "two_shot": _two_shot,
     "in_network": _in_network,
 }
 ALL_GATHER: Final[Mapping[str, Algorithm]] = {

@@ -1,4 +1,4 @@
-"""Failures: how many spares a domain keeps."""
+"""Failures: how often more packages of a domain are broken than it has spares."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ import numpy as np
 
 from dse.units import FloatArray
 
-MOST: Final = 32
+MOST: Final = 8
 """spares that are counted up to"""
 
 
-def spares(broken: FloatArray, unserved: float) -> FloatArray:
-    """Least number of spares with which more are broken for at most ``unserved`` of the time.
+def unserved(broken: FloatArray) -> FloatArray:
+    """Share of the time that more than s packages wait for repair, for s = 0 .. MOST, shape (n, MOST + 1).
 
-    ``broken`` is the mean number that waits for repair, shape (n,); Poisson: P(N > s) <= unserved.
+    ``broken`` is their mean number, shape (n,); Poisson: P(N > s) = 1 - sum_k<=s exp(-m) m^k / k!.
     """
-    term = np.exp(-broken)
-    covered = term.copy()
-    out = np.zeros_like(broken)
-    for s in range(1, MOST + 1):
-        out += covered < 1.0 - unserved
-        term = term * broken / s
-        covered = covered + term
+    k = np.arange(1, MOST + 1, dtype=np.float64)
+    ratios = np.concatenate([np.ones((len(broken), 1)), np.cumprod(broken[:, None] / k, axis=1)], axis=1)
+    covered = np.exp(-broken)[:, None] * np.cumsum(ratios, axis=1)
+    out: FloatArray = np.maximum(1.0 - covered, 0.0)
     return out

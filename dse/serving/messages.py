@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dse.machine.fabric import NEVER
 from dse.machine.record import Machine
+from dse.machine.tables import NEVER
 from dse.serving.soft import Soft
 from dse.traffic import Traffic
 from dse.units import FloatArray, IntArray
@@ -70,11 +70,17 @@ def collectives(
     if t.exchanges.any():
         time += exchanged(m, t.plans.group_index, t.exchange_bytes / soft.link, t.exchanges, shared)
     time += at(m.gather_alpha, t.plans.group_index)  # best token and its score: bytes do not count
-    inside = depth * t.plans.group <= m.domain[:, None]
-    rate = np.where(inside, 1.0 / np.maximum(m.link_bandwidth, 1.0)[:, None], 1.0 / m.scale_out_bandwidth[:, None])
-    alpha = np.where(inside, m.hop_time[:, None], m.scale_out_latency[:, None])
-    stages = (depth - 1.0) * (alpha + t.stage_bytes * rate)
+    stages = staged(m, t, depth, t.stage_bytes)
     if note:
         note("time", "collectives", time)
         note("time", "pipeline", stages)
     return time + stages
+
+
+def staged(m: Machine, t: Traffic, depth: FloatArray, size: FloatArray) -> FloatArray:
+    """Time of ``size`` bytes that go from stage to stage of a pipeline, over cards where it leaves the domain."""
+    inside = depth * t.plans.group <= m.domain[:, None]
+    rate = np.where(inside, 1.0 / np.maximum(m.link_bandwidth, 1.0)[:, None], 1.0 / m.scale_out_bandwidth[:, None])
+    alpha = np.where(inside, m.hop_time[:, None], m.scale_out_latency[:, None])
+    out: FloatArray = (depth - 1.0) * (alpha + size * rate)
+    return out

@@ -9,12 +9,12 @@ import numpy as np
 from dse.machine.record import Machine
 from dse.physics import thermal
 from dse.plan import CLOCK_LEVELS
-from dse.serving.messages import Note, collectives
+from dse.serving.messages import Note, collectives, staged
 from dse.serving.place import Placed, place
 from dse.serving.prompt import prefill
 from dse.serving.soft import Soft
 from dse.serving.step import TIE, Decoded, Pairs, decode, limits_of
-from dse.traffic import Traffic
+from dse.traffic import ACTIVATION_BYTES, Traffic
 from dse.units import FloatArray
 
 
@@ -45,9 +45,13 @@ def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs
     served = prefill(m, t, soft, placed, np.maximum(slack - (1.0 - clock) * d.products * twice, 0.0))
     zero = np.zeros((1, 1))
     below = placed.below
+    chunk = np.minimum(t.prefill.tokens[..., -1:], soft.chunk)  # of the prompt that the TTFT limit asks about
+    passed = staged(
+        m, t, placed.depth, chunk * t.model.hidden * ACTIVATION_BYTES
+    )  # later chunks follow while it computes
     return Pairs(
         step=step, unthrottled=unthrottled, energy=energy, stages=placed.depth, share=placed.share,
-        prompt=served.alone, joining=served.joining, prompt_energy=served.energy, first=served.first,
+        prompt=served.alone, joining=served.joining, prompt_energy=served.energy, first=served.first + passed,
         flash_read=zero if below is None else d.flash_bytes * twice / step + (0.0 if promoted is None else promoted * below.in_flash), flash_written=to_flash,
         stored=zero if below is None else below.stored, clock=clock, ratios=placed.ratios,
     )  # fmt: skip
