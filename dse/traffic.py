@@ -20,7 +20,7 @@ from dse.physics import experts, memory
 from dse.plan import Plans
 from dse.space import Scenario, Workload
 from dse.units import BoolArray, FloatArray, IntArray
-from dse.workload import OPERATORS, Mix, RequestClass, Transformer, transformer
+from dse.workload import OPERATORS, Transformer, transformer
 
 ATTENTION: Final = OPERATORS.index("attention")
 EXPERTS: Final = OPERATORS.index("experts")
@@ -397,8 +397,3 @@ def align(parts: Sequence[Traffic]) -> Traffic:
     plans = Plans(*(np.concatenate([getattr(t.plans, f.name) for t in parts])[:, None] for f in fields(Plans)))
     work = Prefill(**{f.name: prompts(f.name) for f in fields(Prefill)})
     return replace(parts[0], **{n: column(n) for n in lone}, plans=plans, prefill=work, aligned=True)
-
-
-def mix_of(context: float) -> Mix:
-    """A mix whose every sequence stands at ``context`` tokens: for asking about one decode step."""
-    return Mix((RequestClass("point", 1.0, context, 1e-9),), decode_only=True)

@@ -350,3 +350,8 @@ class Mix:
     def longest(self) -> float:
         """The longest context of the mix."""
         return max(c.longest for c in self.classes)
+
+
+def mix_of(context: float) -> Mix:
+    """A mix whose every sequence stands at ``context`` tokens: for asking about one decode step."""
+    return Mix((RequestClass("point", 1.0, context, 1e-9),), decode_only=True)

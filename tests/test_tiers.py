@@ -18,8 +18,7 @@ from dse.machine.record import FIXED_CLOCK
 from dse.physics import experts, flash, roofline
 from dse.serving import serve, soft_of
 from dse.space import Workload
-from dse.traffic import mix_of
-from dse.workload import OPERATORS, Mix, RequestClass, transformer
+from dse.workload import OPERATORS, Mix, RequestClass, mix_of, transformer
 
 A = np.array
 BUFFER = 1e12

@@ -25,6 +25,8 @@ from dse.units import FloatArray, IntArray
 PRIOR: Final = "textbook"
 FITTED: Final = ("dense", "flop", "layer", "sequence", "prefill_share", "emulation", "first_token", "waiting")
 """factors that are fitted, by their name in ``Soft``"""
+SHARES: Final = frozenset({"dense", "flop", "emulation"})
+"""those of which more is better; less is of all others"""
 FOLLOW: Final = {"attention": "dense", "experts": "dense", "flop_experts": "flop"}
 """factors that keep their prior ratio to a fitted one"""
 SHRINK: Final = 1.0
@@ -50,14 +52,16 @@ class Fit:
     """ids of the rows it was fitted to"""
 
     def value(self, stack: str, name: str) -> float:
-        """One fitted factor; a stack without rows has the common one, within the range of those with rows.
+        """One fitted factor; a stack without rows has the common one, but none better than the best that was fitted.
 
         The common values lean to their priors, and no machine that nobody built may be better off than all built ones.
         """
         at = FITTED.index(name)
         if stack in self.stacks:
             return float(np.exp(self.factors[self.stacks.index(stack)][at]))
-        return float(np.exp(np.clip(self.common[at], self.factors[:, at].min(), self.factors[:, at].max())))
+        fitted = self.factors[:, at]
+        best = min(self.common[at], fitted.max()) if name in SHARES else max(self.common[at], fitted.min())
+        return float(np.exp(best))
 
 
 def fit(s: Served, catalog: Catalog, held: Mapping[str, float] | None = None) -> Fit:

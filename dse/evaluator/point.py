@@ -20,9 +20,9 @@ from dse.serving import Pairs, serve
 from dse.serving.choose import account, choose, wear
 from dse.space import Scenario, Space, Value, Workload, parse_value
 from dse.space_file import read_space, space_text
-from dse.traffic import Traffic, lower, mix_of
+from dse.traffic import Traffic, lower
 from dse.units import FloatArray
-from dse.workload import OPERATORS, Mix, RequestClass
+from dse.workload import OPERATORS, Mix, RequestClass, mix_of
 
 FAR_TOO_DEEP = 999_999
 """shown where no depth makes a model fit"""
