@@ -118,7 +118,7 @@ def cut(links: csr_array, side: np.ndarray, n: int) -> float:
 
 def halves(name: str, n: int) -> list[np.ndarray]:
     """Natural cuts: the first half of the packages along each dimension of the network."""
-    sizes = topology.sides(name, n) or (n,)
+    sizes = topology.sides(name, n) if name in topology.SIDES else (n,)
     if name == "dragonfly":
         sizes = sizes[::-1]  # groups are the outer index
     grid = np.arange(n).reshape(sizes)

@@ -71,7 +71,7 @@ def tables(order: tuple[str, ...], ports: int, taper: float) -> Tables:
         np.zeros((t, d, g, len(LINES), len(TERMS))), np.zeros((t, d, g, len(LINES), 2)), np.zeros((t, d, g, len(LINES)), dtype=bool),
         np.zeros((t, d, g, len(TERMS))), np.full((t, d, g, len(gathers), len(TERMS)), np.nan), np.zeros((d, g)), np.zeros((t, d, 2)), np.zeros((t, d)),
         np.ones((t, d, 2, 2)) * np.array([0.0, 1.0]), np.zeros((t, d, g)), np.zeros((t, d, g)), np.zeros((t, d), dtype=bool),
-        np.array([name in {"switch", "clos", "tree"} for name in order]),
+        np.array([topology.shape(name, 1).switched for name in order]),
     )  # fmt: skip
     for i, name in enumerate(order):
         for j, n in enumerate(GROUPS):
@@ -146,11 +146,12 @@ def _cables(name: str, rack: Shape, n: int, held: int, ports: int, taper: float)
     """Cables per package inside racks and between them, in units of its bandwidth; ``held`` packages a rack."""
     if n == 1:
         return 0.0, 0.0
-    if name == "switch":
+    whole = topology.shape(name, n, n, ports, taper)
+    if whole.switched and len(whole.levels) == 1:
         away = 1.0 - held / n
         return 1.0 - away, away
-    if name in {"clos", "tree"}:
-        leaf, spine = topology.shape(name, n, n, ports, taper).levels
+    if whole.switched:
+        leaf, spine = whole.levels
         down = 1.0 - min(held / leaf.size, 1.0)
         up = spine.links if held < n else 0.0
         return 1.0 + spine.links - down - up, down + up

@@ -13,7 +13,7 @@ Tests hold every figure against graphs of scipy.sparse.csgraph.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from math import prod
 from typing import Final
@@ -34,49 +34,57 @@ def _pair(n: int, *, fits: Callable[[int, int], bool] = lambda a, b: True) -> tu
     return None
 
 
-@lru_cache(maxsize=4096)
-def sides(name: str, n: int) -> tuple[int, ...] | None:
-    """Sizes of the levels of a domain of n, or None where the topology has no regular network of n."""
-    if n == 1:
-        return (1,)
-    if name in {"full", "ring", "switch"}:
-        return (n,)
-    if name == "torus2d":
-        return _pair(n, fits=lambda a, b: b % 2 == 0)
-    if name == "torus3d":
-        options = [(a, *two) for a in range(2, n) if a**3 <= n and n % a == 0
-                   and (two := _pair(n // a, fits=lambda b, c: c % 2 == 0)) and two[0] >= a]  # fmt: skip
-        return min(options, key=lambda s: s[2] / s[0], default=None)
-    if name == "hyperx":
-        return _pair(n, fits=lambda a, b: a % 2 == 0)
-    if name == "dragonfly":
-        two = _pair(n, fits=lambda a, b: a % 2 == 0 and a <= b + 1)
-        return None if two is None else (two[1], two[0])
-    return None
+def _line(n: int) -> tuple[int, ...] | None:
+    return (n,)
+
+
+def _torus2d(n: int) -> tuple[int, ...] | None:
+    return _pair(n, fits=lambda a, b: b % 2 == 0)
+
+
+def _torus3d(n: int) -> tuple[int, ...] | None:
+    options = [(a, *two) for a in range(2, n) if a**3 <= n and n % a == 0
+               and (two := _pair(n // a, fits=lambda b, c: c % 2 == 0)) and two[0] >= a]  # fmt: skip
+    return min(options, key=lambda s: s[2] / s[0], default=None)
+
+
+def _hyperx(n: int) -> tuple[int, ...] | None:
+    return _pair(n, fits=lambda a, b: a % 2 == 0)
+
+
+def _groups(n: int) -> tuple[int, ...] | None:
+    """Packages of a dragonfly's group, and groups: even in number, no more than a group can reach."""
+    two = _pair(n, fits=lambda a, b: a % 2 == 0 and a <= b + 1)
+    return None if two is None else (two[1], two[0])
+
+
+SIDES: Final[Mapping[str, Callable[[int], tuple[int, ...] | None]]] = {
+    "full": _line,
+    "ring": _line,
+    "torus2d": _torus2d,
+    "torus3d": _torus3d,
+    "hyperx": _hyperx,
+    "dragonfly": _groups,
+}
+"""sizes of the levels of n packages where packages route, None where there is no regular network of n"""
+
+
+def sides(name: str, n: int) -> tuple[int, ...]:
+    """Sizes of the levels of a network whose packages route.
+
+    Raises:
+        ValueError: the topology has no regular network of n.
+
+    """
+    found = (1,) if n == 1 else SIDES[name](n)
+    if found is None:
+        raise ValueError(f"no regular {name} of {n} packages")
+    return found
 
 
 def _leaf(n: int, most: int) -> int:
     """Packages of a leaf: as many as divide n into an even number of leaves."""
     return max(m for m in range(1, most + 1) if n % m == 0 and (n // m) % 2 == 0)
-
-
-def admits(name: str, n: int, ports: int = SWITCH_PORTS, taper: float = TAPER) -> bool:
-    """Whether a topology has a regular network of n packages on switches of ``ports``."""
-    if n < 1:
-        return False
-    if n == 1:
-        return True
-    if name == "switch":
-        return n <= ports
-    if name in {"clos", "tree"}:
-        down = int(ports * _down(name, taper))
-        return n % 2 == 0 and n / _leaf(n, down) <= ports and 2 * _leaf(n, down) > min(down, n / 2)
-    return sides(name, n) is not None
-
-
-def _down(name: str, taper: float) -> float:
-    """Share of a leaf's ports that lead down."""
-    return 0.5 if name == "clos" else taper / (1.0 + taper)
 
 
 def _splits(g: int, whole: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -93,8 +101,6 @@ def _grid(name: str, n: int, g: int) -> Shape:
     A group takes the sides that carry most all-to-all traffic, then those with the least diameter.
     """
     whole = sides(name, n)
-    if whole is None:
-        raise ValueError(f"no regular {name} of {n} packages")
     options = [_box(name, whole, parts) for parts in _splits(g, whole)]
     if not options:
         raise ValueError(f"a group of {g} does not fit a {name} of {' x '.join(map(str, whole))}")
@@ -132,10 +138,9 @@ def _dragonfly(n: int, g: int) -> Shape:
     Paths go local-global-local, at most three links. m links join each pair of groups; a trunk is as
     many links wide as balances it with the local ones. Packages whose trunk no pair needs go without.
     """
-    found = sides("dragonfly", n)
-    if found is None:
-        raise ValueError(f"no regular dragonfly of {n} packages")
-    a, groups = found
+    if n == 1:
+        return _grid("full", 1, 1)
+    a, groups = sides("dragonfly", n)
     between = a // (groups - 1) if groups > 1 else 0
     trunk = max(round(a * a / between / (1.0 + 2.0 * a / between)), 1) if between else 0
     ports = a - 1 + trunk
@@ -160,39 +165,56 @@ def _dragonfly(n: int, g: int) -> Shape:
     return Shape(g, ports, 3.0 if three else 2.0, hops / (g * (g - 1)), 0.0, halves, links, levels)
 
 
-def _switched(name: str, n: int, g: int, ports: int, taper: float) -> Shape:
-    """One chip a plane; or leaves and spines: non-blocking (clos), or with ``taper`` as few uplinks (tree)."""
-    if not admits(name, n, ports, taper):
-        raise ValueError(f"no {name} of {n} packages on switches of {ports} ports")
-    if name == "switch" or n == 1:
-        level = (Level("switch", g, 1.0, 2.0, 1.0),) if g > 1 else ()
-        return _star(g, level, ((1.0, float(ports // n)),), float(n))
-    leaf = _leaf(n, int(ports * _down(name, taper)))
-    share = 1.0 if name == "clos" else 1.0 / taper
-    up = max(leaf * share, 1.0)
-    leaves = n // leaf
+def _switch(n: int, g: int, ports: int) -> Shape:
+    """One chip a plane."""
+    if n > ports:
+        raise ValueError(f"no switch of {ports} ports joins {n} packages")
+    return _star(g, ((1.0, float(ports // n)),), float(n) * (n > 1))
+
+
+def _leaf_spine(n: int, g: int, ports: int, taper: float) -> Shape:
+    """Leaves and spines; ``taper`` is a leaf's packages over its uplinks: 1 does not block."""
+    if n == 1:
+        return _switch(n, g, ports)
+    down = int(ports * taper / (1.0 + taper))
+    leaf = _leaf(n, down) if n % 2 == 0 else 0
+    if n % 2 or n / leaf > ports or 2 * leaf <= min(down, n / 2):
+        raise ValueError(f"no regular leaves and spines of {n} packages on switches of {ports} ports")
+    up, leaves = max(leaf / taper, 1.0), n // leaf
     chips = ((float(leaves), float(max(ports // (leaf + up), 1))), (1.0, ports // leaves / up))
     total = n + leaves * up
     if g <= leaf:
-        return _star(g, (Level("switch", g, 1.0, 2.0, 1.0),) if g > 1 else (), chips, total)
+        return _star(g, chips, total)
     if g % leaf:
         raise ValueError(f"a group of {g} does not fill leaves of {leaf}")
-    near, far = leaf - 1.0, float(g - leaf)
-    mean = (2.0 * near + 4.0 * far) / (g - 1)
-    crossed = (near + 3.0 * far) / (g - 1)
-    width = up / leaf
-    halves = min(g / 2.0, g / leaf / 2.0 * up)
+    near, far, width = leaf - 1.0, float(g - leaf), up / leaf
     levels = (
         Level("switch", leaf, 1.0, 2.0, 1.0),
         Level("switch", g // leaf, width, 4.0, 3.0, all_to_all=width * (g - 1) / far),
     )
-    return Shape(g, 1, 4.0, mean, crossed, halves, total, levels, chips)
+    mean, crossed = (2.0 * near + 4.0 * far) / (g - 1), (near + 3.0 * far) / (g - 1)
+    return Shape(g, 1, 4.0, mean, crossed, min(g / 2.0, g / leaf / 2.0 * up), total, levels, chips)
 
 
-def _star(g: int, levels: tuple[Level, ...], chips: tuple[tuple[float, float], ...], links: float) -> Shape:
+def _star(g: int, chips: tuple[tuple[float, float], ...], links: float) -> Shape:
     """A group whose members share a switch chip."""
-    some = float(g > 1)
+    some, levels = float(g > 1), (Level("switch", g, 1.0, 2.0, 1.0),) if g > 1 else ()
     return Shape(g, 1, 2.0 * some, 2.0 * some, some, float(g // 2), links, levels, chips)
+
+
+Topology = Callable[[int, int, int, float], Shape]
+"""(packages of the domain, of the group, ports of a switch, taper) -> what the group's network looks like"""
+TOPOLOGIES: Final[Mapping[str, Topology]] = {
+    "full": lambda n, g, ports, taper: _grid("full", n, g),
+    "ring": lambda n, g, ports, taper: _grid("ring", n, g),
+    "torus2d": lambda n, g, ports, taper: _grid("torus2d", n, g),
+    "torus3d": lambda n, g, ports, taper: _grid("torus3d", n, g),
+    "hyperx": lambda n, g, ports, taper: _grid("hyperx", n, g),
+    "dragonfly": lambda n, g, ports, taper: _dragonfly(n, g),
+    "switch": lambda n, g, ports, taper: _switch(n, g, ports),
+    "clos": lambda n, g, ports, taper: _leaf_spine(n, g, ports, 1.0),
+    "tree": _leaf_spine,
+}
 
 
 @lru_cache(maxsize=8192)
@@ -203,12 +225,17 @@ def shape(name: str, n: int, g: int = 0, ports: int = SWITCH_PORTS, taper: float
         ValueError: the topology has no regular network of n, or the group does not fit it.
 
     """
-    g = g or n
-    if name in {"switch", "clos", "tree"}:
-        return _switched(name, n, g, ports, taper)
-    if name == "dragonfly" and n > 1:
-        return _dragonfly(n, g)
-    return _grid(name, n, g)
+    return TOPOLOGIES[name](n, g or n, ports, taper)
+
+
+@lru_cache(maxsize=8192)
+def admits(name: str, n: int, ports: int = SWITCH_PORTS, taper: float = TAPER) -> bool:
+    """Whether a topology has a regular network of n packages on switches of ``ports``."""
+    try:
+        shape(name, n, n, ports, taper)
+    except ValueError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=64)
