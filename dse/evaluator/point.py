@@ -12,6 +12,7 @@ from dse.catalog import Catalog, load_catalog
 from dse.design import absent, encode
 from dse.errors import SpaceError
 from dse.evaluator import DatacenterModel, MobileModel, model_of
+from dse.machine.fabric import MEDIA
 from dse.machine.record import Machine
 from dse.metrics import TARGET_OBJECTIVES
 from dse.physics import flash
@@ -292,6 +293,7 @@ def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger
     if _one(m.flash_capacity):
         figures |= _breakeven(model, m, p)
     figures |= _engine(m)
+    figures |= _network(m)
     figures |= _heat(m, ledger, p)
     tpot = _one(e.tpot)
     return Evaluation(
@@ -331,6 +333,18 @@ def _breakeven(model: DatacenterModel, m: Machine, p: Pairs) -> dict[str, float]
     limit = flash.breakeven_disturb_limit(read, m.flash_pages, budget, other)
     return {"flash read rate": float(read[0]), "break-even read-disturb limit": float(limit[0]),
             "read-disturb limit": float(m.flash_pages[0] / m.flash_reclaim[0])}  # fmt: skip
+
+
+def _network(m: Machine) -> dict[str, float]:
+    """Links, cables and switches of a package in its domain; nothing for a package of its own."""
+    if _one(m.domain) < 2:
+        return {}
+    r, medium = m.report, MEDIA[int(_one(m.report["medium"]))]
+    out = {"links of a package": _one(r["ports"]), "cables, bandwidth a package": _one(r["cables"])}
+    if _one(r["cables between racks"]) > 0:
+        out[f"of them {medium}, bandwidth"] = _one(r["cables between racks"])
+    return out | {"switch chips a package": _one(r["switch chips"]), "racks of a domain": _one(r["racks of a domain"]),
+                  "spare packages of a domain": _one(r["spare packages"])}  # fmt: skip
 
 
 def _engine(m: Machine) -> dict[str, float]:

@@ -153,7 +153,12 @@ def describe(facts: Facts, c: Chosen) -> str:
             parts.append(f"{v['flash_stacks']} {v['flash']} stacks {str(v['flash_attach']).replace('_', ' ')}")
         if v["pnm"] != "none":
             parts.append(f"PNM {str(v['pnm']).replace('_', ' ')}")
-        parts.append(f"{v['domain']:g} packages in a domain" + (f" ({v['topology']})" if "topology" in v else ""))
+        alone = float(v["domain"]) == 1
+        parts.append(
+            "each package a domain of its own"
+            if alone
+            else f"{v['domain']:g} packages in a domain" + (f" ({v['topology']})" if "topology" in v else "")
+        )
         return ", ".join(parts)
     return (f"{t('npu_area')} NPU in {v['soc_node']}, {t('dram_capacity')} {v['dram']} {str(v['dram_mount']).replace('_', ' ')}, "
             f"{v['flash_dies']:g} dies of {v['flash']}, PNM {str(v['pnm']).replace('_', ' ')}, weights in {str(v['weights_home']).replace('_', ' ')}")  # fmt: skip
