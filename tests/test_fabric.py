@@ -19,6 +19,7 @@ from dse.machine.look import Look
 from dse.machine.tables import LINES, NEVER
 from dse.physics import experts, package
 from dse.plan import GROUPS, single_plan
+from dse.serving.choose import standing_by
 from dse.serving.messages import exchanged
 from dse.space import Space
 from dse.traffic import lower
@@ -145,18 +146,19 @@ def test_late_messages_wait_and_a_timeout_caps_it(space: Space, catalog: Catalog
 
 
 def test_standby_by_hand(space: Space, catalog: Catalog) -> None:
-    """A domain of 64 behind switches keeps a spare; where packages route it has no links and the domain waits."""
-    m = built(space, catalog, {"domain": 64}, {"domain": 64, "topology": "torus3d"}, {"domain": 1})
+    """A replica waits for the repair of its packages, or a spare of its domain stands by; where packages route none can."""
+    m = built(space, catalog, {"domain": 64}, {"domain": 64, "topology": "torus3d"})
     v = {f: catalog.value("reliability", "common", f) for f in ("package_failure_rate", "repair_time", "recovery_time")}
-    broken = 64 * v["package_failure_rate"] * v["repair_time"]
-    assert broken == pytest.approx(0.0388, rel=0.01)
-    assert m.report["spare packages"].tolist() == [1, 0, 0]
-    tail = 1 - np.exp(-broken) * (1 + broken)
-    assert m.report["unserved"][0] == pytest.approx(
-        tail + 64 * v["package_failure_rate"] * v["recovery_time"], rel=1e-6
-    )
-    assert m.report["unserved"][1] > 1 - np.exp(-broken)  # its cables break too
-    assert m.report["unserved"][2] == pytest.approx(broken / 64, rel=0.05)
+    each = v["package_failure_rate"] * v["repair_time"]
+    assert 64 * each == pytest.approx(0.0388, rel=0.01)
+    spare = 1 / 64 + 1 - np.exp(-64 * each) * (1 + 64 * each)
+    whole = standing_by(m, np.full((2, 1), 64.0))[:, 0]
+    assert whole[0] == pytest.approx(spare + 64 * v["package_failure_rate"] * v["recovery_time"], rel=1e-6)
+    assert m.report["spare packages"].tolist() == [1, 0]
+    assert 64 * each < whole[1] < 1.1 * 64 * each  # its cables break too
+    few = standing_by(m, np.full((2, 1), 4.0))[:, 0]
+    assert few[0] == pytest.approx(4 * each)  # cheaper than a spare
+    assert standing_by(m, np.zeros((2, 1))).max() == 0
 
 
 def test_dies_read_each_other_through_their_joint(space: Space, catalog: Catalog) -> None:

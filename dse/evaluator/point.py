@@ -277,12 +277,15 @@ def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger
     costs = {k.removeprefix("cost: "): _one(v) * spares * per_second * scale for k, v in m.report.items()
              if k.startswith("cost: ") and "(rate)" not in k}  # fmt: skip
     costs["facility"] = _one(m.report["cost: facility (rate)"]) * scale
+    waiting = _one(a["standby"])
+    costs["standby for failures"] = waiting * sum(costs.values())
     costs["electricity"] = _one(e.energy) * s["electricity_price"] * 1e6
     carbons = {
         k.removeprefix("carbon: "): _one(v) * scale / s["lifetime"]
         for k, v in m.report.items()
         if k.startswith("carbon: ")
     }
+    carbons["standby for failures"] = waiting * sum(carbons.values())
     carbons["electricity"] = _one(e.energy) * _one(m.grid) * 1e6
     limits = {k: _one(v) for k, v in {**m.limits, **e.violation}.items() if k not in {"tpot", "demand"}}
     figures = {"fast memory bandwidth": _one(m.fast_bandwidth), "fast memory capacity": _one(m.fast_capacity),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dse.machine.build import delivery, packaging, standby
+from dse.machine.build import delivery, packaging
 from dse.machine.datacenter import ATTACH, ENGINES, PNM
 from dse.machine.look import Look
 from dse.physics import carbon, cost, stack
@@ -148,8 +148,6 @@ def account(look: Look, scenario: Scenario, heat: dict[str, Any], net: dict[str,
     lines["host, board and cooling"] = (e("host_cost") + out_bw * c.value("link", "scale_out", "price_per_bandwidth")
         + wall * (e("board_cost_per_watt") + heat["cost_per_watt"]) + heat["package_power"] * power["cost_per_watt"]
         + rack * e("rack_cost"))  # fmt: skip
-    broken = standby(look, net)
-    lines["standby for failures"] = total(lines.values()) * broken["extra"]
     capital = total(lines.values()) * (1.0 + e("spares"))
     facility = wall * scenario["pue"] * e("facility_capex_per_watt")
     rate = cost.yearly_capital(capital, scenario["lifetime"], e("maintenance")) + facility / e("facility_life")
@@ -160,7 +158,7 @@ def account(look: Look, scenario: Scenario, heat: dict[str, Any], net: dict[str,
         "capital_rate": rate, "embodied": total(kg.values()),
         "report": {f"cost: {k}": v for k, v in lines.items()} | {"cost: facility (rate)": facility / e("facility_life")}
         | {f"carbon: {k}": v for k, v in kg.items()} | {"bom": total(parts.values()), "package_power": heat["package_power"],
-        "racks": rack, "packaging": pack["class"], "power delivery": power["class"], "spare packages": broken["spares"], "unserved": broken["lost"]},
+        "racks": rack, "packaging": pack["class"], "power delivery": power["class"]},
     }  # fmt: skip
 
 

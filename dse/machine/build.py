@@ -83,24 +83,29 @@ def delivery(look: Look, heat: dict[str, Any], year: float, limits: dict[str, Fl
     }
 
 
-def standby(look: Look, net: dict[str, FloatArray]) -> dict[str, FloatArray]:
-    """Extra capital for failures: the number of spares per domain that costs least, standing still included.
+NO_SPARE: Final = 1e3
+"""share of a domain that stands for a spare that cannot take the place of a broken package"""
 
-    A domain stops where a package of it fails, on a network whose packages route also where a cable does; a
-    plane that fails costs a switched one only its share. Behind switches a spare takes any place after the
-    recovery time; where packages route, its place has no links, and the domain waits for the repair.
+
+def standby(look: Look, net: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    """How often a package stops its group, and what spares in its domain would cost.
+
+    A group stops where a package of it fails, where packages route also where a cable of it does; a plane
+    that fails costs a switched network only its share. Behind switches a spare takes any place of the domain
+    after the recovery time; where packages route, the place has its links, and the group waits for the repair.
+    ``spare_share`` is the least of spares over packages plus the time with more broken than spare.
     """
     p = look.parts
     v = partial(look.catalog.value, "reliability", "common")
     switched = net["chips"] > 0
     rate = v("package_failure_rate") + np.where(switched, 0.0, net["cable_failures"])
-    broken = p.domain * rate * v("repair_time")
-    tails = reliability.unserved(broken)
-    counts = np.arange(tails.shape[1], dtype=np.float64)[None, :]
-    recovering = np.where(counts > 0, (p.domain * rate * v("recovery_time"))[:, None], 0.0)
-    lost = np.minimum(tails + recovering, 0.99)
-    extra = (1.0 + counts / p.domain[:, None]) / (1.0 - lost) - 1.0
-    extra = np.where((counts == 0) | switched[:, None], extra, np.inf)
-    best = np.argmin(extra, axis=1)
-    rows = np.arange(len(best))
-    return {"extra": extra[rows, best], "spares": best.astype(np.float64), "lost": lost[rows, best]}
+    tails = reliability.unserved(p.domain * rate * v("repair_time"))[:, 1:]
+    share = np.arange(1, tails.shape[1] + 1) / p.domain[:, None] + tails
+    best = np.argmin(share, axis=1)
+    return {
+        "failure_rate": rate,
+        "spare_share": np.where(switched, share[np.arange(len(best)), best], NO_SPARE),
+        "repair_time": np.full(len(rate), v("repair_time")),
+        "recovery_time": np.full(len(rate), v("recovery_time")),
+        "spares": np.where(switched, best + 1.0, 0.0),
+    }

@@ -9,6 +9,7 @@ import numpy as np
 
 from dse.catalog import Catalog
 from dse.machine.account import account, pnm_units
+from dse.machine.build import standby
 from dse.machine.cooling import cooled
 from dse.machine.datacenter import ENGINES, FAR_AWAY, PNM, clock_levels, far_links, names
 from dse.machine.fabric import MEDIA, beside, fabric, link_power, radix_limits, reach, router_power
@@ -66,11 +67,13 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     limits["available"] = np.maximum(limits["available"], too_late(np.where(net["far"] > 0, longer, 0.0), scenario))
     if not np.all(parts.power_cap < FAR_AWAY):  # the radix of a machine that exists is a fact
         limits |= radix_limits(look, net)
+    broken: dict[str, Any] = standby(look, net)
     money: dict[str, Any] = account(look, scenario, heat, net, limits)
     money["report"] |= {
         "cooling": heat["class"].astype(np.float64),
         "medium": spread.medium.astype(np.float64),
         "racks of a domain": spread.racks,
+        "spare packages": broken.pop("spares"),
         "ports": net["ports"],
         "cables": net["cables"],
         "cables between racks": net["far"],
@@ -91,7 +94,7 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
         refresh_power=parts.fast_capacity * look.memory("refresh_power_per_byte"), fast_on_chip=look.on_chip,
         grid=np.full(len(static), catalog.value("carbon", "common", "grid")), domain=parts.domain, link_bandwidth=parts.link_bandwidth, limits=limits,
         **{k: v for k, v in net.items() if k.startswith("scale_out")},
-        **{k: net[k] for k in kept}, **{k: money[k] for k in paid},
+        **{k: net[k] for k in kept}, **{k: money[k] for k in paid}, **broken,
     )  # fmt: skip
 
 

@@ -180,6 +180,13 @@ class Machine(Table):
     """USD/s of capital, maintenance and facility"""
     embodied: FloatArray
     """kgCO2e"""
+    failure_rate: FloatArray
+    """1/s: how often a package stops its group"""
+    spare_share: FloatArray
+    """capital of spares in the domain over that of its packages, and the time that they do not suffice"""
+    repair_time: FloatArray
+    recovery_time: FloatArray
+    """s until a spare works in the place of a broken package"""
     grid: FloatArray
     """kgCO2e/J of the electricity"""
     limits: dict[str, FloatArray]

@@ -16,6 +16,8 @@ from dse.units import show
 
 LIKE = 4
 """levels named in a cell"""
+LEAST = 0.005
+"""share of a front below which a level is not named"""
 NEAR, OFTEN = 0.01, 0.25
 """share of a range that counts as its end, and share of points that is worth a sentence"""
 
@@ -122,7 +124,7 @@ def _mostly(facts: Facts, found: dict[str, dict[str, float]]) -> str:
     said = []
     for name in names:
         if name in found and len(found[name]) > 0:
-            some = list(found[name].items())[:LIKE]
+            some = sorted((x for x in found[name].items() if x[1] >= LEAST), key=lambda x: -x[1])[:LIKE]
             said.append(f"{name} " + ", ".join(f"{level} {100 * share:.0f} %" for level, share in some))
     return "; ".join(said)
 

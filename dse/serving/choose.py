@@ -32,6 +32,8 @@ LIMITS: Final[dict[str, str]] = {
 }
 REFUSED: Final = 1e30
 """USD; stands for a plan that is not admissible"""
+MOST_BROKEN: Final = 10.0
+"""largest such share that is told apart"""
 CAP: Final = 1e6
 """largest value over limit that is told apart"""
 
@@ -87,10 +89,23 @@ def account(m: Machine, t: Traffic, p: Pairs, scenario: Scenario) -> dict[str, F
     energy = g * p.energy / (batch * t.accepted) + charged * g / t.prompts * p.prompt_energy / osl
     transfer = t.prompt_kv * g / t.prompts * m.scale_out_energy[:, None] * charged
     return {
+        "standby": standing_by(m, unit),
         "shared_tpot": shared, "disagg_tpot": disagg, "shared_fleet": fleet, "disagg_fleet": fleet + pool,
         "shared_busy": fleet * shared / demand, "disagg_busy": (fleet + pool) * disagg / demand,
         "shared_energy": energy, "disagg_energy": energy + transfer / osl,
     }  # fmt: skip
+
+
+def standing_by(m: Machine, unit: FloatArray) -> FloatArray:
+    """Capital beside that which works, over it: of replicas of ``unit`` packages that wait for a repair, or of spares.
+
+    Whichever is less: a broken package holds up its replica until it is repaired, or spares are kept in the
+    domain and the replica waits until one has taken the place.
+    """
+    stops = unit * m.failure_rate[:, None]
+    waiting = stops * m.repair_time[:, None]
+    np.minimum(waiting, stops * m.recovery_time[:, None] + m.spare_share[:, None], out=waiting)
+    return np.minimum(waiting, MOST_BROKEN, out=waiting)
 
 
 def _wall(m: Machine, scenario: Scenario, busy: FloatArray, dynamic: FloatArray) -> FloatArray:
@@ -142,7 +157,7 @@ def choose(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, limits: dict[st
     shift = t.prompt_kv / m.scale_out_bandwidth[:, None]
     ttft = {"shared": p.first + p.step, "disagg": p.first + shift + p.step}
     u, price, grid = scenario["utilisation"], scenario["electricity_price"], m.grid[:, None]
-    rate = m.capital_rate[:, None] / u
+    rate = (1.0 + a["standby"]) * (m.capital_rate[:, None] / u)
     common = np.ones(p.step.shape)
     for r in checks.values():  # the product of excesses orders plans as the sum of their logs does
         common *= np.maximum(r, 1.0)
@@ -191,12 +206,13 @@ def choose(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, limits: dict[st
     violation = {name: at(r) for name, r in checks.items()}
     violation["ttft"] = first / wait
     violation["tpot"] = tpot / np.array(rungs)[None, :]
-    embodied = busy * m.embodied[:, None] / (u * scenario["lifetime"])
+    standby = at(a["standby"])
+    embodied = busy * (1.0 + standby) * m.embodied[:, None] / (u * scenario["lifetime"])
     return Estimate(
         tpot=tpot, cost=by_mode("cost"), energy=energy, carbon=embodied + energy * grid, ttft=first,
         packages=np.where(mode_of > 0, at(a["disagg_fleet"]), at(a["shared_fleet"])), violation=violation,
         chosen={"plan": pick.astype(np.float64), "stages": at(p.stages), "share": at(p.share), "disaggregated": mode_of.astype(np.float64),
-                "busy": busy, "step": at(p.step), "prompt": at(p.prompt), "flash_read": at(p.flash_read)},
+                "busy": busy, "standby": standby, "step": at(p.step), "prompt": at(p.prompt), "flash_read": at(p.flash_read)},
     )  # fmt: skip
 
 
