@@ -190,7 +190,7 @@ OURS: Final[Mapping[str, Ours]] = {
     "gpu-nvlink-practice-all-reduce-58mb": _practice,
     "gpu-sharp-theory": lambda _, i: 100.0 * (_volume("all_reduce", "ring", topology.shape("switch", i["gpus"])) / _volume("all_reduce", "in_network", topology.shape("switch", i["gpus"])) - 1.0),
     "gpu-sharp-practice": lambda c, _: _sharp(c),
-    "gpu-superpod-switches": lambda _, i: i["nodes"] * i["nvswitch_per_node"] + _clos(i["gpus"], 64).switch_chips(1),
+    "gpu-superpod-switches": lambda _, i: i["nodes"] * i["nvswitch_per_node"] + topology.two_levels(i["gpus"], i["gpus_per_node"], 64).switch_chips(1),
     "gpu-alltoall-2node": _two_nodes,
     "gpu-gb200-egress": lambda c, i: 4.0 * c.value("device", "gb200", "link_bandwidth") / GIGA / i["h100_node_gb_s"],
     "scin-small": lambda c, _: _scin(c),

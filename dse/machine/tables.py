@@ -82,7 +82,8 @@ def tables(order: tuple[str, ...], ports: int, taper: float) -> Tables:
                 _group(out, (i, j, k), shape, size / n, gathers)
                 out.cables[i, j, k], out.outside[i, j, k] = _cables(used, shape, n, min(size, n), ports, taper)
             whole = topology.shape(used, n, n, ports, taper)
-            out.mean[i, j] = (whole.mean_hops, whole.mean_switches)
+            apart = collective.point_to_point(whole)
+            out.mean[i, j] = (apart.hops, apart.switches)
             out.ports[i, j] = whole.ports
             for r, (count, per) in enumerate(whole.chips):
                 out.chips[i, j, r] = (count, per)

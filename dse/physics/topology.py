@@ -259,8 +259,8 @@ def two_levels(n: int, box: int, ports: int) -> Shape:
     here = max(leaf - box, 0.0)  # of other boxes, on the same leaf
     hops += here * 2.0 + (far - here) * 4.0
     crossed += here + (far - here) * 3.0
-    width = 1.0  # of a card, the unit of the second level
-    levels = (inner, Level("switch", n // box, width, cards.diameter, 2.0 * cards.diameter / 2.0 - 1.0))
+    # links of the second level in units of a card; between every two links lies a switch
+    levels = (inner, Level("switch", n // box, 1.0, cards.diameter, cards.diameter - 1.0))
     pairs = max(n - 1, 1)
     return Shape(n, 2, max(cards.diameter, 2.0), hops / pairs, crossed / pairs, cards.bisection, n + cards.links, levels,
                  cards.chips)  # fmt: skip
