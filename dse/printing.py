@@ -52,6 +52,7 @@ def print_evaluation(e: Evaluation) -> None:
         "rate": "B/s",
         "compute at": "FLOP/s",
         "load": "s",
+        "time between": "s",
     }
     print("\nFigures")
     for name, value in e.figures.items():

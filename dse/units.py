@@ -167,15 +167,24 @@ _NO_PREFIX: Final = {"", "1", "ratio", "count", "K", "USD", "kgCO2e", "token", "
 _UNNAMED: Final = {"", "1", "ratio", "count"}
 _PERSON: Final = {"m2": (1e6, "mm2"), "K/W": (1.0, "K/W")}
 _CALLED: Final = {"1/s": "Hz"}
+_LONG: Final = ((365.0 * 86400.0, "y"), (86400.0, "day"), (3600.0, "h"))
+_SELDOM: Final = 1e-5
+"""1/s; what happens less often is told by the year"""
 
 
 def show(value: float, si_unit: str, digits: int = 4) -> str:
-    """Format an SI value for a person, e.g. ``show(2.048e12, "B/s")`` -> ``2.048 TB/s``."""
+    """Format an SI value for a person, e.g. ``show(2.048e12, "B/s")`` -> ``2.048 TB/s``; hours, days and years from an hour on."""
     if not math.isfinite(value):
         return "-"
     if si_unit in _PERSON:
         factor, name = _PERSON[si_unit]
         return f"{value * factor:.{digits}g} {name}"
+    if si_unit == "s":
+        for size, unit in _LONG:
+            if abs(value) >= size:
+                return f"{value / size:.{digits}g} {unit}"
+    if si_unit == "1/s" and 0 < abs(value) < _SELDOM:
+        return f"{value * _LONG[0][0]:.{digits}g} /y"
     name = _CALLED.get(si_unit, si_unit)
     if si_unit in _NO_PREFIX or value == 0:
         text = f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:.{digits}g}"

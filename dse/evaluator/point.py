@@ -347,7 +347,7 @@ def _network(m: Machine) -> dict[str, float]:
     if _one(r["cables between racks"]) > 0:
         out[f"of them {medium}, bandwidth"] = _one(r["cables between racks"])
     return out | {"switch chips a package": _one(r["switch chips"]), "racks of a domain": _one(r["racks of a domain"]),
-                  "spare packages of a domain": _one(r["spare packages"])}  # fmt: skip
+                  "spare packages of a domain": _one(r["spare packages"]), "time between failures of a domain": 1.0 / _one(r["failures of a domain"])}  # fmt: skip
 
 
 def _engine(m: Machine) -> dict[str, float]:

@@ -108,4 +108,5 @@ def standby(look: Look, net: dict[str, FloatArray]) -> dict[str, FloatArray]:
         "repair_time": np.full(len(rate), v("repair_time")),
         "recovery_time": np.full(len(rate), v("recovery_time")),
         "spares": np.where(switched, best + 1.0, 0.0),
+        "failures": p.domain * (rate + net["chips"] * v("switch_failure_rate")),
     }

@@ -12,7 +12,7 @@ from dse.machine.account import account, pnm_units
 from dse.machine.build import standby
 from dse.machine.cooling import cooled
 from dse.machine.datacenter import ENGINES, FAR_AWAY, PNM, clock_levels, far_links, names
-from dse.machine.fabric import MEDIA, beside, fabric, link_power, radix_limits, reach, router_power
+from dse.machine.fabric import MEDIA, Reach, beside, fabric, link_power, radix_limits, reach, router_power
 from dse.machine.look import TALL, Look
 from dse.machine.record import FIXED_CLOCK, ON_FAR, ON_FAST, ON_FLASH, Machine, Parts
 from dse.physics import flash, memory, package, pnm, stack
@@ -71,13 +71,7 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     money: dict[str, Any] = account(look, scenario, heat, net, limits)
     money["report"] |= {
         "cooling": heat["class"].astype(np.float64),
-        "medium": spread.medium.astype(np.float64),
-        "racks of a domain": spread.racks,
-        "spare packages": broken.pop("spares"),
-        "ports": net["ports"],
-        "cables": net["cables"],
-        "cables between racks": net["far"],
-        "switch chips": net["chips"],
+        **_network(net, spread, broken),
         "link_power": links,
         "unthrottled_power": heat["unthrottled"],
     }
@@ -96,6 +90,15 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
         **{k: v for k, v in net.items() if k.startswith("scale_out")},
         **{k: net[k] for k in kept}, **{k: money[k] for k in paid}, **broken,
     )  # fmt: skip
+
+
+def _network(net: dict[str, Any], spread: Reach, broken: dict[str, Any]) -> dict[str, FloatArray]:
+    """What a breakdown tells of the network; takes it out of ``broken``."""
+    return {
+        "medium": spread.medium.astype(np.float64), "racks of a domain": spread.racks, "ports": net["ports"],
+        "cables": net["cables"], "cables between racks": net["far"], "switch chips": net["chips"],
+        "spare packages": broken.pop("spares"), "failures of a domain": broken.pop("failures"),
+    }  # fmt: skip
 
 
 def too_late(year: FloatArray, scenario: Scenario) -> FloatArray:
