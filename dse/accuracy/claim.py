@@ -54,3 +54,11 @@ def rows(name: str) -> Iterator[tuple[dict[str, str], Inputs]]:
 def kind_of(row: Mapping[str, str]) -> str:
     """identity, model, range or constant."""
     return row["how_to_compare"].split("]")[0].lstrip("[")
+
+
+def against(ours: float, stated: str, bounds: tuple[float, float] | None = None) -> float:
+    """Ours over what was published; of an interval 1 inside, else ours over the bound that it breaks."""
+    if bounds is None:
+        return ours / float(stated)
+    low, high = bounds
+    return 1.0 if low <= ours <= high else ours / (low if ours < low else high)

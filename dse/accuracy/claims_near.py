@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from dse.accuracy.claim import Claim, Inputs, kind_of, rows
+from dse.accuracy.claim import Claim, Inputs, against, kind_of, rows
 from dse.accuracy.imec import COOLANT, STAGES, temperatures
 from dse.accuracy.predict import NO_LIMIT
 from dse.accuracy.rigs import decoded, scenario
@@ -237,13 +237,10 @@ def near_claims(catalog: Catalog) -> list[Claim]:
             continue
         ours, stated = float(OURS[row["id"]](catalog, inputs)), row["published_value"]
         kind = kind_of(row)
-        if row["id"] in BOUNDS:
-            low, high = BOUNDS[row["id"]]
-            ratio = 1.0 if low <= ours <= high else ours / (low if ours < low else high)
-        elif row["id"] in RISES:
+        if row["id"] in RISES:
             ratio = (ours - COOLANT) / (float(stated) - COOLANT)
         else:
-            ratio = ours / float(stated)
+            ratio = against(ours, stated, BOUNDS.get(row["id"]))
         within = {"identity": 0.01, "constant": 0.01, "range": 0.1}.get(kind, 0.25)
         out.append(
             Claim(row["id"], row["claim"], kind, stated, ours, ratio, row["lever"], DIFFERS.get(row["id"], ""), within)

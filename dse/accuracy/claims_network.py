@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import shortest_path
 
 from dse.accuracy.cases import Case, RankPlan
-from dse.accuracy.claim import Claim, Inputs, kind_of, rows
+from dse.accuracy.claim import Claim, Inputs, against, kind_of, rows
 from dse.accuracy.predict import NO_LIMIT, machines, prepare, soft_rows, textbook, times
 from dse.accuracy.reduces import Fit, Reduce, fitted, grouped, measured, predicted
 from dse.catalog import Catalog
@@ -229,11 +229,7 @@ def network_claims(catalog: Catalog) -> list[Claim]:
             continue
         ours, stated = float(OURS[row["id"]](catalog, inputs)), row["published_value"]
         kind = kind_of(row)
-        if row["id"] in BOUNDS:
-            low, high = BOUNDS[row["id"]]
-            ratio = 1.0 if low <= ours <= high else ours / (low if ours < low else high)
-        else:
-            ratio = ours / float(stated)
+        ratio = against(ours, stated, BOUNDS.get(row["id"]))
         within = {"identity": 0.02, "constant": 0.2, "range": 0.1}.get(kind, STATED.get(row["id"], 0.25))
         out.append(
             Claim(row["id"], row["claim"], kind, stated, ours, ratio, "network", DIFFERS.get(row["id"], ""), within)
