@@ -17,12 +17,15 @@ INTERPOSERS: Final = ("cowos_s", "cowos_l")
 DELIVERY: Final = ("lateral", "vertical")
 
 
+def too_late(year: FloatArray, scenario_year: float) -> FloatArray:
+    """Above 1 for what comes after the scenario's year, e-fold by year."""
+    out: FloatArray = np.exp(np.clip(year - scenario_year, -3.0, 10.0))
+    return out
+
+
 def largest_interposer(look: Look, kind: str, year: float) -> float:
     """Largest interposer [m2] of a kind that a year makes."""
-    entry = look.catalog.entry("package", kind)
-    steps = {int(f.rsplit("_", 1)[1]): f for f in entry.values if f.startswith("max_interposer_")}
-    latest = max((y for y in steps if y <= year), default=min(steps))
-    return look.catalog.value("package", kind, steps[latest])
+    return look.in_year("package", kind, "max_interposer_", year)
 
 
 def packaging(look: Look, limits: dict[str, FloatArray], year: float) -> dict[str, FloatArray]:
@@ -40,6 +43,7 @@ def packaging(look: Look, limits: dict[str, FloatArray], year: float) -> dict[st
     chips = p.dies + p.stacks * look.stacked + near
 
     def built(kind: str) -> dict[str, FloatArray]:
+        """Area, price, yield and carbon were all packages of this kind."""
         v = partial(c.value, "package", kind)
         area = package.interposer_area(carried, np.full(len(carried), v("area_scale")))
         good = cost.die_yield(area, np.full(len(carried), v("defect_density")), look.rule("cluster_alpha"))
@@ -77,7 +81,7 @@ def delivery(look: Look, heat: dict[str, Any], year: float, limits: dict[str, Fl
     below = density > value["lateral"]("max_current_density")
     limits["current"] = density / value["vertical"]("max_current_density")
     late = c.entry("power_delivery", "vertical").available.nominal
-    limits["available"] = np.maximum(limits["available"], np.where(below & (late > year), 1.0 + late - year, 0.0))
+    limits["available"] = np.maximum(limits["available"], too_late(np.where(below, late, 0.0), year))
     return {f: np.where(below, value["vertical"](f), value["lateral"](f)) for f in ("efficiency", "cost_per_watt")} | {
         "class": below.astype(np.float64)
     }

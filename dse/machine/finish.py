@@ -9,7 +9,7 @@ import numpy as np
 
 from dse.catalog import Catalog
 from dse.machine.account import account, pnm_units
-from dse.machine.build import standby
+from dse.machine.build import standby, too_late
 from dse.machine.cooling import cooled
 from dse.machine.datacenter import ENGINES, FAR_AWAY, PNM, clock_levels, far_links, names
 from dse.machine.fabric import MEDIA, Reach, beside, fabric, link_power, radix_limits, reach, router_power
@@ -48,7 +48,7 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     active = clocked * parts.peak[:, 0] * parts.flop_energy[:, 0]
     near_active = clocked * np.where(near["site"] > 0, near["flops"], 0.0) * near["flop_energy"]
     on_chip = np.full(len(static), 2.0 * look.rule("sram_energy"))
-    limits["available"] = too_late(latest_year(look), scenario)
+    limits["available"] = too_late(latest_year(look), scenario["year"])
     limits["shoreline"] = shoreline(look)
     limits["bond_pitch"] = finest_pitch(look, scenario["year"]) / parts.bond_pitch * (look.on_logic > 0)
     heat: dict[str, Any] = cooled(look, scenario, {
@@ -64,7 +64,9 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     spread = reach(look, in_rack(look, heat["package_power"], heat["fan_share"]), rack_most)
     net: dict[str, Any] = dict(fabric(look, scenario, spread))
     longer = np.array([catalog.entry("link", name).available.nominal for name in MEDIA])[spread.medium]
-    limits["available"] = np.maximum(limits["available"], too_late(np.where(net["far"] > 0, longer, 0.0), scenario))
+    limits["available"] = np.maximum(
+        limits["available"], too_late(np.where(net["far"] > 0, longer, 0.0), scenario["year"])
+    )
     if not np.all(parts.power_cap < FAR_AWAY):  # the radix of a machine that exists is a fact
         limits |= radix_limits(look, net)
     broken: dict[str, Any] = standby(look, net)
@@ -99,12 +101,6 @@ def _network(net: dict[str, Any], spread: Reach, broken: dict[str, Any]) -> dict
         "cables": net["cables"], "cables between racks": net["far"], "switch chips": net["chips"],
         "spare packages": broken.pop("spares"), "failures of a domain": broken.pop("failures"),
     }  # fmt: skip
-
-
-def too_late(year: FloatArray, scenario: Scenario) -> FloatArray:
-    """Above 1 for what comes after the scenario's year, e-fold by year."""
-    out: FloatArray = np.exp(np.clip(year - scenario["year"], -3.0, 10.0))
-    return out
 
 
 def remote_reads(look: Look, limits: dict[str, FloatArray]) -> FloatArray:
@@ -288,12 +284,9 @@ def latest_year(look: Look) -> FloatArray:
 
 def finest_pitch(look: Look, year: float) -> FloatArray:
     """Finest pitch [m] that a year's bonding makes, of bumps or of hybrid bonds as the design has."""
-    c = look.catalog
 
     def finest(name: str) -> float:
-        steps = {int(f.rsplit("_", 1)[1]): f for f in c.entry("bond", name).values if f.startswith("finest_pitch_")}
-        latest = max((y for y in steps if y <= year), default=min(steps))
-        return c.value("bond", name, steps[latest])
+        return look.in_year("bond", name, "finest_pitch_", year)
 
     return np.where(look.hybrid_bonded > 0, finest("hybrid_bond"), finest("microbump"))
 

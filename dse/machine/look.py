@@ -49,6 +49,12 @@ class Look:
         """A field of the logic node."""
         return self._take("logic", self.parts.node, f)
 
+    def in_year(self, kind: str, name: str, prefix: str, year: float) -> float:
+        """What an entry states for the latest year not after ``year``, of fields ``prefix`` and a year; else for its first."""
+        steps = {int(f.removeprefix(prefix)): f for f in self.catalog.entry(kind, name).values if f.startswith(prefix)}
+        latest = max((y for y in steps if y <= year), default=min(steps))
+        return self.catalog.value(kind, name, steps[latest])
+
     def topology(self, f: str) -> FloatArray:
         """A field of the topology."""
         return self._take("topology", self.parts.topology, f)
