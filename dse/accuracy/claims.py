@@ -54,7 +54,7 @@ def _liminal(c: Catalog, i: Inputs, ranks: int) -> float:
         "device", "h100_sxm", "domain", 512.0
     )
     rig = rig.replace("device", "h100_sxm", "memory_capacity", i["capacity_gb"] * GIGA)
-    rig = rig.replace("collective", "host", "launch_latency", c.value("collective", "in_network", "launch_latency"))
+    rig = rig.replace("collective", "device", "launch_latency", c.value("collective", "in_network", "launch_latency"))
     for name in (
         "bandwidth_efficiency",
         "bandwidth_efficiency_attention",
@@ -140,14 +140,14 @@ def _die_and_memory(c: Catalog, i: Inputs) -> float:
     return float(die[0]) + float(i["memory_cost_usd"][0])
 
 
-def _node(c: Catalog, group: int) -> Catalog:
+def _node(c: Catalog) -> Catalog:
     """H800 nodes on 400 Gb/s cards: a group wider than the node sends over them."""
-    return c.replace("device", "h800", "link_bandwidth", 50e9).replace("device", "h800", "domain", float(group))
+    return c.replace("link", "scale_out", "bandwidth", 50e9)
 
 
 def _production_decode(c: Catalog, i: Inputs) -> float:
     """Tokens/s of a node at the largest batch whose step meets the published speed of a user."""
-    rig, step = _node(c, 128), 1.0 / 21.0
+    rig, step = _node(c), 1.0 / 21.0
     best = 0.0
     for each in range(8, 257, 8):
         took = _step(
@@ -170,7 +170,7 @@ def _production_decode(c: Catalog, i: Inputs) -> float:
 
 def _production_prefill(c: Catalog, inputs: float) -> float:
     """Input tokens/s of a node: eight ranks, each with a prompt of its own."""
-    rig = _node(c, 32)
+    rig = _node(c)
     pairs = _serve(
         rig,
         "h800",

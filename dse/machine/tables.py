@@ -64,7 +64,7 @@ class Tables:
 
 @lru_cache(maxsize=8)
 def tables(order: tuple[str, ...], ports: int, taper: float) -> Tables:
-    """Tabulate closed forms; a domain that a topology does not admit holds those of full connection."""
+    """Tabulate closed forms; a domain that a topology does not admit holds those of a Clos, or of full connection."""
     t, d, g = len(order), len(GROUPS), len(GROUPS)
     gathers = tuple(collective.ALL_GATHER)
     out = Tables(
@@ -76,7 +76,13 @@ def tables(order: tuple[str, ...], ports: int, taper: float) -> Tables:
     for i, name in enumerate(order):
         for j, n in enumerate(GROUPS):
             out.admitted[i, j] = topology.admits(name, n, ports, taper)
-            used = name if out.admitted[i, j] else "full"
+            used = (
+                name
+                if out.admitted[i, j]
+                else "clos"
+                if out.switched[i] and topology.admits("clos", n, ports)
+                else "full"
+            )
             for k, size in enumerate(GROUPS):
                 shape = topology.shape(used, n, min(size, n), ports, taper)
                 _group(out, (i, j, k), shape, size / n, gathers)
