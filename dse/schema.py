@@ -64,9 +64,9 @@ KINDS: Final[dict[str, Kind]] = {
             "capacity_per_die capacity_per_package bandwidth_per_stack bandwidth_per_channel "
             "reference_height footprint_area z_height shoreline host_phy_area "
             "capacity_per_layer_per_area bandwidth_per_layer_per_area signal_share pad_rate reference_pitch tsv_area "
-            "tsv_energy_per_layer power_per_tsv bandwidth_per_byte phy_area_per_bandwidth"
+            "tsv_energy_per_layer power_per_tsv bandwidth_per_byte phy_area_per_bandwidth price_year"
         ),
-        {"form": ("stack", "package", "on_logic", "sram", "far")},
+        {"form": ("stack", "package", "on_logic", "sram", "far"), "price_trend": None},
     ),
     "flash": Kind(
         "Flash: High Bandwidth Flash, UFS, flash on the LPDDR bus",
@@ -81,15 +81,15 @@ KINDS: Final[dict[str, Kind]] = {
             "shoreline host_phy_area "
             "available_height_8 available_height_16 available_height_24 available_height_32 "
             "interface_bandwidth interface_per_die idle_power package_area z_height "
-            "internal_bandwidth_per_die"
+            "internal_bandwidth_per_die price_year"
         ),
-        {"form": ("stack", "mobile")},
+        {"form": ("stack", "mobile"), "price_trend": None},
     ),
     "logic": Kind(
         "Logic node",
         _words(
             "mac_density clock_nominal flop_energy leakage_density sram_area wafer_price "
-            "defect_density fab_carbon design_nre mask_set"
+            "defect_density fab_energy fab_gas design_nre mask_set"
         ),
     ),
     "logic_rules": Kind(
@@ -167,7 +167,15 @@ KINDS: Final[dict[str, Kind]] = {
             "maintenance spares rack_cost idle_power_share gross_margin"
         ),
     ),
-    "carbon": Kind("Carbon factors", _words("grid server_embodied fab_yield facility_embodied_per_watt")),
+    "carbon": Kind(
+        "Carbon factors",
+        _words("server_embodied raw_materials package_embodied facility_embodied_per_watt"),
+        attributes={"fab_grid": None},
+    ),
+    "grid": Kind("Electricity of a place", _words("intensity")),
+    "price_trend": Kind(
+        "Price over the years", _words("factor_2026"), tuple(f"factor_{y}" for y in range(2020, 2041) if y != 2026)
+    ),
     "software": Kind(
         "Software stack",
         _words(
@@ -197,7 +205,8 @@ KINDS: Final[dict[str, Kind]] = {
             "skin_resistance heat_capacity junction_resistance burst_power battery_life "
             "background_power package_area soc_base_area npu_overhead mac_share sram_area "
             "soc_z_height soc_static_power assembly_cost stack_assembly_cost power_conversion "
-            "bus_latency io_energy_3d dram_layer_resistance dram3d_bandwidth_per_area grid"
+            "bus_latency io_energy_3d dram_layer_resistance dram3d_bandwidth_per_area local_heat_capacity "
+            "spot_share"
         ),
     ),
     "device": Kind(

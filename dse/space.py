@@ -32,7 +32,7 @@ SCENARIO_UNITS: Final = {
         "application_memory": "B", "sustained_after": "s", "ttft_input": "token", "weight_update_interval": "s",
     },
 }  # fmt: skip
-SCENARIO_OPTIONAL: Final = {"datacenter": {"popularity_life": "s"}, "mobile": dict[str, str]()}
+SCENARIO_OPTIONAL: Final = {"datacenter": {"popularity_life": "s", "site_power": "W"}, "mobile": dict[str, str]()}
 _OBJECTIVE_LIMITS: Final = {"tpot": "s", "energy_per_token": "J", "carbon_per_mtoken": "kgCO2e"}
 LIMIT_UNITS: Final = {
     "datacenter": {"ttft": "s", "flash_life": "s", "rack_power": "W", "cost_per_mtoken": "USD", **_OBJECTIVE_LIMITS},
@@ -148,6 +148,10 @@ class Scenario:
     sources: Mapping[str, str]
     sequence_parallel: bool = False
     """whether plans may split a KV cache by position over tensor-parallel ranks"""
+    grid: str = "usa"
+    """entry of the catalogue whose electricity is used"""
+    body: str = "phone"
+    """entry of the catalogue that a mobile package stands in"""
 
     def __getitem__(self, name: str) -> float:
         return self.numbers[name]

@@ -29,6 +29,7 @@ from dse.space import (
     Workload,
     parse_value,
 )
+from dse.surroundings import place
 from dse.traffic_class import DECODING, traffic_values
 from dse.units import convert, parse
 from dse.workload import Mix, RequestClass
@@ -139,7 +140,16 @@ class _Reader:
         units = SCENARIO_UNITS[target]
         self.keys(
             raw,
-            ("software", "traffic", "workload", "sequence_parallel", *units, *SCENARIO_OPTIONAL[target]),
+            (
+                "software",
+                "grid",
+                "body",
+                "traffic",
+                "workload",
+                "sequence_parallel",
+                *units,
+                *SCENARIO_OPTIONAL[target],
+            ),
             "scenario.",
         )
         if not isinstance(raw.get("sequence_parallel", False), bool):
@@ -164,7 +174,7 @@ class _Reader:
         if not loads:
             self.faults.add("scenario.workload", None, "at least one model")
         return Scenario(str(raw.get("software", "textbook")), numbers, Mix(tuple(classes)), tuple(loads), sources,
-                        raw.get("sequence_parallel", False) is True)  # fmt: skip
+                        raw.get("sequence_parallel", False) is True, *place(raw, target, self.catalog, self.faults))  # fmt: skip
 
     def _traffic(self, items: Sequence[Any]) -> tuple[list[RequestClass], dict[str, float]]:
         """Classes of requests, and what the catalogue's classes say of the workloads they go to."""

@@ -11,15 +11,17 @@ import numpy as np
 from dse.catalog import Catalog, load_catalog
 from dse.design import absent, encode
 from dse.errors import SpaceError
-from dse.evaluator import DatacenterModel, MobileModel, model_of
+from dse.evaluator import DatacenterModel, MobileModel, breakdown, model_of
+from dse.evaluator.breakdown import Ran, one
+from dse.evaluator.site import site
 from dse.machine.fabric import MEDIA
 from dse.machine.record import Machine
 from dse.metrics import TARGET_OBJECTIVES
 from dse.physics import flash
 from dse.plan import GROUPS, single_plan
 from dse.serving import Pairs, serve
-from dse.serving.choose import account, choose, wear
-from dse.space import Scenario, Space, Value, Workload, parse_value
+from dse.serving.choose import account, choose
+from dse.space import Space, Value, Workload, parse_value
 from dse.space_file import read_space, space_text
 from dse.traffic import Traffic, lower
 from dse.units import FloatArray
@@ -59,6 +61,8 @@ class Evaluation:
     """value over limit of every check"""
     figures: dict[str, float] = field(default_factory=dict)
     """bandwidths, capacities, flash break-even and the like, SI"""
+    site: dict[str, float] = field(default_factory=dict)
+    """what the scenario's demand takes (datacenter), as ``dse.evaluator.site``"""
 
 
 class Ledger:
@@ -231,11 +235,6 @@ def fill(space: Space, values: Mapping[str, Value]) -> dict[str, Value]:
     return out
 
 
-def _one(x: FloatArray) -> float:
-    """The one number of an array of size 1."""
-    return float(np.ravel(x)[0])
-
-
 def _times(ledger: Ledger, pairs: Pairs, tpot: float, accepted: float) -> dict[str, float]:
     """Parts of a token's time: a step's over the tokens it wins."""
     terms = {n: v / accepted for n, v in ledger.of("time").items() if v != 0.0}
@@ -254,55 +253,27 @@ def _times(ledger: Ledger, pairs: Pairs, tpot: float, accepted: float) -> dict[s
 def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger: Ledger) -> Evaluation:
     s = model.space.scenario
     e = choose(m, t, p, s, dict(model.space.limits), model.space.rungs)
-    a = account(m, t, p, s)
-    mode = "disagg" if e.chosen["disaggregated"][0, 0] > 0 else "shared"
-    busy = _one(a[f"{mode}_busy"])
-    loss, pue, u = _one(m.power_loss), s["pue"], s["utilisation"]
-    g, batch = _one(t.plans.group), _one(t.plans.batch)
-    energies = {f"decode: {n}": v * g / (batch * t.accepted) * loss * pue for n, v in ledger.of("energy").items() if v}
-    charged = 1.0 if s.mix.computed_tokens > 0 else 0.0
-    if _one(m.flash_capacity):
-        program = _one(wear(m, p, s)) * _one(m.flash_program_energy) * _one(a[f"{mode}_busy"]) / u
-        energies["flash programming"] = program * loss * pue
-    energies["prefill"] = _one(e.energy) - sum(energies.values()) - _standing(m, s, a[f"{mode}_busy"])
-    if not charged:
-        energies.pop("prefill")
-    linked = _one(m.report["link_power"])
-    energies["links"] = linked * busy / u * loss * pue
-    energies["static, refresh and leakage"] = (_one(m.static_power) - linked) * busy / u * loss * pue
-    energies["host, switches and fans"] = _one(m.outside_power) * busy / u * pue
-    per_second = 1.0 / s["lifetime"] + model.catalog.value("economics", "datacenter", "maintenance")
-    spares = 1.0 + model.catalog.value("economics", "datacenter", "spares")
-    scale = busy / u * 1e6
-    costs = {k.removeprefix("cost: "): _one(v) * spares * per_second * scale for k, v in m.report.items()
-             if k.startswith("cost: ") and "(rate)" not in k}  # fmt: skip
-    costs["facility"] = _one(m.report["cost: facility (rate)"]) * scale
-    waiting = _one(a["standby"])
-    costs["standby for failures"] = waiting * sum(costs.values())
-    costs["electricity"] = _one(e.energy) * s["electricity_price"] * 1e6
-    carbons = {
-        k.removeprefix("carbon: "): _one(v) * scale / s["lifetime"]
-        for k, v in m.report.items()
-        if k.startswith("carbon: ")
-    }
-    carbons["standby for failures"] = waiting * sum(carbons.values())
-    carbons["electricity"] = _one(e.energy) * _one(m.grid) * 1e6
-    limits = {k: _one(v) for k, v in {**m.limits, **e.violation}.items() if k not in {"tpot", "demand"}}
-    figures = {"fast memory bandwidth": _one(m.fast_bandwidth), "fast memory capacity": _one(m.fast_capacity),
-               "flash bandwidth": _one(m.flash_bandwidth) if _one(m.flash_capacity) else 0.0, "flash capacity": _one(m.flash_capacity),
-               "peak": _one(m.peak[:, t.bits[2]]), "package power, sustained": _one(m.report["package_power"]), "capital per package": _one(m.capital),
-               "bill of materials": _one(m.report["bom"]), "embodied carbon": _one(m.embodied), "share in fast memory": _one(p.share),
-               "packages": g * _one(p.stages), "prompt alone": _one(p.prompt)}  # fmt: skip
-    if _one(m.flash_capacity):
+    ran = Ran(m, t, p, e, account(m, t, p, s), s)
+    batch = one(t.plans.batch)
+    energies = breakdown.energies(ran, ledger.of("energy"), ledger.of("prompt"), ledger.of("near"))
+    costs = breakdown.costs(ran, model.catalog)
+    limits = {k: one(v) for k, v in {**m.limits, **e.violation}.items() if k not in {"tpot", "demand"}}
+    figures = {"fast memory bandwidth": one(m.fast_bandwidth), "fast memory capacity": one(m.fast_capacity),
+               "flash bandwidth": one(m.flash_bandwidth) if one(m.flash_capacity) else 0.0, "flash capacity": one(m.flash_capacity),
+               "peak": one(m.peak[:, t.bits[2]]), "package power, sustained": one(m.report["package_power"]), "capital per package": one(m.capital),
+               "bill of materials": one(m.report["bom"]), "NRE": one(m.report["nre"]), "embodied carbon": one(m.embodied), "share in fast memory": one(p.share),
+               "packages": one(t.plans.group) * one(p.stages), "prompt alone": one(p.prompt)}  # fmt: skip
+    figures |= breakdown.powers(ran) | breakdown.idle(ran) | breakdown.by_side(ran, costs, energies)
+    if one(m.flash_capacity):
         figures |= _breakeven(model, m, p)
     figures |= _engine(m)
     figures |= _network(m)
     figures |= _heat(m, ledger, p)
-    tpot = _one(e.tpot)
+    tpot = one(e.tpot)
     return Evaluation(
-        "", "datacenter", {}, _one(p.step), _one(p.unthrottled), tpot, _one(e.ttft), batch * _one(p.stages) / tpot,
-        {"tpot": tpot, "cost_per_mtoken": _one(e.cost) * 1e6, "energy_per_token": _one(e.energy), "carbon_per_mtoken": _one(e.carbon) * 1e6},
-        _times(ledger, p, tpot, t.accepted), energies, costs, carbons, _engines(ledger), limits, figures,
+        "", "datacenter", {}, one(p.step), one(p.unthrottled), tpot, one(e.ttft), batch * one(p.stages) / tpot,
+        {"tpot": tpot, "cost_per_mtoken": one(e.cost) * 1e6, "energy_per_token": one(e.energy), "carbon_per_mtoken": one(e.carbon) * 1e6},
+        _times(ledger, p, tpot, t.accepted), energies, costs, breakdown.carbons(ran), _engines(ledger), limits, figures, site(ran),
     )  # fmt: skip
 
 
@@ -313,17 +284,14 @@ HOT = ("logic", "fast memory", "flash", "package")
 def _heat(m: Machine, ledger: Ledger, p: Pairs) -> dict[str, float]:
     """Share of each limit's headroom that a decode step uses, 1 where it throttles; the clock it runs at."""
     e = ledger.of("energy")
-    joules = (e.get("clocks", 0.0) + e.get("logic", 0.0), e.get("fast memory", 0.0), e.get("flash", 0.0))
-    step = _one(p.step)
-    used = [sum(_one(c) * j for c, j in zip(row, joules, strict=True)) / step for row in m.throttle]
-    return {f"heat: {name}": x for name, x in zip(HOT, used, strict=False)} | {"clock level": _one(p.clock)}
-
-
-def _standing(m: Machine, s: Scenario, busy: FloatArray) -> float:
-    """J per token of everything that does not depend on what is computed."""
-    inside = m.static_power[0] * float(np.ravel(busy)[0]) / s["utilisation"]
-    outside = m.outside_power[0] * float(np.ravel(busy)[0]) / s["utilisation"]
-    return float(s["pue"] * (inside * m.power_loss[0] + outside))
+    joules = (
+        e.get("clocks", 0.0) + e.get("logic", 0.0) + e.get("on chip", 0.0),
+        e.get("fast memory", 0.0),
+        e.get("flash", 0.0),
+    )
+    step = one(p.step)
+    used = [sum(one(c) * j for c, j in zip(row, joules, strict=True)) / step for row in m.throttle]
+    return {f"heat: {name}": x for name, x in zip(HOT, used, strict=False)} | {"clock level": one(p.clock)}
 
 
 def _breakeven(model: DatacenterModel, m: Machine, p: Pairs) -> dict[str, float]:
@@ -340,37 +308,37 @@ def _breakeven(model: DatacenterModel, m: Machine, p: Pairs) -> dict[str, float]
 
 def _network(m: Machine) -> dict[str, float]:
     """Links, cables and switches of a package in its domain; nothing for a package of its own."""
-    if _one(m.domain) < 2:
+    if one(m.domain) < 2:
         return {}
-    r, medium = m.report, MEDIA[int(_one(m.report["medium"]))]
-    out = {"links of a package": _one(r["ports"]), "cables, bandwidth a package": _one(r["cables"])}
-    if _one(r["cables between racks"]) > 0:
-        out[f"of them {medium}, bandwidth"] = _one(r["cables between racks"])
-    return out | {"switch chips a package": _one(r["switch chips"]), "racks of a domain": _one(r["racks of a domain"]),
-                  "spare packages of a domain": _one(r["spare packages"]), "time between failures of a domain": 1.0 / _one(r["failures of a domain"])}  # fmt: skip
+    r, medium = m.report, MEDIA[int(one(m.report["medium"]))]
+    out = {"links of a package": one(r["ports"]), "cables, bandwidth a package": one(r["cables"])}
+    if one(r["cables between racks"]) > 0:
+        out[f"of them {medium}, bandwidth"] = one(r["cables between racks"])
+    return out | {"switch chips a package": one(r["switch chips"]), "racks of a domain": one(r["racks of a domain"]),
+                  "spare packages of a domain": one(r["spare packages"]), "time between failures of a domain": 1.0 / one(r["failures of a domain"])}  # fmt: skip
 
 
 def _engine(m: Machine) -> dict[str, float]:
     """What the PNM engines of a package read and compute; nothing where there are none."""
     if not m.pnm_site[0]:
         return {}
-    return {"PNM bandwidth": _one(m.pnm_bandwidth), "PNM compute at 8 bit": _one(m.pnm_flops)}
+    return {"PNM bandwidth": one(m.pnm_bandwidth), "PNM compute at 8 bit": one(m.pnm_flops)}
 
 
 def _mobile(model: MobileModel, m: Machine, p: Pairs, ledger: Ledger) -> Evaluation:
     told = model.told(m, p)
-    objectives = {k: _one(v) for k, v in told.objectives.items()}
-    energies = {k: _one(v) for k, v in model.energy(m, p).items()}
-    costs = {k.removeprefix("cost: "): _one(v) for k, v in m.report.items() if k.startswith("cost: ")}
-    carbons = {"electricity": objectives["energy_per_token"] * _one(m.grid) * 1e6}
+    objectives = {k: one(v) for k, v in told.objectives.items()}
+    energies = {k: one(v) for k, v in model.energy(m, p).items()}
+    costs = {k.removeprefix("cost: "): one(v) for k, v in m.report.items() if k.startswith("cost: ")}
+    carbons = {"electricity": objectives["energy_per_token"] * one(m.grid) * 1e6}
     carbons["embodied"] = objectives["carbon_per_mtoken"] - carbons["electricity"]
-    figures = {"DRAM bandwidth": _one(m.fast_bandwidth), "DRAM free for the model": _one(m.fast_capacity), "peak": _one(m.peak[:, 1]),
-               **_engine(m), **{k: _one(v) for k, v in told.detail.items() if "." not in k and k != "ttft"}}  # fmt: skip
-    step = _one(p.step) / model.lowered.accepted
+    figures = {"DRAM bandwidth": one(m.fast_bandwidth), "DRAM free for the model": one(m.fast_capacity), "peak": one(m.peak[:, 1]),
+               **_engine(m), **{k: one(v) for k, v in told.detail.items() if "." not in k and k != "ttft"}}  # fmt: skip
+    step = one(p.step) / model.lowered.accepted
     return Evaluation(
-        "", "mobile", {}, _one(p.step), _one(p.unthrottled), step, _one(p.first), 1.0 / step, objectives,
+        "", "mobile", {}, one(p.step), one(p.unthrottled), step, one(p.first), 1.0 / step, objectives,
         _times(ledger, p, step, model.lowered.accepted),
-        energies, costs, carbons, _engines(ledger), {k: _one(v) for k, v in told.ratios.items() if k != "tpot"}, figures,
+        energies, costs, carbons, _engines(ledger), {k: one(v) for k, v in told.ratios.items() if k != "tpot"}, figures,
     )  # fmt: skip
 
 

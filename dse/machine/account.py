@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from dse.catalog import Catalog
 from dse.machine.build import delivery, packaging
 from dse.machine.datacenter import ATTACH, ENGINES, PNM
 from dse.machine.look import Look
+from dse.machine.prices import price_factors
 from dse.physics import carbon, cost, stack
 from dse.space import Scenario
 from dse.table import total
@@ -46,10 +48,19 @@ def silicon(look: Look) -> tuple[FloatArray, FloatArray]:
     """Cost [USD] and carbon [kgCO2e] of the compute dies, known good."""
     p = look.parts
     one = p.logic_area / np.maximum(p.dies, 1.0)
-    gross = cost.dies_per_wafer(one, look.rule("wafer_diameter"), look.rule("edge_exclusion"), look.rule("scribe"))
+    rules = (look.rule("wafer_diameter"), look.rule("edge_exclusion"), look.rule("scribe"))
+    gross = cost.dies_per_wafer(one, *rules)
     good = cost.die_yield(one, look.logic("defect_density"), look.rule("cluster_alpha"))
     price = p.dies * cost.die_cost(look.logic("wafer_price"), gross, good, look.rule("die_test_cost"))
-    return price, carbon.die_carbon(p.logic_area, look.logic("fab_carbon"), good)
+    per_area = fab_carbon(look.catalog, look.logic("fab_energy"), look.logic("fab_gas"))
+    wasted = carbon.wafer_waste(one, gross, rules[0])
+    return price, p.dies * (carbon.die_carbon(one, per_area, good) + wasted * per_area)
+
+
+def fab_carbon(catalog: Catalog, energy: FloatArray, gas: FloatArray) -> FloatArray:
+    """Carbon [kgCO2e/m2] of processed wafer, made with the electricity of the catalogue's fab."""
+    grid = catalog.value("grid", catalog.entry("carbon", "common").attributes["fab_grid"], "intensity")
+    return carbon.per_area(grid, energy, gas, catalog.value("carbon", "common", "raw_materials"))
 
 
 def _hybrid_good(look: Look) -> FloatArray:
@@ -58,8 +69,8 @@ def _hybrid_good(look: Look) -> FloatArray:
     return stack.known_good(np.array([value("die_yield")]), np.array([value("test_coverage")]))
 
 
-def memories(look: Look) -> dict[str, FloatArray]:
-    """Cost and carbon of fast memory and flash; the yield of bonding 3D DRAM onto the logic."""
+def memories(look: Look, year: float) -> dict[str, FloatArray]:
+    """Cost in ``year`` and carbon of fast memory and flash; the yield of bonding 3D DRAM onto the logic."""
     p, c = look.parts, look.catalog
     layers = np.where(look.packaged > 0, look.memory("reference_height"), np.maximum(p.height, 1.0))
     unit_bytes = look.memory("capacity_per_die") * layers + look.memory("capacity_per_package")
@@ -86,7 +97,9 @@ def memories(look: Look) -> dict[str, FloatArray]:
     bonds = np.where(
         on | (look.hybrid_bonded > 0), look.bond("cost_per_layer") * np.where(on, p.dies * tiles, 1.0), 0.0
     )
-    price = units * stack.stack_price(look.memory("price_per_byte") * unit_bytes, quoted, bonds, layers, built)
+    per_byte = look.memory("price_per_byte") * price_factors(c, "memory", p.memory, year)
+    price = units * stack.stack_price(per_byte * unit_bytes, quoted, bonds, layers, built)
+    bonded = units * bonds * np.maximum(layers - 1.0, 0.0) / built
     on_logic_yield = np.where(on, np.power(joint, tiles), 1.0)  # the joints to the compute die lose both
     extra = look.pnm("cost_per_stack") * pnm_units(look)
     modules = p.far_modules * look.far("capacity_per_package")
@@ -94,15 +107,20 @@ def memories(look: Look) -> dict[str, FloatArray]:
     flash_ref = np.maximum(look.flash("reference_height"), 1.0)
     flash_height = np.maximum(p.flash_height, 1.0)
     bumps = np.array([micro("yield_per_layer")])
-    flash_price = stack.stack_price(look.cell("price_per_byte") * flash_bytes, stack.stack_yield(bumps, flash_ref, micro_good),
+    per_flash_byte = look.cell("price_per_byte") * price_factors(c, "flash", p.flash, year)
+    per_far_byte = look.far("price_per_byte") * price_factors(c, "memory", p.far, year)
+    flash_price = stack.stack_price(per_flash_byte * flash_bytes, stack.stack_yield(bumps, flash_ref, micro_good),
                                     np.zeros(len(layers)), flash_height, stack.stack_yield(bumps, flash_height, micro_good))  # fmt: skip
     far = np.where(
         p.flash_attach == FAR, c.value("link", "far", "bandwidth") * c.value("link", "far", "price_per_bandwidth"), 0.0
     )
+    beyond = p.pnm == PNM.index("far_module")
     return {
-        "far": far + modules * look.far("price_per_byte") + np.where(p.pnm == PNM.index("far_module"), extra, 0.0),
+        "far": far + modules * per_far_byte + np.where(beyond, extra, 0.0),
         "far_carbon": modules * look.far("carbon_per_byte"),
-        "memory": price + np.where((p.pnm > 0) & (p.pnm != PNM.index("far_module")), extra, 0.0),
+        "memory": price - bonded,
+        "bonds": bonded,
+        "engines": np.where((p.pnm > 0) & ~beyond, extra, 0.0),
         "flash": flash_price,
         "joint": on_logic_yield,
         "memory_carbon": look.memory("carbon_per_byte") * unit_bytes * units * quoted / built,
@@ -121,44 +139,57 @@ def nre(look: Look, volume: float) -> FloatArray:
 
 def account(look: Look, scenario: Scenario, heat: dict[str, Any], net: dict[str, FloatArray],
             limits: dict[str, FloatArray]) -> dict[str, Any]:  # fmt: skip
-    """Capital, provisioned power, capital rate and embodied carbon per package."""
+    """Capital, provisioned power, capital rate and embodied carbon per package.
+
+    Capital is what the operator pays: bill of materials, the maker's gross margin on it as one line, NRE
+    over the volume, what stands around the package, and spares of it all.
+    """
     c = look.catalog
     e = partial(c.value, "economics", "datacenter")
     die_price, die_kg = silicon(look)
-    mem = memories(look)
+    mem = memories(look, scenario["year"])
     pack = packaging(look, limits, scenario["year"])
-    margin = 1.0 / (1.0 - e("gross_margin"))
     lost = pack["yield"] * mem["joint"]
-    parts = {
-        "compute dies": die_price / lost, "memory": mem["memory"] / lost, "flash": mem["flash"] / pack["yield"],
-        "packaging": pack["price"] / lost, "far memory and links": mem["far"],
-    }  # fmt: skip
     fabric = _fabric_cost(look, net)
-    lines = {k: v * margin for k, v in parts.items()}
-    lines["links and switches"] = fabric["price"] * margin
-    lines["NRE"] = nre(look, scenario["volume"])
+    parts = {
+        "compute dies": die_price / lost, "memory": mem["memory"] / lost, "hybrid bonds": mem["bonds"] / lost,
+        "PNM engines": mem["engines"] / lost, "flash": mem["flash"] / pack["yield"], "packaging": pack["price"] / lost,
+        "far memory and links": mem["far"],
+    }  # fmt: skip
+    wires = {"switches": fabric["chips"], "cables and optics": fabric["cables"]}
     power = delivery(look, heat, scenario["year"], limits)
     watts = heat["package_power"] / power["efficiency"]
     far = far_power(look)
     outside = e("host_power") + fabric["power"] + net["cable_power"] + far[0]
-    outside = outside + heat["fan_share"] * (watts + outside)
-    wall = watts + outside + far[1]
+    fans = heat["fan_share"] * (watts + outside)
+    wall = watts + outside + fans + far[1]
     out_bw = c.value("link", "scale_out", "bandwidth")
     rack = wall / np.minimum(heat["max_rack_power"], heat["rack_limit"])
-    lines["host, board and cooling"] = (e("host_cost") + out_bw * c.value("link", "scale_out", "price_per_bandwidth")
-        + wall * (e("board_cost_per_watt") + heat["cost_per_watt"]) + heat["package_power"] * power["cost_per_watt"]
-        + rack * e("rack_cost"))  # fmt: skip
-    capital = total(lines.values()) * (1.0 + e("spares"))
+    maker = total([*parts.values(), *wires.values()])
+    one = np.ones(len(maker))
+    lines = parts | wires | {
+        "gross margin": maker * e("gross_margin") / (1.0 - e("gross_margin")), "NRE": nre(look, scenario["volume"]),
+        "host": e("host_cost") * one, "network card": out_bw * c.value("link", "scale_out", "price_per_bandwidth") * one,
+        "board and power supply": wall * e("board_cost_per_watt"), "regulators": heat["package_power"] * power["cost_per_watt"],
+        "cooling": wall * heat["cost_per_watt"], "rack": rack * e("rack_cost"),
+    }  # fmt: skip
+    lines["spares"] = total(lines.values()) * e("spares")
+    capital = total(lines.values())
     facility = wall * scenario["pue"] * e("facility_capex_per_watt")
     rate = cost.yearly_capital(capital, scenario["lifetime"], e("maintenance")) + facility / e("facility_life")
     kg = _embodied(look, die_kg, mem, pack, fabric, wall * scenario["pue"], scenario["lifetime"])
     limits["rack"] = rack
     return {
-        "outside_power": outside, "power_loss": 1.0 / power["efficiency"], "provisioned": wall, "capital": capital,
+        "outside_power": outside + fans, "power_loss": 1.0 / power["efficiency"], "provisioned": wall, "capital": capital,
         "capital_rate": rate, "embodied": total(kg.values()),
-        "report": {f"cost: {k}": v for k, v in lines.items()} | {"cost: facility (rate)": facility / e("facility_life")}
-        | {f"carbon: {k}": v for k, v in kg.items()} | {"bom": total(parts.values()), "package_power": heat["package_power"],
-        "racks": rack, "packaging": pack["class"], "power delivery": power["class"]},
+        "report": {f"cost: {k}": v for k, v in lines.items()} | {"facility rate": facility / e("facility_life"), "facility": facility}
+        | {f"carbon: {k}": v for k, v in kg.items()} | {
+            "bom": total(parts.values()), "nre": nre(look, 1.0), "package_power": heat["package_power"], "power_limit": heat["power_limit"],
+            "racks": rack, "rack_limit": np.minimum(heat["max_rack_power"], heat["rack_limit"]), "rack_power": wall,
+            "packaging": pack["class"], "power delivery": power["class"],
+            "outside: host": e("host_power") * one, "outside: switches": fabric["power"], "outside: cables and optics": net["cable_power"],
+            "outside: far memory": far[0], "outside: fans": fans,
+        },
     }  # fmt: skip
 
 
@@ -169,11 +200,13 @@ def _embodied(look: Look, die_kg: FloatArray, mem: dict[str, FloatArray], pack: 
     shorter = life / c.value("economics", "datacenter", "facility_life")
     own = partial(c.value, "carbon", "common")
     lost = pack["yield"] * mem["joint"]
-    return {
+    kg = {
         "compute dies": die_kg / lost, "memory": mem["memory_carbon"] / lost, "flash": mem["flash_carbon"], "far memory": mem["far_carbon"],
         "packaging": pack["carbon"], "links and switches": fabric["carbon"],
         "server": np.full(len(die_kg), own("server_embodied")), "facility": wall * own("facility_embodied_per_watt") * shorter,
     }  # fmt: skip
+    kg["spares"] = (total(kg.values()) - kg["facility"]) * c.value("economics", "datacenter", "spares")
+    return kg
 
 
 def _fabric_cost(look: Look, net: dict[str, FloatArray]) -> dict[str, FloatArray]:
@@ -184,7 +217,8 @@ def _fabric_cost(look: Look, net: dict[str, FloatArray]) -> dict[str, FloatArray
     premium = np.where(reducing, look.engine("switch_cost_share"), 0.0)
     added = np.where(reducing, look.engine("power"), 0.0)
     return {
-        "price": net["chips"] * chip("price") * (1.0 + premium) + net["cable_price"],
+        "chips": net["chips"] * chip("price") * (1.0 + premium),
+        "cables": net["cable_price"],
         "power": net["chips"] * (chip("power") + added),
         "carbon": net["chips"] * chip("carbon") + net["cable_carbon"],
     }

@@ -33,7 +33,8 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     crossing = look.memory("interface_energy")
     reference_pitch = np.maximum(look.memory("reference_pitch"), 1e-9)
     crossing = np.where(look.on_logic > 0, stack.pitch_energy(crossing, parts.bond_pitch, reference_pitch), crossing)
-    fast_energy = look.memory("read_energy") + crossing + wires + remote_reads(look, limits)
+    between = remote_reads(look, limits)
+    fast_energy = look.memory("read_energy") + crossing + wires + between
     idle = look.memory("static_power_per_byte") + look.memory("refresh_power_per_byte")
     fast_static = parts.fast_capacity * idle
     taller = parts.flash_height - look.flash("reference_height")
@@ -76,6 +77,18 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
         **_network(net, spread, broken),
         "link_power": links,
         "unthrottled_power": heat["unthrottled"],
+        "read: array": look.memory("read_energy"),
+        "read: in-stack wires": wires,
+        "read: interface": crossing,
+        "read: between dies": between,
+        "flash read: array": look.flash("read_energy") - look.flash("interface_energy"),
+        "static: leakage": parts.leakage,
+        "static: DRAM standby": parts.fast_capacity * look.memory("static_power_per_byte"),
+        "static: DRAM refresh": parts.fast_capacity * look.memory("refresh_power_per_byte"),
+        "static: flash idle": flash_static,
+        "static: collective engine": engine_power,
+        "static: links": link_power(look),
+        "static: routers": router_power(look),
     }
     kept = ("reduce_alpha", "reduce_rate", "exchange_alpha", "exchange_rate", "gather_alpha", "hop_time")
     paid = ("outside_power", "power_loss", "provisioned", "capital", "capital_rate", "embodied", "report")
@@ -88,7 +101,7 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
         slow_latency=np.maximum(tier["latency"], distant["latency"]), level_energy=level_energy(look),
         static_power=static, active_power=active, near_active_power=near_active, on_chip_energy=on_chip, throttle=heat["throttle"], hot=heat["hot"], hot_loss=heat["hot_loss"],
         refresh_power=parts.fast_capacity * look.memory("refresh_power_per_byte"), fast_on_chip=look.on_chip,
-        grid=np.full(len(static), catalog.value("carbon", "common", "grid")), domain=parts.domain, link_bandwidth=parts.link_bandwidth, limits=limits,
+        grid=np.full(len(static), catalog.value("grid", scenario.grid, "intensity")), domain=parts.domain, link_bandwidth=parts.link_bandwidth, limits=limits,
         **{k: v for k, v in net.items() if k.startswith("scale_out")},
         **{k: net[k] for k in kept}, **{k: money[k] for k in paid}, **broken,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from dse.evaluator import DatacenterModel, MobileModel
 from dse.evaluator.point import Evaluation, explain
 from dse.front import Scale, epsilon_survivors, extremes, knee
 from dse.metrics import CONSTRAINTS, OBJECTIVES
+from dse.money import Basis
 from dse.nearest import nearest_design
 from dse.run import Run
 from dse.space import Value
@@ -269,6 +270,7 @@ def baselines(run: Run, model: DatacenterModel | MobileModel) -> list[dict[str, 
             "device": b.device, "title": entry.title, "readiness": entry.readiness, "only": list(b.only), "points": points, "busy": busy,
             "rungs": [float(run.space.rungs[q]) for q in range(len(ok)) if ok[q]], "distance": distance,
             "why_not": f"{broken[0][1]}: {CONSTRAINTS.get(broken[0][1], broken[0][1])}" if broken and not ok.any() else "",
+            "basis": {"cost_per_mtoken": Basis.OWNED.value, "bom": Basis.MATERIALS.value},
             "market_price": entry.values["market_price"].nominal if "market_price" in entry.values else None,
         })  # fmt: skip
     return out

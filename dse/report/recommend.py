@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from dse.evaluator.site import NEVER, BreakEven, together
 from dse.metrics import OBJECTIVES
-from dse.report import asked
+from dse.report import asked, site
 from dse.report.document import Document
 from dse.report.facts import Chosen, Facts, shown, variable_text, weighted
 from dse.units import show
@@ -30,15 +31,22 @@ def recommendation_json(facts: Facts) -> str:
     run = facts.run
     chosen = [{"label": c.label, "point": c.index, "values": c.values, "objectives": dict(zip(run.space.objectives, c.objectives, strict=True)),
                "tpot_target": run.space.rung_at(c.rung), "binds": c.binds, "why": c.why, "rejected": c.rejected,
-               "plans": [p.plan for p in c.parts],
+               "plans": [p.plan for p in c.parts], "site": together([p.site for p in c.parts]), "figures": [p.figures for p in c.parts],
                "energy": weighted(c.parts, "energies", _weights(facts)), "cost": weighted(c.parts, "costs", _weights(facts)),
                "carbon": weighted(c.parts, "carbons", _weights(facts)), "time": weighted(c.parts, "times", _weights(facts))} for c in facts.chosen]  # fmt: skip
     estimates, total = facts.model.catalog.estimates()
     content = {"space": run.space.name, "title": run.space.title, "objectives": list(run.space.objectives), "chosen": chosen,
-               "baselines": facts.baselines, "study": {k: v for k, v in facts.study.items() if k != "convergence"},
+               "baselines": facts.baselines, "break_even": [{"design": c.label, **_even(b)} for c, found in site.break_evens(facts) for b in found],
+               "comparisons": [[{"what": x.what, "basis": x.basis.value} for x in (y.this, y.other)] for y in site.comparisons(facts)], "study": {k: v for k, v in facts.study.items() if k != "convergence"},
                "front_points": len(run.front), "hardware": facts.hardware, "survive_1_percent": facts.survivors,
                "catalogue_numbers": total, "catalogue_estimates": estimates, "command": run.about.get("command", "")}  # fmt: skip
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+
+def _even(b: BreakEven) -> dict[str, Any]:
+    """A break-even as data; no volume where the own part never pays."""
+    return {"device": b.device, "margin": b.margin, "nre": b.nre, "packages": None if b.packages == NEVER else b.packages, "needed": b.needed,
+            "bought": {"amount": b.bought.amount, "basis": b.bought.basis.value}, "made": {"amount": b.made.amount, "basis": b.made.basis.value}}  # fmt: skip
 
 
 def _weights(facts: Facts) -> list[float]:
@@ -71,6 +79,7 @@ def document(facts: Facts) -> Document:
     _baselines(d, facts)
     d.heading("Where the money, the energy and the carbon go")
     _breakdown(d, facts)
+    site.sections(d, facts)
     d.heading("Assumptions")
     _assumptions(d, facts)
     d.heading("How to reproduce it")

@@ -9,7 +9,7 @@ import numpy as np
 
 from dse.machine.record import Machine
 from dse.physics import thermal
-from dse.serving.messages import all_reduce, at, exchanged
+from dse.serving.messages import Note, all_reduce, at, exchanged
 from dse.serving.place import Placed
 from dse.serving.soft import Soft
 from dse.serving.step import Tiers, limits_of, tiers
@@ -73,7 +73,8 @@ def _streams(k: Tiers, placed: Placed, cols: Any) -> _Streams:
     return _Streams(seconds(share, inverse), seconds(hot, inverse), joules(share), joules(hot))
 
 
-def prefill(m: Machine, t: Traffic, soft: Soft, placed: Placed, slack: FloatArray) -> Served:
+def prefill(m: Machine, t: Traffic, soft: Soft, placed: Placed, slack: FloatArray,
+            note: Note | None = None) -> Served:  # fmt: skip
     """Serve the mean prompt and the TTFT prompt.
 
     A prompt is taken in chunks. Alone, weights stream and kernels launch once per chunk, and the host
@@ -131,6 +132,9 @@ def prefill(m: Machine, t: Traffic, soft: Soft, placed: Placed, slack: FloatArra
     held, logic = _held(m, time, arithmetic, dynamic, still, (fast, flash))
     stretch = held / time  # a hot package is slow in either case
     joules = logic + fast + flash + far
+    if note:
+        for name, each in (("logic", logic), ("fast memory", fast), ("flash", flash), ("far memory", far)):
+            note("prompt", name, np.broadcast_to(each, joules.shape))
     own, pay = products[:, :count] * stretch[:, :count], scores[:, :count] * stretch[:, :count]
     if not (by_plan or t.aligned):
         by = t.plans.shape

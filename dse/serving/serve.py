@@ -34,6 +34,8 @@ def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs
         time += written
     if m.hot_loss.any():
         warm, joules = _refreshed(m, t, soft, placed, d, times[0], twice)
+        if note:
+            note("energy", "doubled refresh", joules)
         d.fast = d.fast + joules / twice
         for time in times:
             time += warm
@@ -42,7 +44,7 @@ def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs
         note("time", "KV cache and experts moved", np.broadcast_to(written, step.shape))
         note("time", "throttling", step - unthrottled)
     # at a slower clock the products finish no sooner, and what they leave is worth less by the clock
-    served = prefill(m, t, soft, placed, np.maximum(slack - (1.0 - clock) * d.products * twice, 0.0))
+    served = prefill(m, t, soft, placed, np.maximum(slack - (1.0 - clock) * d.products * twice, 0.0), note)
     zero = np.zeros((1, 1))
     below = placed.below
     chunk = np.minimum(t.prefill.tokens[..., -1:], soft.chunk)  # of the prompt that the TTFT limit asks about
@@ -165,7 +167,8 @@ def _clocked(m: Machine, d: Decoded, times: list[FloatArray], twice: Any, note: 
             best = [np.where(better, clocks[i], best[0]), np.where(better, logic[i] - clocks[i], best[1])]
     if note:
         note("energy", "clocks", best[0])
-        note("energy", "logic", best[1])
+        note("energy", "on chip", d.still * twice)
+        note("energy", "logic", best[1] - d.still * twice)
         for name, e in (("fast memory", fast), ("flash", flash), ("far memory", far)):
             note("energy", name, e)
         note("clock", "level", np.broadcast_to(clock, step.shape))

@@ -235,7 +235,7 @@ def decode(m: Machine, t: Traffic, soft: Soft, placed: Placed, note: Note | None
             d.slack -= busy
         chosen, use = host, None
         if site:
-            chosen, use = _near(m, t, k, soft, i, inverse, read, host, slow, d, below)
+            chosen, use = _near(m, t, k, soft, i, inverse, read, host, slow, d, below, note)
             if note:
                 note("engine", op, use.astype(np.float64))
         if op == "ffn" and t.exchanges.any():
@@ -312,7 +312,7 @@ def _charge(d: Decoded, m: Machine, t: Traffic, k: Tiers, placed: Placed) -> Non
 
 
 def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, inverse: Any, read: Read, host: FloatArray,
-          slow: FloatArray | None, d: Decoded, below: Below | None) -> tuple[FloatArray, BoolArray]:  # fmt: skip
+          slow: FloatArray | None, d: Decoded, below: Below | None, note: Note | None) -> tuple[FloatArray, BoolArray]:  # fmt: skip
     """Operator i with the part beside the PNM engine run there; host where that is slower.
 
     Corrects the energies of ``d`` and adds engine times; returns time and where PNM won. The engine gets
@@ -364,6 +364,9 @@ def _near(m: Machine, t: Traffic, k: Tiers, soft: Soft, i: int, inverse: Any, re
     d.still += np.where(use, wired, 0.0)
     where = {ON_FAST: d.fast, ON_FLASH: d.flash, ON_FAR: d.far}[site]
     where += np.where(use, beyond, 0.0)
+    if note:
+        note("near", "reads", np.where(use, beside * (even * pages * e_near), 0.0))
+        note("near", "arithmetic", np.where(use, part * (even_flop * k.near_flop_energy[i]), 0.0))
     last = slice(host.shape[1] - d.near.shape[1], None)
     if d.near.shape[1]:
         on = use[:, last]

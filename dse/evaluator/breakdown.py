@@ -1,0 +1,224 @@
+"""Where a datacenter's joules, dollars and carbon go, part by part; each table sums to its total.
+
+Everything is per output token (energy) or per million of them (cost, carbon), prefill charged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from dse.catalog import Catalog
+from dse.machine.record import BITS, Machine
+from dse.physics import carbon
+from dse.serving import Pairs
+from dse.serving.choose import Estimate, wear
+from dse.space import Scenario
+from dse.traffic import Traffic
+from dse.units import FloatArray
+from dse.workload import OPERATORS
+
+MILLION = 1e6
+KWH = 3.6e6  # J
+
+Terms = Mapping[str, float]
+
+
+def one(x: FloatArray | float) -> float:
+    """The one number of an array of size 1."""
+    return float(np.ravel(x)[0])
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One machine under one plan, and what it was found to do."""
+
+    machine: Machine
+    traffic: Traffic
+    pairs: Pairs
+    estimate: Estimate
+    fleet: Mapping[str, FloatArray]
+    """what ``dse.serving.choose.account`` says"""
+    scenario: Scenario
+
+    @property
+    def mode(self) -> str:
+        """Whether prompts share the machine or have a pool of their own."""
+        return "disagg" if self.estimate.chosen["disaggregated"][0, 0] > 0 else "shared"
+
+    @property
+    def busy(self) -> float:
+        """Package-seconds that an output token keeps busy, prompts included."""
+        return one(self.fleet[f"{self.mode}_busy"])
+
+    @property
+    def present(self) -> float:
+        """Package-seconds that stand for an output token, busy or idle."""
+        return self.busy / self.scenario["utilisation"]
+
+    @property
+    def per_token(self) -> float:
+        """Steps of all ranks that an output token takes."""
+        return one(self.traffic.plans.group) / (one(self.traffic.plans.batch) * self.traffic.accepted)
+
+    @property
+    def prompts(self) -> float:
+        """1 where prompts are computed at all."""
+        return 1.0 if self.scenario.mix.computed_tokens > 0 else 0.0
+
+    @property
+    def prompt_share(self) -> float:
+        """Share of the package-seconds that prompts take: of the shared machine's time, or their pool's packages."""
+        a = self.fleet
+        if self.mode == "disagg":
+            return 1.0 - one(a["shared_fleet"]) / one(a["disagg_fleet"])
+        return 1.0 - one(a["disagg_tpot"]) / one(a["shared_tpot"])
+
+
+def energies(r: Ran, ledger: Terms, prompt: Terms, near: Terms) -> dict[str, float]:
+    """J per output token at the wall by component.
+
+    ``ledger``, ``prompt`` and ``near`` are the terms noted while serving: of a step, of a mean prompt, of the
+    PNM engine. Voltage conversion and what PUE adds stand on their own.
+    """
+    m, s = r.machine, r.scenario
+    inside = _decode(r, ledger, near) | _prompts(r, prompt)
+    inside |= {n.removeprefix("static: "): one(v) * r.present for n, v in m.report.items() if n.startswith("static: ")}
+    if one(m.flash_capacity):
+        inside["flash programming"] = one(wear(m, r.pairs, s)) * one(m.flash_program_energy) * r.present
+    outside = {
+        n.removeprefix("outside: "): one(v) * r.present for n, v in m.report.items() if n.startswith("outside: ")
+    }
+    within = sum(inside.values())
+    parts = inside | {"voltage conversion": within * (one(m.power_loss) - 1.0)} | outside
+    parts["facility (PUE)"] = sum(parts.values()) * (s["pue"] - 1.0)
+    return {n: v for n, v in parts.items() if v}
+
+
+def _decode(r: Ran, ledger: Terms, near: Terms) -> dict[str, float]:
+    """J per output token of decode steps: arithmetic by precision, clocks, each memory by its parts, the PNM engine."""
+    m, k = r.machine, r.per_token
+    twice = 2.0 if r.traffic.plans.halves[0] else 1.0
+    engine, arithmetic = near.get("reads", 0.0) * twice, near.get("arithmetic", 0.0) * twice
+    tier = {1: "fast memory", 2: "flash", 3: "far memory"}.get(int(m.pnm_site[0]), "")
+    out = {
+        f"decode: arithmetic, {bits} bit": ledger.get("logic", 0.0) * share for bits, share in _precisions(r).items()
+    }
+    out["decode: clocks"] = ledger.get("clocks", 0.0)
+    out["decode: on-chip SRAM and wires"] = ledger.get("on chip", 0.0)
+    left = {
+        n: ledger.get(n, 0.0) - (engine + arithmetic if n == tier else 0.0)
+        for n in ("fast memory", "flash", "far memory")
+    }
+    left["fast memory"] -= ledger.get("doubled refresh", 0.0)
+    ways = {n.removeprefix("read: "): one(v) for n, v in m.report.items() if n.startswith("read: ")}
+    out |= {f"decode: fast memory, {n}": left["fast memory"] * v / sum(ways.values()) for n, v in ways.items() if v}
+    if one(m.flash_energy):
+        array = one(m.report["flash read: array"]) / one(m.flash_energy)
+        out |= {
+            "decode: flash, array": left["flash"] * array,
+            "decode: flash, interface and links": left["flash"] * (1.0 - array),
+        }
+    out["decode: far memory"] = left["far memory"]
+    out |= {
+        "decode: PNM reads": engine,
+        "decode: PNM arithmetic": arithmetic,
+        "decode: doubled refresh": ledger.get("doubled refresh", 0.0),
+    }
+    return {n: v * k for n, v in out.items()}
+
+
+def _precisions(r: Ran) -> dict[int, float]:
+    """Share of the host's arithmetic energy by bits of its operands; operators weigh by FLOP and J/FLOP."""
+    t, m = r.traffic, r.machine
+    found: dict[int, float] = {}
+    for i in range(len(OPERATORS)):
+        column = int(np.ravel(t.bits[i])[0])
+        joules = one(t.flop[i]) * one(t.mean_flop[i]) * one(m.flop_energy[:, column])
+        if joules:
+            found[BITS[column]] = found.get(BITS[column], 0.0) + joules
+    return {bits: v / sum(found.values()) for bits, v in found.items()}
+
+
+def _prompts(r: Ran, prompt: Terms) -> dict[str, float]:
+    """J per output token of prompts, and of moving their KV cache where they have a pool of their own."""
+    t, s = r.traffic, r.scenario
+    scale = r.prompts * one(t.plans.group) / one(t.prompts) / s.mix.output_tokens
+    out = {f"prefill: {n}": v * scale for n, v in prompt.items()}
+    if r.mode == "disagg":
+        out["prefill: KV cache moved"] = one(t.prompt_kv) * scale * one(r.machine.scale_out_energy)
+    return out
+
+
+def idle(r: Ran) -> dict[str, float]:
+    """Watts of a package and its surroundings at the wall while it waits, and the share of its energy that is spent so."""
+    m, s = r.machine, r.scenario
+    standing = (one(m.static_power) * one(m.power_loss) + one(m.outside_power)) * s["pue"]
+    waiting = standing * r.present * (1.0 - s["utilisation"])
+    return {
+        "idle power per package, at the wall": standing,
+        "share of energy spent idle": waiting / one(r.estimate.energy),
+    }
+
+
+def powers(r: Ran) -> dict[str, float]:
+    """Watts of a package at its operating point beside its limits, and of a rack full of them."""
+    m, step = r.machine, one(r.pairs.step)
+    decode = one(r.pairs.energy) / step + one(m.static_power)
+    prompts = one(r.pairs.prompt)
+    prefill = one(r.pairs.prompt_energy) / prompts + one(m.static_power) if prompts else 0.0
+    worst = max(decode, prefill)
+    beside = one(m.outside_power)
+    held = 1.0 / max(one(m.report["racks"]), 1e-12)
+    return {
+        "package power, decode": decode, "package power, prefill": prefill, "package power limit": one(m.report["power_limit"]),
+        "packages per rack": held, "rack power": held * (worst * one(m.power_loss) + beside), "rack power limit": one(m.report["rack_limit"]),
+    }  # fmt: skip
+
+
+def costs(r: Ran, catalog: Catalog) -> dict[str, float]:
+    """USD per million output tokens by line: what is bought, kept, housed and burnt."""
+    m, s = r.machine, r.scenario
+    scale = r.present * MILLION
+    lines = {n.removeprefix("cost: "): one(v) for n, v in m.report.items() if n.startswith("cost: ") and one(v)}
+    out = {n: v / s["lifetime"] * scale for n, v in lines.items()}
+    out["maintenance"] = sum(lines.values()) * catalog.value("economics", "datacenter", "maintenance") * scale
+    out["facility"] = one(m.report["facility rate"]) * scale
+    out["standby for failures"] = one(r.fleet["standby"]) * sum(out.values())
+    out["electricity"] = one(r.estimate.energy) * s["electricity_price"] * MILLION
+    return out
+
+
+def carbons(r: Ran) -> dict[str, float]:
+    """kgCO2e per million output tokens by line, embodied over the life and operational by grid."""
+    m, s = r.machine, r.scenario
+    scale = r.present * MILLION / s["lifetime"]
+    out = {
+        n.removeprefix("carbon: "): one(v) * scale for n, v in m.report.items() if n.startswith("carbon: ") and one(v)
+    }
+    out["standby for failures"] = one(r.fleet["standby"]) * sum(out.values())
+    out["electricity"] = one(carbon.operational(r.estimate.energy, one(m.grid))) * MILLION
+    return out
+
+
+def by_side(r: Ran, cost: Mapping[str, float], energy: Mapping[str, float]) -> dict[str, float]:
+    """USD per million tokens of input and of output, were each charged its own share.
+
+    Prompts are charged the package-seconds they take and the energy they burn; cached prefixes count as input.
+    input x tokens in + output x tokens out = the all-in cost of a request.
+    """
+    s = r.scenario
+    spent = sum(cost.values())
+    burnt = cost["electricity"]
+    own = sum(v for n, v in energy.items() if n.startswith("prefill: "))
+    still = sum(energy.values())
+    dynamic = sum(v for n, v in energy.items() if n.startswith(("prefill: ", "decode: ", "flash programming")))
+    share = own / still + (still - dynamic) / still * r.prompt_share  # what stands goes by time
+    asked = sum(c.share * c.input_tokens for c in s.mix.classes) / sum(c.share for c in s.mix.classes)
+    prompts = r.prompts * ((spent - burnt) * r.prompt_share + burnt * share)
+    return {
+        "USD per million input tokens": prompts * s.mix.output_tokens / max(asked, 1e-12),
+        "USD per million output tokens, without its prompt": spent - prompts,
+    }

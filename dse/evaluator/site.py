@@ -1,0 +1,150 @@
+"""A site: what a demand asks for, what fixed power carries, and from which volume a part of one's own pays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dse.catalog import Catalog
+from dse.evaluator.breakdown import Ran, one
+from dse.evaluator.datacenter import DatacenterModel
+from dse.machine.record import Machine
+from dse.money import Basis, Comparison, Money, paid
+from dse.physics import carbon, cost
+from dse.space import Scenario
+from dse.units import FloatArray
+
+YEAR = 365.25 * 86400.0  # s
+NEVER = float("inf")
+
+UNITS = {
+    "packages": "", "standing by": "", "racks": "", "power provisioned": "W", "power drawn, mean": "W", "capital": "USD", "of it spares": "USD",
+    "facility": "USD", "cost a year": "USD", "embodied carbon a year": "kgCO2e", "operational carbon a year": "kgCO2e",
+    "output tokens/s, all demand at once": "", "output tokens/s, mean": "",
+}  # fmt: skip
+
+
+def site(r: Ran) -> dict[str, float]:
+    """What the scenario's demand for one workload asks of a site, SI; keys and units as UNITS.
+
+    Packages are whole domains, prompts' pool included; power provisioned is that of the nameplate with PUE,
+    power drawn the mean over busy and idle times.
+    """
+    m, s = r.machine, r.scenario
+    packages = one(r.fleet[f"{r.mode}_fleet"])
+    waiting = packages * one(r.fleet["standby"])
+    bought = packages + waiting
+    peak = r.traffic.load.concurrency / one(r.estimate.tpot)
+    mean = peak * s["utilisation"]
+    drawn = one(r.estimate.energy) * mean
+    return {
+        "packages": packages, "standing by": waiting, "racks": bought * one(m.report["racks"]), "power provisioned": packages * one(m.provisioned) * s["pue"],
+        "power drawn, mean": drawn, "capital": bought * one(m.capital), "of it spares": bought * one(m.report["cost: spares"]) + waiting * one(m.capital),
+        "facility": bought * one(m.report["facility"]), "cost a year": one(r.estimate.cost) * mean * YEAR,
+        "embodied carbon a year": bought * one(m.embodied) / s["lifetime"] * YEAR,
+        "operational carbon a year": one(carbon.operational(np.array([drawn * YEAR]), one(m.grid))),
+        "output tokens/s, all demand at once": peak, "output tokens/s, mean": mean,
+    }  # fmt: skip
+
+
+def together(sites: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The site that serves several workloads: their sums."""
+    return {k: sum(s[k] for s in sites) for k in sites[0]} if sites else {}
+
+
+def within(sites: Sequence[Mapping[str, float]], power: float) -> float:
+    """Output tokens/s of the scenario's mix that ``power`` [W] of provisioned power carries: in proportion to its demand."""
+    whole = together(sites)
+    return whole["output tokens/s, all demand at once"] * power / whole["power provisioned"]
+
+
+def at_price(m: Machine, package: FloatArray, catalog: Catalog, scenario: Scenario) -> Machine:
+    """Machines whose package is bought at a price [USD], whatever its materials cost; everything around it as it is."""
+    e = {f: catalog.value("economics", "datacenter", f) for f in ("gross_margin", "spares", "maintenance")}
+    wires = (m.report["cost: switches"] + m.report["cost: cables and optics"]) / (1.0 - e["gross_margin"])
+    around = ("host", "network card", "board and power supply", "regulators", "cooling", "rack")
+    beside = sum((m.report[f"cost: {n}"] for n in around), wires)
+    capital = (package + beside) * (1.0 + e["spares"])
+    rate = cost.yearly_capital(capital, scenario["lifetime"], e["maintenance"]) + m.report["facility rate"]
+    return replace(m, capital=capital, capital_rate=rate)
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """A part of one's own against the best part on sale, per million output tokens at one operating point."""
+
+    device: str
+    bought: Money
+    """cost of ownership with the device at its list price"""
+    made: Money
+    """cost of ownership with the own part, NRE apart"""
+    margin: float
+    """gross margin that the own part's maker takes"""
+    nre: float
+    """USD"""
+    packages: float
+    """volume from which NRE is paid back; infinite where the own part costs more without it"""
+    needed: float
+    """packages that the scenario's demand takes"""
+
+
+def on_sale(model: DatacenterModel) -> list[str]:
+    """Devices among the space's baselines that ship, have a list price, can be had by its year and serve all its models."""
+    found = []
+    for b in model.space.baselines:
+        entry = model.catalog.entry("device", b.device)
+        sold = "market_price" in entry.values and entry.readiness == "shipping"
+        if sold and not b.only and entry.available.nominal <= model.space.scenario["year"]:
+            found.append(b.device)
+    return found
+
+
+def best_on_sale(model: DatacenterModel, point: int) -> tuple[str, Money] | None:
+    """The device that serves an operating point at least cost, bought at its list price; None where none serves it."""
+    best: tuple[str, Money] | None = None
+    for name in on_sale(model):
+        machine = model.devices([name])
+        price = np.array([model.catalog.value("device", name, "market_price")])
+        told = model.judge(at_price(machine, price, model.catalog, model.space.scenario))
+        if not told.feasible[0, point]:
+            continue
+        found = Money(float(told.objectives["cost_per_mtoken"][0, point]), Basis.OWNED, f"{name} at its list price")
+        if best is None or Comparison(found, best[1]).ratio < 1.0:
+            best = (name, found)
+    return best
+
+
+def break_even(model: DatacenterModel, m: Machine, point: int, *, margin: float) -> BreakEven | None:
+    """Volume from which a machine (n = 1) of one's own is cheaper than the best one on sale; None where none on sale serves the point.
+
+    Both sides are cost of ownership on prices paid: the device at its list price; the own part at its materials
+    over (1 - ``margin``) and its NRE over the volume. A margin of 0 is a part made for oneself. The cost of a
+    token is linear in the price of the package: c(V) = c + k NRE / V.
+    """
+    other = best_on_sale(model, point)
+    if other is None:
+        return None
+    s, c = model.space.scenario, model.catalog
+    materials = Money(one(m.report["bom"]), Basis.MATERIALS, "the own part")
+    nre = one(m.report["nre"])
+
+    def owned(price: Money) -> Money:
+        told = model.judge(at_price(m, np.array([price.amount]), c, s))
+        return Money(float(told.objectives["cost_per_mtoken"][0, point]), Basis.OWNED, price.what)
+
+    made, dearer = owned(paid(materials, margin, 0.0)), owned(paid(materials, margin, nre / s["volume"]))
+    spread = (dearer.amount - made.amount) * s["volume"]  # USD per million tokens, were NRE borne by one package
+    gap = other[1].amount - made.amount
+    Comparison(other[1], made)  # one basis, or it says so
+    told = model.judge(m)
+    return BreakEven(
+        other[0],
+        other[1],
+        made,
+        margin,
+        nre,
+        spread / gap if gap > 0 else NEVER,
+        float(told.detail["packages"][0, point]),
+    )

@@ -1,0 +1,38 @@
+"""What a year does to the price of memory and flash.
+
+Each priced entry names the trend that it follows and the year its price is of; trends are catalogue data
+(``price_trend``), relative to one year, each step with its source.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dse.catalog import Catalog
+from dse.machine.datacenter import names
+from dse.units import FloatArray, IntArray
+
+STEP = "factor_"
+
+
+def level(catalog: Catalog, trend: str, year: float) -> float:
+    """Price of a trend in ``year`` over that of its basis year: straight on a log axis between years, flat outside."""
+    steps = {int(f.removeprefix(STEP)): q.nominal for f, q in catalog.entry("price_trend", trend).values.items()}
+    years = sorted(steps)
+    return float(np.exp(np.interp(year, years, np.log([steps[y] for y in years]))))
+
+
+def price_factor(catalog: Catalog, kind: str, name: str, year: float) -> float:
+    """Price of an entry in ``year`` over the one it states, which is of its ``price_year``; 1 where it follows no trend."""
+    entry = catalog.entry(kind, name)
+    trend = entry.attributes.get("price_trend")
+    if trend is None:
+        return 1.0
+    return level(catalog, trend, year) / level(catalog, trend, entry.values["price_year"].nominal)
+
+
+def price_factors(catalog: Catalog, kind: str, codes: IntArray, year: float) -> FloatArray:
+    """``price_factor`` at integer codes of a kind, (n,); 1 for an absent part."""
+    table = np.array([*(price_factor(catalog, kind, name, year) for name in names(catalog, kind)), 1.0])
+    out: FloatArray = table[codes]
+    return out
