@@ -17,8 +17,8 @@ class Basis(Enum):
     """what its buyer pays: materials, the maker's gross margin and NRE; or a list price"""
     OWNED = "cost of ownership"
     """price paid for everything, facility and electricity, over the life"""
-    CHARGED = "price charged"
-    """what a provider asks of its customers: cost of ownership and the provider's margin"""
+    RENTED = "rent by the hour"
+    """what a machine costs its tenant: hours at a stated rate"""
 
 
 @dataclass(frozen=True)

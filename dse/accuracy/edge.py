@@ -130,6 +130,24 @@ def edge_rows(catalog: Catalog) -> list[Edge]:
     return out
 
 
+def burst(catalog: Catalog, device: str, llm: str) -> tuple[float, float, float]:
+    """Step [s], power [W] and idle power [W] of a device that decodes a 4-bit model with llama.cpp on its GPU."""
+    row = {
+        "system": "llama.cpp GPU",
+        "precision": "Q4_K_M",
+        "device": device,
+        "model": llm,
+        "input_len": "",
+        "output_len": "1024",
+    }
+    case = replace(_case({**row, "device": next(iter(DEVICES))}, catalog), device=device)
+    step, operations, moved = _steps(
+        prepare([case], catalog), catalog, np.array([catalog.value("device", device, "vector_peak")])
+    )
+    joules = _energy(case, catalog, float(step[0]), float(operations[0]), float(moved[0]))
+    return float(step[0]), joules / float(step[0]), catalog.value("device", device, "idle_power")
+
+
 def _steps(s: Served, catalog: Catalog, engines: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Time of a step, vector operations and bytes of it, (n,) each.
 

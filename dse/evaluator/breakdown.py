@@ -1,4 +1,4 @@
-"""Where a datacenter's joules, dollars and carbon go, part by part; each table sums to its total.
+"""Where joules, dollars and carbon go, part by part; each table sums to its total.
 
 Everything is per output token (energy) or per million of them (cost, carbon), prefill charged.
 """
@@ -21,7 +21,6 @@ from dse.units import FloatArray
 from dse.workload import OPERATORS
 
 MILLION = 1e6
-KWH = 3.6e6  # J
 
 Terms = Mapping[str, float]
 
@@ -84,7 +83,7 @@ def energies(r: Ran, ledger: Terms, prompt: Terms, near: Terms) -> dict[str, flo
     PNM engine. Voltage conversion and what PUE adds stand on their own.
     """
     m, s = r.machine, r.scenario
-    inside = _decode(r, ledger, near) | _prompts(r, prompt)
+    inside = {n: v * r.per_token for n, v in _decode(m, r.traffic, ledger, near).items()} | _prompts(r, prompt)
     inside |= {n.removeprefix("static: "): one(v) * r.present for n, v in m.report.items() if n.startswith("static: ")}
     if one(m.flash_capacity):
         inside["flash programming"] = one(wear(m, r.pairs, s)) * one(m.flash_program_energy) * r.present
@@ -97,14 +96,13 @@ def energies(r: Ran, ledger: Terms, prompt: Terms, near: Terms) -> dict[str, flo
     return {n: v for n, v in parts.items() if v}
 
 
-def _decode(r: Ran, ledger: Terms, near: Terms) -> dict[str, float]:
-    """J per output token of decode steps: arithmetic by precision, clocks, each memory by its parts, the PNM engine."""
-    m, k = r.machine, r.per_token
-    twice = 2.0 if r.traffic.plans.halves[0] else 1.0
+def _decode(m: Machine, t: Traffic, ledger: Terms, near: Terms) -> dict[str, float]:
+    """J of a rank's decode step: arithmetic by precision, clocks, each memory by its parts, the PNM engine."""
+    twice = 2.0 if t.plans.halves[0] else 1.0
     engine, arithmetic = near.get("reads", 0.0) * twice, near.get("arithmetic", 0.0) * twice
     tier = {1: "fast memory", 2: "flash", 3: "far memory"}.get(int(m.pnm_site[0]), "")
     out = {
-        f"decode: arithmetic, {bits} bit": ledger.get("logic", 0.0) * share for bits, share in _precisions(r).items()
+        f"decode: arithmetic, {bits} bit": ledger.get("logic", 0.0) * share for bits, share in _precisions(m, t).items()
     }
     out["decode: clocks"] = ledger.get("clocks", 0.0)
     out["decode: on-chip SRAM and wires"] = ledger.get("on chip", 0.0)
@@ -122,17 +120,15 @@ def _decode(r: Ran, ledger: Terms, near: Terms) -> dict[str, float]:
             "decode: flash, interface and links": left["flash"] * (1.0 - array),
         }
     out["decode: far memory"] = left["far memory"]
-    out |= {
+    return out | {
         "decode: PNM reads": engine,
         "decode: PNM arithmetic": arithmetic,
         "decode: doubled refresh": ledger.get("doubled refresh", 0.0),
     }
-    return {n: v * k for n, v in out.items()}
 
 
-def _precisions(r: Ran) -> dict[int, float]:
+def _precisions(m: Machine, t: Traffic) -> dict[int, float]:
     """Share of the host's arithmetic energy by bits of its operands; operators weigh by FLOP and J/FLOP."""
-    t, m = r.traffic, r.machine
     found: dict[int, float] = {}
     for i in range(len(OPERATORS)):
         column = int(np.ravel(t.bits[i])[0])
@@ -140,6 +136,24 @@ def _precisions(r: Ran) -> dict[int, float]:
         if joules:
             found[BITS[column]] = found.get(BITS[column], 0.0) + joules
     return {bits: v / sum(found.values()) for bits, v in found.items()}
+
+
+def mobile_energies(
+    m: Machine, t: Traffic, p: Pairs, whole: Terms, s: Scenario, notes: tuple[Terms, Terms, Terms]
+) -> dict[str, float]:
+    """J per output token from the battery by component; ``notes`` of a step, of a mean prompt, of the PNM engine.
+
+    ``whole`` are the terms that the evaluator adds up: what is kept in DRAM between questions is one of them.
+    """
+    ledger, prompt, near = notes
+    inside = {n: v / t.accepted for n, v in _decode(m, t, ledger, near).items()}
+    charged = 1.0 if s.mix.computed_tokens > 0 else 0.0
+    inside |= {f"prefill: {n}": v * charged / s.mix.output_tokens for n, v in prompt.items()}
+    per_token = one(p.step) / t.accepted
+    inside |= {n.removeprefix("static: "): one(v) * per_token for n, v in m.report.items() if n.startswith("static: ")}
+    inside["refresh while resident"] = whole["refresh while resident"] / one(m.power_loss)
+    parts = inside | {"voltage conversion": sum(inside.values()) * (one(m.power_loss) - 1.0)}
+    return {n: v for n, v in parts.items() if v}
 
 
 def _prompts(r: Ran, prompt: Terms) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from dse.evaluator.protocol import Told, join_told, objective_ratio
 from dse.machine.mobile import mobile_machine
 from dse.machine.phone import phone_design, phone_devices
 from dse.machine.record import Machine
-from dse.physics import flash
+from dse.physics import flash, thermal
 from dse.plan import single_plan
 from dse.serving import Pairs, serve, soft_of
 from dse.serving.choose import CAP
@@ -25,6 +26,7 @@ from dse.units import BoolArray, FloatArray
 
 CHUNK = 8192
 DAY = 86400.0  # s
+LONGEST, STEPS = 36000.0, 120  # s, and steps of a log axis on which a burst's end is looked for
 
 
 class MobileModel:
@@ -92,6 +94,22 @@ class MobileModel:
             "refresh while resident": loss * waiting * p.step / t.accepted,
         }  # fmt: skip
 
+    def lasts(self, power: FloatArray) -> FloatArray:
+        """Time [s] from rest that work at ``power`` [W], (n, 1), may go on until the skin's limit; at most LONGEST."""
+        s, body = self.space.scenario, partial(self.catalog.value, "mobile", self.space.scenario.body)
+        resistances = (body("junction_resistance"), body("skin_resistance"))
+        capacities = (body("local_heat_capacity"), body("heat_capacity"))
+        times = np.geomspace(1.0, LONGEST, STEPS)
+        spot = np.array(
+            [
+                thermal.spot_rise(thermal.lump_rises(resistances, capacities, float(x)), body("spot_share"))
+                for x in times
+            ]
+        )
+        warm = power / body("power_conversion") * spot[:, 0] + body("background_power") * spot[:, 1]
+        over = warm > self.space.limits["skin_temperature"] - s["ambient"]
+        return times[np.where(over.any(axis=1), np.argmax(over, axis=1), STEPS - 1)][:, None]
+
     def told(self, m: Machine, p: Pairs) -> Told:
         """Objectives, limits and details of served phones on every rung."""
         s, t = self.space.scenario, self.lowered
@@ -102,6 +120,7 @@ class MobileModel:
         def spread(x: FloatArray) -> FloatArray:
             return np.broadcast_to(x[:, None] if x.ndim == 1 else x[:, :1], shape)
 
+        background = self.catalog.value("mobile", s.body, "background_power")
         energy = total(self.energy(m, p).values())
         tpot = p.step / t.accepted
         burst = p.energy / p.unthrottled + m.static_power[:, None]
@@ -120,7 +139,8 @@ class MobileModel:
         told_ratios["tpot"] = np.minimum(tpot / rungs[None, :], CAP)
         carbon = (m.embodied[:, None] / (s["lifetime"] * duty) * tpot + energy * m.grid[:, None]) * 1e6
         detail = {"ttft": p.first, "burst": p.unthrottled / t.accepted, "share.0": p.share, "burst_power": np.minimum(burst, limits["burst_power"]), "cold_start": load,
-                  "tokens_per_charge": s["battery"] / energy, "stages.0": p.stages, "flash_read.0": p.flash_read}  # fmt: skip
+                  "tokens_per_charge": s["battery"] / (energy + background * tpot), "burst_duration": self.lasts(burst),
+                  "memory_left": (m.report["memory"] - np.minimum(p.share[:, 0] * float(t.resident[0]) + float(t.live_p95[0]), m.report["memory"]))[:, None], "stages.0": p.stages, "flash_read.0": p.flash_read}  # fmt: skip
         objectives = {
             "tpot": spread(tpot),
             "energy_per_token": spread(energy),

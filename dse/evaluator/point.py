@@ -328,10 +328,13 @@ def _engine(m: Machine) -> dict[str, float]:
 def _mobile(model: MobileModel, m: Machine, p: Pairs, ledger: Ledger) -> Evaluation:
     told = model.told(m, p)
     objectives = {k: one(v) for k, v in told.objectives.items()}
-    energies = {k: one(v) for k, v in model.energy(m, p).items()}
+    whole = {k: one(v) for k, v in model.energy(m, p).items()}
+    notes = (ledger.of("energy"), ledger.of("prompt"), ledger.of("near"))
+    energies = breakdown.mobile_energies(m, model.lowered, p, whole, model.space.scenario, notes)
     costs = {k.removeprefix("cost: "): one(v) for k, v in m.report.items() if k.startswith("cost: ")}
     carbons = {"electricity": objectives["energy_per_token"] * one(m.grid) * 1e6}
-    carbons["embodied"] = objectives["carbon_per_mtoken"] - carbons["electricity"]
+    scale = (objectives["carbon_per_mtoken"] - carbons["electricity"]) / one(m.embodied)
+    carbons |= {k.removeprefix("carbon: "): one(v) * scale for k, v in m.report.items() if k.startswith("carbon: ")}
     figures = {"DRAM bandwidth": one(m.fast_bandwidth), "DRAM free for the model": one(m.fast_capacity), "peak": one(m.peak[:, 1]),
                **_engine(m), **{k: one(v) for k, v in told.detail.items() if "." not in k and k != "ttft"}}  # fmt: skip
     step = one(p.step) / model.lowered.accepted

@@ -1,8 +1,8 @@
-"""Phones completed to the same Machine record: tiers, PNM, heat, bill of materials.
+"""Mobile packages completed to the same Machine record: tiers, PNM, heat, bill of materials.
 
-One package, one user, batch 1. Heat: one lump from the skin to the air, sized so that the skin
-stays within its limit after ten minutes, and a path from junction to skin for the DRAM. Known
-limit: the transient inside the phone is one time constant.
+One package, one user, batch 1. Heat: two lumps, the chip with what lies near it and the body; the warmest
+skin stands over the chip, between the two. Work is held so that skin and DRAM stay within their limits after
+the scenario's sustained time. Known limit: the skin is two temperatures, not a map.
 """
 
 from __future__ import annotations
@@ -13,29 +13,33 @@ from typing import Any
 import numpy as np
 
 from dse.catalog import Catalog
+from dse.machine.account import fab_carbon
+from dse.machine.build import too_late
 from dse.machine.datacenter import names
 from dse.machine.phone import LINKS, MOUNTS, PNM, POP_TALL, Phone, Pick
+from dse.machine.prices import price_factors
 from dse.machine.record import Machine
 from dse.machine.tables import LINES
-from dse.physics import cost, thermal
+from dse.physics import carbon, cost, thermal
 from dse.physics import flash as cells
 from dse.plan import GROUPS
 from dse.space import Scenario
 from dse.table import total
 from dse.units import FloatArray, IntArray
 
-HALF = 0.5  # of the SoC's heat reaches DRAM beside it
+HALF = 0.5  # of the chip's rise over the body reaches DRAM beside it
+LEAST = 0.01  # share of a span that stays for work where what stands takes it all: the limit says so
 
 
 def mobile_machine(
     p: Phone, catalog: Catalog, scenario: Scenario, limits: dict[str, float], weights: float, *, built: bool
 ) -> Machine:
     """Complete phones to machines; ``built`` devices keep their published DRAM bandwidth."""
-    c = Pick(catalog, p)
+    c = Pick(catalog, p, scenario.body)
     n = len(p.node)
     on_soc = p.mount == MOUNTS.index("3d_on_soc")
     bus = p.link == 0
-    link_bw = c.link("bandwidth")
+    link_bw = c.link("bandwidth") * c.links
     fast_bw = p.bandwidth if built else np.where(on_soc, p.bandwidth, np.minimum(p.bandwidth, link_bw))
     io = (
         c.dram("interface_energy") * np.ones(n) if built else np.where(on_soc, c.body("io_energy_3d"), c.link("energy"))
@@ -54,9 +58,10 @@ def mobile_machine(
     checks = dict(p.limits) | heat
     if not built:
         checks |= _space_limits(c, p, scenario, limits)
-        checks["available"] = np.exp(np.clip(_years(c, p) - scenario["year"], -3.0, 10.0))
+        checks["available"] = too_late(_years(c, p), scenario["year"])
     near = _pnm(c, p, tier, fast_bw, checks, built=built)
     bom = _bom(c, p, scenario, weights)
+    kg = _carbon(c, p, tier)
     one = np.ones(n)
     planes = p.flash_dies * c.flash("planes_per_die")
     free = np.maximum(p.capacity - scenario["application_memory"], p.capacity * 0.01)
@@ -81,9 +86,12 @@ def mobile_machine(
         reduce_alpha=np.zeros((n, len(GROUPS), len(LINES))), reduce_rate=np.zeros((n, len(GROUPS), len(LINES))),
         exchange_alpha=groups, exchange_rate=groups, gather_alpha=groups, hop_time=0 * one, link_bandwidth=one,
         scale_out_bandwidth=one, scale_out_latency=0 * one, scale_out_energy=0 * one, provisioned=static, capital=bom["total"],
-        capital_rate=0 * one, failure_rate=0 * one, spare_share=0 * one, repair_time=0 * one, recovery_time=0 * one, embodied=_carbon(c, p, tier), grid=np.full(n, catalog.value("grid", scenario.grid, "intensity")), limits=checks,
-        report={f"cost: {k}": v for k, v in bom.items() if k != "total"} | {"bom": bom["total"], "flash_load": tier["bandwidth"],
-                "refresh_per_byte": c.dram("refresh_power_per_byte")},
+        capital_rate=0 * one, failure_rate=0 * one, spare_share=0 * one, repair_time=0 * one, recovery_time=0 * one, embodied=total(kg.values()), grid=np.full(n, catalog.value("grid", scenario.grid, "intensity")), limits=checks,
+        report={f"cost: {k}": v for k, v in bom.items() if k != "total"} | {f"carbon: {k}": v for k, v in kg.items()}
+        | {"bom": bom["total"], "flash_load": tier["bandwidth"], "refresh_per_byte": c.dram("refresh_power_per_byte"),
+           "read: array": c.dram("read_energy"), "read: interface": io, "flash read: array": c.flash("read_energy"),
+           "static: DRAM standby": p.capacity * c.dram("static_power_per_byte"), "static: DRAM refresh": p.capacity * c.dram("refresh_power_per_byte"),
+           "static: flash idle": idle_flash, "static: SoC rails": np.full(n, c.body("soc_static_power")), "memory": p.capacity},
     )  # fmt: skip
 
 
@@ -117,28 +125,36 @@ def _heat(
     The governor holds the burst limit as it holds the skin: by spreading work out.
     """
     n = len(static)
-    ambient = scenario["ambient"]
-    resistance = np.full(n, c.body("skin_resistance"))
-    lump = thermal.lumped_power(np.full(n, limits["skin_temperature"] - ambient), resistance, np.full(n, c.body("heat_capacity")),
-                                scenario["sustained_after"])  # fmt: skip
-    rest = static / c.body("power_conversion") + c.body("background_power")
-    left = np.maximum(lump - rest, 0.01 * lump)
-    near = np.where(p.mount == MOUNTS.index("side_by_side"), HALF, 1.0) * c.body("junction_resistance")
+    rises = body_rises(c, scenario["sustained_after"])
+    spot = thermal.spot_rise(rises, c.body("spot_share"))
+    loss = 1.0 / c.body("power_conversion")
+    rest, background = static * loss, c.body("background_power")
+    span = limits["skin_temperature"] - scenario["ambient"]
+    at_rest = spot[0] * rest + spot[1] * background
+    room = np.maximum(span - at_rest, LEAST * span)
+    skin = loss * spot[0] / room
+    idle = rest + background
+    burst = loss / np.maximum(limits["burst_power"] - idle, LEAST * limits["burst_power"])
+    warmed = rises[1] + np.where(p.mount == MOUNTS.index("side_by_side"), HALF, 1.0)[:, None] * (rises[0] - rises[1])
     layers = np.where(
         p.mount == MOUNTS.index("3d_on_soc"), p.height * c.body("dram_layer_resistance") / c.body("soc_base_area"), 0.0
     )
-    room = limits["dram_temperature"] - limits["skin_temperature"]
-    at_rest = near * static
-    headroom = np.maximum(room - at_rest, 0.01 * room)
-    loss = 1.0 / c.body("power_conversion")
-    skin = loss / left
-    burst = loss / np.maximum(limits["burst_power"] - rest, 0.01 * limits["burst_power"])
+    height = limits["dram_temperature"] - scenario["ambient"]
+    dram_rest = warmed[:, 0] * rest + warmed[:, 1] * background
+    headroom = np.maximum(height - dram_rest, LEAST * height)
+    near = loss * warmed[:, 0]
     rows = ((skin, skin, skin), (burst, burst, burst), ((near + layers) / headroom, near / headroom, np.zeros(n)))
     return rows, {
-        "skin_temperature": rest / lump,
-        "burst_power": rest / limits["burst_power"],
-        "dram_temperature": at_rest / room,
+        "skin_temperature": at_rest / span,
+        "burst_power": idle / limits["burst_power"],
+        "dram_temperature": dram_rest / height,
     }
+
+
+def body_rises(c: Pick, seconds: float) -> FloatArray:
+    """Rises [K/W] of chip and body after ``seconds``, (2, 2), as ``thermal.lump_rises``."""
+    resistances = (c.body("junction_resistance"), c.body("skin_resistance"))
+    return thermal.lump_rises(resistances, (c.body("local_heat_capacity"), c.body("heat_capacity")), seconds)
 
 
 def phy_area(c: Pick, p: Phone) -> FloatArray:
@@ -154,7 +170,9 @@ def _space_limits(c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float
     stacks = np.ceil(dies / p.height)
     on_soc = p.mount == MOUNTS.index("3d_on_soc")
     beside = p.mount == MOUNTS.index("side_by_side")
-    soc = c.body("soc_base_area") + p.npu_area + p.sram * c.body("sram_area") + c.link("area") + phy_area(c, p)
+    soc = (
+        c.body("soc_base_area") + p.npu_area + p.sram * c.body("sram_area") + c.link("area") * c.links + phy_area(c, p)
+    )
     area = soc + np.where(beside, stacks * c.dram("footprint_area") * c.swell, 0.0)
     budget = c.body("package_area") + np.where(beside, c.dram("footprint_area"), 0.0)
     thick = c.dram("z_height") * np.maximum(p.height / POP_TALL, HALF)
@@ -217,32 +235,44 @@ def _bom(c: Pick, p: Phone, scenario: Scenario, weights: float) -> dict[str, Flo
     nodes = names(cat, "logic")
     logic = partial(cat.take, "logic", nodes, p.node)
     rule = partial(cat.value, "logic_rules", "common")
-    silicon = p.npu_area + p.sram * c.body("sram_area") + c.link("area") + phy_area(c, p)
+    silicon = p.npu_area + p.sram * c.body("sram_area") + c.link("area") * c.links + phy_area(c, p)
     whole = silicon + c.body("soc_base_area")
     gross = cost.dies_per_wafer(whole, rule("wafer_diameter"), rule("edge_exclusion"), rule("scribe"))
     good = cost.die_yield(whole, logic("defect_density"), rule("cluster_alpha"))
     npu = logic("wafer_price") / (gross * good) * silicon / whole
     on_soc = p.mount == MOUNTS.index("3d_on_soc")
     bonded = np.power(cat.value("bond", "hybrid_bond", "yield_per_layer"), np.where(on_soc, p.height, 0.0))
-    applications = np.minimum(scenario["application_memory"], p.capacity) * c.dram("price_per_byte")
-    dram = p.capacity * c.dram("price_per_byte") * c.swell / bonded - applications
-    dram = dram + np.where(on_soc, p.height * cat.value("bond", "hybrid_bond", "cost_per_layer"), 0.0)
+    per_byte = c.dram("price_per_byte") * price_factors(cat, "memory", p.dram, scenario["year"])
+    per_flash_byte = c.cell("price_per_byte") * price_factors(cat, "flash", p.flash, scenario["year"])
+    applications = np.minimum(scenario["application_memory"], p.capacity) * per_byte
+    dram = p.capacity * per_byte * c.swell / bonded - applications
     whole_flash = p.flash_dies * c.cell("capacity_per_die")
     is_storage = p.flash == names(cat, "flash").index("ufs4")
     stored = np.where(is_storage, np.minimum(weights, whole_flash), whole_flash)
+    custom = np.where(on_soc, cat.value("pnm", "in_bank_hbm", "nre"), 0.0)  # a DRAM die for this SoC alone
     lines = {
-        "NPU, SRAM and link area": npu, "DRAM": dram,
-        "flash": stored * c.cell("price_per_byte"),
+        "NPU, SRAM, link and PHY area": npu, "DRAM": dram,
+        "hybrid bonds": np.where(on_soc, p.height * cat.value("bond", "hybrid_bond", "cost_per_layer"), 0.0),
+        "flash": stored * per_flash_byte,
         "PNM": c.pnm("cost_per_stack"),
         "mounting": np.where(on_soc, c.body("stack_assembly_cost"), c.body("assembly_cost")) * np.ones(len(npu)),
-        "NRE": c.pnm("nre") / scenario["volume"],
+        "NRE": (c.pnm("nre") + custom) / scenario["volume"],
     }  # fmt: skip
     return lines | {"total": total(lines.values())}
 
 
-def _carbon(c: Pick, p: Phone, tier: dict[str, FloatArray]) -> FloatArray:
-    """Embodied carbon [kgCO2e] of NPU, DRAM and flash."""
+def _carbon(c: Pick, p: Phone, tier: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    """Embodied carbon [kgCO2e] of what is added: NPU and SRAM area, DRAM and flash with their packages (ACT)."""
     cat = c.catalog
-    per_area = cat.take("logic", names(cat, "logic"), p.node, "fab_carbon")
-    silicon = (p.npu_area + p.sram * c.body("sram_area")) * per_area / cat.value("carbon", "common", "fab_yield")
-    return silicon + p.capacity * c.dram("carbon_per_byte") * c.swell + tier["capacity"] * c.cell("carbon_per_byte")
+    logic = partial(cat.take, "logic", names(cat, "logic"), p.node)
+    rule = partial(cat.value, "logic_rules", "common")
+    added = p.npu_area + p.sram * c.body("sram_area") + c.link("area") * c.links + phy_area(c, p)
+    whole = added + c.body("soc_base_area")
+    good = cost.die_yield(whole, logic("defect_density"), rule("cluster_alpha"))
+    one, package = np.ones(len(whole)), cat.value("carbon", "common", "package_embodied")
+    none = np.zeros(len(whole))
+    return {
+        "NPU, SRAM, link and PHY area": carbon.packaged(added, fab_carbon(cat, logic("fab_energy"), logic("fab_gas")), good, none, package),
+        "DRAM": carbon.packaged(p.capacity, c.dram("carbon_per_byte") * c.swell, one, c.packages, package),
+        "flash": carbon.packaged(tier["capacity"], c.cell("carbon_per_byte"), one, one, package),
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Phones as columns of choices: from design variables, or from device files."""
+"""Mobile packages (phones, laptops, glasses, vehicles) as columns of choices: from design variables, or from device files."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class Phone:
 class Pick:
     """Catalogue values at the codes of phones."""
 
-    def __init__(self, catalog: Catalog, p: Phone) -> None:
-        self.catalog, self.p = catalog, p
+    def __init__(self, catalog: Catalog, p: Phone, body: str) -> None:
+        self.catalog, self.p, self._body = catalog, p, body
 
     def dram(self, f: str) -> FloatArray:
         """A field of the DRAM."""
@@ -102,8 +102,20 @@ class Pick:
         return out
 
     def body(self, f: str) -> float:
-        """A figure of the phone's body."""
-        return self.catalog.value("mobile", "phone", f)
+        """A figure of the body that the package stands in."""
+        return self.catalog.value("mobile", self._body, f)
+
+    @property
+    def packages(self) -> FloatArray:
+        """DRAM packages beside or on the SoC, by the channels that one has; a stack bonded to it is one."""
+        each = self.dram("bandwidth_per_stack") / np.maximum(self.dram("bandwidth_per_channel"), 1.0)
+        out: FloatArray = np.maximum(np.ceil(self.p.channels / np.maximum(np.round(each), 1.0) - 1e-9), 1.0)
+        return out
+
+    @property
+    def links(self) -> FloatArray:
+        """On-package links: one bus for all, else one to each DRAM package."""
+        return np.where(self.p.link == LINKS.index("on_package_bus"), 1.0, self.packages)
 
 
 def phone_design(space: Space, design: Design, catalog: Catalog) -> Phone:
@@ -116,7 +128,7 @@ def phone_design(space: Space, design: Design, catalog: Catalog) -> Phone:
     node = choice("soc_node", nodes, lower=True)
     logic = partial(catalog.take, "logic", nodes, node)
     rule = partial(catalog.value, "logic_rules", "common")
-    body = partial(catalog.value, "mobile", "phone")
+    body = partial(catalog.value, "mobile", space.scenario.body)
     area, clock = numbers(space, design, "npu_area"), numbers(space, design, "npu_clock")
     ratio = clock / logic("clock_nominal")
     peak16 = area / (1.0 + body("npu_overhead")) * logic("mac_density") * clock

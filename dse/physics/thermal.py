@@ -13,6 +13,7 @@ disc, and all of the lid that it does not cover is equally warm.
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import expm
 from scipy.special import i1e, k1, k1e
 
 from dse.units import FloatArray
@@ -156,9 +157,20 @@ def governed(
     return out
 
 
-def lumped_power(limit: FloatArray, resistance: FloatArray, capacity: FloatArray, seconds: float) -> FloatArray:
-    """Constant power [W] that reaches a rise of ``limit`` [K] after ``seconds``.
+def lump_rises(resistances: tuple[float, float], capacities: tuple[float, float], seconds: float) -> FloatArray:
+    """Rises [K/W] of chip and body (rows) after ``seconds`` of a watt into chip or body (columns), from rest; shape (2, 2).
 
-    One lump: rise = P R (1 - exp(-t / (R C))), solved for P.
+    Two lumps of heat capacity [J/K]: the chip with what lies near it, and the body, joined by a resistance
+    [K/W] to each other and from the body to the air: C dT/dt = P - G T, so T = (1 - exp(-C^-1 G t)) G^-1 P.
     """
-    return limit / (resistance * (1.0 - np.exp(-seconds / (resistance * capacity))))
+    inner, outer = resistances
+    conductance = np.array([[1.0 / inner, -1.0 / inner], [-1.0 / inner, 1.0 / inner + 1.0 / outer]])
+    decayed = expm(-conductance / np.array(capacities)[:, None] * seconds)
+    out: FloatArray = (np.eye(2) - decayed) @ np.linalg.inv(conductance)
+    return out
+
+
+def spot_rise(rises: FloatArray, share: float) -> FloatArray:
+    """Rise [K/W] of the warmest skin per watt into chip and body, shape (2,): ``share`` of the way from body to chip."""
+    out: FloatArray = rises[1] + share * (rises[0] - rises[1])
+    return out

@@ -13,7 +13,9 @@ from dse.accuracy.claims_near import near_claims
 from dse.accuracy.claims_network import network_claims
 from dse.accuracy.edge import Edge, edge_rows
 from dse.accuracy.kernels import Kernel, kernel_rows
+from dse.accuracy.published import Beside, published
 from dse.accuracy.reduces import HEADER, Scored, scores, table
+from dse.accuracy.throttle import PUBLISHED, Warm, warm_phone
 from dse.catalog import Catalog
 
 
@@ -28,6 +30,10 @@ class Elsewhere:
     """about flash, PNM, stacks and networks"""
     reduces: list[Scored]
     """all-reduces measured on GPUs"""
+    published: list[Beside]
+    """dollars and joules per token and hour"""
+    warm: Warm
+    """a phone that gets warm"""
 
     def decode(self) -> list[float]:
         """Predicted over measured decode rates of phones, laptops and edge boards."""
@@ -36,6 +42,10 @@ class Elsewhere:
     def joules(self) -> list[float]:
         """Predicted over measured joules per token."""
         return [e.ratio for e in self.edge if e.metric == "J/token"]
+
+    def tokens_joules(self) -> list[float]:
+        """Ours over the published nominal, joules per token of GPUs."""
+        return [b.ours / b.nominal for b in self.published if b.unit == "J/token"]
 
     def reduce_errors(self) -> tuple[list[float], list[float]]:
         """Errors of all-reduces: of every row, and of 8 ranks by a fit to 4."""
@@ -56,6 +66,10 @@ class Elsewhere:
              [" | ".join(row) for row in (HEADER, *table(self.reduces))]),
             (f"Published results on flash, PNM, 3D stacks and networks: {sum(c.agrees for c in self.memory)} of {len(self.memory)} agree: {by_kind(self.memory)}",
              [c.line() for c in self.memory]),
+            ("Published dollars and joules of GPUs (bases as each line says)", [b.line() for b in self.published]),
+            ("An iPhone 16 Pro that generates 4,096 tokens twice (arXiv 2603.23640: it loses nearly half of its rate within two iterations, whose length is not given)",
+             [(f"burst {self.warm.power:.1f} W, {self.warm.rate:.0f} token/s; the skin's limit holds it from {self.warm.until:.0f} s; rate kept at the end of the second: "
+               f"{self.warm.at_the_end:.2f}, after five minutes {self.warm.later:.2f}; published {PUBLISHED[1]:.2f} ({PUBLISHED[0]:.1f} to {PUBLISHED[2]:.1f})")]),
         ]  # fmt: skip
 
 
@@ -75,4 +89,4 @@ def mape(found: list[float]) -> float:
 def elsewhere(catalog: Catalog) -> Elsewhere:
     """Evaluate every row."""
     return Elsewhere(edge_rows(catalog), kernel_rows(catalog), system_claims(catalog),
-                     [*flash_claims(catalog), *near_claims(catalog), *network_claims(catalog)], scores(catalog))  # fmt: skip
+                     [*flash_claims(catalog), *near_claims(catalog), *network_claims(catalog)], scores(catalog), published(catalog), warm_phone(catalog))  # fmt: skip

@@ -7,6 +7,8 @@ from typing import Final
 import numpy as np
 
 from dse.accuracy.claim import Claim
+from dse.accuracy.published import Beside
+from dse.accuracy.throttle import PUBLISHED
 from dse.accuracy.validate import Score, ratios, score
 from dse.errors import DataError
 from dse.report.accuracy import Findings
@@ -32,6 +34,16 @@ def _memory(other: Elsewhere) -> list[tuple[str, list[Claim]]]:
     return [(title, [c for c in other.memory if c.lever == lever]) for lever, title in levers.items()]
 
 
+def _published(other: Elsewhere) -> list[tuple[str, list[Beside]]]:
+    """Published dollars and joules, by unit."""
+    titles = {
+        "J/token": "joules per token of H100-class GPUs, published or metered",
+        "USD/h": "an hour of a GPU at its list price, owned",
+        "USD/Mtok": "a million output tokens of H100-class GPUs (rented as published, or below what providers charge)",
+    }
+    return [(title, [b for b in other.published if b.unit == unit]) for unit, title in titles.items()]
+
+
 def trust_table(made: Findings, other: Elsewhere) -> str:
     """Markdown: error of TPOT and TTFT by split, clean and all rows; the rest below."""
     rows = made.rows
@@ -55,6 +67,8 @@ def trust_table(made: Findings, other: Elsewhere) -> str:
     reduced, carried = other.reduce_errors()
     lines += [f"| decode rate of phones, laptops, edge boards (stacks and vector units fitted to them) | {len(other.decode())} | MAPE {100 * mape(other.decode()):.1f} % |",
               f"| joules per token, Jetson AGX Orin (chosen within ranges on them) | {len(other.joules())} | MAPE {100 * mape(other.joules()):.1f} % |",
+              f"| rate an iPhone 16 Pro keeps at the end of a second generation of 4,096 tokens | 1 | {other.warm.at_the_end:.2f}, {other.warm.later:.2f} after five minutes; published {PUBLISHED[1]:.2f} ({PUBLISHED[0]:.1f} to {PUBLISHED[2]:.1f}) |",
+              *(f"| {title} | {len(some)} | {sum(b.inside for b in some)} within the published spread, error {100 * min(b.error for b in some):+.0f} to {100 * max(b.error for b in some):+.0f} % |" for title, some in _published(other)),
               f"| A100 kernels of LLMCompass (a roofline per kernel, not the serving code) | {len(other.kernels)} | MAPE {100 * mape([k.ratio for k in other.kernels]):.1f} % |",
               f"| all-reduce, NCCL and custom kernels, A100 and H100, 4 and 8 ranks (a launch and an efficiency fitted to each device and library) | {len(reduced)} | MAPE {100 * float(np.mean(np.abs(reduced))):.1f} %; 8 ranks by a fit to 4: {100 * float(np.mean(np.abs(carried))):.1f} % of {len(carried)} |",
               f"| published system results | {len(other.claims)} | {within} within 25 %: {kinds} |",

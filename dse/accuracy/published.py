@@ -1,0 +1,176 @@
+"""Dollars and joules per token and per hour as others published them, beside ours.
+
+Energies are of the accelerator alone where its own meter was read, of the whole node where the source
+assumes its power. Money is compared on one basis: cost of ownership with devices at their list price, or
+rent by the hour at the source's own rate. Prices that providers charge hold their margin and are shown as a
+bound from above.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from dse.catalog import Catalog
+from dse.evaluator import DatacenterModel
+from dse.evaluator.point import Evaluation, evaluate
+from dse.evaluator.site import at_price
+from dse.metrics import TARGET_OBJECTIVES
+from dse.money import Basis, Comparison, Money
+from dse.space import Space
+from dse.space_file import read_space, space_text
+
+HOUR: Final = 3600.0  # s
+YEAR: Final = 2025.0
+"""of the figures below"""
+OUTSIDE: Final = ("host", "switches", "cables and optics", "far memory", "fans", "facility (PUE)", "voltage conversion")
+"""parts of a token's energy that an accelerator's own meter does not see"""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A published figure with its range, and ours."""
+
+    what: str
+    source: str
+    unit: str
+    low: float
+    nominal: float
+    high: float
+    ours: float
+    bound: bool = False
+    """whether the figure is one from above: a price that holds a margin"""
+
+    @property
+    def error(self) -> float:
+        """Ours over the nominal, less 1."""
+        return self.ours / self.nominal - 1.0
+
+    @property
+    def inside(self) -> bool:
+        """Whether ours lies in the published range, or below the bound."""
+        return self.ours <= self.high and (self.bound or self.ours >= self.low)
+
+    def line(self) -> str:
+        """As a person reads it."""
+        where = "outside" if not self.inside else "inside" if self.ours >= self.low else "below it"
+        return (f"{self.what:76s} published {self.nominal:8.4g} ({self.low:.4g} to {self.high:.4g}) {self.unit:9s} ours {self.ours:8.4g}  "
+                f"{100 * self.error:+5.0f} %  {where}  [{self.source}]")  # fmt: skip
+
+
+def _space(catalog: Catalog, utilisation: float) -> Space:
+    """The datacenter's accounting in the year of the figures."""
+    space = read_space(*space_text("datacenter"), TARGET_OBJECTIVES, catalog)
+    numbers = {**space.scenario.numbers, "year": YEAR, "utilisation": utilisation}
+    return replace(space, scenario=replace(space.scenario, numbers=numbers))
+
+
+# what, device, model, batch, tensor parallel, input, output, bits, whole node, low, nominal, high, source
+JOULES: Final = (
+    ("H100, Llama-3.1-8B, batch 64", "h100_sxm", "Llama-3.1-8B", 64, 1, 500, 500, 16, False, 0.12, 0.12, 0.20,
+     "ml.energy: vLLM, GPU only; lengths not given, 500 / 500 taken"),
+    ("H100, dense 7B class, batch 128", "h100_sxm", "Mistral-7B-v0.1", 128, 1, 500, 500, 16, False, 0.03, 0.036, 0.045,
+     "api.serialalice.pt: about 10 uWh, GPU only; lengths not given, 500 / 500 taken"),
+    ("H200, Mixtral-8x7B, batch 128", "h200_sxm", "Mixtral-8x7B", 128, 1, 500, 500, 16, False, 0.118, 0.131, 0.144,
+     "api.serialalice.pt: 36.4 uWh, GPU only; lengths not given, 500 / 500 taken"),
+    ("4 H100 PCIe, Llama-70B, 2,035 / 300, batch 8, node", "h100_pcie", "Llama-3.1-70B", 8, 4, 2035, 300, 16, True, 4.7, 6.6, 9.4,
+     "clune.org: throughput measured, power of the node assumed 1.5 to 3 kW; nominal their geometric mean"),
+    ("4 H100 PCIe, Llama-70B, 16k, batch 8, node, decode alone", "h100_pcie", "Llama-3.1-70B", 8, 4, 16384, 0, 16, True, 9.6, 13.6, 19.2,
+     "clune.org: as above; output length not given"),
+    ("4 H100 PCIe, Llama-70B, 16k, batch 1, node, decode alone", "h100_pcie", "Llama-3.1-70B", 1, 4, 16384, 0, 16, True, 36.0, 51.0, 72.0,
+     "clune.org: as above; output length not given"),
+)  # fmt: skip
+
+
+def energies(catalog: Catalog) -> list[Beside]:
+    """Joules per output token of GPUs, prompts included where outputs are known, while they work."""
+    space = _space(catalog, 1.0)
+    out = []
+    for what, device, llm, batch, tensor, inputs, outputs, bits, node, low, nominal, high, source in JOULES:
+        e = _served(space, catalog, device, llm, batch, tensor, inputs, outputs, bits)
+        ours = sum(v for n, v in e.energies.items() if (node and n != "facility (PUE)") or n not in OUTSIDE)
+        out.append(Beside(what, source, "J/token", low, nominal, high, ours))
+    return out
+
+
+def _served(space: Space, catalog: Catalog, device: str, llm: str, batch: int, tensor: int, inputs: float,
+            outputs: float, bits: float, attention: str = "tp") -> Evaluation:  # fmt: skip
+    return evaluate(
+        space, device=device, llm=llm, batch=batch, tensor_parallel=tensor, attention=attention, catalog=catalog,
+        context=None if outputs else inputs, input_tokens=inputs if outputs else None, output_tokens=outputs or None,
+        weight_bits=bits, kv_bits=bits, compute_bits=bits,
+    )  # fmt: skip
+
+
+# device, low of hyperscalers, nominal of hyperscalers, high of neoclouds: USD per GPU and hour
+HOURS: Final = (("h100_sxm", 1.17, 1.3, 1.94), ("h200_sxm", 1.27, 1.41, 2.0), ("b200_sxm", 1.76, 1.95, 2.69), ("b300_sxm", 2.11, 2.34, 3.23),
+                ("mi300x", 1.01, 1.12, 1.61), ("mi325x", 1.15, 1.28, 1.83), ("mi355x", 1.33, 1.48, 2.19))  # fmt: skip
+AVAILABLE: Final = "InferenceX, hyperscaler low to neocloud high"
+
+
+def hour(catalog: Catalog, device: str, space: Space) -> Money:
+    """Cost of owning a device for an hour, bought at its list price, at its provisioned power all the time."""
+    model = DatacenterModel(space, catalog)
+    price = np.array([catalog.value("device", device, "market_price")])
+    m = at_price(model.devices([device]), price, catalog, space.scenario)
+    burnt = float(m.provisioned[0]) * space.scenario["pue"] * space.scenario["electricity_price"]
+    return Money((float(m.capital_rate[0]) + burnt) * HOUR, Basis.OWNED, f"{device}, an hour of ours")
+
+
+def hours(catalog: Catalog) -> list[Beside]:
+    """Hours of GPUs, owned."""
+    space = _space(catalog, 1.0)
+    out = []
+    for device, low, nominal, high in HOURS:
+        ours = hour(catalog, device, space)
+        Comparison(ours, Money(nominal, Basis.OWNED, f"{device}, an hour as published"))
+        price = catalog.value("device", device, "market_price")
+        out.append(
+            Beside(
+                f"{device}: an hour, at its list price of {price:,.0f} USD",
+                AVAILABLE,
+                "USD/h",
+                low,
+                nominal,
+                high,
+                ours.amount,
+            )
+        )
+    return out
+
+
+RENT: Final = 2.0
+"""USD an hour, of the sources below"""
+SERVED: Final = (
+    ("H800, DeepSeek-V3 as in production, rented at 2 USD/h", "h800", "DeepSeek-V3", 4096, 32, 3619, 1000, 0.31, 0.518, 0.518,
+     "DeepSeek: 87,072 USD a day over 168e9 output tokens; low: without the nodes of prompts"),
+    ("H100-class, DeepSeek-V3, 2,000 in, decode alone, rented at 2 USD/h", "h200_sxm", "DeepSeek-V3", 8192, 32, 2000, 1000, 0.18, 0.2, 0.22,
+     "SGLang on 96 H100: 22,300 tokens/s a node; here 32 H200, whose memory holds it"),
+    ("H100, Llama-3.1-70B, batch 128, 1k / 1k, owned", "h100_sxm", "Llama-3.1-70B", 128, 4, 1024, 1024, 0.32, 0.53, 0.88,
+     "what providers charge for output tokens, mid-2026: holds a margin, 3.3-class API prices"),
+    ("H100, Llama-3.1-8B, batch 128, 1k / 1k, owned", "h100_sxm", "Llama-3.1-8B", 128, 1, 1024, 1024, 0.03, 0.055, 0.10,
+     "what providers charge for output tokens, mid-2026: holds a margin"),
+)  # fmt: skip
+
+
+def tokens(catalog: Catalog) -> list[Beside]:
+    """Cost of a million output tokens on H100-class devices: rented as the sources rent, or owned at list price at 60 % of the time."""
+    out = []
+    for what, device, llm, batch, tensor, inputs, outputs, low, nominal, high, source in SERVED:
+        rented = "rented" in what
+        space = _space(catalog, 1.0 if rented else 0.6)
+        e = _served(space, catalog, device, llm, batch, tensor, inputs, outputs, 8, "dp" if rented else "tp")
+        price = Money(RENT, Basis.RENTED, "an hour") if rented else hour(catalog, device, space)
+        share = e.decode_time / e.tpot if "alone" in what or not rented else 1.0  # API prices ask for the prompt apart
+        seconds = e.figures["packages"] / e.throughput / space.scenario["utilisation"] * share
+        out.append(
+            Beside(what, source, "USD/Mtok", low, nominal, high, seconds * price.amount / HOUR * 1e6, bound=not rented)
+        )
+    return out
+
+
+def published(catalog: Catalog) -> list[Beside]:
+    """All of it."""
+    return [*energies(catalog), *hours(catalog), *tokens(catalog)]

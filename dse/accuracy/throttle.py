@@ -1,0 +1,96 @@
+"""A phone that gets warm while it generates: the rate it keeps, against what was measured.
+
+The power of a burst is that of the energy rows (idle, vector operations, bytes from DRAM); the body is the
+search's own two lumps; the governor holds the warmest skin at its limit by giving out less power.
+Published: an iPhone 16 Pro loses nearly half of its throughput within two iterations (arXiv 2603.23640).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+from scipy.linalg import expm
+
+from dse.accuracy.edge import burst
+from dse.catalog import Catalog
+from dse.units import FloatArray
+
+DEVICE: Final = "iphone_16_pro"
+LLM: Final = "Qwen2.5-1.5B"
+TOKENS: Final = 4096.0
+"""of a long generation: the agent's task of the mobile spaces"""
+PUBLISHED: Final = (0.4, 0.52, 0.7)
+"""rate kept, low, nominal, high (technology.csv: phone throttled_throughput_ratio)"""
+LATER: Final = 300.0  # s
+STEP: Final = 1.0
+"""s"""
+
+
+@dataclass(frozen=True)
+class Warm:
+    """A generation after generation: rates over the first one's, and when the skin's limit was reached."""
+
+    power: float
+    """W of the package in a burst"""
+    rate: float
+    """tokens/s in a burst"""
+    until: float
+    """s from the start until the skin's limit holds the power"""
+    kept: tuple[float, ...]
+    """mean rate of each long generation over that of a burst"""
+    at_the_end: float
+    """rate at the end of the last over that of a burst"""
+    later: float
+    """rate after five minutes of work over that of a burst"""
+
+
+def held(power: float, idle: float, limit: float, catalog: Catalog, body: str, seconds: float) -> FloatArray:
+    """Share of a burst's rate that a body lets through in each second; shape (seconds,).
+
+    Work draws ``power`` [W], of it ``idle`` whatever the rate; the warmest skin may rise ``limit`` [K] over the air.
+    """
+    v = partial(catalog.value, "mobile", body)
+    inner, outer = 1.0 / v("junction_resistance"), 1.0 / v("skin_resistance")
+    capacity = np.array([v("local_heat_capacity"), v("heat_capacity")])
+    conductance = np.array([[inner, -inner], [-inner, inner + outer]])
+    decay = expm(-conductance / capacity[:, None] * STEP)
+    gain = (np.eye(2) - decay) @ np.linalg.inv(conductance)
+    spot = np.array([v("spot_share"), 1.0 - v("spot_share")])  # of chip and body in the warmest skin
+    loss, background = 1.0 / v("power_conversion"), v("background_power")
+    rises, out = np.zeros(2), []
+    for _ in range(int(seconds / STEP)):
+        free = spot @ (decay @ rises + gain @ np.array([0.0, background]))
+        most = (limit - free) / (spot @ gain[:, 0] * loss)
+        given = float(np.clip(most, idle, power))
+        rises = decay @ rises + gain @ np.array([given * loss, background])
+        out.append((given - idle) / (power - idle))
+    return np.array(out)
+
+
+def warm_phone(catalog: Catalog, generations: int = 2) -> Warm:
+    """Long generations in a row on the published phone; skin limit and air of the mobile space."""
+    step, power, idle = burst(catalog, DEVICE, LLM)
+    seconds = max(generations * TOKENS * step / PUBLISHED[0], 2.0 * LATER)
+    share = held(power, idle, SKIN - AIR, catalog, "phone", seconds)
+    done = np.cumsum(share) * STEP / step
+    kept, start = [], 0
+    for g in range(1, generations + 1):
+        stop = min(int(np.searchsorted(done, g * TOKENS)) + 1, len(share))
+        kept.append(float(share[start:stop].mean()))
+        start = stop
+    return Warm(
+        power,
+        1.0 / step,
+        float(np.argmax(share < 1.0)) * STEP,
+        tuple(kept),
+        float(share[start - 1]),
+        float(share[int(LATER / STEP)]),
+    )
+
+
+SKIN: Final = 316.15
+"""K, limit of the mobile space"""
+AIR: Final = 298.15
