@@ -178,6 +178,16 @@ def _reporting(sub: Any) -> None:
     )
 
     p = _command(
+        sub,
+        "review",
+        "which technologies pay in which device, over several mobile runs",
+        "dse review results/mobile results/laptop results/xr results/vehicle --out results/review",
+        "review",
+    )
+    p.add_argument("run_folders", metavar="RUN", type=Path, nargs="+")
+    p.add_argument("--out", type=Path, required=True)
+
+    p = _command(
         sub, "catalog", "what is known: kinds, entries, numbers with sources", "dse catalog memory hbm4", "catalog"
     )
     p.add_argument("kind", nargs="?")

@@ -23,11 +23,10 @@ from dse.metrics import OBJECTIVES
 from dse.printing import print_evaluation, print_measured
 from dse.probe import probe
 from dse.report import (
+    document,
     gather,
     page_html,
-    recommendation_html,
     recommendation_json,
-    recommendation_md,
 )
 from dse.run import FOUND, FRONT, Folder, Run, write_atomically
 from dse.schema import KINDS
@@ -155,8 +154,11 @@ def _report(run: Run, model: Any, run_folder: Path, out: Path) -> list[str]:
 
 
 def _recommendation(facts: Any, run_folder: Path, out: Path) -> list[str]:
-    write_atomically(out / "recommendation.md", recommendation_md(facts))
-    write_atomically(out / "recommendation.html", recommendation_html(facts))
+    written = document(facts)
+    write_atomically(out / "recommendation.md", written.markdown())
+    write_atomically(out / "recommendation.html", written.html())
+    for name, svg in written.pictures.items():
+        write_atomically(out / name, svg)
     write_atomically(out / "recommendation.json", recommendation_json(facts))
     if out != run_folder:
         from dse.run import csv_text, front_rows
@@ -237,6 +239,21 @@ def sweep(o: argparse.Namespace) -> int:
                 o.against, study | {"sweep": kept, "convergence": study["convergence"] | {"exact": exact}}
             )
     print(out / FRONT)
+    return OK
+
+
+def review(o: argparse.Namespace) -> int:
+    """Which technologies pay in which device, over several mobile runs."""
+    from dse.report.review import review as reviewed
+
+    found = []
+    for folder in o.run_folders:
+        run, model = load_run(folder)
+        found.append(gather(run, model, levers.read_study(folder)))
+    written = reviewed(found)
+    write_atomically(o.out / "review.md", written.markdown())
+    write_atomically(o.out / "review.html", written.html())
+    print(o.out / "review.md")
     return OK
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dse.design import sample
+from dse.design import encode, sample
 from dse.errors import SpaceError
 from dse.evaluator import DatacenterModel, MobileModel
 from dse.front import Scale, hypervolume, non_dominated
 from dse.run import Front, Run, front_of, write_atomically
 from dse.search import Found, additions, polished
-from dse.space import Value
+from dse.space import Space, Value
 from dse.units import FloatArray
 from dse.whatif import searched, side_by_side, worlds
 
@@ -61,7 +61,10 @@ def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: 
     whole = np.concatenate([own, *(x[0] for x in some)])
     whole = whole[non_dominated(whole)]
     scale = Scale.of(whole)
-    made = {kind: {name: worth(x[0], whole, scale) for name, x in each.items()} for kind, each in again.items()}
+    made = {
+        kind: {name: worth(x[0], whole, scale) | {"binds": held_by(run.space, model, x[1])} for name, x in each.items()}
+        for kind, each in again.items()
+    }
     for name, level in taken.items():
         made["lost"][name]["to"] = level
     points = np.concatenate([points, near[0]])
@@ -113,21 +116,47 @@ def usual(run: Run, variable: str) -> str:
     return f"{names[top]} ({100 * counts[top] / len(values):.0f} % of the front)"
 
 
+def held_by(
+    space: Space, model: DatacenterModel | MobileModel, designs: Sequence[Mapping[str, Value]]
+) -> dict[str, float]:
+    """Share of designs that stand within 10 % of each limit at their first feasible operating point, most first."""
+    if not designs:
+        return {}
+    told = model.evaluate(encode(space, designs))
+    some = np.nonzero(told.feasible.any(axis=1))[0]
+    at = np.argmax(told.feasible[some], axis=1)
+    if not len(some):
+        return {}
+    shares = {name: float(np.mean(r[some, at] > NEAR)) for name, r in told.ratios.items() if name not in UNTOLD}
+    if "burst" in told.detail:
+        slowed = told.detail["burst"][some, at] < SLOWED * told.objectives["tpot"][some, at]
+        shares["heat"] = float(np.mean(slowed))
+    return dict(sorted(((n, v) for n, v in shares.items() if v > 0), key=lambda x: -x[1]))
+
+
+SLOWED = 0.98
+"""time of a burst over that sustained below which heat is said to hold a design"""
+NEAR = 0.9
+"""value over limit from which a limit is said to hold a design"""
+UNTOLD = ("available", "tpot", "group")
+"""limits that say nothing of a design: its year, the target asked for"""
 LEVELS = {
     "datacenter": ("flash", "pnm", "fast_memory", "topology"),
-    "mobile": ("flash", "pnm", "dram_mount", "on_package_link"),
+    "mobile": ("flash", "pnm", "dram_mount", "on_package_link", "dram", "weights_home"),
 }
 
 
 def missing_levels(run: Run) -> list[tuple[str, Value]]:
-    """Levels of each lever that never stand on the front."""
+    """Levels of each lever that never stand on a datacenter's front; on a mobile target, whose searches are quick, all."""
     design, _ = run.archive.joined()
     out: list[tuple[str, Value]] = []
     for name in LEVELS[run.space.target]:
         if name not in design.columns:
             continue
         variable = run.space.variable(name)
-        present = set(design.columns[name][np.unique(run.front.rows)].tolist())
+        present = (
+            set(design.columns[name][np.unique(run.front.rows)].tolist()) if run.space.target == "datacenter" else set()
+        )
         out += [(name, c) for i, c in enumerate(variable.choices) if i not in present]
     return out
 

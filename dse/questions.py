@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from dse.space import Comparison, Contender, Value, Variable, WhatIf, parse_valu
 from dse.units import parse
 
 Known = Mapping[str, Variable]
+CONTROL = "this world again"
+"""a search of the unchanged space as all the others: what they are to be compared with"""
 
 
 def what_ifs(raw: object, known: Known, catalog: Catalog, faults: Faults) -> tuple[WhatIf, ...]:
@@ -23,15 +26,21 @@ def what_ifs(raw: object, known: Known, catalog: Catalog, faults: Faults) -> tup
     out = []
     for i, table in enumerate(_tables(raw, "what_if", faults)):
         key = f"what_if[{i}]"
-        _keys(table, ("name", "question", "catalogue", "fix", "demand"), key, faults)
+        _keys(table, ("name", "question", "catalogue", "fix", "demand", "year"), key, faults)
         numbers = catalogue_numbers(table.get("catalogue", {}), catalog, f"{key}.catalogue", faults)
         fixed = {n: _choices(known, n, v, f"{key}.fix", faults) for n, v in table.get("fix", {}).items()}
         demand = table.get("demand", 1.0)
         if isinstance(demand, bool) or not isinstance(demand, int | float) or not demand > 0:
             faults.add(f"{key}.demand", demand, "a factor above 0 on the scenario's concurrency", "0.1")
             demand = 1.0
-        if not numbers and not fixed and demand == 1.0:
-            faults.add(key, table, "catalogue numbers, variables to fix or a demand", 'fix = { pnm = "none" }')
+        year = table.get("year")
+        if year is not None and (
+            isinstance(year, bool) or not isinstance(year, int | float) or not 2000 <= year <= 2100
+        ):
+            faults.add(f"{key}.year", year, "a year from 2000 to 2100", "2028")
+            year = None
+        if not numbers and not fixed and demand == 1.0 and year is None:
+            faults.add(key, table, "catalogue numbers, variables to fix, a demand or a year", 'fix = { pnm = "none" }')
         out.append(
             WhatIf(
                 _text(table, "name", key, faults),
@@ -39,6 +48,7 @@ def what_ifs(raw: object, known: Known, catalog: Catalog, faults: Faults) -> tup
                 tuple(numbers),
                 fixed,
                 float(demand),
+                None if year is None else float(year),
             )
         )
     return tuple(out)
@@ -74,7 +84,10 @@ SHOWN = ("time", "rate", "messages", "prompt", "energy", "engine", "heat", "cloc
 
 
 def catalogue_numbers(raw: object, catalog: Catalog, key: str, faults: Faults) -> list[tuple[str, str, str, float]]:
-    """Read ``"kind/name.field" = "1 us"`` pairs as (kind, name, field, SI value)."""
+    """Read ``"kind/name.field" = "1 us"`` pairs as (kind, name, field, SI value).
+
+    A name may stand for several (``memory/hbm*``); ``"x 1.5"`` is that much of what the entry states.
+    """
     out: list[tuple[str, str, str, float]] = []
     if not isinstance(raw, dict):
         faults.add(key, raw, "a table of catalogue numbers", '{ "flash/hbf_gen1.read_latency_pslc" = "1 us" }')
@@ -82,14 +95,22 @@ def catalogue_numbers(raw: object, catalog: Catalog, key: str, faults: Faults) -
     for path, text in raw.items():
         kind, _, rest = str(path).partition("/")
         name, _, field = rest.partition(".")
-        try:
-            known = catalog.entry(kind, name).values
-            if field not in known:
-                faults.add(f"{key}.{path}", field, nearest(field, known))
-                continue
-            out.append((kind, name, field, parse(str(text), unit_of(field))))
-        except (DataError, UnitError) as error:
-            faults.add(f"{key}.{path}", text, str(error), '"flash/hbf_gen1.read_latency_pslc" = "1 us"')
+        names = fnmatch.filter(catalog.entries.get(kind, {}), name) if "*" in name else [name]
+        if not names:
+            faults.add(f"{key}.{path}", name, f"an entry of {kind} or several, e.g. hbm*")
+        for each in names:
+            try:
+                known = catalog.entry(kind, each).values
+                if field not in known:
+                    faults.add(f"{key}.{path}", field, nearest(field, known))
+                    continue
+                factor = str(text).removeprefix("x ") if str(text).startswith("x ") else None
+                value = (
+                    parse(str(text), unit_of(field)) if factor is None else known[field].nominal * parse(factor, "1")
+                )
+                out.append((kind, each, field, value))
+            except (DataError, UnitError) as error:
+                faults.add(f"{key}.{path}", text, str(error), '"flash/hbf_gen1.read_latency_pslc" = "1 us", or "x 0.5"')
     return out
 
 

@@ -164,7 +164,7 @@ KINDS: Final[dict[str, Kind]] = {
         "Cost of a site",
         _words(
             "host_cost host_power board_cost_per_watt facility_capex_per_watt facility_life "
-            "maintenance spares rack_cost idle_power_share gross_margin"
+            "maintenance discount_rate spares rack_cost idle_power_share gross_margin"
         ),
     ),
     "carbon": Kind(

@@ -185,6 +185,8 @@ class WhatIf:
     fixed: Mapping[str, tuple[Value, ...]]
     demand: float = 1.0
     """concurrency of every workload over that of the scenario"""
+    year: float | None = None
+    """year in the scenario's place: its prices, and what can be had"""
 
 
 @dataclass(frozen=True)

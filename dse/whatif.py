@@ -15,7 +15,7 @@ from dse.evaluator import model_of
 from dse.evaluator.point import evaluate
 from dse.front import Scale
 from dse.nearest import nearest_design
-from dse.questions import changed
+from dse.questions import CONTROL, changed
 from dse.run import Run
 from dse.search import Found, Search, polished
 from dse.search.samplers import DEFAULT
@@ -25,8 +25,6 @@ from dse.units import FloatArray
 Watch = Callable[[str, Any], None]
 
 
-CONTROL = "this world again"
-"""a search of the unchanged space as all the others: what they are to be compared with"""
 WARM = 150
 """designs of a run's front that the search of another world starts from"""
 
@@ -71,7 +69,15 @@ def worlds(run: Run, catalog: Catalog, trials: int, seed: int, mine: Sequence[di
             continue  # the run itself holds something else
         points, designs = searched(space, changed(catalog, asked.catalogue), trials, seed, known)
         found = worth(points, whole, Scale.of(whole))
-        out.append({"name": asked.name, "question": asked.question, **found, "levels": levels(space, designs)})
+        out.append(
+            {
+                "name": asked.name,
+                "question": asked.question,
+                **found,
+                "levels": levels(space, designs),
+                "front": [[float(f"{x:.5g}") for x in p] for p in points],
+            }
+        )
     return out
 
 
@@ -79,7 +85,10 @@ def _held(space: Space, asked: WhatIf) -> Space:
     for name, choices in asked.fixed.items():
         space = space.restrict(name, choices)
     loads = tuple(replace(w, concurrency=w.concurrency * asked.demand) for w in space.scenario.workloads)
-    return replace(space, scenario=replace(space.scenario, workloads=loads))
+    numbers = dict(space.scenario.numbers)
+    if asked.year is not None:
+        numbers["year"] = asked.year
+    return replace(space, scenario=replace(space.scenario, workloads=loads, numbers=numbers))
 
 
 def side_by_side(space: Space, catalog: Catalog) -> list[dict[str, Any]]:

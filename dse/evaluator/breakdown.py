@@ -12,7 +12,7 @@ import numpy as np
 
 from dse.catalog import Catalog
 from dse.machine.record import BITS, Machine
-from dse.physics import carbon
+from dse.physics import carbon, cost
 from dse.serving import Pairs
 from dse.serving.choose import Estimate, wear
 from dse.space import Scenario
@@ -198,7 +198,12 @@ def costs(r: Ran, catalog: Catalog) -> dict[str, float]:
     scale = r.present * MILLION
     lines = {n.removeprefix("cost: "): one(v) for n, v in m.report.items() if n.startswith("cost: ") and one(v)}
     out = {n: v / s["lifetime"] * scale for n, v in lines.items()}
-    out["maintenance"] = sum(lines.values()) * catalog.value("economics", "datacenter", "maintenance") * scale
+    whole = sum(lines.values())
+    interest = catalog.value("economics", "datacenter", "discount_rate")
+    out["cost of capital"] = (
+        one(cost.capital_charge(np.array([whole]), s["lifetime"], interest)) - whole / s["lifetime"]
+    ) * scale
+    out["maintenance"] = whole * catalog.value("economics", "datacenter", "maintenance") * scale
     out["facility"] = one(m.report["facility rate"]) * scale
     out["standby for failures"] = one(r.fleet["standby"]) * sum(out.values())
     out["electricity"] = one(r.estimate.energy) * s["electricity_price"] * MILLION

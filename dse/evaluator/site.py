@@ -13,10 +13,10 @@ from dse.evaluator.datacenter import DatacenterModel
 from dse.machine.record import Machine
 from dse.money import Basis, Comparison, Money, paid
 from dse.physics import carbon, cost
+from dse.physics.cost import YEAR
 from dse.space import Scenario
 from dse.units import FloatArray
 
-YEAR = 365.25 * 86400.0  # s
 NEVER = float("inf")
 
 UNITS = {
@@ -62,12 +62,15 @@ def within(sites: Sequence[Mapping[str, float]], power: float) -> float:
 
 def at_price(m: Machine, package: FloatArray, catalog: Catalog, scenario: Scenario) -> Machine:
     """Machines whose package is bought at a price [USD], whatever its materials cost; everything around it as it is."""
-    e = {f: catalog.value("economics", "datacenter", f) for f in ("gross_margin", "spares", "maintenance")}
+    e = {
+        f: catalog.value("economics", "datacenter", f)
+        for f in ("gross_margin", "spares", "maintenance", "discount_rate")
+    }
     wires = (m.report["cost: switches"] + m.report["cost: cables and optics"]) / (1.0 - e["gross_margin"])
     around = ("host", "network card", "board and power supply", "regulators", "cooling", "rack")
     beside = sum((m.report[f"cost: {n}"] for n in around), wires)
     capital = (package + beside) * (1.0 + e["spares"])
-    rate = cost.yearly_capital(capital, scenario["lifetime"], e["maintenance"]) + m.report["facility rate"]
+    rate = cost.owned(capital, scenario["lifetime"], e["discount_rate"], e["maintenance"]) + m.report["facility rate"]
     return replace(m, capital=capital, capital_rate=rate)
 
 

@@ -176,13 +176,15 @@ def account(look: Look, scenario: Scenario, heat: dict[str, Any], net: dict[str,
     lines["spares"] = total(lines.values()) * e("spares")
     capital = total(lines.values())
     facility = wall * scenario["pue"] * e("facility_capex_per_watt")
-    rate = cost.yearly_capital(capital, scenario["lifetime"], e("maintenance")) + facility / e("facility_life")
+    interest = e("discount_rate")
+    housed = cost.capital_charge(facility, e("facility_life"), interest)
+    rate = cost.owned(capital, scenario["lifetime"], interest, e("maintenance")) + housed
     kg = _embodied(look, die_kg, mem, pack, fabric, wall * scenario["pue"], scenario["lifetime"])
     limits["rack"] = rack
     return {
         "outside_power": outside + fans, "power_loss": 1.0 / power["efficiency"], "provisioned": wall, "capital": capital,
         "capital_rate": rate, "embodied": total(kg.values()),
-        "report": {f"cost: {k}": v for k, v in lines.items()} | {"facility rate": facility / e("facility_life"), "facility": facility}
+        "report": {f"cost: {k}": v for k, v in lines.items()} | {"facility rate": housed, "facility": facility}
         | {f"carbon: {k}": v for k, v in kg.items()} | {
             "bom": total(parts.values()), "nre": nre(look, 1.0), "package_power": heat["package_power"], "power_limit": heat["power_limit"],
             "racks": rack, "rack_limit": np.minimum(heat["max_rack_power"], heat["rack_limit"]), "rack_power": wall,

@@ -61,7 +61,7 @@ def mobile_machine(
         checks["available"] = too_late(_years(c, p), scenario["year"])
     near = _pnm(c, p, tier, fast_bw, checks, built=built)
     bom = _bom(c, p, scenario, weights)
-    kg = _carbon(c, p, tier)
+    kg = _carbon(c, p, scenario, tier["capacity"], weights)
     one = np.ones(n)
     planes = p.flash_dies * c.flash("planes_per_die")
     free = np.maximum(p.capacity - scenario["application_memory"], p.capacity * 0.01)
@@ -179,7 +179,7 @@ def _space_limits(c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float
     z = c.body("soc_z_height") + np.where(
         beside, np.maximum(thick - c.body("soc_z_height"), 0.0), np.where(on_soc, HALF * thick, thick)
     )
-    fits = np.where(on_soc | (p.mount == 0), stacks, 1.0)  # one stack on top of the SoC
+    fits = np.where((on_soc | (p.mount == 0)) & (stacks > 1), stacks, 0.0)  # one stack on top of the SoC
     return {"package_area": np.maximum(area / budget, fits), "z_height": z / limits["z_height"]}
 
 
@@ -202,6 +202,11 @@ def _years(c: Pick, p: Phone) -> FloatArray:
     return out
 
 
+def pnm_units(c: Pick, p: Phone) -> FloatArray:
+    """Packages that carry a PNM engine: one of flash, or each of DRAM."""
+    return np.where(p.pnm == PNM.index("flash_base_die"), 1.0, c.packages)
+
+
 def _pnm(
     c: Pick, p: Phone, tier: dict[str, FloatArray], fast_bw: FloatArray, checks: dict[str, FloatArray], *, built: bool
 ) -> dict[str, Any]:
@@ -210,9 +215,10 @@ def _pnm(
     bandwidth = np.where(on_flash, tier["inner"], p.bandwidth * c.pnm("bandwidth_gain"))
     room = np.where(p.pnm == PNM.index("in_bank"), c.pnm("compute_limit"), c.pnm("free_area") * c.pnm("flop_density"))
     if not built:
-        checks["pnm_compute"] = np.where(has, p.pnm_flops / np.maximum(room, 1.0), 0.0)
+        units = pnm_units(c, p)
+        checks["pnm_compute"] = np.where(has, p.pnm_flops / np.maximum(units * room, 1.0), 0.0)
         checks["pnm_power"] = np.where(
-            has, p.pnm_flops * c.pnm("flop_energy") / np.maximum(c.pnm("power_budget"), 1e-9), 0.0
+            has, p.pnm_flops * c.pnm("flop_energy") / np.maximum(units * c.pnm("power_budget"), 1e-9), 0.0
         )
     del fast_bw
     return {
@@ -246,23 +252,26 @@ def _bom(c: Pick, p: Phone, scenario: Scenario, weights: float) -> dict[str, Flo
     per_flash_byte = c.cell("price_per_byte") * price_factors(cat, "flash", p.flash, scenario["year"])
     applications = np.minimum(scenario["application_memory"], p.capacity) * per_byte
     dram = p.capacity * per_byte * c.swell / bonded - applications
-    whole_flash = p.flash_dies * c.cell("capacity_per_die")
-    is_storage = p.flash == names(cat, "flash").index("ufs4")
-    stored = np.where(is_storage, np.minimum(weights, whole_flash), whole_flash)
     custom = np.where(on_soc, cat.value("pnm", "in_bank_hbm", "nre"), 0.0)  # a DRAM die for this SoC alone
     lines = {
         "NPU, SRAM, link and PHY area": npu, "DRAM": dram,
         "hybrid bonds": np.where(on_soc, p.height * cat.value("bond", "hybrid_bond", "cost_per_layer"), 0.0),
-        "flash": stored * per_flash_byte,
-        "PNM": c.pnm("cost_per_stack"),
+        "flash": _added_flash(c, p, p.flash_dies * c.cell("capacity_per_die"), weights) * per_flash_byte,
+        "PNM": c.pnm("cost_per_stack") * pnm_units(c, p),
         "mounting": np.where(on_soc, c.body("stack_assembly_cost"), c.body("assembly_cost")) * np.ones(len(npu)),
         "NRE": (c.pnm("nre") + custom) / scenario["volume"],
     }  # fmt: skip
     return lines | {"total": total(lines.values())}
 
 
-def _carbon(c: Pick, p: Phone, tier: dict[str, FloatArray]) -> dict[str, FloatArray]:
-    """Embodied carbon [kgCO2e] of what is added: NPU and SRAM area, DRAM and flash with their packages (ACT)."""
+def _added_flash(c: Pick, p: Phone, whole: FloatArray, weights: float) -> FloatArray:
+    """Flash [B] that is charged: a device has its storage anyway, which the weights only fill; other flash is whole."""
+    is_storage = p.flash == names(c.catalog, "flash").index("ufs4")
+    return np.where(is_storage, np.minimum(weights, whole), whole)
+
+
+def _carbon(c: Pick, p: Phone, scenario: Scenario, flash: FloatArray, weights: float) -> dict[str, FloatArray]:
+    """Embodied carbon [kgCO2e] of what is added, as the bill of materials counts it, with packages (ACT)."""
     cat = c.catalog
     logic = partial(cat.take, "logic", names(cat, "logic"), p.node)
     rule = partial(cat.value, "logic_rules", "common")
@@ -273,6 +282,6 @@ def _carbon(c: Pick, p: Phone, tier: dict[str, FloatArray]) -> dict[str, FloatAr
     none = np.zeros(len(whole))
     return {
         "NPU, SRAM, link and PHY area": carbon.packaged(added, fab_carbon(cat, logic("fab_energy"), logic("fab_gas")), good, none, package),
-        "DRAM": carbon.packaged(p.capacity, c.dram("carbon_per_byte") * c.swell, one, c.packages, package),
-        "flash": carbon.packaged(tier["capacity"], c.cell("carbon_per_byte"), one, one, package),
+        "DRAM": carbon.packaged(p.capacity * c.swell - np.minimum(scenario["application_memory"], p.capacity), c.dram("carbon_per_byte"), one, c.packages, package),
+        "flash": carbon.packaged(_added_flash(c, p, flash, weights), c.cell("carbon_per_byte"), one, one, package),
     }  # fmt: skip

@@ -29,6 +29,20 @@ def die_cost(wafer_price: FloatArray, gross: FloatArray, good: FloatArray, test:
     return wafer_price / (gross * good) + test
 
 
-def yearly_capital(price: FloatArray, life: float, maintenance: float) -> FloatArray:
-    """Capital charge [USD/s]: straight-line over ``life`` [s] plus maintenance [1/s] of the price."""
-    return price / life + price * maintenance
+YEAR = 365.0 * 86400.0  # s, as units.py reads "y"
+
+
+def capital_charge(price: FloatArray, life: float, rate: float) -> FloatArray:
+    """Capital charge [USD/s]: the annuity that pays ``price`` and its interest back over ``life`` [s].
+
+    price r / (1 - (1 + r)^-n) a year at a yearly ``rate`` r over n years; price / life where r is 0.
+    """
+    if rate == 0.0:
+        return price / life
+    yearly = rate / (1.0 - float((1.0 + rate) ** (-life / YEAR)))
+    return price * (yearly / YEAR)
+
+
+def owned(price: FloatArray, life: float, rate: float, maintenance: float) -> FloatArray:
+    """Charge [USD/s] of capital and of ``maintenance`` [1/s] of its price."""
+    return capital_charge(price, life, rate) + price * maintenance

@@ -2,6 +2,6 @@
 
 from dse.report.facts import Facts, gather
 from dse.report.page import page_html
-from dse.report.recommend import recommendation_html, recommendation_json, recommendation_md
+from dse.report.recommend import document, recommendation_json
 
-__all__ = ["Facts", "gather", "page_html", "recommendation_html", "recommendation_json", "recommendation_md"]
+__all__ = ["Facts", "document", "gather", "page_html", "recommendation_json"]

@@ -9,6 +9,7 @@ import numpy as np
 
 from dse.design import levels
 from dse.metrics import OBJECTIVES
+from dse.questions import CONTROL
 from dse.report.document import Document
 from dse.report.facts import Facts, shown
 from dse.space import Space, Value
@@ -96,6 +97,8 @@ def what_ifs(d: Document, facts: Facts) -> None:
     found: list[dict[str, Any]] = facts.study.get("what_if", [])
     if not found:
         return
+    from dse.report.pictures import pictures  # half a second to load, for those who ask alone
+
     d.heading("What if")
     goals = facts.run.space.objectives
     d.text(
@@ -105,9 +108,32 @@ def what_ifs(d: Document, facts: Facts) -> None:
         "says what the further search alone finds, and the others are to be read against it."
     )
     header = ["world", "typical factor", "hypervolume", *(f"best {OBJECTIVES[o].label.lower()} [{OBJECTIVES[o].unit}]" for o in goals), "on its front"]  # fmt: skip
+    drawn = pictures(facts)
     for question in dict.fromkeys(w["question"] for w in found):
+        some = [w for w in found if w["question"] == question]
         d.heading(question, 3)
-        d.table(header, [_world(facts, w) for w in found if w["question"] == question])
+        d.table(header, [_world(facts, w) for w in some])
+        if question in drawn:
+            d.picture(drawn[question].name, drawn[question].caption, drawn[question].svg)
+            d.items(moves(facts, some))
+
+
+def moves(facts: Facts, some: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say how each world moves the front against this one searched again: a typical point, the least of each objective."""
+    own = next((w for w in facts.study["what_if"] if w["name"] == CONTROL and w["feasible"]), None)
+    said = []
+    for w in some:
+        if not w["feasible"] or own is None:
+            said.append(f"{w['name']}: nothing is feasible.")
+            continue
+        best = ", ".join(
+            f"{OBJECTIVES[o].label.lower()} {shown(o, x)} ({100 * (x / y - 1):+.0f} %)"
+            for o, x, y in zip(facts.run.space.objectives, w["best"], own["best"], strict=True)
+        )
+        said.append(
+            f"{w['name']}: a typical point {100 * (w['typical'] / own['typical'] - 1):+.0f} % in its worst objective; least {best}."
+        )
+    return said
 
 
 def _world(facts: Facts, w: dict[str, Any]) -> list[str]:

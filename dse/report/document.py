@@ -12,7 +12,7 @@ h1{font-size:1.7rem;line-height:1.25;margin-bottom:.4rem}h2{font-size:1.2rem;mar
 h3{font-size:1.02rem;margin-bottom:.2rem}table{border-collapse:collapse;margin:.8rem 0;font-size:.88rem;width:100%}
 th,td{border-bottom:1px solid #e3e9ef;padding:.35rem .6rem;text-align:left;vertical-align:top}th{background:#f3f6f9}
 td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}code{background:#f3f6f9;padding:.1rem .3rem;border-radius:3px;font-size:.88em;overflow-wrap:anywhere}
-pre{background:#f3f6f9;padding:.8rem;border-radius:4px;white-space:pre-wrap}.wide{overflow-x:auto}
+figure{margin:1rem 0}figure svg{max-width:100%;height:auto}pre{background:#f3f6f9;padding:.8rem;border-radius:4px;white-space:pre-wrap}.wide{overflow-x:auto}
 """
 
 
@@ -43,6 +43,15 @@ class Document:
         """Add a table."""
         self.blocks.append(("table", (list(header), [list(r) for r in rows])))
 
+    def picture(self, name: str, caption: str, svg: str) -> None:
+        """Add a picture that is kept beside the document as ``name``."""
+        self.blocks.append(("svg", (name, caption, svg)))
+
+    @property
+    def pictures(self) -> dict[str, str]:
+        """SVG of every picture by its name."""
+        return {body[0]: body[2] for kind, body in self.blocks if kind == "svg" and isinstance(body, tuple)}
+
     def markdown(self) -> str:
         """The document as Markdown; names cannot break out of a cell or start HTML."""
         out = [f"# {_md(self.title)}", ""]
@@ -55,6 +64,8 @@ class Document:
                 out += ["```sh", str(body).replace("```", "` ` `"), "```", ""]
             elif kind == "ul" and isinstance(body, list):
                 out += [f"- {_md(str(x))}" for x in body] + [""]
+            elif kind == "svg" and isinstance(body, tuple):
+                out += [f"![{_md(body[1])}]({body[0]})", ""]
             elif kind == "table" and isinstance(body, tuple):
                 header, rows = body
                 out += [_row(header), _row(["---"] * len(header)), *(_row(r) for r in rows), ""]
@@ -72,6 +83,10 @@ class Document:
                 out.append(f"<pre>{escape(str(body))}</pre>")
             elif kind == "ul" and isinstance(body, list):
                 out.append("<ul>" + "".join(f"<li>{escape(str(x))}</li>" for x in body) + "</ul>")
+            elif kind == "svg" and isinstance(body, tuple):
+                out.append(
+                    f'<figure role="img" aria-label="{escape(body[1])}">{body[2][body[2].index("<svg") :]}</figure>'
+                )
             elif kind == "table" and isinstance(body, tuple):
                 header, rows = body
                 head = "".join(f"<th>{escape(h)}</th>" for h in header)

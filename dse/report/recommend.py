@@ -16,16 +16,6 @@ NOISE = 0.08
 """hypervolume shares and typical factors closer than this are not told apart: searches of one space differ by so much from seed to seed"""
 
 
-def recommendation_md(facts: Facts) -> str:
-    """The recommendation as Markdown."""
-    return document(facts).markdown()
-
-
-def recommendation_html(facts: Facts) -> str:
-    """The recommendation as self-contained HTML."""
-    return document(facts).html()
-
-
 def recommendation_json(facts: Facts) -> str:
     """The recommendation as data: SI values, objectives as named in the space."""
     run = facts.run
@@ -271,8 +261,24 @@ def _levers(d: Document, facts: Facts) -> None:
             f"A lever that keeps as much as the run itself ({100 * own['hypervolume']:.0f} %) is worth no more than the noise of the search."
         )
     if lost:
-        d.text("Levels that the search itself never brought to its front, locked on and searched again:")
-        d.table([*header, "loses to"], [[*_worth(facts, k, v), v.get("to", "-")] for k, v in lost.items()])
+        d.text(
+            "Levels locked on and searched again"
+            + (
+                ":"
+                if facts.run.space.target == "mobile"
+                else ", those that the search itself never brought to its front:"
+            )
+        )
+        d.table(
+            [*header, "held by", "most often on the front"],
+            [[*_worth(facts, k, v), _held(v), v.get("to", "-")] for k, v in lost.items()],
+        )
+
+
+def _held(v: dict[str, Any]) -> str:
+    """The limits that hold most designs of a front."""
+    binds = sorted(v.get("binds", {}).items(), key=lambda x: -float(x[1]))
+    return ", ".join(f"{n} {100 * share:.0f} %" for n, share in binds[:2] if share >= NOISE) or "none"
 
 
 def _worth(facts: Facts, name: str, v: dict[str, Any]) -> list[str]:

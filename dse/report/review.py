@@ -1,0 +1,153 @@
+"""Which technologies pay in which device: the same question put to several mobile runs, in one document.
+
+Ma & Patterson (arXiv 2601.05047) review High Bandwidth Flash, processing near memory, stacking and
+interconnect for mobile devices too, and leave the verdict open; here each is required in turn and searched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from dse.errors import RunError
+from dse.metrics import CONSTRAINTS, OBJECTIVES
+from dse.report.document import Document
+from dse.report.facts import Facts, shown
+from dse.report.recommend import describe
+from dse.units import show
+
+TECHNOLOGIES: Final = (
+    ("LPDDR6 in place of LPDDR5X", "dram", "lpddr6"),
+    ("DRAM stacked on the SoC", "dram_mount", "3d_on_soc"),
+    ("compute in the DRAM banks (LPDDR-PIM)", "pnm", "in_bank"),
+    ("compute in the LPDDR package (PNM)", "pnm", "lpddr_package"),
+    ("weights streamed from flash", "weights_home", "flash_streamed"),
+    ("flash on the LPDDR bus", "flash", "lpddr_bus_flash"),
+    ("High Bandwidth Flash", "flash", "hbf_mobile"),
+    ("compute on the flash's base die", "pnm", "flash_base_die"),
+    ("links of its own to each DRAM package", "on_package_link", "point_to_point"),
+)
+MOSTLY, SOME = 0.5, 0.05
+"""share of a front from which a technology pays, and from which it pays for some"""
+COUNTS = 0.1
+"""share of designs that a limit must hold to be named, and of an objective's loss"""
+DETAILS: Final = (("burst", "time per output token in a burst", "s"), ("burst_duration", "burst lasts, from rest", "s"),
+                  ("tokens_per_charge", "tokens per charge, rest of the device included", "token"), ("memory_left", "memory left to applications", "B"),
+                  ("cold_start", "cold start from flash", "s"), ("ttft", "time to first token", "s"))  # fmt: skip
+
+
+def review(runs: Sequence[Facts]) -> Document:
+    """Technologies by device: verdict, numbers and what decides.
+
+    Raises:
+        RunError: a run is not of a mobile target, or its levers were not studied.
+
+    """
+    for f in runs:
+        if f.run.space.target != "mobile" or not f.study.get("lost"):
+            raise RunError(
+                f"{f.run.space.name}: expected a mobile run whose levers were studied; make it with dse explore"
+            )
+    d = Document("Which technologies pay in a phone, a laptop, glasses and a vehicle")
+    d.text(
+        "The paper's four directions, put to four devices under one accounting (2030, prices of that year). A technology pays where half of the "
+        "front's operating points have it, for some from one in twenty. Beside it: the typical factor by which a front is worse where the technology is "
+        "required (1.00: no worse), the objective whose best value suffers most, and what holds the designs that have it: heat is the share of "
+        "designs whose sustained rate the skin's limit lowers."
+    )
+    d.table(
+        ["technology", *(f.run.space.name for f in runs)],
+        [[name, *(_cell(f, variable, level) for f in runs)] for name, variable, level in TECHNOLOGIES],
+    )
+    d.heading("What the four levers are worth together")
+    d.text("Searched again with the lever locked off: typical factor, and hypervolume kept.")
+    levers = [lever.name for lever in runs[0].run.space.levers]
+    rows = [[f"without {n}", *(_lever(f, n) for f in runs)] for n in levers]
+    rows.insert(0, ["nothing locked", *(_worth(f.study["itself"]) for f in runs)])
+    d.table(["", *(f.run.space.name for f in runs)], rows)
+    d.heading("The knee of each front")
+    d.items([f"{f.run.space.title}. {describe(f, f.chosen[0])}." for f in runs])
+    d.table(["", *(f.run.space.name for f in runs)], _knees(runs))
+    d.heading("What would be answered differently")
+    for f in runs:
+        d.text(f"{f.run.space.name}: " + "; ".join(_why(f, *t) for t in TECHNOLOGIES if _share(f, *t[1:]) < SOME) + ".")
+    return d
+
+
+def _share(f: Facts, variable: str, level: str) -> float:
+    """Share of a front's points that have a level."""
+    return float(np.mean([f.run.values(int(r)).get(variable) == level for r in f.run.front.rows]))
+
+
+def verdict(share: float) -> str:
+    """A share of the front in words."""
+    return "pays" if share >= MOSTLY else "pays for some" if share >= SOME else "does not pay"
+
+
+def _held(f: Facts, variable: str, level: str) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = f.study["lost"].get(f"{variable}={level}")
+    return found
+
+
+def _cell(f: Facts, variable: str, level: str) -> str:
+    held, share = _held(f, variable, level), _share(f, variable, level)
+    if held is None:
+        return "-"
+    if not held["feasible"]:
+        return "does not fit"
+    return (
+        f"{verdict(share)}: {100 * share:.0f} % of the front, {held['typical']:.2f} where required; {_decides(f, held)}"
+    )
+
+
+def _decides(f: Facts, held: dict[str, Any]) -> str:
+    """The objective whose best value suffers most where a technology is required, and the limits that hold it."""
+    free = f.run.front.points.min(axis=0)
+    losses = sorted(
+        ((x / y, o) for x, y, o in zip(held["best"], free, f.run.space.objectives, strict=True)), reverse=True
+    )
+    said = [f"{OBJECTIVES[o].label.split(',')[0].lower()} x {r:.2f}" for r, o in losses[:1] if r > 1.0 + COUNTS]
+    binds = sorted(held.get("binds", {}).items(), key=lambda x: -float(x[1]))
+    said += [f"{n} {100 * v:.0f} %" for n, v in binds[:2] if v >= COUNTS]
+    return ", ".join(said) or "nothing lost"
+
+
+def _why(f: Facts, name: str, variable: str, level: str) -> str:
+    held = _held(f, variable, level)
+    if held is None or not held["feasible"]:
+        return f"{name} does not fit"
+    binds = sorted(held.get("binds", {}).items(), key=lambda x: -float(x[1]))
+    limit = next((n for n, v in binds if v >= COUNTS), "")
+    told = f" ({CONSTRAINTS.get(limit, limit)})" if limit else ""
+    best = ", ".join(
+        f"{shown(o, x)} against {shown(o, y)}"
+        for o, x, y in zip(f.run.space.objectives, held["best"], f.run.front.points.min(axis=0), strict=True)
+    )
+    return f"{name}: at best {best}{told}"
+
+
+def _lever(f: Facts, name: str) -> str:
+    found = f.study["levers"].get(name)
+    return "-" if found is None else _worth(found)
+
+
+def _worth(v: dict[str, Any]) -> str:
+    return "nothing feasible" if not v["feasible"] else f"{v['typical']:.2f}, {100 * v['hypervolume']:.0f} %"
+
+
+def _knees(runs: Sequence[Facts]) -> list[list[str]]:
+    goals = runs[0].run.space.objectives
+    rows = [
+        [f"{OBJECTIVES[o].label} [{OBJECTIVES[o].unit}]", *(shown(o, f.chosen[0].objectives[k]) for f in runs)]
+        for k, o in enumerate(goals)
+    ]
+    for key, label, unit in DETAILS:
+        cells = []
+        for f in runs:
+            _, told = f.run.archive.joined()
+            c = f.chosen[0]
+            cells.append(show(float(told.detail[key][c.row, c.rung]), unit))
+        rows.append([label, *cells])
+    return rows
