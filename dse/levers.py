@@ -147,17 +147,21 @@ LEVELS = {
 
 
 def missing_levels(run: Run) -> list[tuple[str, Value]]:
-    """Levels of each lever that never stand on a datacenter's front; on a mobile target, whose searches are quick, all."""
+    """Levels to lock on and search again: those of each lever that never stand on the front.
+
+    On a mobile target, whose searches are quick, every level that is not a lever's off or a variable's first.
+    """
     design, _ = run.archive.joined()
+    mobile = run.space.target == "mobile"
+    off = {name: choices for lever in run.space.levers for name, choices in lever.fixed.items()}
     out: list[tuple[str, Value]] = []
     for name in LEVELS[run.space.target]:
         if name not in design.columns:
             continue
         variable = run.space.variable(name)
-        present = (
-            set(design.columns[name][np.unique(run.front.rows)].tolist()) if run.space.target == "datacenter" else set()
-        )
-        out += [(name, c) for i, c in enumerate(variable.choices) if i not in present]
+        present = set() if mobile else set(design.columns[name][np.unique(run.front.rows)].tolist())
+        usual = off.get(name, variable.choices[:1]) if mobile else ()
+        out += [(name, c) for i, c in enumerate(variable.choices) if i not in present and c not in usual]
     return out
 
 

@@ -60,10 +60,10 @@ class Beside:
                 f"{100 * self.error:+5.0f} %  {where}  [{self.source}]")  # fmt: skip
 
 
-def _space(catalog: Catalog, utilisation: float) -> Space:
-    """The datacenter's accounting in the year of the figures."""
+def _space(catalog: Catalog, utilisation: float, year: float = YEAR) -> Space:
+    """The datacenter's accounting in a year."""
     space = read_space(*space_text("datacenter"), TARGET_OBJECTIVES, catalog)
-    numbers = {**space.scenario.numbers, "year": YEAR, "utilisation": utilisation}
+    numbers = {**space.scenario.numbers, "year": year, "utilisation": utilisation}
     return replace(space, scenario=replace(space.scenario, numbers=numbers))
 
 
@@ -171,6 +171,58 @@ def tokens(catalog: Catalog) -> list[Beside]:
     return out
 
 
+# device, year, low, nominal, high: USD
+MATERIALS: Final = (("h100_sxm", 2024, 2500, 3320, 4500), ("h200_sxm", 2026, 4250, 4250, 4800), ("b200_sxm", 2025, 5700, 6400, 7300),
+                    ("mi300x", 2024, 4500, 5300, 6000), ("mi355x", 2026, 7000, 8000, 8870))  # fmt: skip
+
+
+def materials(catalog: Catalog) -> list[Beside]:
+    """Bills of materials of packages, at the memory prices of their year."""
+    out = []
+    for device, year, low, nominal, high in MATERIALS:
+        m = DatacenterModel(_space(catalog, 1.0, year), catalog).devices([device])
+        ours = Money(float(m.report["bom"][0]), Basis.MATERIALS, f"{device}, ours")
+        Comparison(ours, Money(nominal, Basis.MATERIALS, f"{device}, as published"))
+        out.append(
+            Beside(
+                f"{device}: bill of materials in {year}",
+                "analysts' models (siliconanalysts.com, Raymond James)",
+                "USD",
+                low,
+                nominal,
+                high,
+                ours.amount,
+            )
+        )
+    return out
+
+
+# what, device, parts, low, nominal, high: kgCO2e
+EMBODIED: Final = (
+    ("an eighth of an HGX H100 board", "h100_sxm", ("compute dies", "memory", "packaging", "links and switches"), 131, 164, 200, "NVIDIA PCF, 1,312 kg"),
+    ("an eighth of an HGX B200 board", "b200_sxm", ("compute dies", "memory", "packaging", "links and switches"), 228, 284, 341, "NVIDIA PCF, 2,274 kg"),
+    ("an A100 SXM 40 GB", "a100_sxm_40g", ("compute dies", "memory", "packaging"), 100, 128, 181, "Falk et al., arXiv 2509.00093"),
+    ("memory of an eighth of an HGX H100 board", "h100_sxm", ("memory",), 55, 68, 82, "NVIDIA PCF, 546 kg"),
+)  # fmt: skip
+
+
+def embodied(catalog: Catalog) -> list[Beside]:
+    """Embodied carbon of boards, cradle to gate."""
+    model = DatacenterModel(_space(catalog, 1.0), catalog)
+    return [
+        Beside(
+            f"embodied carbon of {what}",
+            source,
+            "kgCO2e",
+            low,
+            nominal,
+            high,
+            sum(float(model.devices([d]).report[f"carbon: {p}"][0]) for p in parts),
+        )
+        for what, d, parts, low, nominal, high, source in EMBODIED
+    ]
+
+
 def published(catalog: Catalog) -> list[Beside]:
     """All of it."""
-    return [*energies(catalog), *hours(catalog), *tokens(catalog)]
+    return [*energies(catalog), *hours(catalog), *tokens(catalog), *materials(catalog), *embodied(catalog)]

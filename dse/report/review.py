@@ -33,6 +33,8 @@ MOSTLY, SOME = 0.5, 0.05
 """share of a front from which a technology pays, and from which it pays for some"""
 COUNTS = 0.1
 """share of designs that a limit must hold to be named, and of an objective's loss"""
+ALL = 0.99
+"""share of the weights in DRAM from which none are said to be read from flash"""
 DETAILS: Final = (("burst", "time per output token in a burst", "s"), ("burst_duration", "burst lasts, from rest", "s"),
                   ("tokens_per_charge", "tokens per charge, rest of the device included", "token"), ("memory_left", "memory left to applications", "B"),
                   ("cold_start", "cold start from flash", "s"), ("ttft", "time to first token", "s"))  # fmt: skip
@@ -77,8 +79,13 @@ def review(runs: Sequence[Facts]) -> Document:
 
 
 def _share(f: Facts, variable: str, level: str) -> float:
-    """Share of a front's points that have a level."""
-    return float(np.mean([f.run.values(int(r)).get(variable) == level for r in f.run.front.rows]))
+    """Share of a front's points that have a level; flash counts where weights or an engine use it."""
+    _, told = f.run.archive.joined()
+    have = [f.run.values(int(r)).get(variable) == level for r in f.run.front.rows]
+    if variable in {"flash", "weights_home"}:
+        in_dram = told.detail["share.0"][f.run.front.rows, f.run.front.rungs]
+        have = [h and float(s) < ALL for h, s in zip(have, in_dram, strict=True)]
+    return float(np.mean(have))
 
 
 def verdict(share: float) -> str:

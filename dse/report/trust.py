@@ -39,6 +39,8 @@ def _published(other: Elsewhere) -> list[tuple[str, list[Beside]]]:
     titles = {
         "J/token": "joules per token of H100-class GPUs, published or metered",
         "USD/h": "an hour of a GPU at its list price, owned",
+        "USD": "bills of materials of GPUs (analysts')",
+        "kgCO2e": "embodied carbon of GPUs and boards (life-cycle assessments)",
         "USD/Mtok": "a million output tokens of H100-class GPUs (rented as published, or below what providers charge)",
     }
     return [(title, [b for b in other.published if b.unit == unit]) for unit, title in titles.items()]
