@@ -31,7 +31,10 @@ def dse(*arguments: str, cwd: Path | None = None, timeout: float = 240) -> subpr
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["search", "nowhere"], "expected a .toml file or one of datacenter, hbf, interconnect, mobile, pnm, stacking"),
+        (
+            ["search", "nowhere"],
+            "expected a .toml file or one of datacenter, hbf, interconnect, laptop, mobile, pnm, prices, stacking, vehicle, xr",
+        ),
         (["search", "datacenter", "--sampler", "oracle"], "--sampler: got 'oracle'"),
         (["search", "datacenter", "--trials", "-3"], "a whole number from 1"),
         (["search", "datacenter", "--fix", "stacks=77"], "1 to 12"),

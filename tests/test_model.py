@@ -15,6 +15,7 @@ from dse.catalog import Catalog
 from dse.design import Design, sample
 from dse.evaluator import DatacenterModel, MobileModel
 from dse.evaluator.point import explain
+from dse.machine.prices import price_factor
 from dse.space import Space
 
 LLAMA = {"llm": "Llama-3.1-70B", "tensor_parallel": 4}
@@ -251,7 +252,12 @@ def test_compute_in_the_banks_of_a_phone_is_paid_as_die_area(catalog: Catalog) -
     without = evaluate("mobile", variables=plain).costs
     within = evaluate("mobile", variables=plain | {"pnm": "in_bank"}).costs
     loss = catalog.value("pnm", "in_bank_lpddr", "capacity_loss")
-    silicon = 8 * 2**30 * catalog.value("memory", "lpddr5x", "price_per_byte")
+    silicon = (
+        8
+        * 2**30
+        * catalog.value("memory", "lpddr5x", "price_per_byte")
+        * price_factor(catalog, "memory", "lpddr5x", 2030)
+    )
     # by hand: the same bytes need 1 / (1 - loss) of the die area
     assert within["DRAM"] - without["DRAM"] == pytest.approx(silicon * loss / (1 - loss), rel=1e-9)
     assert loss > 0.05

@@ -119,11 +119,6 @@ def test_throttled_time_holds_every_limit() -> None:
     assert thermal.throttled_time(A([3.0]), e, rows)[0] == 3.0
 
 
-def test_lumped_power_heats_to_the_limit() -> None:
-    p = thermal.lumped_power(A([18.0]), A([5.0]), A([150.0]), 600.0)[0]
-    assert p * 5 * (1 - np.exp(-600 / 750)) == pytest.approx(18.0)
-
-
 def test_voltage_inverts_the_alpha_power_law() -> None:
     volts = np.linspace(0.62, 0.94, 9)
     back = power.voltage_for(power.frequency_ratio(volts, 0.75, 0.3, 1.3), 0.6, 0.95, 0.75, 0.3, 1.3)

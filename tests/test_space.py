@@ -177,7 +177,7 @@ def test_what_ifs_and_comparisons_are_read_in_si(catalog: Catalog) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[[what_if]]\nname = "x"\n', "catalogue numbers, variables to fix or a demand"),
+        ('[[what_if]]\nname = "x"\n', "catalogue numbers, variables to fix, a demand or a year"),
         ('[[what_if]]\nname = "x"\nfix = { flesh = "none" }\n', "flash"),
         ('[[what_if]]\nname = "x"\nfix = { flash = "nand" }\n', "flash"),
         ('[[what_if]]\nname = "x"\ncatalogue = { "flash/hbf_gen1.read_latncy_pslc" = "1 us" }\n', "read_latency_pslc"),

@@ -26,7 +26,18 @@ from dse.units import BoolArray, FloatArray
 
 CHUNK = 8192
 DAY = 86400.0  # s
-LONGEST, STEPS = 36000.0, 120  # s, and steps of a log axis on which a burst's end is looked for
+LONGEST = 36000.0  # s
+TIMES = np.geomspace(1.0, LONGEST, 120)  # s, on which a burst's end is looked for
+
+
+def _spots(catalog: Catalog, body: str) -> FloatArray:
+    """Rises [K/W] of the warmest skin after each of TIMES per watt into chip and body, (times, 2)."""
+    v = partial(catalog.value, "mobile", body)
+    resistances = (v("junction_resistance"), v("skin_resistance"))
+    capacities = (v("local_heat_capacity"), v("heat_capacity"))
+    return np.array(
+        [thermal.spot_rise(thermal.lump_rises(resistances, capacities, float(t)), v("spot_share")) for t in TIMES]
+    )
 
 
 class MobileModel:
@@ -43,6 +54,7 @@ class MobileModel:
         plan = single_plan(1, data_parallel=False, batch=1)
         self.lowered: Traffic = lower(space.scenario.workloads[0], plan, catalog, space.scenario)
         self.weights = float(self.lowered.resident[0])
+        self.spots = _spots(catalog, space.scenario.body)
 
     @property
     def pairs_per_design(self) -> int:
@@ -96,19 +108,10 @@ class MobileModel:
 
     def lasts(self, power: FloatArray) -> FloatArray:
         """Time [s] from rest that work at ``power`` [W], (n, 1), may go on until the skin's limit; at most LONGEST."""
-        s, body = self.space.scenario, partial(self.catalog.value, "mobile", self.space.scenario.body)
-        resistances = (body("junction_resistance"), body("skin_resistance"))
-        capacities = (body("local_heat_capacity"), body("heat_capacity"))
-        times = np.geomspace(1.0, LONGEST, STEPS)
-        spot = np.array(
-            [
-                thermal.spot_rise(thermal.lump_rises(resistances, capacities, float(x)), body("spot_share"))
-                for x in times
-            ]
-        )
-        warm = power / body("power_conversion") * spot[:, 0] + body("background_power") * spot[:, 1]
-        over = warm > self.space.limits["skin_temperature"] - s["ambient"]
-        return times[np.where(over.any(axis=1), np.argmax(over, axis=1), STEPS - 1)][:, None]
+        body = partial(self.catalog.value, "mobile", self.space.scenario.body)
+        warm = power / body("power_conversion") * self.spots[:, 0] + body("background_power") * self.spots[:, 1]
+        over = warm > self.space.limits["skin_temperature"] - self.space.scenario["ambient"]
+        return TIMES[np.where(over.any(axis=1), np.argmax(over, axis=1), len(TIMES) - 1)][:, None]
 
     def told(self, m: Machine, p: Pairs) -> Told:
         """Objectives, limits and details of served phones on every rung."""

@@ -77,18 +77,9 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
         **_network(net, spread, broken),
         "link_power": links,
         "unthrottled_power": heat["unthrottled"],
-        "read: array": look.memory("read_energy"),
-        "read: in-stack wires": wires,
-        "read: interface": crossing,
-        "read: between dies": between,
-        "flash read: array": look.flash("read_energy") - look.flash("interface_energy"),
-        "static: leakage": parts.leakage,
-        "static: DRAM standby": parts.fast_capacity * look.memory("static_power_per_byte"),
-        "static: DRAM refresh": parts.fast_capacity * look.memory("refresh_power_per_byte"),
-        "static: flash idle": flash_static,
-        "static: collective engine": engine_power,
-        "static: links": link_power(look),
-        "static: routers": router_power(look),
+        **_parts_of_energy(
+            look, {"in-stack wires": wires, "interface": crossing, "between dies": between}, flash_static, engine_power
+        ),
     }
     kept = ("reduce_alpha", "reduce_rate", "exchange_alpha", "exchange_rate", "gather_alpha", "hop_time")
     paid = ("outside_power", "power_loss", "provisioned", "capital", "capital_rate", "embodied", "report")
@@ -105,6 +96,20 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
         **{k: v for k, v in net.items() if k.startswith("scale_out")},
         **{k: net[k] for k in kept}, **{k: money[k] for k in paid}, **broken,
     )  # fmt: skip
+
+
+def _parts_of_energy(
+    look: Look, read: dict[str, FloatArray], flash_static: FloatArray, engine_power: FloatArray
+) -> dict[str, FloatArray]:
+    """What a breakdown tells of a byte's energy [J/B] beyond the array, and of the power that stands [W]."""
+    p = look.parts
+    return {
+        "read: array": look.memory("read_energy"), **{f"read: {n}": v for n, v in read.items()},
+        "flash read: array": look.flash("read_energy") - look.flash("interface_energy"),
+        "static: leakage": p.leakage, "static: DRAM standby": p.fast_capacity * look.memory("static_power_per_byte"),
+        "static: DRAM refresh": p.fast_capacity * look.memory("refresh_power_per_byte"), "static: flash idle": flash_static,
+        "static: collective engine": engine_power, "static: links": link_power(look), "static: routers": router_power(look),
+    }  # fmt: skip
 
 
 def _network(net: dict[str, Any], spread: Reach, broken: dict[str, Any]) -> dict[str, FloatArray]:
