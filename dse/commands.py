@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -283,7 +284,7 @@ def evaluate(o: argparse.Namespace) -> int:
         o.device = device_name(catalog, o.device)
     if o.model is not None:
         o.model = llm_entry(catalog, o.model).name
-    target = o.space or catalog.entry("device", str(o.device)).attributes.get("target", "datacenter")
+    target = o.space or _usual_space(catalog.entry("device", str(o.device)).attributes)
     variables = dict(_pair(text) for text in o.set) if o.device is None else None
     e = evaluate_point(target, variables=variables, device=o.device, llm=o.model, batch=o.batch, tensor_parallel=o.tp, attention=o.attention,
                        context=o.context, input_tokens=o.input, output_tokens=o.output, weight_bits=o.weight_bits, kv_bits=o.kv_bits,
@@ -295,6 +296,13 @@ def evaluate(o: argparse.Namespace) -> int:
     print_evaluation(e)
     print_measured(rows)
     return OK
+
+
+def _usual_space(said: Mapping[str, str]) -> str:
+    """The space a device is asked about where none is named: of its body, or of its target."""
+    return {"laptop": "laptop", "vehicle": "vehicle", "xr_glasses": "xr"}.get(
+        said.get("body", ""), said.get("target", "datacenter")
+    )
 
 
 def _pair(text: str) -> tuple[str, str]:

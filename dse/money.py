@@ -29,6 +29,16 @@ class Money:
     basis: Basis
     what: str
 
+    def needs(self, basis: Basis) -> None:
+        """Refuse an amount on another basis.
+
+        Raises:
+            DataError: it is on another basis.
+
+        """
+        if self.basis is not basis:
+            raise DataError(f"{self.what} is a {self.basis.value}, expected a {basis.value}")
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -63,6 +73,5 @@ def paid(materials: Money, gross_margin: float, nre: float) -> Money:
         DataError: ``materials`` is not a bill of materials.
 
     """
-    if materials.basis is not Basis.MATERIALS:
-        raise DataError(f"{materials.what} is a {materials.basis.value}, expected a {Basis.MATERIALS.value}")
+    materials.needs(Basis.MATERIALS)
     return Money(materials.amount / (1.0 - gross_margin) + nre, Basis.PAID, materials.what)

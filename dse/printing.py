@@ -53,6 +53,13 @@ def print_evaluation(e: Evaluation) -> None:
         "compute at": "FLOP/s",
         "load": "s",
         "time between": "s",
+        "cold_start": "s",
+        "burst": "s",
+        "memory_left": "B",
+        "NRE": "USD",
+        "prompt alone": "s",
+        "tokens_per_charge": "token",
+        "USD per": "USD",
     }
     print("\nFigures")
     for name, value in e.figures.items():

@@ -39,7 +39,7 @@ def what_ifs(raw: object, known: Known, catalog: Catalog, faults: Faults) -> tup
         ):
             faults.add(f"{key}.year", year, "a year from 2000 to 2100", "2028")
             year = None
-        if not numbers and not fixed and demand == 1.0 and year is None:
+        if not {"catalogue", "fix", "year"} & set(table) and demand == 1.0:
             faults.add(key, table, "catalogue numbers, variables to fix, a demand or a year", 'fix = { pnm = "none" }')
         out.append(
             WhatIf(
@@ -104,6 +104,11 @@ def catalogue_numbers(raw: object, catalog: Catalog, key: str, faults: Faults) -
                 if field not in known:
                     faults.add(f"{key}.{path}", field, nearest(field, known))
                     continue
+                if unit_of(field) != "1" and _bare(text):
+                    faults.add(
+                        f"{key}.{path}", text, f"a number in {unit_of(field)} with its unit, or a factor", '"x 0.5"'
+                    )
+                    break
                 factor = str(text).removeprefix("x ") if str(text).startswith("x ") else None
                 value = (
                     parse(str(text), unit_of(field)) if factor is None else known[field].nominal * parse(factor, "1")
@@ -112,6 +117,15 @@ def catalogue_numbers(raw: object, catalog: Catalog, key: str, faults: Faults) -
             except (DataError, UnitError) as error:
                 faults.add(f"{key}.{path}", text, str(error), '"flash/hbf_gen1.read_latency_pslc" = "1 us", or "x 0.5"')
     return out
+
+
+def _bare(text: object) -> bool:
+    """Whether a person wrote a number without a unit."""
+    try:
+        float(str(text))
+    except ValueError:
+        return False
+    return True
 
 
 def changed(catalog: Catalog, numbers: tuple[tuple[str, str, str, float], ...]) -> Catalog:

@@ -206,8 +206,9 @@ KINDS: Final[dict[str, Kind]] = {
             "background_power package_area soc_base_area npu_overhead mac_share sram_area "
             "soc_z_height soc_static_power assembly_cost stack_assembly_cost power_conversion "
             "bus_latency io_energy_3d dram_layer_resistance dram3d_bandwidth_per_area local_heat_capacity "
-            "spot_share"
+            "spot_share stacked_dram_premium"
         ),
+        _words("aside_power"),
     ),
     "device": Kind(
         "A machine that exists, or that a paper describes",
@@ -219,6 +220,7 @@ KINDS: Final[dict[str, Kind]] = {
         ),
         {
             "target": ("datacenter", "mobile"),
+            "body": None,
             "memory": None,
             "node": None,
             "topology": None,

@@ -141,6 +141,7 @@ UNITS: Final[dict[str, str]] = {
             "idle_power",
             "burst_power",
             "background_power",
+            "aside_power",
             "soc_static_power",
         ],
         "W",

@@ -29,7 +29,7 @@ from dse.space import (
     Workload,
     parse_value,
 )
-from dse.surroundings import place
+from dse.surroundings import named, place
 from dse.traffic_class import DECODING, traffic_values
 from dse.units import convert, parse
 from dse.workload import Mix, RequestClass
@@ -394,15 +394,6 @@ def read_space(text: str, where: str, objectives: Mapping[str, Sequence[str]], c
         raise SpaceError(f"{where}: not valid TOML: {error}") from error
     space = _Reader(raw, where, catalog).space(text, objectives)
     faults = Faults(where)
-    for load in space.scenario.workloads:
-        if load.llm not in catalog.llms:
-            faults.add("scenario.workload.llm", load.llm, nearest(load.llm, catalog.llms))
-    for baseline in space.baselines:
-        if baseline.device not in catalog.entries["device"]:
-            faults.add("baseline.device", baseline.device, nearest(baseline.device, catalog.entries["device"]))
-    if space.scenario.software not in catalog.entries["software"]:
-        faults.add(
-            "scenario.software", space.scenario.software, nearest(space.scenario.software, catalog.entries["software"])
-        )
+    named(space, catalog, faults)
     faults.raise_if_any(SpaceError)
     return space

@@ -1,4 +1,4 @@
-"""Where a scenario plays: the electricity it uses and, on a mobile target, the body that the package stands in."""
+"""What a space names of the catalogue: electricity and body, models, devices, software."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any, Final
 
 from dse.catalog import Catalog
 from dse.errors import Faults, nearest
+from dse.space import Space
 
+FIRST, LAST = 2000, 2100
+"""years that a scenario may play in"""
 USUAL: Final = {"datacenter": ("usa", "phone"), "mobile": ("world", "phone")}
 """electricity and body of a target that names none"""
 
@@ -21,3 +24,18 @@ def place(raw: Mapping[str, Any], target: str, catalog: Catalog, faults: Faults)
         if name not in catalog.entries[kind]:
             faults.add(f"scenario.{key}", name, nearest(name, catalog.entries[kind]))
     return grid, body
+
+
+def named(space: Space, catalog: Catalog, faults: Faults) -> None:
+    """Gather the models, devices and software of a space that the catalogue does not have."""
+    for load in space.scenario.workloads:
+        if load.llm not in catalog.llms:
+            faults.add("scenario.workload.llm", load.llm, nearest(load.llm, catalog.llms))
+    for baseline in space.baselines:
+        if baseline.device not in catalog.entries["device"]:
+            faults.add("baseline.device", baseline.device, nearest(baseline.device, catalog.entries["device"]))
+    if not FIRST <= space.scenario["year"] <= LAST:
+        faults.add("scenario.year", space.scenario["year"], f"a year from {FIRST} to {LAST}")
+    software = space.scenario.software
+    if software not in catalog.entries["software"]:
+        faults.add("scenario.software", software, nearest(software, catalog.entries["software"]))

@@ -2,8 +2,8 @@
 
 Energies are of the accelerator alone where its own meter was read, of the whole node where the source
 assumes its power. Money is compared on one basis: cost of ownership with devices at their list price, or
-rent by the hour at the source's own rate. Prices that providers charge hold their margin and are shown as a
-bound from above.
+rent by the hour at the source's own rate. What providers charge for tokens holds their margin: a spread to lie in
+or below, on another basis, which each such line says.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-import numpy as np
-
 from dse.catalog import Catalog
 from dse.evaluator import DatacenterModel
 from dse.evaluator.point import Evaluation, evaluate
-from dse.evaluator.site import at_price
+from dse.evaluator.site import at_price, list_price
 from dse.metrics import TARGET_OBJECTIVES
 from dse.money import Basis, Comparison, Money
 from dse.space import Space
@@ -40,8 +38,6 @@ class Beside:
     nominal: float
     high: float
     ours: float
-    bound: bool = False
-    """whether the figure is one from above: a price that holds a margin"""
 
     @property
     def error(self) -> float:
@@ -50,12 +46,12 @@ class Beside:
 
     @property
     def inside(self) -> bool:
-        """Whether ours lies in the published range, or below the bound."""
-        return self.ours <= self.high and (self.bound or self.ours >= self.low)
+        """Whether ours lies in the published range."""
+        return self.low <= self.ours <= self.high
 
     def line(self) -> str:
         """As a person reads it."""
-        where = "outside" if not self.inside else "inside" if self.ours >= self.low else "below it"
+        where = "inside" if self.inside else "outside"
         return (f"{self.what:76s} published {self.nominal:8.4g} ({self.low:.4g} to {self.high:.4g}) {self.unit:9s} ours {self.ours:8.4g}  "
                 f"{100 * self.error:+5.0f} %  {where}  [{self.source}]")  # fmt: skip
 
@@ -113,8 +109,7 @@ AVAILABLE: Final = "InferenceX, hyperscaler low to neocloud high"
 def hour(catalog: Catalog, device: str, space: Space) -> Money:
     """Cost of owning a device for an hour, bought at its list price, at its provisioned power all the time."""
     model = DatacenterModel(space, catalog)
-    price = np.array([catalog.value("device", device, "market_price")])
-    m = at_price(model.devices([device]), price, catalog, space.scenario)
+    m = at_price(model.devices([device]), list_price(catalog, device), catalog, space.scenario)
     burnt = float(m.provisioned[0]) * space.scenario["pue"] * space.scenario["electricity_price"]
     return Money((float(m.capital_rate[0]) + burnt) * HOUR, Basis.OWNED, f"{device}, an hour of ours")
 
@@ -165,9 +160,7 @@ def tokens(catalog: Catalog) -> list[Beside]:
         price = Money(RENT, Basis.RENTED, "an hour") if rented else hour(catalog, device, space)
         share = e.decode_time / e.tpot if "alone" in what or not rented else 1.0  # API prices ask for the prompt apart
         seconds = e.figures["packages"] / e.throughput / space.scenario["utilisation"] * share
-        out.append(
-            Beside(what, source, "USD/Mtok", low, nominal, high, seconds * price.amount / HOUR * 1e6, bound=not rented)
-        )
+        out.append(Beside(what, source, "USD/Mtok", low, nominal, high, seconds * price.amount / HOUR * 1e6))
     return out
 
 

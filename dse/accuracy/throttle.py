@@ -16,6 +16,8 @@ from scipy.linalg import expm
 
 from dse.accuracy.edge import burst
 from dse.catalog import Catalog
+from dse.metrics import TARGET_OBJECTIVES
+from dse.space_file import read_space, space_text
 from dse.units import FloatArray
 
 DEVICE: Final = "iphone_16_pro"
@@ -72,9 +74,11 @@ def held(power: float, idle: float, limit: float, catalog: Catalog, body: str, s
 
 def warm_phone(catalog: Catalog, generations: int = 2) -> Warm:
     """Long generations in a row on the published phone; skin limit and air of the mobile space."""
+    space = read_space(*space_text("mobile"), TARGET_OBJECTIVES, catalog)
+    rise = space.limits["skin_temperature"] - space.scenario["ambient"]
     step, power, idle = burst(catalog, DEVICE, LLM)
     seconds = max(generations * TOKENS * step / PUBLISHED[0], 2.0 * LATER)
-    share = held(power, idle, SKIN - AIR, catalog, "phone", seconds)
+    share = held(power, idle, rise, catalog, "phone", seconds)
     done = np.cumsum(share) * STEP / step
     kept, start = [], 0
     for g in range(1, generations + 1):
@@ -89,8 +93,3 @@ def warm_phone(catalog: Catalog, generations: int = 2) -> Warm:
         float(share[start - 1]),
         float(share[int(LATER / STEP)]),
     )
-
-
-SKIN: Final = 316.15
-"""K, limit of the mobile space"""
-AIR: Final = 298.15

@@ -139,28 +139,39 @@ def _precisions(m: Machine, t: Traffic) -> dict[int, float]:
 
 
 def mobile_energies(
-    m: Machine, t: Traffic, p: Pairs, whole: Terms, s: Scenario, notes: tuple[Terms, Terms, Terms]
+    m: Machine, t: Traffic, whole: Terms, present: float, s: Scenario, notes: tuple[Terms, Terms, Terms]
 ) -> dict[str, float]:
     """J per output token from the battery by component; ``notes`` of a step, of a mean prompt, of the PNM engine.
 
-    ``whole`` are the terms that the evaluator adds up: what is kept in DRAM between questions is one of them.
+    ``whole`` are the terms that the evaluator adds up: what is kept in DRAM between questions is one of them;
+    ``present`` [s] is the time of the device that a token takes.
     """
     ledger, prompt, near = notes
     inside = {n: v / t.accepted for n, v in _decode(m, t, ledger, near).items()}
     charged = 1.0 if s.mix.computed_tokens > 0 else 0.0
-    inside |= {f"prefill: {n}": v * charged / s.mix.output_tokens for n, v in prompt.items()}
-    per_token = one(p.step) / t.accepted
-    inside |= {n.removeprefix("static: "): one(v) * per_token for n, v in m.report.items() if n.startswith("static: ")}
+    inside |= {n: v * charged / s.mix.output_tokens for n, v in _prompt(m, prompt).items()}
+    inside |= {n.removeprefix("static: "): one(v) * present for n, v in m.report.items() if n.startswith("static: ")}
     inside["refresh while resident"] = whole["refresh while resident"] / one(m.power_loss)
     parts = inside | {"voltage conversion": sum(inside.values()) * (one(m.power_loss) - 1.0)}
     return {n: v for n, v in parts.items() if v}
+
+
+def _prompt(m: Machine, noted: Terms) -> dict[str, float]:
+    """J of a rank's mean prompt: arithmetic and clocks, on-chip bytes, memories by their parts."""
+    ways = {n.removeprefix("read: "): one(v) for n, v in m.report.items() if n.startswith("read: ")}
+    out = {f"prefill: {n}": v for n, v in noted.items() if n != "fast memory"}
+    return out | {
+        f"prefill: fast memory, {n}": noted.get("fast memory", 0.0) * v / sum(ways.values())
+        for n, v in ways.items()
+        if v
+    }
 
 
 def _prompts(r: Ran, prompt: Terms) -> dict[str, float]:
     """J per output token of prompts, and of moving their KV cache where they have a pool of their own."""
     t, s = r.traffic, r.scenario
     scale = r.prompts * one(t.plans.group) / one(t.prompts) / s.mix.output_tokens
-    out = {f"prefill: {n}": v * scale for n, v in prompt.items()}
+    out = {n: v * scale for n, v in _prompt(r.machine, prompt).items()}
     if r.mode == "disagg":
         out["prefill: KV cache moved"] = one(t.prompt_kv) * scale * one(r.machine.scale_out_energy)
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,7 @@ from dse.units import BoolArray, FloatArray
 
 CHUNK = 8192
 DAY = 86400.0  # s
+BURST = 1  # row of the throttle that is the supply's
 LONGEST = 36000.0  # s
 TIMES = np.geomspace(1.0, LONGEST, 120)  # s, on which a burst's end is looked for
 
@@ -71,9 +73,13 @@ class MobileModel:
         return self.machine(design).unbroken()
 
     def devices(self, devices: list[str]) -> Machine:
-        """Build machines that exist from their device files."""
-        return mobile_machine(phone_devices(self.catalog, devices), self.catalog, self.space.scenario,
-                              dict(self.space.limits), self.weights, built=True)  # fmt: skip
+        """Build machines that exist from their device files, each in its own body."""
+        built = []
+        for name in devices:
+            body = self.catalog.entry("device", name).attributes.get("body", self.space.scenario.body)
+            built.append(mobile_machine(phone_devices(self.catalog, [name]), self.catalog, replace(self.space.scenario, body=body),
+                                        dict(self.space.limits), self.weights, built=True))  # fmt: skip
+        return Machine.concat(built)
 
     def evaluate(self, design: Design) -> Told:
         """Judge n designs on every rung; shape (n, rungs)."""
@@ -93,17 +99,23 @@ class MobileModel:
                 parts.append(self.told(m, serve(m, self.lowered, self.soft)))
         return join_told(parts).take(np.argsort(np.concatenate(blocks), kind="stable"))
 
+    def present(self, p: Pairs) -> FloatArray:
+        """Seconds of the device that an output token takes, its prompt's share included, (n, 1)."""
+        s, t = self.space.scenario, self.lowered
+        return p.step / t.accepted + (s.mix.computed_tokens > 0) * p.prompt / s.mix.output_tokens
+
     def energy(self, m: Machine, p: Pairs) -> dict[str, FloatArray]:
         """J per token from the battery by component, (n, 1)."""
         s, t = self.space.scenario, self.lowered
+        present = self.present(p)
         loss = m.power_loss[:, None]
         kept = p.share * t.resident  # weight bytes that stay in DRAM between questions
         waiting = kept * m.report["refresh_per_byte"][:, None] * max(s["resident_day"] / s["daily_use"] - 1.0, 0.0)
         return {
             "decoding": loss * p.energy / t.accepted,
             "prefill": loss * p.prompt_energy / s.mix.output_tokens * (1.0 if s.mix.computed_tokens > 0 else 0.0),
-            "static and refresh": loss * m.static_power[:, None] * p.step / t.accepted,
-            "refresh while resident": loss * waiting * p.step / t.accepted,
+            "static and refresh": loss * m.static_power[:, None] * present,
+            "refresh while resident": loss * waiting * present,
         }  # fmt: skip
 
     def lasts(self, power: FloatArray) -> FloatArray:
@@ -123,10 +135,11 @@ class MobileModel:
         def spread(x: FloatArray) -> FloatArray:
             return np.broadcast_to(x[:, None] if x.ndim == 1 else x[:, :1], shape)
 
-        background = self.catalog.value("mobile", s.body, "background_power")
+        drawn = sum(self.catalog.value("mobile", s.body, f, 0.0) for f in ("background_power", "aside_power"))
         energy = total(self.energy(m, p).values())
-        tpot = p.step / t.accepted
-        burst = p.energy / p.unthrottled + m.static_power[:, None]
+        tpot, present = p.step / t.accepted, self.present(p)
+        quick = np.maximum(p.unthrottled, m.throttle[BURST][0][:, None] * p.energy)  # the supply holds a burst too
+        burst = p.energy / quick + m.static_power[:, None]
         load = p.share * t.resident / m.report["flash_load"][:, None]
         duty = s["daily_use"] / DAY
         read = p.flash_read * duty * m.flash_reclaim[:, None]
@@ -140,9 +153,9 @@ class MobileModel:
         }  # fmt: skip
         told_ratios = {k: np.minimum(spread(v), CAP) for k, v in ratios.items()}
         told_ratios["tpot"] = np.minimum(tpot / rungs[None, :], CAP)
-        carbon = (m.embodied[:, None] / (s["lifetime"] * duty) * tpot + energy * m.grid[:, None]) * 1e6
-        detail = {"ttft": p.first, "burst": p.unthrottled / t.accepted, "share.0": p.share, "burst_power": np.minimum(burst, limits["burst_power"]), "cold_start": load,
-                  "tokens_per_charge": s["battery"] / (energy + background * tpot), "burst_duration": self.lasts(burst),
+        carbon = (m.embodied[:, None] / (s["lifetime"] * duty) * present + energy * m.grid[:, None]) * 1e6
+        detail = {"ttft": p.first, "burst": quick / t.accepted, "share.0": p.share, "burst_power": burst, "cold_start": load,
+                  "tokens_per_charge": s["battery"] / (energy + drawn * present), "burst_duration": self.lasts(burst),
                   "memory_left": (m.report["memory"] - np.minimum(p.share[:, 0] * float(t.resident[0]) + float(t.live_p95[0]), m.report["memory"]))[:, None], "stages.0": p.stages, "flash_read.0": p.flash_read}  # fmt: skip
         objectives = {
             "tpot": spread(tpot),

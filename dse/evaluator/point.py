@@ -13,6 +13,7 @@ from dse.design import absent, encode
 from dse.errors import SpaceError
 from dse.evaluator import DatacenterModel, MobileModel, breakdown, model_of
 from dse.evaluator.breakdown import Ran, one
+from dse.evaluator.mobile import DAY
 from dse.evaluator.site import site
 from dse.machine.fabric import MEDIA
 from dse.machine.record import Machine
@@ -330,10 +331,11 @@ def _mobile(model: MobileModel, m: Machine, p: Pairs, ledger: Ledger) -> Evaluat
     objectives = {k: one(v) for k, v in told.objectives.items()}
     whole = {k: one(v) for k, v in model.energy(m, p).items()}
     notes = (ledger.of("energy"), ledger.of("prompt"), ledger.of("near"))
-    energies = breakdown.mobile_energies(m, model.lowered, p, whole, model.space.scenario, notes)
+    energies = breakdown.mobile_energies(m, model.lowered, whole, one(model.present(p)), model.space.scenario, notes)
     costs = {k.removeprefix("cost: "): one(v) for k, v in m.report.items() if k.startswith("cost: ")}
     carbons = {"electricity": objectives["energy_per_token"] * one(m.grid) * 1e6}
-    scale = (objectives["carbon_per_mtoken"] - carbons["electricity"]) / one(m.embodied)
+    s = model.space.scenario
+    scale = one(model.present(p)) / (s["lifetime"] * s["daily_use"] / DAY) * 1e6
     carbons |= {k.removeprefix("carbon: "): one(v) * scale for k, v in m.report.items() if k.startswith("carbon: ")}
     figures = {"DRAM bandwidth": one(m.fast_bandwidth), "DRAM free for the model": one(m.fast_capacity), "peak": one(m.peak[:, 1]),
                **_engine(m), **{k: one(v) for k, v in told.detail.items() if "." not in k and k != "ttft"}}  # fmt: skip

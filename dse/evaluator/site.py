@@ -15,7 +15,6 @@ from dse.money import Basis, Comparison, Money, paid
 from dse.physics import carbon, cost
 from dse.physics.cost import YEAR
 from dse.space import Scenario
-from dse.units import FloatArray
 
 NEVER = float("inf")
 
@@ -40,7 +39,7 @@ def site(r: Ran) -> dict[str, float]:
     mean = peak * s["utilisation"]
     drawn = one(r.estimate.energy) * mean
     return {
-        "packages": packages, "standing by": waiting, "racks": bought * one(m.report["racks"]), "power provisioned": packages * one(m.provisioned) * s["pue"],
+        "packages": packages, "standing by": waiting, "racks": bought * one(m.report["racks"]), "power provisioned": bought * one(m.provisioned) * s["pue"],
         "power drawn, mean": drawn, "capital": bought * one(m.capital), "of it spares": bought * one(m.report["cost: spares"]) + waiting * one(m.capital),
         "facility": bought * one(m.report["facility"]), "cost a year": one(r.estimate.cost) * mean * YEAR,
         "embodied carbon a year": bought * one(m.embodied) / s["lifetime"] * YEAR,
@@ -60,8 +59,14 @@ def within(sites: Sequence[Mapping[str, float]], power: float) -> float:
     return whole["output tokens/s, all demand at once"] * power / whole["power provisioned"]
 
 
-def at_price(m: Machine, package: FloatArray, catalog: Catalog, scenario: Scenario) -> Machine:
-    """Machines whose package is bought at a price [USD], whatever its materials cost; everything around it as it is."""
+def at_price(m: Machine, package: Money, catalog: Catalog, scenario: Scenario) -> Machine:
+    """Machines whose package is bought at a price, whatever its materials cost; everything around it as it is.
+
+    Raises:
+        DataError: ``package`` is not a price paid.
+
+    """
+    package.needs(Basis.PAID)
     e = {
         f: catalog.value("economics", "datacenter", f)
         for f in ("gross_margin", "spares", "maintenance", "discount_rate")
@@ -69,7 +74,7 @@ def at_price(m: Machine, package: FloatArray, catalog: Catalog, scenario: Scenar
     wires = (m.report["cost: switches"] + m.report["cost: cables and optics"]) / (1.0 - e["gross_margin"])
     around = ("host", "network card", "board and power supply", "regulators", "cooling", "rack")
     beside = sum((m.report[f"cost: {n}"] for n in around), wires)
-    capital = (package + beside) * (1.0 + e["spares"])
+    capital = (package.amount + beside) * (1.0 + e["spares"])
     rate = cost.owned(capital, scenario["lifetime"], e["discount_rate"], e["maintenance"]) + m.report["facility rate"]
     return replace(m, capital=capital, capital_rate=rate)
 
@@ -104,13 +109,24 @@ def on_sale(model: DatacenterModel) -> list[str]:
     return found
 
 
+def list_price(catalog: Catalog, device: str) -> Money:
+    """What a device is sold for today, as its file says."""
+    return Money(catalog.value("device", device, "market_price"), Basis.PAID, f"{device} at its list price")
+
+
+def not_on_sale(model: DatacenterModel) -> list[str]:
+    """Baselines that ship but have no list price, or serve some models alone: left out of what is on sale."""
+    sold = set(on_sale(model))
+    entries = [model.catalog.entry("device", b.device) for b in model.space.baselines if b.device not in sold]
+    return [e.title for e in entries if e.readiness == "shipping"]
+
+
 def best_on_sale(model: DatacenterModel, point: int) -> tuple[str, Money] | None:
     """The device that serves an operating point at least cost, bought at its list price; None where none serves it."""
     best: tuple[str, Money] | None = None
     for name in on_sale(model):
         machine = model.devices([name])
-        price = np.array([model.catalog.value("device", name, "market_price")])
-        told = model.judge(at_price(machine, price, model.catalog, model.space.scenario))
+        told = model.judge(at_price(machine, list_price(model.catalog, name), model.catalog, model.space.scenario))
         if not told.feasible[0, point]:
             continue
         found = Money(float(told.objectives["cost_per_mtoken"][0, point]), Basis.OWNED, f"{name} at its list price")
@@ -134,7 +150,7 @@ def break_even(model: DatacenterModel, m: Machine, point: int, *, margin: float)
     nre = one(m.report["nre"])
 
     def owned(price: Money) -> Money:
-        told = model.judge(at_price(m, np.array([price.amount]), c, s))
+        told = model.judge(at_price(m, price, c, s))
         return Money(float(told.objectives["cost_per_mtoken"][0, point]), Basis.OWNED, price.what)
 
     made, dearer = owned(paid(materials, margin, 0.0)), owned(paid(materials, margin, nre / s["volume"]))

@@ -109,8 +109,10 @@ def memories(look: Look, year: float) -> dict[str, FloatArray]:
     bumps = np.array([micro("yield_per_layer")])
     per_flash_byte = look.cell("price_per_byte") * price_factors(c, "flash", p.flash, year)
     per_far_byte = look.far("price_per_byte") * price_factors(c, "memory", p.far, year)
-    flash_price = stack.stack_price(per_flash_byte * flash_bytes, stack.stack_yield(bumps, flash_ref, micro_good),
-                                    np.zeros(len(layers)), flash_height, stack.stack_yield(bumps, flash_height, micro_good))  # fmt: skip
+    flash_quoted = stack.stack_yield(bumps, flash_ref, micro_good)
+    flash_built = stack.stack_yield(bumps, flash_height, micro_good)
+    none = np.zeros(len(layers))
+    flash_price = stack.stack_price(per_flash_byte * flash_bytes, flash_quoted, none, flash_height, flash_built)
     far = np.where(
         p.flash_attach == FAR, c.value("link", "far", "bandwidth") * c.value("link", "far", "price_per_bandwidth"), 0.0
     )
@@ -124,7 +126,7 @@ def memories(look: Look, year: float) -> dict[str, FloatArray]:
         "flash": flash_price,
         "joint": on_logic_yield,
         "memory_carbon": look.memory("carbon_per_byte") * unit_bytes * units * quoted / built,
-        "flash_carbon": look.cell("carbon_per_byte") * flash_bytes,
+        "flash_carbon": look.cell("carbon_per_byte") * flash_bytes * flash_quoted / flash_built,
     }
 
 
@@ -203,7 +205,7 @@ def _embodied(look: Look, die_kg: FloatArray, mem: dict[str, FloatArray], pack: 
     own = partial(c.value, "carbon", "common")
     lost = pack["yield"] * mem["joint"]
     kg = {
-        "compute dies": die_kg / lost, "memory": mem["memory_carbon"] / lost, "flash": mem["flash_carbon"], "far memory": mem["far_carbon"],
+        "compute dies": die_kg / lost, "memory": mem["memory_carbon"] / lost, "flash": mem["flash_carbon"] / pack["yield"], "far memory": mem["far_carbon"],
         "packaging": pack["carbon"], "links and switches": fabric["carbon"],
         "server": np.full(len(die_kg), own("server_embodied")), "facility": wall * own("facility_embodied_per_watt") * shorter,
     }  # fmt: skip

@@ -7,21 +7,19 @@ the scenario's sustained time. Known limit: the skin is two temperatures, not a 
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from dse.catalog import Catalog
-from dse.machine.account import fab_carbon
 from dse.machine.build import too_late
 from dse.machine.datacenter import names
+from dse.machine.mobile_account import embodied, materials, pnm_units, soc_area
 from dse.machine.phone import LINKS, MOUNTS, PNM, POP_TALL, Phone, Pick
-from dse.machine.prices import price_factors
 from dse.machine.record import Machine
 from dse.machine.tables import LINES
-from dse.physics import carbon, cost, thermal
 from dse.physics import flash as cells
+from dse.physics import thermal
 from dse.plan import GROUPS
 from dse.space import Scenario
 from dse.table import total
@@ -54,14 +52,14 @@ def mobile_machine(
         * np.where(c.flash("interface_per_die") > 0, 1.0, 1.0 / np.maximum(p.flash_dies, 1.0))
     )
     static = static_fast + idle_flash + c.body("soc_static_power")
-    rows, heat = _heat(c, p, scenario, limits, static)
+    rows, hot, heat = _heat(c, p, scenario, limits, static)
     checks = dict(p.limits) | heat
     if not built:
-        checks |= _space_limits(c, p, scenario, limits)
+        checks |= _space_limits(c, p, limits)
         checks["available"] = too_late(_years(c, p), scenario["year"])
     near = _pnm(c, p, tier, fast_bw, checks, built=built)
-    bom = _bom(c, p, scenario, weights)
-    kg = _carbon(c, p, scenario, tier["capacity"], weights)
+    bom = materials(c, p, scenario, weights)
+    kg = embodied(c, p, scenario, tier["capacity"], weights)
     one = np.ones(n)
     planes = p.flash_dies * c.flash("planes_per_die")
     free = np.maximum(p.capacity - scenario["application_memory"], p.capacity * 0.01)
@@ -82,7 +80,7 @@ def mobile_machine(
         near_active_power=0 * one, level_energy=p.level_energy,
         on_chip_energy=np.full(n, 2.0 * catalog.value("logic_rules", "common", "sram_energy")),
         outside_power=np.zeros(n), power_loss=one / c.body("power_conversion"), throttle=rows,
-        hot=(0 * one, 0 * one, 0 * one), hot_loss=0 * one, refresh_power=0 * one, fast_on_chip=0 * one, domain=one,
+        hot=hot, hot_loss=np.full(n, catalog.value("thermal", "common", "hot_bandwidth_loss")), refresh_power=p.capacity * c.dram("refresh_power_per_byte"), fast_on_chip=0 * one, domain=one,
         reduce_alpha=np.zeros((n, len(GROUPS), len(LINES))), reduce_rate=np.zeros((n, len(GROUPS), len(LINES))),
         exchange_alpha=groups, exchange_rate=groups, gather_alpha=groups, hop_time=0 * one, link_bandwidth=one,
         scale_out_bandwidth=one, scale_out_latency=0 * one, scale_out_energy=0 * one, provisioned=static, capital=bom["total"],
@@ -119,8 +117,8 @@ def _flash(c: Pick, p: Phone, link_bw: FloatArray, *, built: bool) -> dict[str, 
 
 def _heat(
     c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float], static: FloatArray
-) -> tuple[Any, dict[str, FloatArray]]:
-    """Throttle rows: skin after the sustained time, burst power, DRAM junction; and their rest shares.
+) -> tuple[Any, Any, dict[str, FloatArray]]:
+    """Throttle rows (skin after the sustained time, burst power, DRAM junction), the row of hot DRAM, and shares at rest.
 
     The governor holds the burst limit as it holds the skin: by spreading work out.
     """
@@ -144,11 +142,16 @@ def _heat(
     headroom = np.maximum(height - dram_rest, LEAST * height)
     near = loss * warmed[:, 0]
     rows = ((skin, skin, skin), (burst, burst, burst), ((near + layers) / headroom, near / headroom, np.zeros(n)))
-    return rows, {
-        "skin_temperature": at_rest / span,
-        "burst_power": idle / limits["burst_power"],
-        "dram_temperature": dram_rest / height,
-    }
+    warm = np.maximum(c.dram("refresh_doubling_temperature") - scenario["ambient"] - dram_rest, LEAST * height)
+    return (
+        rows,
+        ((near + layers) / warm, near / warm, np.zeros(n)),
+        {
+            "skin_temperature": at_rest / span,
+            "burst_power": idle / limits["burst_power"],
+            "dram_temperature": dram_rest / height,
+        },
+    )
 
 
 def body_rises(c: Pick, seconds: float) -> FloatArray:
@@ -157,30 +160,27 @@ def body_rises(c: Pick, seconds: float) -> FloatArray:
     return thermal.lump_rises(resistances, (c.body("local_heat_capacity"), c.body("heat_capacity")), seconds)
 
 
-def phy_area(c: Pick, p: Phone) -> FloatArray:
-    """SoC area [m2] of the DRAM PHYs: a package's PHY by the channels it has."""
-    per_channel = c.dram("host_phy_area") * c.dram("bandwidth_per_channel") / c.dram("bandwidth_per_stack")
-    return p.channels * per_channel
+def _space_limits(c: Pick, p: Phone, limits: dict[str, float]) -> dict[str, FloatArray]:
+    """Package area and height; DRAM dies that stacks of this height hold, in the packages that the channels take.
 
-
-def _space_limits(c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float]) -> dict[str, FloatArray]:
-    """Package area and height; DRAM dies that a stack of this height can hold."""
-    del scenario
+    Bonded to the SoC a layer holds what DRAM for stacking holds on the SoC's area.
+    """
     dies = p.capacity / c.dram("capacity_per_package") * POP_TALL
-    stacks = np.ceil(dies / p.height)
-    on_soc = p.mount == MOUNTS.index("3d_on_soc")
-    beside = p.mount == MOUNTS.index("side_by_side")
-    soc = (
-        c.body("soc_base_area") + p.npu_area + p.sram * c.body("sram_area") + c.link("area") * c.links + phy_area(c, p)
-    )
-    area = soc + np.where(beside, stacks * c.dram("footprint_area") * c.swell, 0.0)
+    stacks = np.maximum(np.ceil(dies / p.height - 1e-9), c.packages)
+    on_soc, beside = p.mount == MOUNTS.index("3d_on_soc"), p.mount == MOUNTS.index("side_by_side")
+    soc = soc_area(c, p)
+    area = soc.whole + np.where(beside, stacks * c.dram("footprint_area") * c.swell, 0.0)
     budget = c.body("package_area") + np.where(beside, c.dram("footprint_area"), 0.0)
     thick = c.dram("z_height") * np.maximum(p.height / POP_TALL, HALF)
     z = c.body("soc_z_height") + np.where(
         beside, np.maximum(thick - c.body("soc_z_height"), 0.0), np.where(on_soc, HALF * thick, thick)
     )
-    fits = np.where((on_soc | (p.mount == 0)) & (stacks > 1), stacks, 0.0)  # one stack on top of the SoC
-    return {"package_area": np.maximum(area / budget, fits), "z_height": z / limits["z_height"]}
+    layer = c.catalog.value("memory", "dram3d", "capacity_per_layer_per_area") * soc.whole
+    held = np.where(on_soc, p.capacity / (p.height * layer), np.where(p.mount == 0, stacks, 0.0))  # one stack on top
+    return {
+        "package_area": np.maximum(area / budget, np.where(held > 1.0 + 1e-9, held, 0.0)),
+        "z_height": z / limits["z_height"],
+    }
 
 
 def _years(c: Pick, p: Phone) -> FloatArray:
@@ -200,11 +200,6 @@ def _years(c: Pick, p: Phone) -> FloatArray:
     )
     out: FloatArray = latest
     return out
-
-
-def pnm_units(c: Pick, p: Phone) -> FloatArray:
-    """Packages that carry a PNM engine: one of flash, or each of DRAM."""
-    return np.where(p.pnm == PNM.index("flash_base_die"), 1.0, c.packages)
 
 
 def _pnm(
@@ -228,60 +223,4 @@ def _pnm(
         "switch": np.where(has, c.pnm("mode_switch_latency") + c.link("latency"), 0.0),
         "serves": c.pnm_serves(),
         "copies": np.sqrt(np.maximum(np.where(on_flash, p.flash_dies, c.pnm("shards_per_stack")), 1.0)),
-    }  # fmt: skip
-
-
-def _bom(c: Pick, p: Phone, scenario: Scenario, weights: float) -> dict[str, FloatArray]:
-    """Added bill of materials [USD]: what a phone with its applications' DRAM and UFS would not have.
-
-    DRAM beyond the applications' share; UFS only as far as the weights fill it (a phone has its
-    storage anyway), other flash whole; NPU, SRAM and link area; PNM, mounting, NRE share.
-    """
-    cat = c.catalog
-    nodes = names(cat, "logic")
-    logic = partial(cat.take, "logic", nodes, p.node)
-    rule = partial(cat.value, "logic_rules", "common")
-    silicon = p.npu_area + p.sram * c.body("sram_area") + c.link("area") * c.links + phy_area(c, p)
-    whole = silicon + c.body("soc_base_area")
-    gross = cost.dies_per_wafer(whole, rule("wafer_diameter"), rule("edge_exclusion"), rule("scribe"))
-    good = cost.die_yield(whole, logic("defect_density"), rule("cluster_alpha"))
-    npu = logic("wafer_price") / (gross * good) * silicon / whole
-    on_soc = p.mount == MOUNTS.index("3d_on_soc")
-    bonded = np.power(cat.value("bond", "hybrid_bond", "yield_per_layer"), np.where(on_soc, p.height, 0.0))
-    per_byte = c.dram("price_per_byte") * price_factors(cat, "memory", p.dram, scenario["year"])
-    per_flash_byte = c.cell("price_per_byte") * price_factors(cat, "flash", p.flash, scenario["year"])
-    applications = np.minimum(scenario["application_memory"], p.capacity) * per_byte
-    dram = p.capacity * per_byte * c.swell / bonded - applications
-    custom = np.where(on_soc, cat.value("pnm", "in_bank_hbm", "nre"), 0.0)  # a DRAM die for this SoC alone
-    lines = {
-        "NPU, SRAM, link and PHY area": npu, "DRAM": dram,
-        "hybrid bonds": np.where(on_soc, p.height * cat.value("bond", "hybrid_bond", "cost_per_layer"), 0.0),
-        "flash": _added_flash(c, p, p.flash_dies * c.cell("capacity_per_die"), weights) * per_flash_byte,
-        "PNM": c.pnm("cost_per_stack") * pnm_units(c, p),
-        "mounting": np.where(on_soc, c.body("stack_assembly_cost"), c.body("assembly_cost")) * np.ones(len(npu)),
-        "NRE": (c.pnm("nre") + custom) / scenario["volume"],
-    }  # fmt: skip
-    return lines | {"total": total(lines.values())}
-
-
-def _added_flash(c: Pick, p: Phone, whole: FloatArray, weights: float) -> FloatArray:
-    """Flash [B] that is charged: a device has its storage anyway, which the weights only fill; other flash is whole."""
-    is_storage = p.flash == names(c.catalog, "flash").index("ufs4")
-    return np.where(is_storage, np.minimum(weights, whole), whole)
-
-
-def _carbon(c: Pick, p: Phone, scenario: Scenario, flash: FloatArray, weights: float) -> dict[str, FloatArray]:
-    """Embodied carbon [kgCO2e] of what is added, as the bill of materials counts it, with packages (ACT)."""
-    cat = c.catalog
-    logic = partial(cat.take, "logic", names(cat, "logic"), p.node)
-    rule = partial(cat.value, "logic_rules", "common")
-    added = p.npu_area + p.sram * c.body("sram_area") + c.link("area") * c.links + phy_area(c, p)
-    whole = added + c.body("soc_base_area")
-    good = cost.die_yield(whole, logic("defect_density"), rule("cluster_alpha"))
-    one, package = np.ones(len(whole)), cat.value("carbon", "common", "package_embodied")
-    none = np.zeros(len(whole))
-    return {
-        "NPU, SRAM, link and PHY area": carbon.packaged(added, fab_carbon(cat, logic("fab_energy"), logic("fab_gas")), good, none, package),
-        "DRAM": carbon.packaged(p.capacity * c.swell - np.minimum(scenario["application_memory"], p.capacity), c.dram("carbon_per_byte"), one, c.packages, package),
-        "flash": carbon.packaged(_added_flash(c, p, flash, weights), c.cell("carbon_per_byte"), one, one, package),
     }  # fmt: skip

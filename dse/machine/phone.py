@@ -114,8 +114,8 @@ class Pick:
 
     @property
     def links(self) -> FloatArray:
-        """On-package links: one bus for all, else one to each DRAM package."""
-        return np.where(self.p.link == LINKS.index("on_package_bus"), 1.0, self.packages)
+        """On-package links: one to each DRAM package."""
+        return self.packages
 
 
 def phone_design(space: Space, design: Design, catalog: Catalog) -> Phone:
@@ -178,12 +178,16 @@ def phone_devices(catalog: Catalog, devices: Sequence[str]) -> Phone:
 
     node = code("node", nodes, "n4")
     pnm = code("pnm", PNM, "none")
+    memory = code("memory", memories, "lpddr5x")
+    rate = np.maximum(catalog.take("memory", memories, memory, "bandwidth_per_channel"), 1.0)
+    rate = np.where(rate > 1.0, rate, catalog.value("memory", "lpddr5x", "bandwidth_per_channel"))
     peaks = np.column_stack([v("peak_16bit"), v("peak_8bit"), np.maximum(v("peak_4bit"), v("peak_8bit"))])
     return Phone(
         node=node, peak=peaks, flop_energy=flop_energies(catalog, catalog.take("logic", nodes, node, "flop_energy")),
-        npu_area=v("die_area") * 0.0, sram=v("sram", 2.0**23), dram=code("memory", memories, "lpddr5x"),
+        npu_area=peaks[:, 0] / (catalog.take("logic", nodes, node, "mac_density") * catalog.take("logic", nodes, node, "clock_nominal"))
+        * (1.0 + catalog.value("mobile", "phone", "npu_overhead")), sram=v("sram", 2.0**23), dram=memory,
         bandwidth=v("memory_bandwidth"),
-        channels=v("memory_bandwidth") / catalog.value("memory", "lpddr5x", "bandwidth_per_channel"), capacity=v("memory_capacity"), height=v("memory_height", 4.0),
+        channels=v("memory_bandwidth") / rate, capacity=v("memory_capacity"), height=v("memory_height", 4.0),
         mount=np.zeros(n, dtype=np.int64), link=np.ones(n, dtype=np.int64), flash=code("flash", flashes, "ufs4"),
         flash_dies=v("flash_stacks", 4.0), flash_tlc=(code("flash_cell", ("tlc", "pslc"), "tlc") == 0).astype(np.float64),
         flash_inner=v("flash_inner_bandwidth"), flash_capacity=v("flash_capacity"), pnm=pnm,

@@ -68,7 +68,7 @@ class Elsewhere:
              [c.line() for c in self.memory]),
             ("Published dollars and joules of GPUs (bases as each line says)", [b.line() for b in self.published]),
             ("An iPhone 16 Pro that generates 4,096 tokens twice (arXiv 2603.23640: it loses nearly half of its rate within two iterations, whose length is not given)",
-             [(f"burst {self.warm.power:.1f} W, {self.warm.rate:.0f} token/s; the skin's limit holds it from {self.warm.until:.0f} s; rate kept at the end of the second: "
+             [(f"burst {self.warm.power:.1f} W, {self.warm.rate:.0f} token/s; the skin's limit holds it from {self.warm.until:.0f} s; rate kept in the mean of the second: {self.warm.kept[-1]:.2f}, at its end: "
                f"{self.warm.at_the_end:.2f}, after five minutes {self.warm.later:.2f}; published {PUBLISHED[1]:.2f} ({PUBLISHED[0]:.1f} to {PUBLISHED[2]:.1f})")]),
         ]  # fmt: skip
 

@@ -16,6 +16,14 @@ NOISE = 0.08
 """hypervolume shares and typical factors closer than this are not told apart: searches of one space differ by so much from seed to seed"""
 
 
+DETAILS = {
+    "ttft": "time to first token", "burst": "time per output token in a burst", "burst_power": "power of a burst",
+    "burst_duration": "a burst lasts, from rest (at most 10 h)", "tokens_per_charge": "tokens per charge, rest of the device included",
+    "memory_left": "memory left to applications", "cold_start": "cold start from flash",
+}  # fmt: skip
+"""what a told detail is called"""
+
+
 def recommendation_json(facts: Facts) -> str:
     """The recommendation as data: SI values, objectives as named in the space."""
     run = facts.run
@@ -180,14 +188,15 @@ def _designs(d: Document, facts: Facts) -> None:
     _, told = run.archive.joined()
     for key, unit in (
         ("ttft", "s"),
-        ("packages", ""),
-        ("capital", "USD"),
-        ("site_power", "W"),
+        ("burst", "s"),
+        ("burst_power", "W"),
+        ("burst_duration", "s"),
         ("tokens_per_charge", "token"),
+        ("memory_left", "B"),
         ("cold_start", "s"),
     ):
         if key in told.detail:
-            rows.append([key, *(show(float(told.detail[key][c.row, c.rung]), unit) for c in facts.chosen)])
+            rows.append([DETAILS[key], *(show(float(told.detail[key][c.row, c.rung]), unit) for c in facts.chosen)])
     if run.space.target == "datacenter":
         rows.append(
             [
@@ -195,8 +204,14 @@ def _designs(d: Document, facts: Facts) -> None:
                 *(show(sum(weighted(c.parts, "carbons", _weights(facts)).values()), "kgCO2e") for c in facts.chosen),
             ]
         )
-        rows.append(["tokens/s per MW", *(f"{_per_mw(told, c):,.0f}" for c in facts.chosen)])
-        rows.append(["tokens/s per million USD of capital", *(f"{_per_capital(told, c):,.0f}" for c in facts.chosen)])
+        sites = [together([p.site for p in c.parts]) for c in facts.chosen]
+        for what, per in (("MW", "power provisioned"), ("million USD of capital", "capital")):
+            rows.append(
+                [
+                    f"tokens/s per {what}",
+                    *(f"{s['output tokens/s, all demand at once'] / s[per] * 1e6:,.0f}" for s in sites),
+                ]
+            )
         for i, w in enumerate(run.space.scenario.workloads):
             rows.append([f"plan for {w.llm}", *(_plan(c, i) for c in facts.chosen)])
         flash = [
@@ -215,21 +230,6 @@ def _designs(d: Document, facts: Facts) -> None:
                 ["break-even read-disturb limit [reads/block]", *("-" if x is None else f"{x:.3g}" for x in flash)]
             )
     d.table(header, rows)
-
-
-def _tokens(c: Chosen, told: Any) -> float:
-    busy = [told.detail[k][c.row, c.rung] for k in sorted(told.detail) if k.startswith("busy.")]
-    return float(told.detail["packages"][c.row, c.rung] / max(sum(busy) / max(len(busy), 1), 1e-30))
-
-
-def _per_mw(told: Any, c: Chosen) -> float:
-    return _tokens(c, told) / float(told.detail["site_power"][c.row, c.rung]) * 1e6
-
-
-def _per_capital(told: Any, c: Chosen) -> float:
-    return (
-        _tokens(c, told) / float(told.detail["packages"][c.row, c.rung] * told.detail["capital"][c.row, c.rung]) * 1e6
-    )
 
 
 def _plan(c: Chosen, i: int) -> str:
@@ -325,9 +325,12 @@ def _baselines(d: Document, facts: Facts) -> None:
         ],
         rows,
     )
-    d.text(
-        "Costs are of the same bill-of-materials model, margin and NRE line as every design; market prices are not used."
+    same = (
+        "bill-of-materials model, margin and NRE line"
+        if run.space.target == "datacenter"
+        else "bill-of-materials model, of what a model adds to a device"
     )
+    d.text(f"Costs are of the same {same} as every design; market prices are not used.")
 
 
 def _breakdown(d: Document, facts: Facts) -> None:
@@ -361,7 +364,7 @@ def _assumptions(d: Document, facts: Facts) -> None:
     d.table(["part of a chosen design", "readiness", "available", "estimates"], rows)
     d.items(["Demand is finite: packages of a domain not filled by whole replicas are paid for.",
              "Prefill is charged to every output token; TTFT is a limit.", "KV cache written while serving goes to DRAM or SRAM first; what does not fit is programmed into flash, in time and in wear.",
-             "Temperatures are steady: columns of dies under one lid that spreads heat evenly beyond each of them, one kind of hot-spot.", "Unbuilt engines have the efficiencies of today's for the same access pattern."])  # fmt: skip
+             "Temperatures are steady: columns of dies under one lid that spreads heat evenly beyond each of them, one kind of hot-spot.", "Unbuilt engines have the efficiencies of today's for the same access pattern.", f"Electricity is that of {catalog.entry('grid', space.scenario.grid).title.removeprefix('Electricity: ')} in {catalog.entry('grid', space.scenario.grid).available.nominal:.0f}, whatever the scenario's year; spares stand cold."])  # fmt: skip
 
 
 def _used(facts: Facts) -> list[tuple[str, str]]:

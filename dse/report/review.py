@@ -15,7 +15,7 @@ from dse.errors import RunError
 from dse.metrics import CONSTRAINTS, OBJECTIVES
 from dse.report.document import Document
 from dse.report.facts import Facts, shown
-from dse.report.recommend import describe
+from dse.report.recommend import NOISE, describe
 from dse.units import show
 
 TECHNOLOGIES: Final = (
@@ -40,6 +40,14 @@ DETAILS: Final = (("burst", "time per output token in a burst", "s"), ("burst_du
                   ("cold_start", "cold start from flash", "s"), ("ttft", "time to first token", "s"))  # fmt: skip
 
 
+def _pays(f: Facts, variable: str, level: str) -> str:
+    """A technology's verdict: how much of the front uses it, and whether a front that must have it keeps up."""
+    held = _held(f, variable, level)
+    own = f.study["itself"]
+    keeps = held is not None and held["feasible"] and held["typical"] <= own["typical"] + NOISE
+    return verdict(_share(f, variable, level), keeps=keeps)
+
+
 def review(runs: Sequence[Facts]) -> Document:
     """Technologies by device: verdict, numbers and what decides.
 
@@ -54,10 +62,11 @@ def review(runs: Sequence[Facts]) -> Document:
             )
     d = Document("Which technologies pay in a phone, a laptop, glasses and a vehicle")
     d.text(
-        "The paper's four directions, put to four devices under one accounting (2030, prices of that year). A technology pays where half of the "
-        "front's operating points have it, for some from one in twenty. Beside it: the typical factor by which a front is worse where the technology is "
+        f"The four directions of Ma & Patterson, put to {len(runs)} devices under one accounting ({', '.join(sorted({_year(f) for f in runs}))}, prices of that year). "
+        "A technology pays where half of the front's operating points use it and a front that must have it is no worse than the search's own noise; "
+        "for some where one in twenty uses it. Beside it: the typical factor by which a front is worse where the technology is "
         "required (1.00: no worse), the objective whose best value suffers most, and what holds the designs that have it: heat is the share of "
-        "designs whose sustained rate the skin's limit lowers."
+        "designs whose sustained rate the limits of skin and DRAM lower."
     )
     d.table(
         ["technology", *(f.run.space.name for f in runs)],
@@ -78,6 +87,11 @@ def review(runs: Sequence[Facts]) -> Document:
     return d
 
 
+def _year(f: Facts) -> str:
+    """The scenario's year."""
+    return f"{f.run.space.scenario['year']:.0f}"
+
+
 def _share(f: Facts, variable: str, level: str) -> float:
     """Share of a front's points that have a level; flash counts where weights or an engine use it."""
     _, told = f.run.archive.joined()
@@ -85,12 +99,17 @@ def _share(f: Facts, variable: str, level: str) -> float:
     if variable in {"flash", "weights_home"}:
         in_dram = told.detail["share.0"][f.run.front.rows, f.run.front.rungs]
         have = [h and float(s) < ALL for h, s in zip(have, in_dram, strict=True)]
+    if variable == "on_package_link":  # DRAM bonded to the SoC uses no link
+        have = [
+            h and f.run.values(int(r)).get("dram_mount") != "3d_on_soc"
+            for h, r in zip(have, f.run.front.rows, strict=True)
+        ]
     return float(np.mean(have))
 
 
-def verdict(share: float) -> str:
-    """A share of the front in words."""
-    return "pays" if share >= MOSTLY else "pays for some" if share >= SOME else "does not pay"
+def verdict(share: float, *, keeps: bool) -> str:
+    """A share of the front in words: it pays where most points use it and requiring it loses nothing beyond noise."""
+    return "pays" if share >= MOSTLY and keeps else "pays for some" if share >= SOME else "does not pay"
 
 
 def _held(f: Facts, variable: str, level: str) -> dict[str, Any] | None:
@@ -104,9 +123,7 @@ def _cell(f: Facts, variable: str, level: str) -> str:
         return "-"
     if not held["feasible"]:
         return "does not fit"
-    return (
-        f"{verdict(share)}: {100 * share:.0f} % of the front, {held['typical']:.2f} where required; {_decides(f, held)}"
-    )
+    return f"{_pays(f, variable, level)}: {100 * share:.0f} % of the front, {held['typical']:.2f} where required; {_decides(f, held)}"
 
 
 def _decides(f: Facts, held: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dse.evaluator import DatacenterModel
-from dse.evaluator.site import NEVER, UNITS, BreakEven, break_even, together, within
+from dse.evaluator.site import NEVER, UNITS, BreakEven, break_even, not_on_sale, together, within
 from dse.money import Basis, Comparison, Money
 from dse.report.document import Document
 from dse.report.facts import Chosen, Facts, weighted
@@ -78,6 +78,11 @@ def break_evens(facts: Facts) -> list[tuple[Chosen, list[BreakEven]]]:
     return out
 
 
+def model_year(facts: Facts) -> str:
+    """The scenario's year."""
+    return f"{facts.run.space.scenario['year']:.0f}"
+
+
 def _break_even(d: Document, facts: Facts) -> None:
     rows = []
     for c, found in break_evens(facts):
@@ -86,14 +91,18 @@ def _break_even(d: Document, facts: Facts) -> None:
         for b in found:
             never = b.packages == NEVER
             rows.append([
-                c.label, f"{b.device}, {show(b.bought.amount, 'USD', 3)}", "made for oneself" if b.margin == 0 else f"maker's margin {100 * b.margin:.0f} %",
+                c.label, f"{facts.model.catalog.entry('device', b.device).title}, {show(b.bought.amount, 'USD', 3)}", "made for oneself" if b.margin == 0 else f"maker's margin {100 * b.margin:.0f} %",
                 show(b.made.amount, "USD", 3), show(b.nre, "USD", 3), "never" if never else f"{b.packages:,.0f}", f"{b.needed:,.0f}",
             ])  # fmt: skip
     d.text(
         "Both sides are costs of ownership per million output tokens at the same operating point, on prices paid: the device at today's list price, "
         "with the host, network, facility and electricity of every design; the own part at its materials, over 1 less its maker's gross margin, and its NRE spread over the volume. "
-        "The break-even volume is the number of packages from which that is less than buying; beside it what this demand takes."
+        "The break-even volume is the number of packages from which that is less than buying; beside it what this demand takes. "
+        f"List prices are today's, of {model_year(facts)} none is known; the own part pays that year's memory prices."
     )
+    left = not_on_sale(facts.model) if isinstance(facts.model, DatacenterModel) else []
+    if left:
+        d.text(f"Without a list price of their own, or not for all the models: {', '.join(left)}.")
     d.table(
         [
             "design",

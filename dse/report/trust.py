@@ -69,7 +69,7 @@ def trust_table(made: Findings, other: Elsewhere) -> str:
     reduced, carried = other.reduce_errors()
     lines += [f"| decode rate of phones, laptops, edge boards (stacks and vector units fitted to them) | {len(other.decode())} | MAPE {100 * mape(other.decode()):.1f} % |",
               f"| joules per token, Jetson AGX Orin (chosen within ranges on them) | {len(other.joules())} | MAPE {100 * mape(other.joules()):.1f} % |",
-              f"| rate an iPhone 16 Pro keeps at the end of a second generation of 4,096 tokens | 1 | {other.warm.at_the_end:.2f}, {other.warm.later:.2f} after five minutes; published {PUBLISHED[1]:.2f} ({PUBLISHED[0]:.1f} to {PUBLISHED[2]:.1f}) |",
+              f"| rate an iPhone 16 Pro keeps in a second generation of 4,096 tokens | 1 | mean {other.warm.kept[-1]:.2f}, at its end {other.warm.at_the_end:.2f}, after five minutes {other.warm.later:.2f}; published {PUBLISHED[1]:.2f} ({PUBLISHED[0]:.1f} to {PUBLISHED[2]:.1f}) |",
               *(f"| {title} | {len(some)} | {sum(b.inside for b in some)} within the published spread, error {100 * min(b.error for b in some):+.0f} to {100 * max(b.error for b in some):+.0f} % |" for title, some in _published(other)),
               f"| A100 kernels of LLMCompass (a roofline per kernel, not the serving code) | {len(other.kernels)} | MAPE {100 * mape([k.ratio for k in other.kernels]):.1f} % |",
               f"| all-reduce, NCCL and custom kernels, A100 and H100, 4 and 8 ranks (a launch and an efficiency fitted to each device and library) | {len(reduced)} | MAPE {100 * float(np.mean(np.abs(reduced))):.1f} %; 8 ranks by a fit to 4: {100 * float(np.mean(np.abs(carried))):.1f} % of {len(carried)} |",

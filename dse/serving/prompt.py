@@ -133,8 +133,9 @@ def prefill(m: Machine, t: Traffic, soft: Soft, placed: Placed, slack: FloatArra
     stretch = held / time  # a hot package is slow in either case
     joules = logic + fast + flash + far
     if note:
-        for name, each in (("logic", logic), ("fast memory", fast), ("flash", flash), ("far memory", far)):
-            note("prompt", name, np.broadcast_to(each, joules.shape))
+        chip = (("arithmetic and clocks", logic - still), ("on-chip SRAM and wires", still))
+        for name, each in (*chip, ("fast memory", fast), ("flash", flash), ("far memory", far)):
+            note("prompt", name, each)
     own, pay = products[:, :count] * stretch[:, :count], scores[:, :count] * stretch[:, :count]
     if not (by_plan or t.aligned):
         by = t.plans.shape
