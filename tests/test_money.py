@@ -57,7 +57,7 @@ def test_the_parts_of_every_estimate_sum_to_its_total(name: str, catalog: Catalo
 def test_every_priced_memory_and_flash_follows_a_trend(catalog: Catalog) -> None:
     for kind, field in (("memory", "price_per_byte"), ("flash", "price_per_byte_tlc")):
         for name, entry in catalog.entries[kind].items():
-            priced = entry.values[field].nominal > 0
+            priced = entry.values[field].nominal > 0 and "follows no trend" not in entry.values[field].note
             assert ("price_trend" in entry.attributes) == ("price_year" in entry.values) == priced, (kind, name)
             if priced:
                 year = entry.values["price_year"].nominal
@@ -68,6 +68,7 @@ def test_prices_follow_the_year(catalog: Catalog) -> None:
     """Straight on a log axis between the years that are stated, flat outside; HBM3E by its own data from 2025 to 2026."""
     assert level(catalog, "hbm", 2029) == pytest.approx((1.1 * 0.75) ** 0.5)
     assert level(catalog, "hbm", 2050) == level(catalog, "hbm", 2032)
+    assert price_factor(catalog, "memory", "hbm3", 2030) == 1.0  # no longer quoted: the price of its own time
     assert 12.3 * price_factor(catalog, "memory", "hbm3e", 2025) == pytest.approx(10.3, rel=0.01)
     assert 0.25 * price_factor(catalog, "flash", "ufs4", 2024) == pytest.approx(0.09, rel=0.25)
 

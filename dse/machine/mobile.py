@@ -39,8 +39,11 @@ def mobile_machine(
     bus = p.link == 0
     link_bw = c.link("bandwidth") * c.links
     fast_bw = p.bandwidth if built else np.where(on_soc, p.bandwidth, np.minimum(p.bandwidth, link_bw))
+    plain = c.dram("interface_energy")  # a bus is LPDDR's own, as machines that exist have it
     io = (
-        c.dram("interface_energy") * np.ones(n) if built else np.where(on_soc, c.body("io_energy_3d"), c.link("energy"))
+        plain * np.ones(n)
+        if built
+        else np.where(on_soc, c.body("io_energy_3d"), np.where(bus, plain, c.link("energy")))
     )
     fast_energy = c.dram("read_energy") + io
     tier = _flash(c, p, link_bw, built=built)

@@ -81,8 +81,7 @@ def prefill(m: Machine, t: Traffic, soft: Soft, placed: Placed, slack: FloatArra
     computes. A chunk that joins a decode step reads no weight again: its matrix products first use the
     compute that the step leaves idle (``slack``), max(W, D + P) - max(W, D) = max(P - slack, 0). With n
     prompts of c chunks and T tokens a step, k = max(min(n c, 1), n T / chunk) of a step's kernels run with
-    prompts in them, so n P - k slack remain. Thermal limits hold in both. Without flash all plans of a
-    shape share one answer.
+    prompts in them, so n P - k slack remain. Limits of heat hold. Without flash plans of a shape share an answer.
     """
     k, work = tiers(m, t), t.prefill
     by_plan, half = placed.below is not None, len(t.shape_plan)
@@ -132,10 +131,7 @@ def prefill(m: Machine, t: Traffic, soft: Soft, placed: Placed, slack: FloatArra
     held, logic = _held(m, time, arithmetic, dynamic, still, (fast, flash))
     stretch = held / time  # a hot package is slow in either case
     joules = logic + fast + flash + far
-    if note:
-        chip = (("arithmetic and clocks", logic - still), ("on-chip SRAM and wires", still))
-        for name, each in (*chip, ("fast memory", fast), ("flash", flash), ("far memory", far)):
-            note("prompt", name, each)
+    _tell(note, logic, still, (fast, flash, far))
     own, pay = products[:, :count] * stretch[:, :count], scores[:, :count] * stretch[:, :count]
     if not (by_plan or t.aligned):
         by = t.plans.shape
@@ -152,6 +148,15 @@ def prefill(m: Machine, t: Traffic, soft: Soft, placed: Placed, slack: FloatArra
     join += pay * t.arriving
     join += soft.eager * soft.once(t) * _carried(t, soft, work, chunks)
     return Served(held[:, :count], join, joules[:, :count], held[:, count:])
+
+
+def _tell(note: Note | None, logic: FloatArray, still: FloatArray, memories: tuple[FloatArray, ...]) -> None:
+    """Note the joules of a mean prompt: arithmetic and clocks, bytes on chip, fast memory, flash, far memory."""
+    names = ("on-chip SRAM and wires", "fast memory", "flash", "far memory")
+    if note:
+        note("prompt", "arithmetic and clocks", logic - still)
+        for name, each in zip(names, (still, *memories), strict=True):
+            note("prompt", name, each)
 
 
 def _held(m: Machine, time: FloatArray, busy: FloatArray, dynamic: FloatArray, still: FloatArray,
