@@ -345,3 +345,73 @@ def test_what_a_space_asks_is_answered(tmp_path: Path) -> None:
     below = study["compare"][0]["rows"][3]["cells"][0]["prompt"]
     above = study["compare"][0]["rows"][7]["cells"][0]["prompt"]
     assert above <= below  # logic next to the cold plate is never slower
+
+
+def test_a_review_compares_devices(tmp_path: Path) -> None:
+    """Two bodies searched with few trials, their technologies side by side; a datacenter's run is refused."""
+    for name in ("xr", "mobile"):
+        done = dse("explore", name, "--trials", "80", "--lever-trials", "25", "--out", str(tmp_path), timeout=600)
+        assert done.returncode == 0, done.stderr[-2000:]
+    runs = (str(tmp_path / "xr"), str(tmp_path / "mobile"))
+    done = dse("review", *runs, "--out", str(tmp_path / "review"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    made = (tmp_path / "review" / "review.md").read_text()
+    for row in (
+        "compute in the LPDDR package (PNM)",
+        "DRAM stacked on the SoC",
+        "High Bandwidth Flash",
+        "| without pnm |",
+        "tokens per charge",
+    ):
+        assert row in made
+    chosen = (tmp_path / "mobile" / "recommendation.md").read_text()
+    for row in (
+        "time per output token in a burst",
+        "tokens per charge, rest of the device included",
+        "memory left to applications",
+    ):
+        assert row in chosen
+    assert "voltage conversion" in chosen
+    done = dse("search", "datacenter", "--trials", "60", "--out", str(tmp_path / "dc"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    done = dse("review", str(tmp_path / "dc"), "--out", str(tmp_path / "review"))
+    assert done.returncode == 2
+    assert "expected a mobile run" in done.stderr
+
+
+def test_worlds_of_prices_and_years_are_drawn(tmp_path: Path) -> None:
+    """A price and two years of the shipped question, few trials: a picture each, and a sentence for every world."""
+    text = (HOME / "search_spaces" / "prices.toml").read_text()
+    kept, _, rest = text.partition("[[what_if]]")
+    tables = ["[[what_if]]" + part for part in rest.partition("[[baseline]]")[0].split("[[what_if]]")]
+    some = [
+        t for t in tables if 'name = "HBM and DRAM on logic +50 %"' in t or 'name = "2026"' in t or 'name = "2032"' in t
+    ]
+    (tmp_path / "few.toml").write_text(kept + "".join(some))
+    done = dse(
+        "explore",
+        str(tmp_path / "few.toml"),
+        "--trials",
+        "120",
+        "--lever-trials",
+        "40",
+        "--out",
+        str(tmp_path),
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    folder = tmp_path / "prices"
+    pictures = sorted(p.name for p in (folder / "pictures").iterdir())
+    assert len(pictures) == 2
+    for name in pictures:
+        assert "<svg" in (folder / "pictures" / name).read_text()
+        assert f"(pictures/{name})" in (folder / "recommendation.md").read_text()
+    made = (folder / "recommendation.md").read_text()
+    for sentence in (
+        "- 2026: ",
+        "- 2032: a typical point",
+        "- HBM and DRAM on logic +50 %: a typical point",
+    ):
+        assert sentence in made
+    assert made.count("break-even [packages]") == 1
+    assert (folder / "recommendation.html").read_text().count("<figure") == 2
