@@ -95,27 +95,34 @@ def catalogue_numbers(raw: object, catalog: Catalog, key: str, faults: Faults) -
     for path, text in raw.items():
         kind, _, rest = str(path).partition("/")
         name, _, field = rest.partition(".")
-        names = fnmatch.filter(catalog.entries.get(kind, {}), name) if "*" in name else [name]
+        if kind not in catalog.entries:
+            faults.add(f"{key}.{path}", kind, nearest(kind, catalog.entries))
+            continue
+        names = fnmatch.filter(catalog.entries[kind], name) if "*" in name else [name]
         if not names:
-            faults.add(f"{key}.{path}", name, f"an entry of {kind} or several, e.g. hbm*")
+            faults.add(f"{key}.{path}", name, f"an entry of {kind}, or several", '"memory/hbm*.price_per_byte"')
+        if unit_of(field) != "1" and _bare(text):
+            faults.add(f"{key}.{path}", text, f"a number in {unit_of(field)} with its unit, or a factor", '"x 0.5"')
+            continue
         for each in names:
             try:
                 known = catalog.entry(kind, each).values
                 if field not in known:
                     faults.add(f"{key}.{path}", field, nearest(field, known))
-                    continue
-                if unit_of(field) != "1" and _bare(text):
-                    faults.add(
-                        f"{key}.{path}", text, f"a number in {unit_of(field)} with its unit, or a factor", '"x 0.5"'
-                    )
                     break
                 factor = str(text).removeprefix("x ") if str(text).startswith("x ") else None
-                value = (
-                    parse(str(text), unit_of(field)) if factor is None else known[field].nominal * parse(factor, "1")
+                stated = known[field].nominal
+                out.append(
+                    (
+                        kind,
+                        each,
+                        field,
+                        parse(str(text), unit_of(field)) if factor is None else stated * parse(factor, "1"),
+                    )
                 )
-                out.append((kind, each, field, value))
             except (DataError, UnitError) as error:
                 faults.add(f"{key}.{path}", text, str(error), '"flash/hbf_gen1.read_latency_pslc" = "1 us", or "x 0.5"')
+                break
     return out
 
 

@@ -145,6 +145,6 @@ def test_a_world_may_be_a_year_or_a_factor(catalog: Catalog) -> None:
         assert value == pytest.approx(1.5 * catalog.value(kind, name, field))
     assert [w.year for w in space.what_ifs if w.year] == [2026, 2027, 2028, 2029, 2030, 2031, 2032]
     for old, new in (("year = 2026", "year = 1900"), ('"memory/hbm*.price_per_byte" = "x 1.5"', '"memory/xyz*.price_per_byte" = "x 1.5"'),
-                     ('"x 1.5"', '"x much"')):  # fmt: skip
+                     ('"x 1.5"', '"x much"'), ('"x 1.5"', '"1.5"'), ('"memory/hbm*', '"memry/hbm*')):  # fmt: skip
         with pytest.raises(SpaceError):
             read_space(space.text.replace(old, new, 1), "mine.toml", TARGET_OBJECTIVES, catalog)

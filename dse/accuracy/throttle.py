@@ -12,11 +12,11 @@ from functools import partial
 from typing import Final
 
 import numpy as np
-from scipy.linalg import expm
 
 from dse.accuracy.edge import burst
 from dse.catalog import Catalog
 from dse.metrics import TARGET_OBJECTIVES
+from dse.physics import thermal
 from dse.space_file import read_space, space_text
 from dse.units import FloatArray
 
@@ -55,11 +55,8 @@ def held(power: float, idle: float, limit: float, catalog: Catalog, body: str, s
     Work draws ``power`` [W], of it ``idle`` whatever the rate; the warmest skin may rise ``limit`` [K] over the air.
     """
     v = partial(catalog.value, "mobile", body)
-    inner, outer = 1.0 / v("junction_resistance"), 1.0 / v("skin_resistance")
-    capacity = np.array([v("local_heat_capacity"), v("heat_capacity")])
-    conductance = np.array([[inner, -inner], [-inner, inner + outer]])
-    decay = expm(-conductance / capacity[:, None] * STEP)
-    gain = (np.eye(2) - decay) @ np.linalg.inv(conductance)
+    resistances = (v("junction_resistance"), v("skin_resistance"))
+    decay, gain = thermal.lump_step(resistances, (v("local_heat_capacity"), v("heat_capacity")), STEP)
     spot = np.array([v("spot_share"), 1.0 - v("spot_share")])  # of chip and body in the warmest skin
     loss, background = 1.0 / v("power_conversion"), v("background_power")
     rises, out = np.zeros(2), []

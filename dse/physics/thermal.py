@@ -157,17 +157,24 @@ def governed(
     return out
 
 
-def lump_rises(resistances: tuple[float, float], capacities: tuple[float, float], seconds: float) -> FloatArray:
-    """Rises [K/W] of chip and body (rows) after ``seconds`` of a watt into chip or body (columns), from rest; shape (2, 2).
+def lump_step(
+    resistances: tuple[float, float], capacities: tuple[float, float], seconds: float
+) -> tuple[FloatArray, FloatArray]:
+    """What ``seconds`` leave of the rises of chip and body, and what watts into them add [K/W]; (2, 2) each.
 
     Two lumps of heat capacity [J/K]: the chip with what lies near it, and the body, joined by a resistance
-    [K/W] to each other and from the body to the air: C dT/dt = P - G T, so T = (1 - exp(-C^-1 G t)) G^-1 P.
+    [K/W] to each other and from the body to the air: C dT/dt = P - G T, so T(t) = E T(0) + (1 - E) G^-1 P with
+    E = exp(-C^-1 G t).
     """
     inner, outer = resistances
     conductance = np.array([[1.0 / inner, -1.0 / inner], [-1.0 / inner, 1.0 / inner + 1.0 / outer]])
-    decayed = expm(-conductance / np.array(capacities)[:, None] * seconds)
-    out: FloatArray = (np.eye(2) - decayed) @ np.linalg.inv(conductance)
-    return out
+    left: FloatArray = expm(-conductance / np.array(capacities)[:, None] * seconds)
+    return left, (np.eye(2) - left) @ np.linalg.inv(conductance)
+
+
+def lump_rises(resistances: tuple[float, float], capacities: tuple[float, float], seconds: float) -> FloatArray:
+    """Rises [K/W] of chip and body (rows) after ``seconds`` of a watt into chip or body (columns), from rest; (2, 2)."""
+    return lump_step(resistances, capacities, seconds)[1]
 
 
 def spot_rise(rises: FloatArray, share: float) -> FloatArray:
