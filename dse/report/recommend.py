@@ -270,7 +270,7 @@ def _levers(d: Document, facts: Facts) -> None:
             )
         )
         d.table(
-            [*header, "held by", "most often on the front"],
+            [*header, "held by", "most often on this run's own front"],
             [[*_worth(facts, k, v), _held(v), v.get("to", "-")] for k, v in lost.items()],
         )
 

@@ -69,7 +69,7 @@ def review(runs: Sequence[Facts]) -> Document:
         "designs whose sustained rate the limits of skin and DRAM lower."
     )
     d.table(
-        ["technology", *(f.run.space.name for f in runs)],
+        ["technology", *(device(f) for f in runs)],
         [[name, *(_cell(f, variable, level) for f in runs)] for name, variable, level in TECHNOLOGIES],
     )
     d.heading("What the four levers are worth together")
@@ -77,14 +77,23 @@ def review(runs: Sequence[Facts]) -> Document:
     levers = [lever.name for lever in runs[0].run.space.levers]
     rows = [[f"without {n}", *(_lever(f, n) for f in runs)] for n in levers]
     rows.insert(0, ["nothing locked", *(_worth(f.study["itself"]) for f in runs)])
-    d.table(["", *(f.run.space.name for f in runs)], rows)
+    d.table(["", *(device(f) for f in runs)], rows)
     d.heading("The knee of each front")
     d.items([f"{f.run.space.title}. {describe(f, f.chosen[0])}." for f in runs])
-    d.table(["", *(f.run.space.name for f in runs)], _knees(runs))
-    d.heading("What would be answered differently")
+    d.table(["", *(device(f) for f in runs)], _knees(runs))
+    d.heading("What requiring those that do not pay would cost")
     for f in runs:
-        d.text(f"{f.run.space.name}: " + "; ".join(_why(f, *t) for t in TECHNOLOGIES if _share(f, *t[1:]) < SOME) + ".")
+        d.text(
+            f"{device(f).capitalize()}: "
+            + "; ".join(_why(f, *t) for t in TECHNOLOGIES if _share(f, *t[1:]) < SOME)
+            + "."
+        )
     return d
+
+
+def device(f: Facts) -> str:
+    """What the package stands in."""
+    return f.run.space.scenario.body.replace("_", " ").replace("xr", "XR")
 
 
 def _year(f: Facts) -> str:

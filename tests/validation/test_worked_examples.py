@@ -1,4 +1,7 @@
-"""Published worked examples of dies, packages, ownership, carbon and energy, each through the model's own functions.
+"""Published worked examples of dies, packages, ownership, carbon and energy, through the model's own functions where it has one.
+
+Dies, yields, wafers, annuities and embodied carbon are the functions that the search calls; sums, products and ratios
+that a row only states (prices of parts, rents by the hour, joules by the second) are worked as the row says.
 
 ``worked_examples.csv`` holds the inputs, the published or recomputed value, its tolerance and its source. Die
 cost and yield must agree within 5 %, embodied carbon within 10 %, or within the row's own tolerance where that
