@@ -83,3 +83,12 @@ def extremes(points: FloatArray) -> IntArray:
     unit = Scale.of(points).unit(points)
     total = unit.sum(axis=1)
     return np.array([np.lexsort((total, points[:, k]))[0] for k in range(points.shape[1])], dtype=np.int64)
+
+
+def envelope(points: FloatArray) -> FloatArray:
+    """The lower-left staircase of points (n, 2): non-dominated ones, in order of the first column."""
+    order = points[np.lexsort((points[:, 1], points[:, 0]))]
+    best = np.minimum.accumulate(order[:, 1])
+    kept = np.r_[True, order[1:, 1] < best[:-1]] if len(order) else np.zeros(0, dtype=bool)
+    out: FloatArray = order[kept]
+    return out

@@ -13,7 +13,7 @@ from dse.design import absent, decode, levels
 from dse.errors import DseError, SpaceError
 from dse.evaluator import model_of
 from dse.evaluator.point import evaluate
-from dse.front import Scale
+from dse.front import Scale, envelope
 from dse.nearest import nearest_design
 from dse.questions import CONTROL, changed
 from dse.run import Run
@@ -75,7 +75,7 @@ def worlds(run: Run, catalog: Catalog, trials: int, seed: int, mine: Sequence[di
                 "question": asked.question,
                 **found,
                 "levels": levels(space, designs),
-                "front": [[float(f"{x:.5g}") for x in p] for p in points],
+                "front": [f"{x:.4g} {y:.4g}" for x, y in envelope(points[:, :2])] if len(points) else [],
             }
         )
     return out

@@ -15,7 +15,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 from dse.metrics import OBJECTIVES
 from dse.questions import CONTROL
 from dse.report.facts import Facts
-from dse.units import FloatArray
 
 WIDTH, HEIGHT = 8.6, 4.6  # inches
 LINES = ("#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce", "#b91c1c", "#0f766e", "#a16207", "#475569")
@@ -28,15 +27,6 @@ class Picture:
     name: str
     caption: str
     svg: str
-
-
-def envelope(points: FloatArray) -> FloatArray:
-    """The lower-left staircase of points (n, 2): non-dominated ones, in order of the first column."""
-    order = points[np.lexsort((points[:, 1], points[:, 0]))]
-    best = np.minimum.accumulate(order[:, 1])
-    kept = np.r_[True, order[1:, 1] < best[:-1]] if len(order) else np.zeros(0, dtype=bool)
-    out: FloatArray = order[kept]
-    return out
 
 
 def pictures(facts: Facts) -> dict[str, Picture]:
@@ -91,5 +81,5 @@ def _label(name: str) -> str:
 
 def _line(axes: Any, world: dict[str, Any], facts: Facts, style: dict[str, Any]) -> None:
     scale = np.array([_scale(o) for o in facts.run.space.objectives[:2]])
-    points = envelope(np.array(world["front"])[:, :2]) * scale
+    points = np.array([p.split() for p in world["front"]], dtype=np.float64) * scale
     axes.plot(points[:, 0], points[:, 1], drawstyle="steps-post", **style)

@@ -35,10 +35,17 @@ def recommendation_json(facts: Facts) -> str:
     estimates, total = facts.model.catalog.estimates()
     content = {"space": run.space.name, "title": run.space.title, "objectives": list(run.space.objectives), "chosen": chosen,
                "baselines": facts.baselines, "break_even": [{"design": c.label, **_even(b)} for c, found in site.break_evens(facts) for b in found],
-               "comparisons": [[{"what": x.what, "basis": x.basis.value} for x in (y.this, y.other)] for y in site.comparisons(facts)], "study": {k: v for k, v in facts.study.items() if k != "convergence"},
+               "comparisons": [[{"what": x.what, "basis": x.basis.value} for x in (y.this, y.other)] for y in site.comparisons(facts)], "study": _study(facts),
                "front_points": len(run.front), "hardware": facts.hardware, "survive_1_percent": facts.survivors,
                "catalogue_numbers": total, "catalogue_estimates": estimates, "command": run.about.get("command", "")}  # fmt: skip
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+
+def _study(facts: Facts) -> dict[str, Any]:
+    """The study without what is only drawn."""
+    kept = {k: v for k, v in facts.study.items() if k != "convergence"}
+    worlds = kept.get("what_if", [])
+    return kept | {"what_if": [{k: v for k, v in w.items() if k != "front"} for w in worlds]}
 
 
 def _even(b: BreakEven) -> dict[str, Any]:

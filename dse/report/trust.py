@@ -41,7 +41,7 @@ def _published(other: Elsewhere) -> list[tuple[str, list[Beside]]]:
         "USD/h": "an hour of a GPU at its list price, owned",
         "USD": "bills of materials of GPUs (analysts')",
         "kgCO2e": "embodied carbon of GPUs and boards (life-cycle assessments)",
-        "USD/Mtok": "a million output tokens of H100-class GPUs (rented as published, or below what providers charge)",
+        "USD/Mtok": "a million output tokens of H100-class GPUs (rented as published; owned, beside what providers charge)",
     }
     return [(title, [b for b in other.published if b.unit == unit]) for unit, title in titles.items()]
 
