@@ -137,7 +137,8 @@ def test_a_part_of_ones_own_breaks_even_where_it_says(
     model, row, point = some
     machine = model.machine(sample(datacenter, 800, np.random.default_rng(0)).take(np.array([row])))
     margin = model.catalog.value("economics", "datacenter", "gross_margin")
-    b = break_even(model, machine, point, margin=margin)
+    other = best_on_sale(model, point)
+    b = break_even(model, machine, point, margin=margin, other=other)
     assert b is not None
     assert 0 < b.packages < NEVER
     numbers = {**datacenter.scenario.numbers, "volume": b.packages}
@@ -146,7 +147,7 @@ def test_a_part_of_ones_own_breaks_even_where_it_says(
     )
     told = there.judge(there.machine(sample(datacenter, 800, np.random.default_rng(0)).take(np.array([row]))))
     assert told.objectives["cost_per_mtoken"][0, point] == pytest.approx(b.bought.amount, rel=1e-6)
-    assert break_even(model, machine, point, margin=0.0).packages < b.packages  # type: ignore[union-attr]
+    assert break_even(model, machine, point, margin=0.0, other=other).packages < b.packages  # type: ignore[union-attr]
     assert b.bought.basis is b.made.basis is Basis.OWNED
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from dse.accuracy.edge import burst
 from dse.catalog import Catalog
+from dse.machine.mobile import lumps
 from dse.metrics import TARGET_OBJECTIVES
 from dse.physics import thermal
 from dse.space_file import read_space, space_text
@@ -55,8 +56,7 @@ def held(power: float, idle: float, limit: float, catalog: Catalog, body: str, s
     Work draws ``power`` [W], of it ``idle`` whatever the rate; the warmest skin may rise ``limit`` [K] over the air.
     """
     v = partial(catalog.value, "mobile", body)
-    resistances = (v("junction_resistance"), v("skin_resistance"))
-    decay, gain = thermal.lump_step(resistances, (v("local_heat_capacity"), v("heat_capacity")), STEP)
+    decay, gain = thermal.lump_step(*lumps(catalog, body), STEP)
     spot = np.array([v("spot_share"), 1.0 - v("spot_share")])  # of chip and body in the warmest skin
     loss, background = 1.0 / v("power_conversion"), v("background_power")
     rises, out = np.zeros(2), []

@@ -111,8 +111,7 @@ def _decode(m: Machine, t: Traffic, ledger: Terms, near: Terms) -> dict[str, flo
         for n in ("fast memory", "flash", "far memory")
     }
     left["fast memory"] -= ledger.get("doubled refresh", 0.0)
-    ways = {n.removeprefix("read: "): one(v) for n, v in m.report.items() if n.startswith("read: ")}
-    out |= {f"decode: fast memory, {n}": left["fast memory"] * v / sum(ways.values()) for n, v in ways.items() if v}
+    out |= _read("decode", m, left["fast memory"])
     if one(m.flash_energy):
         array = one(m.report["flash read: array"]) / one(m.flash_energy)
         out |= {
@@ -158,13 +157,14 @@ def mobile_energies(
 
 def _prompt(m: Machine, noted: Terms) -> dict[str, float]:
     """J of a rank's mean prompt: arithmetic and clocks, on-chip bytes, memories by their parts."""
-    ways = {n.removeprefix("read: "): one(v) for n, v in m.report.items() if n.startswith("read: ")}
     out = {f"prefill: {n}": v for n, v in noted.items() if n != "fast memory"}
-    return out | {
-        f"prefill: fast memory, {n}": noted.get("fast memory", 0.0) * v / sum(ways.values())
-        for n, v in ways.items()
-        if v
-    }
+    return out | _read("prefill", m, noted.get("fast memory", 0.0))
+
+
+def _read(phase: str, m: Machine, joules: float) -> dict[str, float]:
+    """The host's reads of fast memory by array, wires and interface."""
+    ways = {n.removeprefix("read: "): one(v) for n, v in m.report.items() if n.startswith("read: ")}
+    return {f"{phase}: fast memory, {n}": joules * v / sum(ways.values()) for n, v in ways.items() if v}
 
 
 def _prompts(r: Ran, prompt: Terms) -> dict[str, float]:

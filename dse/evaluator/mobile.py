@@ -12,7 +12,7 @@ from dse import __version__
 from dse.catalog import Catalog
 from dse.design import Design
 from dse.evaluator.protocol import Told, join_told, objective_ratio
-from dse.machine.mobile import mobile_machine
+from dse.machine.mobile import lumps, mobile_machine
 from dse.machine.phone import phone_design, phone_devices
 from dse.machine.record import Machine
 from dse.physics import flash, thermal
@@ -34,12 +34,8 @@ TIMES = np.geomspace(1.0, LONGEST, 120)  # s, on which a burst's end is looked f
 
 def _spots(catalog: Catalog, body: str) -> FloatArray:
     """Rises [K/W] of the warmest skin after each of TIMES per watt into chip and body, (times, 2)."""
-    v = partial(catalog.value, "mobile", body)
-    resistances = (v("junction_resistance"), v("skin_resistance"))
-    capacities = (v("local_heat_capacity"), v("heat_capacity"))
-    return np.array(
-        [thermal.spot_rise(thermal.lump_rises(resistances, capacities, float(t)), v("spot_share")) for t in TIMES]
-    )
+    inside, share = lumps(catalog, body), catalog.value("mobile", body, "spot_share")
+    return np.array([thermal.spot_rise(thermal.lump_rises(*inside, float(t)), share) for t in TIMES])
 
 
 class MobileModel:

@@ -135,14 +135,15 @@ def best_on_sale(model: DatacenterModel, point: int) -> tuple[str, Money] | None
     return best
 
 
-def break_even(model: DatacenterModel, m: Machine, point: int, *, margin: float) -> BreakEven | None:
-    """Volume from which a machine (n = 1) of one's own is cheaper than the best one on sale; None where none on sale serves the point.
+def break_even(
+    model: DatacenterModel, m: Machine, point: int, *, margin: float, other: tuple[str, Money] | None
+) -> BreakEven | None:
+    """Volume from which a machine (n = 1) of one's own is cheaper than ``other``, the best one on sale; None where there is none.
 
     Both sides are cost of ownership on prices paid: the device at its list price; the own part at its materials
     over (1 - ``margin``) and its NRE over the volume. A margin of 0 is a part made for oneself. The cost of a
     token is linear in the price of the package: c(V) = c + k NRE / V.
     """
-    other = best_on_sale(model, point)
     if other is None:
         return None
     s, c = model.space.scenario, model.catalog

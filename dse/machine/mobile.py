@@ -7,6 +7,7 @@ the scenario's sustained time. Known limit: the skin is two temperatures, not a 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,12 @@ def _flash(c: Pick, p: Phone, link_bw: FloatArray, *, built: bool) -> dict[str, 
     }  # fmt: skip
 
 
+def lumps(catalog: Catalog, body: str) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Resistances [K/W] (chip to body, body to air) and heat capacities [J/K] (chip, body) of a body's two lumps."""
+    v = partial(catalog.value, "mobile", body)
+    return (v("junction_resistance"), v("skin_resistance")), (v("local_heat_capacity"), v("heat_capacity"))
+
+
 def _heat(
     c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float], static: FloatArray
 ) -> tuple[Any, Any, dict[str, FloatArray]]:
@@ -126,7 +133,7 @@ def _heat(
     The governor holds the burst limit as it holds the skin: by spreading work out.
     """
     n = len(static)
-    rises = body_rises(c, scenario["sustained_after"])
+    rises = thermal.lump_rises(*lumps(c.catalog, scenario.body), scenario["sustained_after"])
     spot = thermal.spot_rise(rises, c.body("spot_share"))
     loss = 1.0 / c.body("power_conversion")
     rest, background = static * loss, c.body("background_power")
@@ -155,12 +162,6 @@ def _heat(
             "dram_temperature": dram_rest / height,
         },
     )
-
-
-def body_rises(c: Pick, seconds: float) -> FloatArray:
-    """Rises [K/W] of chip and body after ``seconds``, (2, 2), as ``thermal.lump_rises``."""
-    resistances = (c.body("junction_resistance"), c.body("skin_resistance"))
-    return thermal.lump_rises(resistances, (c.body("local_heat_capacity"), c.body("heat_capacity")), seconds)
 
 
 def _space_limits(c: Pick, p: Phone, limits: dict[str, float]) -> dict[str, FloatArray]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dse.units import FloatArray
+from dse.units import FloatArray, convert
 
 
 def dies_per_wafer(area: FloatArray, diameter: float, edge: float, scribe: float) -> FloatArray:
@@ -29,7 +29,7 @@ def die_cost(wafer_price: FloatArray, gross: FloatArray, good: FloatArray, test:
     return wafer_price / (gross * good) + test
 
 
-YEAR = 365.0 * 86400.0  # s, as units.py reads "y"
+YEAR = convert(1.0, "y", "s")
 
 
 def capital_charge(price: FloatArray, life: float, rate: float) -> FloatArray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 STYLE = """
-body{font:16px/1.55 system-ui,sans-serif;color:#1c2733;max-width:60rem;margin:2rem auto;padding:0 1.2rem;background:#fff}
+body{font:16px/1.55 system-ui,sans-serif;color:#1c2733;max-width:76rem;margin:2rem auto;padding:0 1.2rem;background:#fff}
 h1{font-size:1.7rem;line-height:1.25;margin-bottom:.4rem}h2{font-size:1.2rem;margin-top:2.2rem;border-bottom:1px solid #d5dde5;padding-bottom:.25rem}
 h3{font-size:1.02rem;margin-bottom:.2rem}table{border-collapse:collapse;margin:.8rem 0;font-size:.88rem;width:100%}
 th,td{border-bottom:1px solid #e3e9ef;padding:.35rem .6rem;text-align:left;vertical-align:top}th{background:#f3f6f9}
@@ -109,4 +109,4 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _numeric(cell: str) -> str:
-    return ' class="n"' if cell[:1].isdigit() or cell[:2] in {"-0", "+0"} else ""
+    return ' class="n"' if (cell[:1].isdigit() and ", " not in cell) or cell[:2] in {"-0", "+0"} else ""

@@ -10,6 +10,7 @@ import numpy as np
 from dse.design import decode
 from dse.evaluator import DatacenterModel, MobileModel
 from dse.evaluator.point import Evaluation, explain
+from dse.evaluator.site import BreakEven
 from dse.front import Scale, epsilon_survivors, extremes, knee
 from dse.metrics import CONSTRAINTS, OBJECTIVES
 from dse.money import Basis
@@ -54,6 +55,8 @@ class Facts:
     """what binds each point of the front"""
     survivors: int
     hardware: int
+    even: list[tuple[Chosen, list[BreakEven]]] | None = None
+    """volumes from which each chosen design pays as a part of one's own, once they were asked for"""
 
 
 def shown(name: str, value: float) -> str:

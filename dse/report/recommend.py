@@ -332,12 +332,12 @@ def _baselines(d: Document, facts: Facts) -> None:
         ],
         rows,
     )
-    same = (
-        "bill-of-materials model, margin and NRE line"
+    counted = (
+        "Costs are of the same bill-of-materials model, margin and NRE line as every design's"
         if run.space.target == "datacenter"
-        else "bill-of-materials model, of what a model adds to a device"
+        else "What a model adds to a device's bill of materials is counted as for every design"
     )
-    d.text(f"Costs are of the same {same} as every design; market prices are not used.")
+    d.text(f"{counted}; market prices are not used.")
 
 
 def _breakdown(d: Document, facts: Facts) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dse.evaluator import DatacenterModel
-from dse.evaluator.site import NEVER, UNITS, BreakEven, break_even, not_on_sale, together, within
+from dse.evaluator.site import NEVER, UNITS, BreakEven, best_on_sale, break_even, not_on_sale, together, within
 from dse.money import Basis, Comparison, Money
 from dse.report.document import Document
 from dse.report.facts import Chosen, Facts, weighted
@@ -65,6 +65,8 @@ def _power(name: str, c: Chosen) -> str:
 def break_evens(facts: Facts) -> list[tuple[Chosen, list[BreakEven]]]:
     """For each chosen design, made for oneself and bought from a maker at the catalogue's gross margin."""
     model = facts.model
+    if facts.even is not None:
+        return facts.even
     if not isinstance(model, DatacenterModel):
         return []
     design, _ = facts.run.archive.joined()
@@ -73,8 +75,10 @@ def break_evens(facts: Facts) -> list[tuple[Chosen, list[BreakEven]]]:
     for c in facts.chosen:
         with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
             machine = model.machine(design.take(np.array([c.row])))
-            found = [break_even(model, machine, c.rung, margin=g) for g in (0.0, margin)]
+            other = best_on_sale(model, c.rung)
+            found = [break_even(model, machine, c.rung, margin=g, other=other) for g in (0.0, margin)]
         out.append((c, [b for b in found if b is not None]))
+    facts.even = out
     return out
 
 
