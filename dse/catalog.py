@@ -19,13 +19,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from dse.errors import DataError, Faults, UnitError, nearest
+from dse.core.errors import DataError, Faults, UnitError, nearest
+from dse.core.units import FloatArray, IntArray, convert
 from dse.llm_entry import LlmEntry, read_llm, toml_table
-from dse.schema import KINDS, READINESS, SHARES, unit_of
-from dse.units import FloatArray, IntArray, convert
+from dse.schema import KINDS, READINESS
+from dse.schema_units import SHARES, unit_of
 
 __all__ = ["DATA", "Catalog", "Entry", "LlmEntry", "Quantity", "load_catalog", "read_entry", "read_llm", "use_catalog"]
+
+
 DATA: Final = resources.files("dse") / "data"
+
+
 _LEVELS: Final = ("low", "nominal", "high")
 
 

@@ -11,10 +11,12 @@ from typing import Any
 
 from dse import __version__
 from dse.catalog import use_catalog
-from dse.errors import BAD_INPUT, INTERRUPTED, NOTHING, OK, DseError, InfeasibleError
+from dse.core.errors import BAD_INPUT, INTERRUPTED, NOTHING, OK, DseError, InfeasibleError
 
 DIGITS = 9
 """of the largest whole number a flag takes"""
+
+
 RAW = argparse.RawDescriptionHelpFormatter
 
 

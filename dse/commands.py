@@ -15,7 +15,8 @@ from tqdm import tqdm
 from dse import explore as job
 from dse import levers
 from dse.catalog import load_catalog
-from dse.errors import INTERRUPTED, OK, DataError, RunError, SpaceError, nearest
+from dse.core.errors import INTERRUPTED, OK, DataError, RunError, SpaceError, nearest
+from dse.core.units import show
 from dse.evaluator import model_of
 from dse.evaluator.point import Evaluation
 from dse.evaluator.point import evaluate as evaluate_point
@@ -23,19 +24,16 @@ from dse.explore import Overrides, load_run, load_space
 from dse.metrics import OBJECTIVES
 from dse.printing import print_evaluation, print_measured
 from dse.probe import probe
-from dse.report import (
-    document,
-    gather,
-    page_html,
-    recommendation_json,
-)
+from dse.report import document
+from dse.report.facts import gather
+from dse.report.page import page_html
+from dse.report.recommend import recommendation_json
 from dse.run import FOUND, FRONT, Folder, Run, write_atomically
 from dse.schema import KINDS
 from dse.schema_json import json_schema, space_schema
 from dse.search import sweep as exact_sweep
 from dse.search.samplers import DEFAULT, SAMPLERS
 from dse.space_file import shipped_spaces
-from dse.units import show
 
 
 def sampler_name(name: str | None) -> str:
@@ -204,7 +202,7 @@ def _loaded(folder: Path) -> tuple[Run, Any]:
 
 def _need_front(run: Run, folder: Path) -> None:
     if len(run.front) == 0:
-        from dse.errors import InfeasibleError
+        from dse.core.errors import InfeasibleError
 
         raise InfeasibleError(f"{folder}: " + job.why_nothing(run.space, run.archive))
 
@@ -220,7 +218,7 @@ def sweep(o: argparse.Namespace) -> int:
         done = exact_sweep(space, model, lambda n: bar.update(n - bar.n))
     out = o.out or Path("results") / f"{space.name}-sweep"
     if len(done.front) == 0:
-        from dse.errors import InfeasibleError
+        from dse.core.errors import InfeasibleError
 
         raise InfeasibleError(f"{space.name}: none of {done.designs} grid designs met every limit")
     from dse.run import csv_text, front_rows

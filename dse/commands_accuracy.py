@@ -16,7 +16,7 @@ from dse.accuracy.store import rows_text, stack_files
 from dse.accuracy.table import predict_rows, read_rows, shipped_rows, write_rows
 from dse.accuracy.validate import SPLITS, Rows, ablate, measured_rows, ratios, score, split
 from dse.catalog import load_catalog
-from dse.errors import OK, DataError
+from dse.core.errors import OK, DataError
 from dse.llm_config import import_llm as read_config
 from dse.report.accuracy import Findings, accuracy_csv, accuracy_html, findings
 from dse.report.elsewhere import elsewhere

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from dse.core.table import Table
+from dse.core.units import BoolArray, FloatArray, IntArray, show
 from dse.space import Space, Value, Variable
-from dse.table import Table
-from dse.units import BoolArray, FloatArray, IntArray, show
 
 
 @dataclass

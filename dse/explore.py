@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 
 from dse.catalog import Catalog, load_catalog
+from dse.core.errors import InfeasibleError, SpaceError, nearest
 from dse.design import decode, encode
-from dse.errors import InfeasibleError, SpaceError, nearest
-from dse.evaluator import DatacenterModel, MobileModel, model_of
+from dse.evaluator import model_of
+from dse.evaluator.datacenter import DatacenterModel
+from dse.evaluator.mobile import MobileModel
 from dse.metrics import CONSTRAINTS, TARGET_OBJECTIVES
 from dse.nearest import nearest_design
 from dse.run import FOUND, POLISHED, Archive, Folder, Run, front_of
-from dse.search import Search, additions, polished, resume_study
+from dse.search.polish import additions, polished
+from dse.search.study import Search, resume_study
 from dse.space import Space, Value, parse_value
 from dse.space_file import read_space, space_text
 from dse.traffic_class import with_traffic
@@ -104,9 +107,9 @@ def _pair(text: str, flag: str) -> tuple[str, str]:
 
 
 def _limited(space: Space, name: str, value: str) -> Space:
-    from dse.errors import UnitError
+    from dse.core.errors import UnitError
+    from dse.core.units import parse
     from dse.space import LIMIT_UNITS
-    from dse.units import parse
 
     units = LIMIT_UNITS[space.target]
     if name not in units:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import moocore
 import numpy as np
 
-from dse.units import BoolArray, FloatArray, IntArray
+from dse.core.units import BoolArray, FloatArray, IntArray
 
 REFERENCE = 1.1
 

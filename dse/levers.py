@@ -10,18 +10,23 @@ from typing import Any
 
 import numpy as np
 
+from dse.core.errors import SpaceError
+from dse.core.units import FloatArray
 from dse.design import encode, sample
-from dse.errors import SpaceError
-from dse.evaluator import DatacenterModel, MobileModel
+from dse.evaluator.datacenter import DatacenterModel
+from dse.evaluator.mobile import MobileModel
 from dse.front import Scale, hypervolume, non_dominated
 from dse.run import Front, Run, front_of, write_atomically
-from dse.search import Found, additions, polished
+from dse.search.polish import Found, additions, polished
 from dse.space import Space, Value
-from dse.units import FloatArray
 from dse.whatif import searched, side_by_side, worlds
 
 STUDY = "study.json"
+
+
 CHECKPOINTS = 24
+
+
 Watch = Callable[[str, Any], None]
 
 
@@ -136,10 +141,16 @@ def held_by(
 
 SLOWED = 0.98
 """time of a burst over that sustained below which heat is said to hold a design"""
+
+
 NEAR = 0.9
 """value over limit from which a limit is said to hold a design"""
+
+
 UNTOLD = ("available", "tpot", "group")
 """limits that say nothing of a design: its year, the target asked for"""
+
+
 LEVELS = {
     "datacenter": ("flash", "pnm", "fast_memory", "topology"),
     "mobile": ("flash", "pnm", "dram_mount", "on_package_link", "dram", "weights_home"),

@@ -10,21 +10,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from dse.catalog import LlmEntry, read_llm
-from dse.errors import DataError
+from dse.core.errors import DataError
+from dse.llm_entry import LlmEntry, read_llm
 from dse.llm_keys import OTHER, PLAIN, WITHOUT_EFFECT
 from dse.schema import PRECISIONS
 
 LARGEST: Final = 1e9
 """of any size in a configuration"""
+
+
 FP32: Final = 4  # bytes; recurrent states are kept in it
 
+
 GEGLU: Final = ("gemma",)
+
+
 TIED: Final = ("gemma", "falcon", "gpt2")
 """families whose head is the embedding unless they say otherwise"""
+
+
 MULTI_HEAD: Final = ("gptj", "gpt2", "opt", "gpt_neox", "phi", "bloom", "falcon")
 """families without grouped keys, whose configurations do not count them"""
+
+
 ATTENTION_NAMES: Final = ("attn", "attention")
+
+
 LEFT_OUT: Final[Mapping[str, Mapping[str, int]]] = {
     "gemma3_text": {
         "vocab_size": 262208,

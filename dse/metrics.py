@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from dse.serving import LIMITS as PAIR_LIMITS
-from dse.serving import Estimate
-from dse.units import FloatArray
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A figure to minimise: its label, unit and how to read it off an estimate, (n, r)."""
+    """A figure to minimise: its label, its unit, and the attribute of an estimate that it is, times ``scale``."""
 
     label: str
     unit: str
-    value: Callable[[Estimate], FloatArray]
+    attribute: str
+    scale: float = 1.0
 
 
 MILLION: Final = 1e6
 
 OBJECTIVES: Final[Mapping[str, Objective]] = {
-    "tpot": Objective("Time per output token", "s", lambda e: e.tpot),
-    "cost_per_mtoken": Objective("Cost per million output tokens", "USD", lambda e: e.cost * MILLION),
-    "energy_per_token": Objective("Energy per output token, whole system", "J", lambda e: e.energy),
-    "carbon_per_mtoken": Objective("Carbon per million output tokens", "kgCO2e", lambda e: e.carbon * MILLION),
-    "ttft": Objective("Time to first token", "s", lambda e: e.ttft),
-    "bom": Objective("Added bill of materials", "USD", lambda e: e.cost),
+    "tpot": Objective("Time per output token", "s", "tpot"),
+    "cost_per_mtoken": Objective("Cost per million output tokens", "USD", "cost", MILLION),
+    "energy_per_token": Objective("Energy per output token, whole system", "J", "energy"),
+    "carbon_per_mtoken": Objective("Carbon per million output tokens", "kgCO2e", "carbon", MILLION),
+    "ttft": Objective("Time to first token", "s", "ttft"),
+    "bom": Objective("Added bill of materials", "USD", "cost"),
 }
 
 TARGET_OBJECTIVES: Final[Mapping[str, tuple[str, ...]]] = {

@@ -17,17 +17,19 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from dse.units import BoolArray, FloatArray, IntArray
+from dse.core.axes import GROUPS
+from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.workload import Transformer
 
-GROUPS: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-"""Sizes of a group of packages that share a model; columns of the collective tables."""
 LARGEST_TENSOR = 64
+
+
 LARGEST_BATCH = 4096
+
+
 DEEPEST = 128
-CLOCK_LEVELS: tuple[float, ...] = (1.0, 0.65)
-"""Clocks a machine may run a pass at, over its design clock, which is the first: at two thirds of a node's nominal clock
-its voltage stands at the floor, so that slower ones save nothing more."""
+
+
 NARROWEST_SLICE = 128
 """columns of an expert that a rank must keep: the block of FP8 scaling and of a matrix unit's tile"""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from dse.core.units import show
 from dse.evaluator.point import Evaluation
 from dse.metrics import CONSTRAINTS, OBJECTIVES
-from dse.units import show
 
 
 def _table(title: str, parts: dict[str, float], unit: str) -> None:

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from dse.catalog import Catalog
-from dse.errors import DataError, Faults, SpaceError, UnitError, nearest
-from dse.schema import unit_of
+from dse.core.errors import DataError, Faults, SpaceError, UnitError, nearest
+from dse.core.units import parse
+from dse.schema_units import unit_of
 from dse.space import Comparison, Contender, Value, Variable, WhatIf, parse_value
-from dse.units import parse
 
 Known = Mapping[str, Variable]
+
+
 CONTROL = "this world again"
 """a search of the unchanged space as all the others: what they are to be compared with"""
 

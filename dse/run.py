@@ -24,18 +24,22 @@ from typing import Any
 import numpy as np
 
 from dse import __version__
+from dse.core.errors import RunError
+from dse.core.text import inert, number
+from dse.core.units import FloatArray, IntArray
 from dse.design import Design, decode
-from dse.errors import RunError
-from dse.evaluator import Told
-from dse.evaluator.protocol import join_told
+from dse.evaluator.protocol import Told, join_told
 from dse.front import non_dominated
 from dse.metrics import OBJECTIVES
 from dse.space import Space, Value
-from dse.units import FloatArray, IntArray
 
 MANIFEST, LOG, FRONT, SPACE = "run.json", "log.jsonl", "front.csv", "space.toml"
+
+
 POLISHED, FOUND = "polished.jsonl", "levers.jsonl"
 """designs beside the log: around the front of the search, and from searches with a lever locked"""
+
+
 PACKAGES = ("optuna", "numpy", "scipy", "moocore")
 
 
@@ -91,16 +95,6 @@ def front_of(space: Space, told: Told) -> Front:
     rows, rungs, points = rows[keep], rungs[keep], points[keep]
     order = np.lexsort(tuple(points[:, k] for k in reversed(range(points.shape[1]))))
     return Front(rows[order].astype(np.int64), rungs[order].astype(np.int64), points[order])
-
-
-def number(x: float) -> str:
-    """A number as the files carry it: 9 significant digits."""
-    return f"{x:.9g}"
-
-
-def inert(text: str) -> str:
-    """Text that no spreadsheet runs: a leading = + - @ or control character is quoted."""
-    return "'" + text if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
 def front_rows(space: Space, design: Design, told: Told, front: Front) -> Iterator[list[str]]:

@@ -10,18 +10,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from dse.errors import SpaceError, UnitError, nearest
-from dse.units import parse
+from dse.core.errors import SpaceError, UnitError, nearest
+from dse.core.units import parse
 from dse.workload import Mix
 
 KINDS: Final = ("categorical", "ordinal", "int", "float")
+
+
 Value = str | float
+
 
 # SI unit of each design variable that carries one.
 VARIABLE_UNITS: Final = {
     "compute_area": "m2", "sram": "B", "clock": "1/s", "pnm_flops": "FLOP/s", "link_bandwidth": "B/s",
     "npu_area": "m2", "npu_sram": "B", "npu_clock": "1/s", "dram_capacity": "B", "bond_pitch": "m",
 }  # fmt: skip
+
+
 SCENARIO_UNITS: Final = {
     "datacenter": {
         "year": "1", "volume": "1", "pue": "1", "electricity_price": "USD/J", "lifetime": "s",
@@ -32,8 +37,14 @@ SCENARIO_UNITS: Final = {
         "application_memory": "B", "sustained_after": "s", "ttft_input": "token", "weight_update_interval": "s",
     },
 }  # fmt: skip
+
+
 SCENARIO_OPTIONAL: Final = {"datacenter": {"popularity_life": "s", "site_power": "W"}, "mobile": dict[str, str]()}
+
+
 _OBJECTIVE_LIMITS: Final = {"tpot": "s", "energy_per_token": "J", "carbon_per_mtoken": "kgCO2e"}
+
+
 LIMIT_UNITS: Final = {
     "datacenter": {"ttft": "s", "flash_life": "s", "rack_power": "W", "cost_per_mtoken": "USD", **_OBJECTIVE_LIMITS},
     "mobile": {

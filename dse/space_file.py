@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dse.catalog import Catalog
-from dse.errors import DataError, Faults, SpaceError, UnitError, nearest
+from dse.core.errors import DataError, Faults, SpaceError, UnitError, nearest
+from dse.core.units import convert, parse
 from dse.questions import comparisons, what_ifs
 from dse.space import (
     KINDS,
@@ -31,10 +32,11 @@ from dse.space import (
 )
 from dse.surroundings import named, place
 from dse.traffic_class import DECODING, traffic_values
-from dse.units import convert, parse
 from dse.workload import Mix, RequestClass
 
 COMPUTE_BITS = (0.0, 4.0, 8.0, 16.0)
+
+
 PHONE_LIMITS = ("skin_temperature", "burst_power", "cold_start", "z_height", "dram_temperature")
 
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from dse.catalog import Catalog
-from dse.errors import Faults, nearest
+from dse.core.errors import Faults, nearest
 from dse.space import Space
 
 FIRST, LAST = 2000, 2100
 """years that a scenario may play in"""
+
+
 USUAL: Final = {"datacenter": ("usa", "phone"), "mobile": ("world", "phone")}
 """electricity and body of a target that names none"""
 

@@ -16,20 +16,35 @@ from typing import Any, Final
 import numpy as np
 
 from dse.catalog import Catalog
+from dse.core.axes import OPERATORS
+from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.physics import experts, memory
 from dse.plan import Plans
 from dse.space import Scenario, Workload
-from dse.units import BoolArray, FloatArray, IntArray
-from dse.workload import OPERATORS, Transformer, transformer
+from dse.workload import Transformer, transformer
 
 ATTENTION: Final = OPERATORS.index("attention")
+
+
 EXPERTS: Final = OPERATORS.index("experts")
+
+
 ACTIVATION_BYTES: Final = 2.0  # activations and partial sums cross links and stacks in 16 bit
+
+
 NEVER_CHANGES: Final = 1e15  # s
+
+
 KNOTS: Final = 16
 """steps of the curve of popular experts' reads"""
+
+
 P95: Final = NormalDist().inv_cdf(0.95)
+
+
 WIDEST: Final = 16  # bits: narrower weights are widened to it where a chip cannot multiply them; 4-bit ones feed 8-bit units as they are
+
+
 COLUMN: Final = {16: 0, 8: 1, 4: 2}
 """column of a machine's peaks by bits"""
 

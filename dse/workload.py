@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Final
 
-from dse.catalog import LlmEntry
-
-OPERATORS: Final = ("projections", "attention", "ffn", "experts", "head")
-"""what a pass through a model is made of, in the order of the arrays over operators"""
+from dse.llm_entry import LlmEntry
 
 
 @dataclass(frozen=True)
@@ -151,8 +148,12 @@ def transformer(entry: LlmEntry) -> Transformer:
 MIXER_KERNELS: Final = {"gqa": 6, "mla": 11, "linear": 8}
 """kernels of a mixer: norm, QKV, rotary, cache write, attention, output; MLA adds two down-projections' norms,
 the query's up-projection and the two absorbed products; a linear layer its convolution, gates and norm"""
+
+
 INDEXER_KERNELS: Final = 10
 """kernels of a sparse attention's indexer: three projections, norm, rotary, two quantisations, scores, top k, gather"""
+
+
 FEED_FORWARD_KERNELS: Final = 4
 """norm, gate and up, activation, down; what routing adds is the stack's ``moe_layer_overhead``"""
 

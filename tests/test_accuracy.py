@@ -18,9 +18,9 @@ from dse.accuracy.predict import machines, prepare, soft_rows, times
 from dse.accuracy.resolve import device_name, llm_entry
 from dse.accuracy.table import ADDED, predict_rows
 from dse.catalog import Catalog, load_catalog
-from dse.errors import DataError
+from dse.core.axes import GROUPS
+from dse.core.errors import DataError
 from dse.llm_config import import_llm
-from dse.plan import GROUPS
 from dse.space import Workload
 from dse.workload import transformer
 
@@ -263,22 +263,30 @@ DEEPSEEK = {
     "num_hidden_layers": 61, "num_key_value_heads": 128, "num_nextn_predict_layers": 1, "q_lora_rank": 1536, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
     "quantization_config": {"quant_method": "fp8"}, "v_head_dim": 128, "vocab_size": 129280, "tie_word_embeddings": False,
 }  # fmt: skip
+
+
 GPT_OSS = {
     "model_type": "gpt_oss", "attention_bias": True, "head_dim": 64, "hidden_act": "silu", "hidden_size": 2880, "intermediate_size": 2880,
     "layer_types": ["sliding_attention", "full_attention"] * 18, "max_position_embeddings": 131072, "num_attention_heads": 64, "num_experts_per_tok": 4,
     "num_hidden_layers": 36, "num_key_value_heads": 8, "num_local_experts": 128, "quantization_config": {"quant_method": "mxfp4"}, "sliding_window": 128,
     "tie_word_embeddings": False, "vocab_size": 201088,
 }  # fmt: skip
+
+
 NEXT = {
     "model_type": "qwen3_next", "decoder_sparse_step": 1, "full_attention_interval": 4, "head_dim": 256, "hidden_act": "silu", "hidden_size": 2048, "intermediate_size": 5120,
     "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128, "linear_num_key_heads": 16, "linear_num_value_heads": 32, "linear_value_head_dim": 128,
     "max_position_embeddings": 262144, "mlp_only_layers": [], "moe_intermediate_size": 512, "num_attention_heads": 16, "num_experts": 512, "num_experts_per_tok": 10,
     "num_hidden_layers": 48, "num_key_value_heads": 2, "shared_expert_intermediate_size": 512, "tie_word_embeddings": False, "vocab_size": 151936,
 }  # fmt: skip
+
+
 GEMMA = {
     "model_type": "gemma3", "text_config": {"model_type": "gemma3_text", "head_dim": 256, "hidden_size": 2560, "intermediate_size": 10240, "num_attention_heads": 8,
     "num_hidden_layers": 34, "num_key_value_heads": 4, "sliding_window": 1024, "vocab_size": 262208, "max_position_embeddings": 131072},
 }  # fmt: skip
+
+
 LLAMA = {
     "model_type": "llama", "hidden_act": "silu", "hidden_size": 4096, "intermediate_size": 14336, "max_position_embeddings": 131072, "num_attention_heads": 32,
     "num_hidden_layers": 32, "num_key_value_heads": 8, "tie_word_embeddings": False, "torch_dtype": "bfloat16", "vocab_size": 128256,
@@ -347,7 +355,7 @@ def test_parts_sum_to_the_total_with_drafted_tokens(target: str) -> None:
 
 def test_a_class_of_the_catalogue_can_be_the_traffic(tmp_path: Path, catalog: Catalog) -> None:
     """By name in a space file; its skew and its tokens per pass go with it, and disagreeing classes are refused."""
-    from dse.errors import SpaceError
+    from dse.core.errors import SpaceError
     from dse.explore import load_space
     from dse.space_file import space_text
 

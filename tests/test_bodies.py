@@ -11,9 +11,9 @@ from scipy.integrate import solve_ivp
 from dse.accuracy.published import energies, hours, tokens
 from dse.accuracy.throttle import PUBLISHED, held, warm_phone
 from dse.catalog import Catalog
+from dse.core.errors import SpaceError
 from dse.design import sample
-from dse.errors import SpaceError
-from dse.evaluator import MobileModel
+from dse.evaluator.mobile import MobileModel
 from dse.explore import load_space
 from dse.metrics import TARGET_OBJECTIVES
 from dse.physics import thermal

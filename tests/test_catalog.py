@@ -9,8 +9,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from dse.catalog import DATA, Catalog, load_catalog, read_entry, read_llm
-from dse.errors import DataError
+from dse.catalog import DATA, Catalog, load_catalog, read_entry
+from dse.core.errors import DataError
+from dse.llm_entry import read_llm
 from dse.schema import KINDS
 from dse.schema_json import json_schema
 

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 
 from dse.catalog import Catalog
+from dse.core.axes import GROUPS
 from dse.design import Design, encode
-from dse.evaluator import DatacenterModel
+from dse.evaluator.datacenter import DatacenterModel
 from dse.evaluator.point import evaluate
 from dse.explore import load_space
-from dse.machine import Machine
 from dse.machine.build import largest_interposer
 from dse.machine.datacenter import datacenter_parts
 from dse.machine.look import Look
+from dse.machine.record import Machine
 from dse.machine.tables import LINES, NEVER
 from dse.physics import experts, package
-from dse.plan import GROUPS, single_plan
+from dse.plan import single_plan
 from dse.serving.choose import standing_by
 from dse.serving.messages import exchanged
 from dse.space import Space
@@ -29,6 +30,8 @@ BASE = {
     "stacks": 8, "stack_height": 12, "flash": "none", "far_memory": "none", "pnm": "none", "domain": 64, "topology": "switch",
     "link_bandwidth": 1e12, "collective_engine": "device",
 }  # fmt: skip
+
+
 AT_64 = GROUPS.index(64)
 
 

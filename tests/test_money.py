@@ -10,19 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dse.catalog import Catalog
+from dse.core.errors import DataError
+from dse.core.money import Basis, Comparison, Money, paid
 from dse.design import sample
-from dse.errors import DataError
-from dse.evaluator import DatacenterModel, MobileModel, model_of
+from dse.evaluator import model_of
+from dse.evaluator.datacenter import DatacenterModel
+from dse.evaluator.mobile import MobileModel
 from dse.evaluator.point import Evaluation, evaluate, explain
 from dse.evaluator.site import NEVER, best_on_sale, break_even, together, within
 from dse.explore import Overrides, load_space
 from dse.machine.prices import level, price_factor
-from dse.money import Basis, Comparison, Money, paid
 from dse.physics import carbon, cost
 from dse.space import Space
 from dse.space_file import shipped_spaces
 
 SPACES = sorted(p.name.removesuffix(".toml") for p in shipped_spaces())
+
+
 KINDS = {"times": "tpot", "energies": "energy_per_token", "costs": "cost_per_mtoken", "carbons": "carbon_per_mtoken"}
 
 
@@ -267,7 +271,8 @@ def test_every_comparison_of_a_recommendation_stands_on_one_basis(datacenter: Sp
     from tempfile import TemporaryDirectory
 
     from dse.explore import load_run, search
-    from dse.report import gather, recommendation_json
+    from dse.report.facts import gather
+    from dse.report.recommend import recommendation_json
 
     del datacenter, catalog
     for name in ("datacenter", "mobile"):

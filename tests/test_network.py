@@ -13,12 +13,14 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import maximum_flow, shortest_path
 
 from dse.catalog import Catalog
+from dse.core.axes import GROUPS
 from dse.machine.datacenter import ENGINES
 from dse.machine.tables import LINES, NEVER, catalogue_tables
 from dse.physics import collective, reliability, topology
-from dse.plan import GROUPS
 
 NAMES = ("full", "ring", "torus2d", "torus3d", "hyperx", "dragonfly", "switch", "clos", "tree")
+
+
 EVERY = [(name, n) for name in NAMES for n in range(2, 513) if topology.admits(name, n)]
 
 

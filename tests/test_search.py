@@ -8,16 +8,20 @@ import numpy as np
 import pytest
 
 from dse.catalog import Catalog
+from dse.core.errors import InfeasibleError, RunError, SpaceError
 from dse.design import decode, encode, sample
-from dse.errors import InfeasibleError, RunError, SpaceError
-from dse.evaluator import DatacenterModel, MobileModel, Told
+from dse.evaluator.datacenter import DatacenterModel
+from dse.evaluator.mobile import MobileModel
+from dse.evaluator.protocol import Told
 from dse.explore import Overrides, add_found, load_run, load_space, search
 from dse.front import Scale, hypervolume, non_dominated
 from dse.levers import reached, study, worth
 from dse.nearest import consistent
 from dse.run import FOUND, FRONT, LOG, Folder, front_of
-from dse.search import SAMPLERS, Search, additions, polished, sweep
-from dse.search.samplers import variable_of
+from dse.search import sweep
+from dse.search.polish import additions, polished
+from dse.search.samplers import SAMPLERS, variable_of
+from dse.search.study import Search
 from dse.space import Space
 
 

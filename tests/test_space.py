@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dse.catalog import Catalog
+from dse.core.errors import SpaceError
 from dse.design import absent, decode, encode, grid, sample
-from dse.errors import SpaceError
 from dse.explore import Overrides, load_space
 from dse.metrics import TARGET_OBJECTIVES
 from dse.report.asked import at_the_ends
@@ -131,8 +131,6 @@ def test_bad_overrides_are_refused(o: Overrides, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         load_space("datacenter", o)
 
-
-# what a space asks beyond its front
 
 ASKED = """
 [[what_if]]

@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 from dse import evaluate
 from dse.accuracy.rigs import Flash, Served, decoded, rig
 from dse.catalog import Catalog, load_catalog
-from dse.machine import Machine
-from dse.machine.record import FIXED_CLOCK
+from dse.core.axes import OPERATORS
+from dse.machine.record import FIXED_CLOCK, Machine
 from dse.physics import experts, flash, roofline
-from dse.serving import serve, soft_of
+from dse.serving import serve
+from dse.serving.soft import soft_of
 from dse.space import Workload
-from dse.workload import OPERATORS, Mix, RequestClass, mix_of, transformer
+from dse.workload import Mix, RequestClass, mix_of, transformer
 
 A = np.array
+
+
 BUFFER = 1e12
 """bytes of staging that never bind"""
 
@@ -54,9 +57,6 @@ def notes(m: Machine, c: Catalog, served: Served) -> dict[str, float]:
 
     serve(m, served.traffic, soft_of(c, "ideal"), note)
     return found
-
-
-# splits
 
 
 def test_an_interleaved_split_runs_at_the_sum_of_bandwidths() -> None:
@@ -125,9 +125,6 @@ def test_tiers_below_change_nothing_where_everything_fits_above() -> None:
     assert one(with_flash, c, "Llama-3.1-70B", batch=8, overflow=True).pairs.step[0, 0] == pytest.approx(a, rel=1e-12)
 
 
-# experts
-
-
 @given(st.integers(1, 4096), st.floats(0.0, 1.2))
 def test_popular_experts_are_read_first(tokens: int, skew: float) -> None:
     curve = experts.hot_reads(256, 8, float(tokens), 8, skew, 16)
@@ -149,9 +146,6 @@ def test_hot_experts_in_fast_memory_serve_more_reads_than_bytes() -> None:
     even = decoded(m, c, load("DeepSeek-V3", 8.0), mix_of(1024.0), [(1, 1, 1, 1)], overflow=True, skew=0.0)
     assert t.pairs.share[0, 0] == pytest.approx(even.pairs.share[0, 0], rel=1e-6)
     assert t.pairs.flash_read[0, 0] * t.pairs.step[0, 0] < 0.8 * even.pairs.flash_read[0, 0] * even.pairs.step[0, 0]
-
-
-# flash
 
 
 def test_small_reads_cost_whole_pages() -> None:
@@ -219,9 +213,6 @@ def test_flash_life_is_the_hand_computed_reclaim(catalog: Catalog) -> None:
     assert 5.0 / e.limits["flash_life"] == pytest.approx(years, rel=0.05)
 
 
-# engines
-
-
 @pytest.mark.parametrize(("llm", "bits", "intensity"), [("Llama-3.1-70B", 16.0, 8.0), ("Llama-3.1-70B", 8.0, 16.0), ("Qwen3-235B-A22B", 16.0, 16.0),
                                                        ("Qwen3-235B-A22B", 8.0, 32.0), ("DeepSeek-V3", 16.0, 242.0), ("DeepSeek-V3", 8.0, 484.0)])  # fmt: skip
 def test_the_engine_flips_at_the_hand_computed_intensity(llm: str, bits: float, intensity: float) -> None:
@@ -268,9 +259,6 @@ def test_halves_overlap_host_and_engine_but_share_the_memory_inside() -> None:
         near = notes(engine, c, whole)["time attention"]
         host = whole.pairs.step[0, 0] - near
         assert half.pairs.step[0, 0] == pytest.approx(2 * (near + host) * _halves(gain, host, near), rel=0.01)
-
-
-# clocks
 
 
 def test_a_machine_that_exists_keeps_its_clock() -> None:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dse.errors import UnitError
-from dse.schema import UNITS
-from dse.units import ATOMS, convert, parse, show, unit
+from dse.core.errors import UnitError
+from dse.core.units import ATOMS, convert, parse, show, unit
+from dse.schema_units import UNITS
 
 
 @pytest.mark.parametrize(

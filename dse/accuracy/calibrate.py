@@ -17,24 +17,39 @@ from scipy.optimize import least_squares
 from dse.accuracy.cases import Case
 from dse.accuracy.predict import Served, Times, soft_rows, times
 from dse.catalog import Catalog
-from dse.errors import DataError
-from dse.serving import Soft
-from dse.serving.soft import FIELDS
-from dse.units import FloatArray, IntArray
+from dse.core.errors import DataError
+from dse.core.units import FloatArray, IntArray
+from dse.serving.soft import FIELDS, Soft
 
 PRIOR: Final = "textbook"
+
+
 FITTED: Final = ("dense", "flop", "layer", "sequence", "prefill_share", "emulation", "first_token", "waiting")
 """factors that are fitted, by their name in ``Soft``"""
+
+
 SHARES: Final = frozenset({"dense", "flop", "emulation"})
 """those of which more is better; less is of all others"""
+
+
 FOLLOW: Final = {"attention": "dense", "experts": "dense", "flop_experts": "flop"}
 """factors that keep their prior ratio to a fitted one"""
+
+
 SHRINK: Final = 1.0
 """penalty per e-fold that a stack lies from the common value"""
+
+
 TTFT_WEIGHT: Final = 0.6
+
+
 ROBUST: Final = 0.5
 """relative error from which the loss grows linearly"""
+
+
 STEP: Final = 1e-5
+
+
 LARGEST: Final = 3.0
 """e-folds of over-prediction beyond which the loss is cut, so that a step of the search cannot overflow"""
 

@@ -12,25 +12,26 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import Final
 
-from dse.accuracy.resolve import (
-    STORED_BITS,
-    arithmetic_bits,
-    device_name,
-    llm_entry,
-    number_format,
-    stack_name,
-)
+from dse.accuracy.resolve import STORED_BITS, arithmetic_bits, device_name, llm_entry, number_format, stack_name
 from dse.catalog import Catalog
-from dse.errors import DataError
-from dse.plan import GROUPS
+from dse.core.axes import GROUPS
+from dse.core.errors import DataError
 from dse.space import Workload
 
 DRAWN: Final = 0.9
 """mean over label of prompt and output lengths in results databases, which draw them between 0.8 and 1"""
+
+
 REQUANTISED: Final = ("nvfp4", "mxfp4", "fp8")
 """formats into which a checkpoint published in INT4 is converted"""
+
+
 MOST_RANKS: Final = 4096
+
+
 MOST_TOKENS: Final = 1e8
+
+
 WIDE: Final = 16
 """labelled ranks from which a square of ranks is read as tensor and expert ranks multiplied"""
 

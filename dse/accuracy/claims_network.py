@@ -15,16 +15,21 @@ from dse.accuracy.claim import Claim, Inputs, against, kind_of, rows
 from dse.accuracy.predict import NO_LIMIT, machines, prepare, soft_rows, textbook, times
 from dse.accuracy.reduces import Fit, Reduce, fitted, grouped, measured, predicted
 from dse.catalog import Catalog
-from dse.machine import device_parts, finish
+from dse.core.axes import GROUPS
+from dse.machine import finish
 from dse.machine.datacenter import ENGINES
+from dse.machine.devices import device_parts
 from dse.machine.tables import LINES
 from dse.physics import collective, topology
-from dse.plan import GROUPS
 from dse.shape import Shape
 from dse.space import Workload
 
 Ours = Callable[[Catalog, Inputs], float]
+
+
 GIGA: Final = 1e9
+
+
 MTP: Final = 0.85
 """share of single drafted tokens that DeepSeek reports as accepted (80 to 90 %); the rows that draft state none"""
 
@@ -199,14 +204,20 @@ OURS: Final[Mapping[str, Ours]] = {
     "diameter-ft-sf-df-ft3": lambda _, __: 2.0 * (_clos(2048, 64).diameter - 2.0),  # a level more: its two links up and down again
 }  # fmt: skip
 """claim -> ours, in the claim's unit"""
+
+
 BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "liminal-sync-dominates": (70.0, 100.0),
     "gpu-alltoall-2node": (4.0, 20.0),
     "scin-small": (1.0, 8.7),
 }
 """claims that state an interval"""
+
+
 STATED: Final[Mapping[str, float]] = {"inferencex-nvl72-vs-b200-nvl72": 0.35}
 """distances that the row itself allows"""
+
+
 SKIPPED: Final[Mapping[str, str]] = {
     "gpu-superpod-ag": "the rates of the other two levels are not given",
     "nvrar": "neither the nodes nor their cards are given",
@@ -216,7 +227,11 @@ SKIPPED: Final[Mapping[str, str]] = {
     "slimfly-cost": "Slim Fly is no topology of ours",
 }
 """claims of which nothing can be computed, and why"""
+
+
 _PROMPTS: Final = "prompts: our share of FP4 peaks comes from FP8 rows of Hopper; decode alone gives 11,400 tokens/s"
+
+
 DIFFERS: Final[Mapping[str, str]] = {"inferencex-peak-nvl72": _PROMPTS, "inferencex-peak-b200": _PROMPTS}
 """claims that ours does not meet, and the term that makes it"""
 

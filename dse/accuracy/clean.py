@@ -16,31 +16,52 @@ import numpy as np
 from dse.accuracy.cases import Case
 from dse.accuracy.predict import Served, soft_rows, times
 from dse.catalog import Catalog
-from dse.serving import Soft
-from dse.units import FloatArray
+from dse.core.units import FloatArray
+from dse.serving.soft import Soft
 
 SLACK: Final = 0.98
 """of the least time: rounding of lengths and of published peaks"""
+
+
 QUEUE_TTFT: Final = 5.0
 """s to the first token beyond which a queue is suspected"""
+
+
 QUEUE_SHARE: Final = 0.7
 """share of its time that a request must spend decoding, else it queued"""
+
+
 RUN_BELOW: Final = 0.2
 """share of a run's rows under the floor from which none of it is believed"""
+
+
 REPEAT: Final = 2.0
 """factor from the median of its repeats at which a row is an outlier"""
+
+
 SLOWER: Final = 2.0
 """factor by which another stack must beat a run on the same ranks to show that the run was defective"""
+
+
 RUN_SLOW: Final = 1 / 3
 """share of a run's comparable rows that must be that slow"""
+
+
 FEWEST: Final = 5
 """comparable rows without which a run is not judged"""
+
+
 COMPARED: Final = 0.25
 """share of a run's rows that must be comparable"""
+
+
 ALIKE: Final = 2.5
 """factor within which batch and lengths count as comparable"""
+
+
 SAME: Final = 5e-6
 """s within which two times are one measurement written twice"""
+
 
 RULES: Final = {
     "duplicate": "the same configuration with the same times, or a copy from a gap analysis",

@@ -20,25 +20,35 @@ from dse.accuracy.cases import Case, RankPlan
 from dse.accuracy.predict import Served, prepare, soft_rows, times
 from dse.accuracy.resolve import llm_entry
 from dse.catalog import DATA, Catalog
-from dse.errors import DataError
+from dse.core.errors import DataError
+from dse.core.units import FloatArray
 from dse.space import Workload
-from dse.units import FloatArray
 
 DEVICES: Final = {
     "M1 7-core GPU 8GB": "m1", "M1 Max 32-core GPU 64GB": "m1_max", "Apple M4 (10 core) 16GB": "m4", "OnePlus 12": "oneplus_12",
     "Galaxy S24": "galaxy_s24", "Snapdragon X Elite": "snapdragon_x_elite", "Jetson AGX Orin": "jetson_agx_orin",
     "A100 SXM 80GB": "a100_sxm", "H100 PCIe 80GB": "h100_pcie", "RTX 4090 24GB": "rtx_4090",
 }  # fmt: skip
+
+
 STACKS: Final = {"llama.cpp": "llamacpp", "llama.cpp GPU": "llamacpp", "llama.cpp CPU": "llamacpp_cpu", "T-MAC CPU": "tmac",
                  "ExecuTorch XNNPACK": "executorch", "ExecuTorch XNNPACK+KleidiAI": "executorch", "Qualcomm NPE NPU": "executorch"}  # fmt: skip
+
+
 ON_CPU: Final = ("llamacpp_cpu", "tmac", "executorch")
+
+
 BITS: Final[Mapping[str, tuple[float, float]]] = {
     "Q4_K_M": (4.85, 6.56), "F16": (16.0, 16.0), "BF16": (16.0, 16.0), "4-bit SpinQuant": (4.5, 8.0), "4-bit QAT+LoRA": (4.5, 8.0),
     "4-bit g128": (4.25, 8.0), "4-bit g256": (4.125, 8.0), "W4": (4.25, 6.56), "W2": (2.25, 6.56),
 }  # fmt: skip
 """label -> bits of a weight and of the head's, scales included (k-quants: llama.cpp file sizes over parameters)"""
+
+
 LLAMA_W2: Final = 2.6
 """bits of llama.cpp's Q2_K"""
+
+
 TYPICAL_CONTEXT: Final = 64.0
 """tokens, where a row names no length"""
 

@@ -14,19 +14,26 @@ import numpy as np
 
 from dse.accuracy.cases import Case, RankPlan
 from dse.catalog import Catalog, load_catalog
-from dse.machine import Machine, device_parts, finish
+from dse.core.units import FloatArray, IntArray
+from dse.machine import finish
+from dse.machine.devices import device_parts
+from dse.machine.record import Machine
 from dse.plan import Plans, plans_of
-from dse.serving import Pairs, Soft, serve
-from dse.serving.soft import FIELDS
+from dse.serving import serve
+from dse.serving.soft import FIELDS, Soft
+from dse.serving.step import Pairs
 from dse.space import Scenario
 from dse.traffic import Traffic, align, lower
-from dse.units import FloatArray, IntArray
 from dse.workload import Mix, RequestClass, Transformer, transformer
 
 SITE: Final = {"year": 2026.0, "volume": 1e5, "pue": 1.2, "electricity_price": 2e-8, "lifetime": 1.26e8, "utilisation": 0.6,
                "weight_update_interval": 2.6e6}  # fmt: skip
 """a scenario's numbers, none of which touch a step's time"""
+
+
 NO_LIMIT: Final = 1e12
+
+
 CLAIMED: Final = 0.9
 """share of the memory that vLLM and TensorRT-LLM take by default for weights and KV cache"""
 

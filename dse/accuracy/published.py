@@ -12,17 +12,21 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from dse.catalog import Catalog
-from dse.evaluator import DatacenterModel
+from dse.core.money import Basis, Comparison, Money
+from dse.evaluator.datacenter import DatacenterModel
 from dse.evaluator.point import Evaluation, evaluate
 from dse.evaluator.site import at_price, list_price
 from dse.metrics import TARGET_OBJECTIVES
-from dse.money import Basis, Comparison, Money
 from dse.space import Space
 from dse.space_file import read_space, space_text
 
 HOUR: Final = 3600.0  # s
+
+
 YEAR: Final = 2025.0
 """of the figures below"""
+
+
 OUTSIDE: Final = ("host", "switches", "cables and optics", "far memory", "fans", "facility (PUE)", "voltage conversion")
 """parts of a token's energy that an accelerator's own meter does not see"""
 
@@ -103,6 +107,8 @@ def _served(space: Space, catalog: Catalog, device: str, llm: str, batch: int, t
 # device, low of hyperscalers, nominal of hyperscalers, high of neoclouds: USD per GPU and hour
 HOURS: Final = (("h100_sxm", 1.17, 1.3, 1.94), ("h200_sxm", 1.27, 1.41, 2.0), ("b200_sxm", 1.76, 1.95, 2.69), ("b300_sxm", 2.11, 2.34, 3.23),
                 ("mi300x", 1.01, 1.12, 1.61), ("mi325x", 1.15, 1.28, 1.83), ("mi355x", 1.33, 1.48, 2.19))  # fmt: skip
+
+
 AVAILABLE: Final = "InferenceX, hyperscaler low to neocloud high"
 
 
@@ -138,6 +144,8 @@ def hours(catalog: Catalog) -> list[Beside]:
 
 RENT: Final = 2.0
 """USD an hour, of the sources below"""
+
+
 SERVED: Final = (
     ("H800, DeepSeek-V3 as in production, rented at 2 USD/h", "h800", "DeepSeek-V3", 4096, 32, 3619, 1000, 0.31, 0.518, 0.518,
      "DeepSeek: 87,072 USD a day over 168e9 output tokens; low: without the nodes of prompts"),

@@ -18,11 +18,12 @@ from scipy.optimize import least_squares
 from dse.accuracy.edge import published
 from dse.accuracy.predict import NO_LIMIT, textbook
 from dse.catalog import Catalog
-from dse.machine import device_parts, finish
+from dse.core.axes import GROUPS
+from dse.core.units import FloatArray
+from dse.machine import finish
 from dse.machine.datacenter import names
+from dse.machine.devices import device_parts
 from dse.machine.tables import LINES
-from dse.plan import GROUPS
-from dse.units import FloatArray
 
 DEVICES: Final = {
     "H100 SXM": ("h100_sxm", "switch"),
@@ -30,12 +31,20 @@ DEVICES: Final = {
     "A100 NVLink3": ("a100_sxm", "full"),
 }
 """label -> device file and how its ranks are joined; the last is a node of four GPUs with links between each two"""
+
+
 LIBRARIES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "NCCL": (("ring", "flags"), ("ring", "bulk")),
     "TRT-LLM custom": (("one_shot", "direct"), ("ring", "flags"), ("ring", "bulk")),
 }
+
+
 EFFICIENCY: Final = (0.5, 0.95)
+
+
 LAUNCH: Final = (2e-7, 4e-5)
+
+
 SIZES: Final = (("to 64 kB", 65536.0), ("to 4 MB", 4194304.0), ("above", np.inf))
 """classes of message size, B"""
 

@@ -7,19 +7,26 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Final
 
-from dse.catalog import Catalog, LlmEntry
-from dse.errors import DataError, nearest
+from dse.catalog import Catalog
+from dse.core.errors import DataError, nearest
+from dse.llm_entry import LlmEntry
 
 SUFFIXES: Final = re.compile(
     r"[-_.](fp8|fp4|fp16|bf16|nvfp4|mxfp4|int4|int8|w4a16|w8a8|w4a8|awq|gptq|autoround|dynamic|block|quark|instruct|"
     r"base|chat|hf|it|thinking|preview|exp|1m|w-mxfp4-a-fp8|\d{4}|\d{6}|(?<=fp4[-_.])v\d|(?<=fp8[-_.])v\d|(?<=instruct[-_.])v\d)$"
 )
 """endings of a checkpoint's name that leave its shape as it is"""
+
+
 DEVICE_ENDINGS: Final = ("_sxm", "_nvl72", "_nvl", "_80gb", "_141gb", "_180gb", "_192gb", "_288gb", "_hgx")
+
+
 STACKS: Final = {"trtllm": "trtllm", "trt": "trtllm", "tensorrt_llm": "trtllm", "tensorrt-llm": "trtllm", "vllm": "vllm",
                  "sglang": "sglang", "dynamo-trt": "trtllm", "dynamo-trtllm": "trtllm", "dynamo-vllm": "vllm",
                  "dynamo-sglang": "sglang", "llamacpp": "llamacpp", "llama.cpp": "llamacpp"}  # fmt: skip
 """runtime as a file names it -> software stack"""
+
+
 FORMATS: Final = {
     "": "bf16", "nan": "bf16", "none": "bf16", "bf16": "bf16", "bfloat16": "bf16", "fp16": "bf16", "float16": "bf16",
     "fp8": "fp8", "fp8_block": "fp8", "fp8_static": "fp8", "fp8_ootb": "fp8", "fp8_e4m3": "fp8", "w8a8_fp8": "fp8",
@@ -28,10 +35,16 @@ FORMATS: Final = {
     "int8": "int8", "int8_wo": "int8", "sq": "int8", "w8a8": "int8",
 }  # fmt: skip
 """label -> number format of weights"""
+
+
 STORED_BITS: Final = {"bf16": 16.0, "fp8": 8.0, "int8": 8.0, "nvfp4": 4.5, "mxfp4": 4.25, "int4": 4.25}
 """bits in memory, block scales included: 8 per 16 values (NVFP4), 8 per 32 (MXFP4), 16 per 64 or 128 (INT4)"""
+
+
 NATIVE: Final = {"bf16": 16, "fp8": 8, "int8": 8, "nvfp4": 4, "mxfp4": 8, "int4": 16}
 """bits of the arithmetic where the chip has the format: MXFP4 runs against 8-bit activations, INT4 is weight-only"""
+
+
 UNIT: Final = {"fp8": "fp8", "int8": "int8", "nvfp4": "fp4", "mxfp4": "fp4"}
 """what a chip must have to multiply in a format"""
 

@@ -14,21 +14,32 @@ import numpy as np
 
 from dse.accuracy.predict import NO_LIMIT, SITE
 from dse.catalog import Catalog
-from dse.machine import Machine, device_parts, finish
+from dse.core.units import FloatArray
+from dse.machine import finish
 from dse.machine.datacenter import names
-from dse.machine.record import FIXED_CLOCK
+from dse.machine.devices import device_parts
+from dse.machine.record import FIXED_CLOCK, Machine
 from dse.plan import plans_of
-from dse.serving import Pairs, serve, soft_of
+from dse.serving import serve
+from dse.serving.soft import soft_of
+from dse.serving.step import Pairs
 from dse.space import Scenario, Workload
 from dse.traffic import Traffic, lower
-from dse.units import FloatArray
 from dse.workload import Mix
 
 STACK: Final = "ideal"
+
+
 RIG: Final = "rig"
+
+
 BASE: Final = "son_7hbf_1hbm4"
 """device file whose die, node and attributes a rig starts from"""
+
+
 FLASH: Final = "hbf_gen1"
+
+
 FAR: Final = "ddr5_cxl"
 
 

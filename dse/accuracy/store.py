@@ -14,17 +14,23 @@ import numpy as np
 from dse.accuracy.calibrate import FITTED, FOLLOW, PRIOR, Fit
 from dse.accuracy.validate import Rows, Split, ratios, score, split
 from dse.catalog import Catalog
-from dse.run import inert
-from dse.schema import SHARES
+from dse.core.text import inert
+from dse.core.units import BoolArray, FloatArray
+from dse.schema_units import SHARES
 from dse.serving.soft import FIELDS
-from dse.units import BoolArray, FloatArray
 
 POOLED: Final = "pooled"
+
+
 COVER: Final = (0.08, 0.92)
 """quantiles of measured over predicted that low and high stand for: about four rows in five of a model
 that neither the factors nor the range has seen"""
+
+
 NARROWEST: Final = 0.05
 """share by which a factor's range goes out from its value at least: a bound is no certainty"""
+
+
 TITLES: Final = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM"}
 
 

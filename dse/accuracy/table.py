@@ -14,18 +14,26 @@ import numpy as np
 from dse.accuracy.cases import Case, case_of
 from dse.accuracy.predict import Served, over_cards, prepare, soft_rows, times
 from dse.catalog import DATA, Catalog
-from dse.errors import DataError
-from dse.run import inert
-from dse.units import FloatArray
+from dse.core.errors import DataError
+from dse.core.text import inert
+from dse.core.units import FloatArray
 
 NEEDED: Final = ("backend", "model_path", "system", "isl", "osl")
+
+
 ADDED: Final = (
     "predicted_ttft_ms", "predicted_ttft_low_ms", "predicted_ttft_high_ms",
     "predicted_tpot_ms", "predicted_tpot_low_ms", "predicted_tpot_high_ms", "reason", "note",
 )  # fmt: skip
+
+
 NARROWEST_SEEN: Final = 8
 """bits of the narrowest arithmetic in the calibration rows"""
+
+
 BATCHES: Final = ("batch_size", "decode_batch_size")
+
+
 MOST: Final = 20_000
 """rows predicted together: a few hundred megabytes of columns"""
 

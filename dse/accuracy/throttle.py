@@ -15,19 +15,29 @@ import numpy as np
 
 from dse.accuracy.edge import burst
 from dse.catalog import Catalog
+from dse.core.units import FloatArray
 from dse.machine.mobile import lumps
 from dse.metrics import TARGET_OBJECTIVES
 from dse.physics import thermal
 from dse.space_file import read_space, space_text
-from dse.units import FloatArray
 
 DEVICE: Final = "iphone_16_pro"
+
+
 LLM: Final = "Qwen2.5-1.5B"
+
+
 TOKENS: Final = 4096.0
 """of a long generation: the agent's task of the mobile spaces"""
+
+
 PUBLISHED: Final = (0.4, 0.52, 0.7)
 """rate kept, low, nominal, high (technology.csv: phone throttled_throughput_ratio)"""
+
+
 LATER: Final = 300.0  # s
+
+
 STEP: Final = 1.0
 """s"""
 

@@ -15,15 +15,21 @@ from dse.accuracy.clean import reasons
 from dse.accuracy.predict import Served, prepare
 from dse.accuracy.table import read_cases
 from dse.catalog import Catalog
-from dse.errors import DataError
+from dse.core.errors import DataError
+from dse.core.units import BoolArray, FloatArray
 from dse.physics import experts
 from dse.traffic import EXPERTS
-from dse.units import BoolArray, FloatArray
 
 UNMEASURED: Final = ("ideal", "textbook", "pooled")
 """stacks by definition: nothing ran on them"""
+
+
 SPLITS: Final = ("none", "device", "model")
+
+
 WITHIN: Final = 0.2
+
+
 WIDE_TENSOR: Final = 16
 
 

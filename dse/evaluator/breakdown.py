@@ -11,16 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from dse.catalog import Catalog
-from dse.machine.record import BITS, Machine
+from dse.core.axes import BITS, OPERATORS
+from dse.core.units import FloatArray
+from dse.machine.record import Machine
 from dse.physics import carbon, cost
-from dse.serving import Pairs
 from dse.serving.choose import Estimate, wear
+from dse.serving.step import Pairs
 from dse.space import Scenario
 from dse.traffic import Traffic
-from dse.units import FloatArray
-from dse.workload import OPERATORS
 
 MILLION = 1e6
+
 
 Terms = Mapping[str, float]
 

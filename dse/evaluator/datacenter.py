@@ -11,23 +11,31 @@ import numpy as np
 
 from dse import __version__
 from dse.catalog import Catalog
+from dse.core.table import chunks
+from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.design import Design
 from dse.evaluator.protocol import Told, join_told, objective_ratio
-from dse.machine import Machine, datacenter_parts, device_parts, finish
+from dse.machine import finish
+from dse.machine.datacenter import datacenter_parts
+from dse.machine.devices import device_parts
+from dse.machine.record import Machine
 from dse.metrics import OBJECTIVES, TARGET_OBJECTIVES
 from dse.plan import Plans, plan_grid
-from dse.serving import Estimate, choose, serve, soft_of
-from dse.serving.choose import CAP, weighted
+from dse.serving import choose, serve
+from dse.serving.choose import CAP, Estimate, weighted
+from dse.serving.soft import soft_of
 from dse.space import Space
-from dse.table import chunks
 from dse.traffic import Traffic, lower
-from dse.units import BoolArray, FloatArray, IntArray
 from dse.workload import transformer
 
 ELEMENTS = 80_000
 """most pairs of a block: what the arrays of one operator keep in cache (measured)"""
+
+
 LEAST_ROWS, MOST_ROWS = 64, 1024
 """of a block, whatever its plans"""
+
+
 PARALLEL_FROM = 2048
 """designs from which two threads are faster than one (the interpreter lock costs the rest)"""
 
@@ -144,13 +152,14 @@ class DatacenterModel:
         return jobs
 
     def _told(self, m: Machine, e: Estimate) -> Told:
-        objectives = {name: OBJECTIVES[name].value(e) for name in TARGET_OBJECTIVES["datacenter"]}
+        asked = {name: OBJECTIVES[name] for name in TARGET_OBJECTIVES["datacenter"]}
+        objectives = {name: getattr(e, o.attribute) * o.scale for name, o in asked.items()}
         shape = e.tpot.shape
         ratios = {k: np.broadcast_to(np.minimum(v, CAP)[:, None], shape) for k, v in m.limits.items()}
         ratios |= {k: np.minimum(v, CAP) for k, v in e.violation.items()}
-        asked = objective_ratio(objectives, self.space.limits)
-        if asked is not None:
-            ratios["objective"] = np.minimum(asked, CAP)
+        worst = objective_ratio(objectives, self.space.limits)
+        if worst is not None:
+            ratios["objective"] = np.minimum(worst, CAP)
         detail = {"ttft": e.ttft, "packages": e.packages, "capital": np.broadcast_to(m.capital[:, None], shape),
                   "site_power": e.packages * m.provisioned[:, None] * self.space.scenario["pue"], **e.chosen}  # fmt: skip
         return Told(objectives, ratios, detail)

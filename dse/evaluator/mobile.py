@@ -10,6 +10,8 @@ import numpy as np
 
 from dse import __version__
 from dse.catalog import Catalog
+from dse.core.table import chunks, total
+from dse.core.units import BoolArray, FloatArray
 from dse.design import Design
 from dse.evaluator.protocol import Told, join_told, objective_ratio
 from dse.machine.mobile import lumps, mobile_machine
@@ -17,18 +19,26 @@ from dse.machine.phone import phone_design, phone_devices
 from dse.machine.record import Machine
 from dse.physics import flash, thermal
 from dse.plan import single_plan
-from dse.serving import Pairs, serve, soft_of
+from dse.serving import serve
 from dse.serving.choose import CAP
 from dse.serving.place import LARGE
+from dse.serving.soft import soft_of
+from dse.serving.step import Pairs
 from dse.space import Space
-from dse.table import chunks, total
 from dse.traffic import Traffic, lower
-from dse.units import BoolArray, FloatArray
 
 CHUNK = 8192
+
+
 DAY = 86400.0  # s
+
+
 BURST = 1  # row of the throttle that is the supply's
+
+
 LONGEST = 36000.0  # s
+
+
 TIMES = np.geomspace(1.0, LONGEST, 120)  # s, on which a burst's end is looked for
 
 

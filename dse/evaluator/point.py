@@ -9,24 +9,27 @@ from typing import Any
 import numpy as np
 
 from dse.catalog import Catalog, load_catalog
+from dse.core.axes import GROUPS, OPERATORS
+from dse.core.errors import SpaceError
+from dse.core.units import FloatArray
 from dse.design import absent, encode
-from dse.errors import SpaceError
-from dse.evaluator import DatacenterModel, MobileModel, breakdown, model_of
+from dse.evaluator import breakdown, model_of
 from dse.evaluator.breakdown import Ran, one
-from dse.evaluator.mobile import DAY
+from dse.evaluator.datacenter import DatacenterModel
+from dse.evaluator.mobile import DAY, MobileModel
 from dse.evaluator.site import site
 from dse.machine.fabric import MEDIA
 from dse.machine.record import Machine
 from dse.metrics import TARGET_OBJECTIVES
 from dse.physics import flash
-from dse.plan import GROUPS, single_plan
-from dse.serving import Pairs, serve
+from dse.plan import single_plan
+from dse.serving import serve
 from dse.serving.choose import account, choose
+from dse.serving.step import Pairs
 from dse.space import Space, Value, Workload, parse_value
 from dse.space_file import read_space, space_text
 from dse.traffic import Traffic, lower
-from dse.units import FloatArray
-from dse.workload import OPERATORS, Mix, RequestClass, mix_of
+from dse.workload import Mix, RequestClass, mix_of
 
 FAR_TOO_DEEP = 999_999
 """shown where no depth makes a model fit"""

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from dse.core.units import FloatArray
 from dse.design import Design
-from dse.units import FloatArray
 
 
 @dataclass

@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dse.catalog import Catalog
+from dse.core.money import Basis, Comparison, Money, paid
 from dse.evaluator.breakdown import Ran, one
 from dse.evaluator.datacenter import DatacenterModel
 from dse.machine.record import Machine
-from dse.money import Basis, Comparison, Money, paid
 from dse.physics import carbon, cost
 from dse.physics.cost import YEAR
 from dse.space import Scenario
 
 NEVER = float("inf")
+
 
 UNITS = {
     "packages": "", "standing by": "", "racks": "", "power provisioned": "W", "power drawn, mean": "W", "capital": "USD", "of it spares": "USD",

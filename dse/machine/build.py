@@ -7,13 +7,15 @@ from typing import Any, Final
 
 import numpy as np
 
+from dse.core.units import FloatArray
 from dse.machine.datacenter import ATTACH, voltage
 from dse.machine.look import Look
 from dse.physics import cost, package, reliability
-from dse.units import FloatArray
 
 INTERPOSERS: Final = ("cowos_s", "cowos_l")
 """from the cheaper to the larger"""
+
+
 DELIVERY: Final = ("lateral", "vertical")
 
 

@@ -11,14 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from dse.core.units import FloatArray
 from dse.machine.datacenter import ATTACH
 from dse.machine.look import Look
 from dse.physics import package, thermal
 from dse.space import Scenario
-from dse.units import FloatArray
 
 CLASSES = ("air", "cold_plate")
+
+
 Row = tuple[FloatArray, FloatArray, FloatArray]
+
+
 LEAST_HEADROOM = 0.01
 """share of a limit kept as headroom when static power alone breaks it (and a limit says so)"""
 

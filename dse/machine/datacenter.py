@@ -8,17 +8,25 @@ from functools import partial
 import numpy as np
 
 from dse.catalog import Catalog
+from dse.core.axes import BITS, CLOCK_LEVELS
+from dse.core.units import FloatArray, IntArray
 from dse.design import Design, codes
-from dse.machine.record import BITS, Parts
+from dse.machine.record import Parts
 from dse.physics import memory, package, power, stack
-from dse.plan import CLOCK_LEVELS
 from dse.space import Scenario, Space
-from dse.units import FloatArray, IntArray
 
 ATTACH = ("own_shoreline", "behind_hbm", "far")
+
+
 PNM = ("none", "memory_base_die", "in_bank", "flash_base_die", "memory_package", "far_module")
+
+
 ENGINES = ("host", "device", "in_network")
+
+
 USUAL_PITCH = 9e-6  # m: of a bond that nothing is said about
+
+
 FAR_AWAY = 1e9  # W: no rating of its own
 
 

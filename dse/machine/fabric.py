@@ -9,13 +9,13 @@ from typing import Final
 import numpy as np
 
 from dse.catalog import Catalog
+from dse.core.axes import GROUPS
+from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.machine.datacenter import ENGINES, names
 from dse.machine.look import Look
 from dse.machine.tables import LINES, NEVER, Tables, catalogue_tables, column_of
 from dse.physics import collective
-from dse.plan import GROUPS
 from dse.space import Scenario
-from dse.units import BoolArray, FloatArray, IntArray
 
 MEDIA: Final = ("copper", "retimed", "optical")
 """links by reach: within a rack, between near racks, beyond"""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from dse.catalog import Catalog
+from dse.core.units import FloatArray, IntArray
 from dse.machine.datacenter import ENGINES, PNM, names
 from dse.machine.record import Parts
 from dse.physics import stack
-from dse.units import FloatArray, IntArray
 
 ENTRIES = ("memory_base_die", "in_bank_hbm", "in_bank_lpddr", "flash_base_die", "lpddr_package", "far_module")
 """catalogue entries of PNM engines"""
+
+
 ENTRY = {"in_bank": "in_bank_hbm", "memory_package": "lpddr_package"}
 """entry of a placement whose name differs; in the banks of LPDDR it is another"""
 

@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 
 from dse.catalog import Catalog
+from dse.core.axes import GROUPS
+from dse.core.table import total
+from dse.core.units import FloatArray, IntArray
 from dse.machine.build import too_late
 from dse.machine.datacenter import names
 from dse.machine.mobile_account import embodied, materials, pnm_units, soc_area
@@ -21,12 +24,11 @@ from dse.machine.record import Machine
 from dse.machine.tables import LINES
 from dse.physics import flash as cells
 from dse.physics import thermal
-from dse.plan import GROUPS
 from dse.space import Scenario
-from dse.table import total
-from dse.units import FloatArray, IntArray
 
 HALF = 0.5  # of the chip's rise over the body reaches DRAM beside it
+
+
 LEAST = 0.01  # share of a span that stays for work where what stands takes it all: the limit says so
 
 

@@ -7,14 +7,14 @@ from functools import partial
 
 import numpy as np
 
+from dse.core.table import total
+from dse.core.units import FloatArray
 from dse.machine.account import fab_carbon
 from dse.machine.datacenter import names
 from dse.machine.phone import MOUNTS, PNM, Phone, Pick
 from dse.machine.prices import price_factors
 from dse.physics import carbon, cost, stack
 from dse.space import Scenario
-from dse.table import total
-from dse.units import FloatArray
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,26 @@ from functools import partial
 import numpy as np
 
 from dse.catalog import Catalog
+from dse.core.axes import OPERATORS
+from dse.core.units import FloatArray, IntArray
 from dse.design import Design, codes
 from dse.machine.datacenter import clock_ceiling, clock_levels, flop_energies, names, numbers, voltage
 from dse.machine.record import FIXED_CLOCK
 from dse.physics import memory, power
 from dse.space import Space
-from dse.units import FloatArray, IntArray
-from dse.workload import OPERATORS
 
 PNM = ("none", "in_bank", "lpddr_package", "flash_base_die")
+
+
 HOMES = ("dram", "flash_streamed", "flash_pnm")
+
+
 LINKS = ("on_package_bus", "on_package_point_to_point", "on_package_mesh_2x2")
+
+
 MOUNTS = ("pop", "side_by_side", "3d_on_soc")
+
+
 POP_TALL = 4  # dies the package height of the catalogue is for
 
 

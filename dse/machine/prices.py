@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from dse.catalog import Catalog
+from dse.core.units import FloatArray, IntArray
 from dse.machine.datacenter import names
-from dse.units import FloatArray, IntArray
 
 STEP = "factor_"
 

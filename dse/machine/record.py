@@ -6,17 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dse.plan import CLOCK_LEVELS
-from dse.table import Table
-from dse.units import BoolArray, FloatArray, IntArray
-
-BITS: tuple[int, ...] = (16, 8, 4)
-"""Compute precisions; columns of ``peak`` and ``flop_energy``."""
-
-
-ON_FAST, ON_FLASH, ON_FAR = 1, 2, 3
-"""where a PNM engine sits: codes of ``pnm_site``"""
-
+from dse.core.axes import CLOCK_LEVELS
+from dse.core.table import Table
+from dse.core.units import BoolArray, FloatArray, IntArray
 
 FIXED_CLOCK: FloatArray = np.array([1.0, *(2.0 for _ in CLOCK_LEVELS[1:])])
 """``level_energy`` of a machine that exists: its own clock, and no slower one on offer"""

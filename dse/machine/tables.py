@@ -10,19 +10,23 @@ from typing import Final
 import numpy as np
 
 from dse.catalog import Catalog
+from dse.core.axes import GROUPS
+from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.machine.datacenter import names
 from dse.physics import collective, topology
-from dse.plan import GROUPS
 from dse.shape import Shape
-from dse.units import BoolArray, FloatArray, IntArray
 
 NEVER = 1e6
 """s; stands for an algorithm that a fabric cannot run, without infinities in the arrays"""
+
+
 LINES: Final = (
     ("ring", "flags"), ("ring", "bulk"), ("recursive_doubling", "flags"), ("one_shot", "direct"), ("tree", "flags"),
     ("tree", "bulk"), ("hierarchical", "flags"), ("two_shot", "flags"), ("two_shot", "bulk"), ("in_network", "switch"),
 )  # fmt: skip
 """algorithm and protocol of an all-reduce: flags beside the data, or bulk data behind fences"""
+
+
 TERMS: Final = ("steps", "hops", "switches", "volume", "peers")
 """last axis of the tables"""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dse.units import FloatArray, convert
+from dse.core.units import FloatArray, convert
 
 
 def dies_per_wafer(area: FloatArray, diameter: float, edge: float, scribe: float) -> FloatArray:

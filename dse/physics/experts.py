@@ -10,7 +10,7 @@ from math import log, sqrt
 
 import numpy as np
 
-from dse.units import FloatArray
+from dse.core.units import FloatArray
 
 
 def popularity(experts: int, picks: int, skew: float) -> FloatArray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dse.units import FloatArray
+from dse.core.units import FloatArray
 
 
 def plane_bandwidth(planes: FloatArray, page_bytes: FloatArray, latency: FloatArray) -> FloatArray:

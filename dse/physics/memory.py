@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dse.units import FloatArray
+from dse.core.units import FloatArray
 
 
 def layered_bandwidth(per_layer: FloatArray, limit: FloatArray, layers: FloatArray, area: FloatArray) -> FloatArray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dse.units import FloatArray
+from dse.core.units import FloatArray
 
 
 def handover_time(

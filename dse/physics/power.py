@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dse.units import FloatArray
+from dse.core.units import FloatArray
 
 
 def frequency_ratio(voltage: FloatArray, nominal: float, threshold: float, alpha: float) -> FloatArray:

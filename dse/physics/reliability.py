@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from dse.units import FloatArray
+from dse.core.units import FloatArray
 
 MOST: Final = 8
 """spares that are counted up to"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dse.units import FloatArray
+from dse.core.units import FloatArray
 
 
 def bond_yield(reference: FloatArray, area: FloatArray, reference_area: FloatArray) -> FloatArray:

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.linalg import expm
 from scipy.special import i1e, k1, k1e
 
-from dse.units import FloatArray
+from dse.core.units import FloatArray
 
 
 def spreading_length(conductivity: float, thickness: float, resistance: FloatArray) -> FloatArray:

@@ -20,16 +20,22 @@ from dse.accuracy.store import nested_cover, widths
 from dse.accuracy.table import intervals
 from dse.accuracy.validate import Rows, Score, Split, ratios, score, strata, worst
 from dse.catalog import Catalog
+from dse.core.text import inert
 from dse.report.document import STYLE
-from dse.run import inert
 
 WORST: Final = 12
+
+
 TITLES: Final[Mapping[str, str]] = {
     "none": "In sample (fitted to all clean rows)",
     "device": "By device (fitted on the first by name, tested on the others)",
     "model": "By model (each model predicted by a fit to the others)",
 }
+
+
 METRICS: Final = ("tpot", "ttft")
+
+
 COLOURS: Final = (
     "#1f77b4",
     "#ff7f0e",
@@ -43,6 +49,8 @@ COLOURS: Final = (
     "#bcbd22",
     "#8c564b",
 )
+
+
 TICKS: Final = tuple(m * 10.0**e for e in range(-1, 7) for m in (1, 2, 5))
 
 

@@ -7,18 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from dse.core.units import show
 from dse.design import levels
 from dse.metrics import OBJECTIVES
 from dse.questions import CONTROL
 from dse.report.document import Document
 from dse.report.facts import Facts, shown
 from dse.space import Space, Value
-from dse.units import show
 
 LIKE = 4
 """levels named in a cell"""
+
+
 LEAST = 0.005
 """share of a front below which a level is not named"""
+
+
 NEAR, OFTEN = 0.01, 0.25
 """share of a range that counts as its end, and share of points that is worth a sentence"""
 
@@ -97,7 +101,7 @@ def what_ifs(d: Document, facts: Facts) -> None:
     found: list[dict[str, Any]] = facts.study.get("what_if", [])
     if not found:
         return
-    from dse.report.pictures import pictures  # half a second to load, for those who ask alone
+    from dse.report.pictures import pictures
 
     d.heading("What if")
     goals = facts.run.space.objectives

@@ -7,20 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from dse.core.money import Basis
+from dse.core.units import FloatArray, show
 from dse.design import decode
-from dse.evaluator import DatacenterModel, MobileModel
+from dse.evaluator.datacenter import DatacenterModel
+from dse.evaluator.mobile import MobileModel
 from dse.evaluator.point import Evaluation, explain
 from dse.evaluator.site import BreakEven
 from dse.front import Scale, epsilon_survivors, extremes, knee
 from dse.metrics import CONSTRAINTS, OBJECTIVES
-from dse.money import Basis
 from dse.nearest import nearest_design
 from dse.run import Run
 from dse.space import Value
-from dse.units import FloatArray, show
 
 BINDS = 0.9
 """value over limit from which a limit is said to bind"""
+
+
 FASTEST = {"tpot": "fastest", "cost_per_mtoken": "cheapest", "energy_per_token": "most frugal", "bom": "cheapest",
            "carbon_per_mtoken": "least carbon", "ttft": "first to answer"}  # fmt: skip
 

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from dse.errors import RunError
+from dse.core.errors import RunError
+from dse.core.units import show
 from dse.metrics import CONSTRAINTS, OBJECTIVES
 from dse.report.document import Document
 from dse.report.facts import Facts, shown
 from dse.report.recommend import NOISE, describe
-from dse.units import show
 
 TECHNOLOGIES: Final = (
     ("LPDDR6 in place of LPDDR5X", "dram", "lpddr6"),
@@ -29,12 +29,20 @@ TECHNOLOGIES: Final = (
     ("compute on the flash's base die", "pnm", "flash_base_die"),
     ("links of its own to each DRAM package", "on_package_link", "point_to_point"),
 )
+
+
 MOSTLY, SOME = 0.5, 0.05
 """share of a front from which a technology pays, and from which it pays for some"""
+
+
 COUNTS = 0.1
 """share of designs that a limit must hold to be named, and of an objective's loss"""
+
+
 ALL = 0.99
 """share of the weights in DRAM from which none are said to be read from flash"""
+
+
 DETAILS: Final = (("burst", "time per output token in a burst", "s"), ("burst_duration", "burst lasts, from rest", "s"),
                   ("tokens_per_charge", "tokens per charge, rest of the device included", "token"), ("memory_left", "memory left to applications", "B"),
                   ("cold_start", "cold start from flash", "s"), ("ttft", "time to first token", "s"))  # fmt: skip

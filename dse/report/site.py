@@ -6,17 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from dse.evaluator import DatacenterModel
+from dse.core.money import Basis, Comparison, Money
+from dse.core.units import show
+from dse.evaluator.datacenter import DatacenterModel
 from dse.evaluator.site import NEVER, UNITS, BreakEven, best_on_sale, break_even, not_on_sale, together, within
-from dse.money import Basis, Comparison, Money
 from dse.report.document import Document
 from dse.report.facts import Chosen, Facts, weighted
-from dse.units import show
 
 POWERS = (
     "package power, decode", "package power, prefill", "package power limit", "rack power", "rack power limit", "packages per rack",
     "idle power per package, at the wall", "share of energy spent idle",
 )  # fmt: skip
+
+
 TOKENS = ("USD per million input tokens", "USD per million output tokens, without its prompt")
 
 

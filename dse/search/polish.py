@@ -11,19 +11,24 @@ from typing import Any
 
 import numpy as np
 
+from dse.core.units import FloatArray
 from dse.design import decode, encode
 from dse.front import epsilon_survivors, non_dominated
 from dse.nearest import consistent
 from dse.run import Archive, front_of
 from dse.space import Space, Value, Variable
-from dse.units import FloatArray
 
 STEPS = (0.2, 0.1, 0.05)
 """of each round: share of a number, or of its range where that is not logarithmic"""
+
+
 PER_TRIAL = 5
 """most designs a round evaluates, per trial of the search"""
+
+
 EPSILON = 0.02
 """a design that betters a front by less than this (relative) in every objective is not added to it"""
+
 
 Found = tuple[FloatArray, list[dict[str, Value]]]
 """points of a front and the design of each"""

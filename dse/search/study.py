@@ -14,24 +14,24 @@ from typing import Any, Final
 
 import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
+from dse.core.text import number
 from dse.design import encode
-from dse.evaluator import Evaluator, Told
+from dse.evaluator.protocol import Evaluator, Told
 from dse.front import Scale, hypervolume
-from dse.run import Archive, Folder, Front, front_of, number
+from dse.run import Archive, Folder, Front, front_of
 from dse.search.samplers import DEFAULT, POPULATION, SAMPLERS, Nsga2, Nsga3
 from dse.space import Space, Value
 
 BATCH: Final = POPULATION
+
+
 TARGET: Final = "tpot_target"
+
+
 LEAST: Final = 1e-12
 
 

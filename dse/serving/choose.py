@@ -12,14 +12,14 @@ from typing import Any, Final
 
 import numpy as np
 
+from dse.core.table import Table, total
+from dse.core.units import FloatArray
 from dse.machine.record import Machine
 from dse.physics import flash
 from dse.serving.place import LARGE
 from dse.serving.step import Pairs
 from dse.space import Scenario
-from dse.table import Table, total
 from dse.traffic import Traffic
-from dse.units import FloatArray
 
 LIMITS: Final[dict[str, str]] = {
     "capacity": "the model, its KV cache at the p95 of resident context, or the pipeline depth does not fit",
@@ -30,10 +30,16 @@ LIMITS: Final[dict[str, str]] = {
     "flash_life": "the flash wears out before its time",
     "flash_program": "the flash is asked to write faster than it can program",
 }
+
+
 REFUSED: Final = 1e30
 """USD; stands for a plan that is not admissible"""
+
+
 MOST_BROKEN: Final = 10.0
 """largest such share that is told apart"""
+
+
 CAP: Final = 1e6
 """largest value over limit that is told apart"""
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dse.core.units import FloatArray, IntArray
 from dse.machine.record import Machine
 from dse.machine.tables import NEVER
 from dse.serving.soft import Soft
 from dse.traffic import Traffic
-from dse.units import FloatArray, IntArray
 
 Note = Callable[[str, str, FloatArray], None]
 """(kind, name, term): sees every term of a breakdown"""

@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from dse.core.units import FloatArray
 from dse.machine.record import Machine
 from dse.physics import flash, roofline
 from dse.plan import DEEPEST
 from dse.traffic import KNOTS, Traffic
-from dse.units import FloatArray
 
 LARGE = 1e12
 """stands for 'does not fit' where a ratio would divide by nothing"""
+
+
 TINY = 1e-30
 
 

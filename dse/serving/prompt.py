@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from dse.core.axes import OPERATORS
+from dse.core.units import FloatArray
 from dse.machine.record import Machine
 from dse.physics import thermal
 from dse.serving.messages import Note, all_reduce, at, exchanged
@@ -14,8 +16,6 @@ from dse.serving.place import Placed
 from dse.serving.soft import Soft
 from dse.serving.step import Tiers, limits_of, tiers
 from dse.traffic import Prefill, Traffic
-from dse.units import FloatArray
-from dse.workload import OPERATORS
 
 
 @dataclass(frozen=True)

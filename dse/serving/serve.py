@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from dse.core.axes import CLOCK_LEVELS
+from dse.core.units import FloatArray
 from dse.machine.record import Machine
 from dse.physics import thermal
-from dse.plan import CLOCK_LEVELS
 from dse.serving.messages import Note, collectives, staged
 from dse.serving.place import Placed, place
 from dse.serving.prompt import prefill
 from dse.serving.soft import Soft
 from dse.serving.step import TIE, Decoded, Pairs, decode, limits_of
 from dse.traffic import ACTIVATION_BYTES, Traffic
-from dse.units import FloatArray
 
 
 def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs:

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from dse.machine.record import ON_FAR, ON_FAST, ON_FLASH, Machine
+from dse.core.axes import ON_FAR, ON_FAST, ON_FLASH, OPERATORS
+from dse.core.table import total
+from dse.core.units import BoolArray, FloatArray, IntArray
+from dse.machine.record import Machine
 from dse.physics import roofline
 from dse.serving.messages import Note
 from dse.serving.place import TINY, Below, Placed
 from dse.serving.soft import Soft
-from dse.table import total
 from dse.traffic import ATTENTION, EXPERTS, Traffic
-from dse.units import BoolArray, FloatArray, IntArray
-from dse.workload import OPERATORS
 
 TIE = 0.99
 """an engine must be more than 1 % faster to win on time; else energy decides"""

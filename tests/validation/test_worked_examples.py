@@ -19,12 +19,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dse.core.table import total
 from dse.physics import carbon, cost
-from dse.table import total
 
 ROWS = list(csv.DictReader((Path(__file__).parent / "worked_examples.csv").read_text(encoding="utf-8").splitlines()))
+
+
 KWH, HOUR, DAY = 3.6e6, 3600.0, 86400.0
+
+
 Row = dict[str, Any]
+
+
 POISSON = 1e9  # clustering without end: the negative binomial's limit
 
 
@@ -199,6 +205,8 @@ KINDS: dict[str, Callable[[str, Row], float]] = {
     "energy_per_token": energy,
     "power_share": lambda _, r: r["idle_w"] / r["load_w"],
 }  # fmt: skip
+
+
 ALLOWED = {"die_cost": 0.05, "die_yield": 0.05, "die_count": 0.05, "die_cost_ratio": 0.05, "embodied_carbon": 0.10}
 
 

@@ -16,13 +16,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.errors import UnitError
+from dse.core.errors import UnitError
 
 FloatArray = NDArray[np.float64]
+
+
 IntArray = NDArray[np.int64]
+
+
 BoolArray = NDArray[np.bool_]
 
+
 Exponents = tuple[tuple[str, int], ...]
+
 
 _PREFIX: Final = {
     "p": 1e-12,
@@ -37,6 +43,8 @@ _PREFIX: Final = {
     "T": 1e12,
     "P": 1e15,
 }
+
+
 _BINARY: Final = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
 
 
@@ -95,7 +103,11 @@ def _atoms() -> dict[str, Unit]:
 
 
 ATOMS: Final = _atoms()
+
+
 _POWER = re.compile(r"^(%|[A-Za-z]+(?:CO2e)?|1)\^?(-?\d+)?$")
+
+
 _NUMBER = re.compile(r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf|-inf)\s*(.*)$")
 
 
@@ -163,11 +175,23 @@ _SHOWN: Final = (
     (1e-12, "p"),
     (1e-15, "f"),
 )
+
+
 _NO_PREFIX: Final = {"", "1", "ratio", "count", "K", "USD", "kgCO2e", "token", "year", "token/s"}
+
+
 _UNNAMED: Final = {"", "1", "ratio", "count"}
+
+
 _PERSON: Final = {"m2": (1e6, "mm2"), "K/W": (1.0, "K/W")}
+
+
 _CALLED: Final = {"1/s": "Hz"}
+
+
 _LONG: Final = ((365.0 * 86400.0, "y"), (86400.0, "day"), (3600.0, "h"))
+
+
 _SELDOM: Final = 1e-5
 """1/s; what happens less often is told by the year"""
 

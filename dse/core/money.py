@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from dse.errors import DataError
+from dse.core.errors import DataError
 
 
 class Basis(Enum):

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dse.units import FloatArray
+from dse.core.units import FloatArray
 
 Rows = NDArray[np.intp] | NDArray[np.bool_] | slice
 
