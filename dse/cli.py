@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dse import __version__
-from dse.catalog import use_catalog
+from dse.catalog.catalog import use_catalog
 from dse.core.errors import BAD_INPUT, INTERRUPTED, NOTHING, OK, DseError, InfeasibleError
 
 DIGITS = 9

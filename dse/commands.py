@@ -14,7 +14,9 @@ from tqdm import tqdm
 
 from dse import explore as job
 from dse import levers
-from dse.catalog import load_catalog
+from dse.catalog.catalog import load_catalog
+from dse.catalog.json_schema import json_schema
+from dse.catalog.schema import KINDS
 from dse.core.errors import INTERRUPTED, OK, DataError, RunError, SpaceError, nearest
 from dse.core.units import show
 from dse.evaluator import model_of
@@ -29,8 +31,7 @@ from dse.report.facts import gather
 from dse.report.page import page_html
 from dse.report.recommend import recommendation_json
 from dse.run import FOUND, FRONT, Folder, Run, write_atomically
-from dse.schema import KINDS
-from dse.schema_json import json_schema, space_schema
+from dse.schema_json import space_schema
 from dse.search import sweep as exact_sweep
 from dse.search.samplers import DEFAULT, SAMPLERS
 from dse.space_file import shipped_spaces
@@ -358,7 +359,7 @@ def catalog(o: argparse.Namespace) -> int:
 
 
 def _print_llms(c: Any, name: str | None) -> int:
-    from dse.workload import transformer
+    from dse.catalog.transformer import transformer
 
     for n in [name] if name else sorted(c.llms):
         t = transformer(c.llm(n))

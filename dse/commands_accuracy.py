@@ -15,14 +15,14 @@ from dse.accuracy.store import calibrate as fit_stacks
 from dse.accuracy.store import rows_text, stack_files
 from dse.accuracy.table import predict_rows, read_rows, shipped_rows, write_rows
 from dse.accuracy.validate import SPLITS, Rows, ablate, measured_rows, ratios, score, split
-from dse.catalog import load_catalog
+from dse.catalog.catalog import load_catalog
+from dse.catalog.hf_import import import_llm as read_config
+from dse.catalog.transformer import transformer
 from dse.core.errors import OK, DataError
-from dse.llm_config import import_llm as read_config
 from dse.report.accuracy import Findings, accuracy_csv, accuracy_html, findings
 from dse.report.elsewhere import elsewhere
 from dse.report.trust import trust_table, with_trust
 from dse.run import write_atomically
-from dse.workload import transformer
 
 
 def _rows(o: argparse.Namespace) -> Rows:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dse.catalog import Catalog, load_catalog
+from dse.catalog.catalog import Catalog, load_catalog
 from dse.core.errors import InfeasibleError, SpaceError, nearest
 from dse.design import decode, encode
 from dse.evaluator import model_of

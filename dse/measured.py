@@ -8,7 +8,7 @@ from typing import Any
 from dse.accuracy.cases import Case
 from dse.accuracy.predict import prepare
 from dse.accuracy.table import intervals, notes, read_cases, shipped_rows
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 
 
 def measured_cases(device: str, llm: str, catalog: Catalog) -> list[Case]:

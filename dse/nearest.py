@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.design import encode
 from dse.evaluator.point import fill
 from dse.space import Space, Value, Variable
 
 ALIKE = {"hbm2e": "hbm3e", "hbm3": "hbm3e", "lpddr5x": "lpddr5x"}
+
+
 NODES = {"n4": "N5", "n7": "N5", "n8": "N5", "n14": "N5"}
 
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from dse.catalog.transformer import Transformer
 from dse.core.axes import GROUPS
 from dse.core.units import BoolArray, FloatArray, IntArray
-from dse.workload import Transformer
 
 LARGEST_TENSOR = 64
 

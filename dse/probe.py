@@ -7,15 +7,18 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.stats import spearmanr
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.design import Design, active, allowed, grid_size, sample
-from dse.evaluator import Told, model_of
+from dse.evaluator import model_of
+from dse.evaluator.protocol import Told
 from dse.metrics import CONSTRAINTS
 from dse.nearest import nearest_design
 from dse.run import front_of
 from dse.space import Space
 
 DRAWN, MOVED = 4000, 120
+
+
 ALIKE = 0.95
 """Spearman correlation on the front from which two objectives do not trade"""
 

@@ -10,10 +10,10 @@ import fnmatch
 from collections.abc import Mapping
 from typing import Any
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
+from dse.catalog.field_units import unit_of
 from dse.core.errors import DataError, Faults, SpaceError, UnitError, nearest
 from dse.core.units import parse
-from dse.schema_units import unit_of
 from dse.space import Comparison, Contender, Value, Variable, WhatIf, parse_value
 
 Known = Mapping[str, Variable]

@@ -5,75 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from dse.metrics import TARGET_OBJECTIVES
-from dse.schema import ATTENTION, FFN, KINDS, LINEAR, LLM_OPTIONAL, LLM_SHAPE, LLM_TEXT, READINESS, unit_of
 from dse.space import KINDS as VARIABLE_KINDS
 from dse.space import LIMIT_UNITS, SCENARIO_OPTIONAL, SCENARIO_UNITS
-
-
-def _quantity(name: str) -> dict[str, Any]:
-    number = {"type": "number"}
-    return {
-        "type": "object",
-        "description": f"{name} [{unit_of(name)}]: low <= nominal <= high, with unit and source",
-        "properties": {
-            "low": number,
-            "nominal": number,
-            "high": number,
-            "unit": {"type": "string"},
-            "source": {"type": "string", "minLength": 1},
-            "note": {"type": "string"},
-        },
-        "required": ["low", "nominal", "high", "unit", "source"],
-        "additionalProperties": False,
-    }
-
-
-def json_schema(kind: str) -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of one kind of catalogue file, made from ``KINDS``."""
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}
-    text = {"type": "string"}
-    if kind == "llm":
-        count = {"type": "integer", "minimum": 0}
-        return head | {
-            "title": "dse catalogue: llm",
-            "properties": {
-                **{k: ({"type": "boolean"} if k in {"tied_embeddings", "expert_bias"} else text) for k in LLM_TEXT},
-                "aliases": {"type": "array", "items": text},
-                "ffn": {"enum": list(FFN)},
-                "linear": {"enum": list(LINEAR)},
-                "attention": {"enum": list(ATTENTION)},
-                "shape": {
-                    "type": "object",
-                    "properties": dict.fromkeys(LLM_SHAPE + LLM_OPTIONAL, count),
-                    "required": list(LLM_SHAPE),
-                    "additionalProperties": False,
-                },
-                "published": {"type": "object"},
-            },
-            "required": ["name", "source", "attention", "ffn", "shape"],
-            "additionalProperties": False,
-        }
-    spec = KINDS[kind]
-    attributes = {name: ({"enum": list(allowed)} if allowed else text) for name, allowed in spec.attributes.items()}
-    return head | {
-        "title": f"dse catalogue: {kind}: {spec.title}",
-        "properties": {
-            "name": text,
-            "title": text,
-            "note": text,
-            "readiness": {"enum": list(READINESS)},
-            "available": _quantity("available"),
-            **attributes,
-            "values": {
-                "type": "object",
-                "properties": {f: _quantity(f) for f in spec.required + spec.optional},
-                "required": list(spec.required),
-                "additionalProperties": False,
-            },
-        },
-        "required": ["name", "title", "readiness", "available", "values"],
-        "additionalProperties": False,
-    }
 
 
 def space_schema() -> dict[str, Any]:

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.core.errors import DataError, Faults, SpaceError, UnitError, nearest
 from dse.core.units import convert, parse
 from dse.questions import comparisons, what_ifs

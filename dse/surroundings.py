@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.core.errors import Faults, nearest
 from dse.space import Space
 

@@ -15,13 +15,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
+from dse.catalog.transformer import Transformer, transformer
 from dse.core.axes import OPERATORS
 from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.physics import experts, memory
 from dse.plan import Plans
 from dse.space import Scenario, Workload
-from dse.workload import Transformer, transformer
 
 ATTENTION: Final = OPERATORS.index("attention")
 

@@ -6,7 +6,7 @@ from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from typing import Any
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.space import Scenario
 from dse.workload import Mix, RequestClass
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.core.errors import DseError, SpaceError
 from dse.core.units import FloatArray
 from dse.design import absent, decode, levels

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from dse.catalog import Catalog, load_catalog
-from dse.evaluator import DatacenterModel, MobileModel
+from dse.catalog.catalog import Catalog, load_catalog
+from dse.evaluator.datacenter import DatacenterModel
+from dse.evaluator.mobile import MobileModel
 from dse.explore import load_space
 from dse.space import Space
 

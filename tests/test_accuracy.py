@@ -17,12 +17,12 @@ from dse.accuracy.cases import case_of
 from dse.accuracy.predict import machines, prepare, soft_rows, times
 from dse.accuracy.resolve import device_name, llm_entry
 from dse.accuracy.table import ADDED, predict_rows
-from dse.catalog import Catalog, load_catalog
+from dse.catalog.catalog import Catalog, load_catalog
+from dse.catalog.hf_import import import_llm
+from dse.catalog.transformer import transformer
 from dse.core.axes import GROUPS
 from dse.core.errors import DataError
-from dse.llm_config import import_llm
 from dse.space import Workload
-from dse.workload import transformer
 
 ROW = {
     "id": "a", "silicon_data_source": "", "backend": "vllm", "backend_version": "1", "model_path": "meta-llama/Llama-3.1-70B", "system": "h100_sxm",

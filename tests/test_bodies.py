@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 
 from dse.accuracy.published import energies, hours, tokens
 from dse.accuracy.throttle import PUBLISHED, held, warm_phone
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.core.errors import SpaceError
 from dse.design import sample
 from dse.evaluator.mobile import MobileModel

@@ -9,11 +9,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from dse.catalog import DATA, Catalog, load_catalog, read_entry
+from dse.catalog.catalog import DATA, Catalog, load_catalog, read_entry
+from dse.catalog.json_schema import json_schema
+from dse.catalog.llm import read_llm
+from dse.catalog.schema import KINDS
 from dse.core.errors import DataError
-from dse.llm_entry import read_llm
-from dse.schema import KINDS
-from dse.schema_json import json_schema
 
 GOOD = """
 name = "x"

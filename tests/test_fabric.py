@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.core.axes import GROUPS
 from dse.design import Design, encode
 from dse.evaluator.datacenter import DatacenterModel

@@ -10,9 +10,10 @@ from __future__ import annotations
 import pytest
 
 from dse import evaluate
-from dse.catalog import load_catalog
+from dse.catalog.catalog import load_catalog
 
 WITHIN = 0.02
+
 
 BASE = {
     "compute_node": "N3", "compute_area": "800 mm2", "mac_share": 0.25, "sram": "128 MiB",

@@ -11,14 +11,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dse import evaluate
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
+from dse.catalog.prices import price_factor
 from dse.design import Design, sample
-from dse.evaluator import DatacenterModel, MobileModel
+from dse.evaluator.datacenter import DatacenterModel
+from dse.evaluator.mobile import MobileModel
 from dse.evaluator.point import explain
-from dse.machine.prices import price_factor
 from dse.space import Space
 
 LLAMA = {"llm": "Llama-3.1-70B", "tensor_parallel": 4}
+
+
 H100: dict[str, Any] = {"device": "h100_sxm", **LLAMA}
 
 
@@ -117,7 +120,7 @@ def test_permuting_rows_permutes_results(seed: int, model: DatacenterModel, some
 @settings(max_examples=25, deadline=None)
 @given(factor=st.floats(1.01, 4), batch=st.sampled_from([1, 8, 64]))
 def test_more_bandwidth_is_never_slower(factor: float, batch: int) -> None:
-    from dse.catalog import load_catalog
+    from dse.catalog.catalog import load_catalog
 
     c = load_catalog()
     more = c.replace(
@@ -131,7 +134,7 @@ def test_more_bandwidth_is_never_slower(factor: float, batch: int) -> None:
 @settings(max_examples=15, deadline=None)
 @given(factor=st.floats(0.2, 0.99))
 def test_cheaper_memory_never_costs_more(factor: float) -> None:
-    from dse.catalog import load_catalog
+    from dse.catalog.catalog import load_catalog
 
     c = load_catalog()
     less = c.replace("memory", "hbm3", "price_per_byte", c.value("memory", "hbm3", "price_per_byte") * factor)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
+from dse.catalog.prices import level, price_factor
 from dse.core.errors import DataError
 from dse.core.money import Basis, Comparison, Money, paid
 from dse.design import sample
@@ -19,7 +20,6 @@ from dse.evaluator.mobile import MobileModel
 from dse.evaluator.point import Evaluation, evaluate, explain
 from dse.evaluator.site import NEVER, best_on_sale, break_even, together, within
 from dse.explore import Overrides, load_space
-from dse.machine.prices import level, price_factor
 from dse.physics import carbon, cost
 from dse.space import Space
 from dse.space_file import shipped_spaces

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import maximum_flow, shortest_path
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.core.axes import GROUPS
 from dse.machine.datacenter import ENGINES
 from dse.machine.tables import LINES, NEVER, catalogue_tables

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.core.errors import InfeasibleError, RunError, SpaceError
 from dse.design import decode, encode, sample
 from dse.evaluator.datacenter import DatacenterModel

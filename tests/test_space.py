@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.core.errors import SpaceError
 from dse.design import absent, decode, encode, grid, sample
 from dse.explore import Overrides, load_space

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 
 from dse import evaluate
 from dse.accuracy.rigs import Flash, Served, decoded, rig
-from dse.catalog import Catalog, load_catalog
+from dse.catalog.catalog import Catalog, load_catalog
+from dse.catalog.transformer import transformer
 from dse.core.axes import OPERATORS
 from dse.machine.record import FIXED_CLOCK, Machine
 from dse.physics import experts, flash, roofline
 from dse.serving import serve
 from dse.serving.soft import soft_of
 from dse.space import Workload
-from dse.workload import Mix, RequestClass, mix_of, transformer
+from dse.workload import Mix, RequestClass, mix_of
 
 A = np.array
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dse.catalog.field_units import UNITS
 from dse.core.errors import UnitError
 from dse.core.units import ATOMS, convert, parse, show, unit
-from dse.schema_units import UNITS
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dse.catalog import Catalog, load_catalog
+from dse.catalog.catalog import Catalog, load_catalog
+from dse.catalog.transformer import transformer
 from dse.physics.experts import peak_load
 from dse.plan import plan_grid, single_plan
 from dse.space import Space
 from dse.traffic import lower
-from dse.workload import Mix, RequestClass, transformer
+from dse.workload import Mix, RequestClass
 
 NAMES = sorted(load_catalog().llms)
 

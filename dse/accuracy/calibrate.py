@@ -16,7 +16,7 @@ from scipy.optimize import least_squares
 
 from dse.accuracy.cases import Case
 from dse.accuracy.predict import Served, Times, soft_rows, times
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.core.errors import DataError
 from dse.core.units import FloatArray, IntArray
 from dse.serving.soft import FIELDS, Soft

@@ -13,7 +13,7 @@ from math import isqrt
 from typing import Final
 
 from dse.accuracy.resolve import STORED_BITS, arithmetic_bits, device_name, llm_entry, number_format, stack_name
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.core.axes import GROUPS
 from dse.core.errors import DataError
 from dse.space import Workload

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dse.catalog import DATA
+from dse.catalog.catalog import DATA
 
 Inputs = Mapping[str, Any]
+
+
 WITHIN: Final = 0.25
 
 

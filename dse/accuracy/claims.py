@@ -13,10 +13,10 @@ from dse.accuracy.claim import Claim, Inputs, kind_of, rows
 from dse.accuracy.kernels import DEVICE as A100
 from dse.accuracy.kernels import STACK, bench_layer
 from dse.accuracy.predict import prepare, soft_rows, times
-from dse.catalog import Catalog
-from dse.serving import Pairs
+from dse.catalog.catalog import Catalog
+from dse.catalog.transformer import transformer
+from dse.serving.step import Pairs
 from dse.space import Workload
-from dse.workload import transformer
 
 GIGA: Final = 1e9
 

@@ -11,18 +11,30 @@ import numpy as np
 
 from dse.accuracy.claim import Claim, Inputs, kind_of, rows
 from dse.accuracy.rigs import Flash, Served, decoded, rig
-from dse.catalog import Catalog
-from dse.machine import Machine
+from dse.catalog.catalog import Catalog
+from dse.catalog.transformer import transformer
+from dse.machine.record import Machine
 from dse.physics import flash
-from dse.serving import serve, soft_of
+from dse.serving import serve
+from dse.serving.soft import soft_of
 from dse.space import Workload
-from dse.workload import Mix, RequestClass, transformer
+from dse.workload import Mix, RequestClass
 
 GIB: Final = 2.0**30
+
+
 YEAR: Final = 365.0 * 86400.0
+
+
 A = np.array
+
+
 MODELS: Final = {"Llama-3-405B": "Llama-3.1-405B"}
+
+
 ALL_ATTENTION: Final = "Llama-4-Maverick, every layer full attention"
+
+
 FINE: Final = 400
 """batches tried"""
 
@@ -33,9 +45,6 @@ def _mix(inputs: float, outputs: float) -> Mix:
 
 def _sixteen(llm: str) -> Workload:
     return Workload(MODELS.get(llm, llm), 1.0, 1e9, 16.0, 16.0, 16.0)
-
-
-# Son et al., IEEE CAL 25(2) 2026: 8 HBM4, or HBF for everything but activations, on Rubin-class GPUs
 
 
 def _son(c: Catalog, i: Inputs) -> tuple[Machine, Catalog]:
@@ -128,9 +137,6 @@ def _fewest(needed: float, each: float, counts: list[int]) -> float:
     return float(min(n for n in counts if n * each >= needed))
 
 
-# Kyung et al., IEEE CAL 25(1) 2026: five HBF stacks and no HBM, attention data-parallel
-
-
 def _kyung(c: Catalog, i: Inputs) -> float:
     """TPOT [ms] of eight devices at the batch that the KV budget allows."""
     setting = i["configuration"]
@@ -216,9 +222,6 @@ def _life(i: Inputs) -> float:
     return float(flash.life(A([i["endurance_pe"]]), A([capacity]), A([i["waf"]]), A([written]))[0]) / YEAR
 
 
-# H3 (SK hynix), Park et al. (KAIST), Baek et al.
-
-
 def _h3(c: Catalog, i: Inputs, with_flash: bool, shared: float) -> float:
     """Fewest GPUs, a power of two, that hold the weights and a KV cache that all requests share."""
     pool = Flash(
@@ -266,6 +269,8 @@ def _staging(i: Inputs) -> float:
 
 
 Ours = Callable[[Catalog, Inputs], float]
+
+
 BY_PREFIX: Final[Mapping[str, Ours]] = {
     "son-batch-": lambda c, i: _largest(c, i)[0],
     "son-tps-": lambda c, i: _largest(c, i)[1],
@@ -300,6 +305,8 @@ BY_PREFIX: Final[Mapping[str, Ours]] = {
     "hbf-roadmap-gen3": lambda c, _: c.value("flash", "hbf_gen3", "read_bandwidth") / 1e12,
 }  # fmt: skip
 """beginning of a claim's id -> ours, in the claim's unit; no number is tuned to any of them"""
+
+
 SKIPPED: Final[Mapping[str, str]] = {
     "kyung-max-gain": "a maximum over the rows above",
     "h3-tps-1m": "how HBM and HBF overlap, and whether all requests share one read of the KV, is not stated",
@@ -308,8 +315,14 @@ SKIPPED: Final[Mapping[str, str]] = {
     "atassi-hybrid": "model and expert predictor are not stated",
 }
 """rows without the inputs that it takes (none of confidence high)"""
+
+
 SHORT = "at short contexts the weights' read fills most of the 100 ms, so that the batch is four times as sensitive as the step; ours has no other overhead"
+
+
 R1 = "their attention and experts add compute to reads (+64 % on their own closed form), ours hides the shorter of the two"
+
+
 DIFFERS: Final[Mapping[str, str]] = {
     "son-batch-hbf-1g-l3-short": SHORT,
     "son-tps-hbf-8g-l3-short": SHORT,
@@ -318,6 +331,8 @@ DIFFERS: Final[Mapping[str, str]] = {
     "kyung-tpot-r1-hbm-nvlink6-8k-512gb": R1,
 }
 """the term that makes a claim differ"""
+
+
 TOLERANCE: Final[Mapping[str, float]] = {
     "son-pec-": 0.05,
     "kyung-life-": 0.07,

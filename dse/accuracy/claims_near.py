@@ -12,15 +12,19 @@ from dse.accuracy.claim import Claim, Inputs, against, kind_of, rows
 from dse.accuracy.imec import COOLANT, STAGES, temperatures
 from dse.accuracy.predict import NO_LIMIT
 from dse.accuracy.rigs import decoded, scenario
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
+from dse.catalog.transformer import transformer
 from dse.evaluator.point import evaluate
-from dse.machine import Machine, device_parts, finish
+from dse.machine import finish
 from dse.machine.datacenter import PNM
-from dse.machine.record import FIXED_CLOCK
+from dse.machine.devices import device_parts
+from dse.machine.record import FIXED_CLOCK, Machine
 from dse.space import Workload
-from dse.workload import Mix, RequestClass, transformer
+from dse.workload import Mix, RequestClass
 
 Ours = Callable[[Catalog, Inputs], float]
+
+
 BATCHES: Final = tuple(2**k for k in range(11))
 
 
@@ -201,6 +205,8 @@ SKIPPED: Final[Mapping[str, str]] = {
     "cent": "devices, GPUs, lengths and prices of the comparison are not in the text seen",
 }
 """rows of which too little is known to compute anything"""
+
+
 BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "dean-pim-pnm-range": (5.0, 10.0),
     "pimai-mobile-energy": (10.0, 20.0),
@@ -213,9 +219,15 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "imec-halfclock": (20.0, 100.0),
 }
 """claims that are a range: ours inside it agrees, else the ratio is to its nearer end"""
+
+
 RISES: Final = ("imec-3d-temp-3d", "imec-3d-temp-2p5d", "imec-mitigated")
 """temperatures, compared as rises above the coolant"""
+
+
 NO_LAUNCHES = "a compiled dataflow launches no kernels: the 43 us a layer that GPU runtimes take do not apply, and no other stack is measured"
+
+
 DIFFERS: Final[Mapping[str, str]] = {
     "dean-pim-pnm-range": "PIM 3.7, PNM 2.2: activating a row, 1.2 of the 4.4 pJ/bit at the host, is paid in the bank too",
     "pimai-mobile-energy": "refresh, the SoC's idle power and prefill on the NPU stay; the comparison's SoC is not stated",

@@ -14,14 +14,14 @@ from dse.accuracy.cases import Case, RankPlan
 from dse.accuracy.claim import Claim, Inputs, against, kind_of, rows
 from dse.accuracy.predict import NO_LIMIT, machines, prepare, soft_rows, textbook, times
 from dse.accuracy.reduces import Fit, Reduce, fitted, grouped, measured, predicted
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.core.axes import GROUPS
 from dse.machine import finish
 from dse.machine.datacenter import ENGINES
 from dse.machine.devices import device_parts
 from dse.machine.tables import LINES
 from dse.physics import collective, topology
-from dse.shape import Shape
+from dse.physics.network_shape import NetworkShape
 from dse.space import Workload
 
 Ours = Callable[[Catalog, Inputs], float]
@@ -34,7 +34,7 @@ MTP: Final = 0.85
 """share of single drafted tokens that DeepSeek reports as accepted (80 to 90 %); the rows that draft state none"""
 
 
-def _clos(endpoints: int, ports: int) -> Shape:
+def _clos(endpoints: int, ports: int) -> NetworkShape:
     return topology.shape("clos", endpoints, endpoints, ports)
 
 
@@ -56,7 +56,7 @@ def _gather(i: Inputs, kind: str) -> float:
     return _whole(collective.all_to_all(shape).volume * (axis - 1) / axis / axis, axis) * (axis - 1) / axis * each
 
 
-def _volume(kind: str, algorithm: str, shape: Shape) -> float:
+def _volume(kind: str, algorithm: str, shape: NetworkShape) -> float:
     cost = collective.cost(kind, algorithm, shape)
     assert cost is not None  # noqa: S101 - asked of networks that run it
     return cost.volume

@@ -15,7 +15,7 @@ import numpy as np
 
 from dse.accuracy.cases import Case
 from dse.accuracy.predict import Served, soft_rows, times
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.core.units import FloatArray
 from dse.serving.soft import Soft
 

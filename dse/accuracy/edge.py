@@ -19,7 +19,7 @@ import numpy as np
 from dse.accuracy.cases import Case, RankPlan
 from dse.accuracy.predict import Served, prepare, soft_rows, times
 from dse.accuracy.resolve import llm_entry
-from dse.catalog import DATA, Catalog
+from dse.catalog.catalog import DATA, Catalog
 from dse.core.errors import DataError
 from dse.core.units import FloatArray
 from dse.space import Workload

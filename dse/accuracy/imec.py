@@ -8,27 +8,45 @@ from typing import Final
 import numpy as np
 
 from dse.accuracy.rigs import BASE
-from dse.catalog import Catalog
-from dse.machine import Parts, device_parts
+from dse.catalog.catalog import Catalog, names
 from dse.machine.cooling import rises
-from dse.machine.datacenter import names
+from dse.machine.devices import device_parts
 from dse.machine.look import Look
+from dse.machine.record import Parts
 
 COOLANT: Final = 20.0
 """degC"""
+
+
 MM2: Final = 1e-6
+
+
 GPU: Final = 660 * MM2
+
+
 COVER: Final = 484.0 / 660.0
 """four stacks of 11 x 11 mm on a GPU of 30 x 22 mm"""
+
+
 CONVECTION: Final = 33.3 * MM2
 """m2 K/W at 30,000 W/m2/K on the lid"""
+
+
 JOINT: Final = 2.02 + 2.07
 """mm2 K/W: oxide, BEOL, FEOL and thinned silicon of the GPU, and its micro-bumps to the stack"""
+
+
 BASE_DIE: Final = 0.36 + 3.33
+
+
 THICK_TOP: Final = 1.21 - 0.29
 """of a top die of 169 um over one of 41 um"""
+
+
 SILICON_GAP: Final = 775e-6 / 140.0
 """m2 K/W of silicon as tall as the stacks"""
+
+
 BOARD: Final = (1200.0 / 13.0 + 2.07) * MM2 + CONVECTION
 """m2 K/W from the GPU down: 1.2 mm of laminate at 13 W/m/K (thickness an estimate), bumps, a second cold plate"""
 

@@ -8,11 +8,17 @@ from functools import partial
 from typing import Final
 
 from dse.accuracy.edge import published
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 
 STACK: Final = "pytorch_eager"
+
+
 DEVICE: Final = "a100_sxm"
+
+
 HALF: Final = 2.0  # bytes of a 16-bit number
+
+
 PASSES: Final = {"Softmax": (3.0, 1), "LayerNorm": (3.0, 3), "GeLU": (2.0, 3)}
 """passes over the operand and kernels of an elementwise operator written in PyTorch operations:
 softmax reads for the maximum and for the sum and writes; LayerNorm reads twice and writes, in mean, variance and scale;

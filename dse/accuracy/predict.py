@@ -13,7 +13,8 @@ from typing import Final
 import numpy as np
 
 from dse.accuracy.cases import Case, RankPlan
-from dse.catalog import Catalog, load_catalog
+from dse.catalog.catalog import Catalog, load_catalog
+from dse.catalog.transformer import Transformer, transformer
 from dse.core.units import FloatArray, IntArray
 from dse.machine import finish
 from dse.machine.devices import device_parts
@@ -24,7 +25,7 @@ from dse.serving.soft import FIELDS, Soft
 from dse.serving.step import Pairs
 from dse.space import Scenario
 from dse.traffic import Traffic, align, lower
-from dse.workload import Mix, RequestClass, Transformer, transformer
+from dse.workload import Mix, RequestClass
 
 SITE: Final = {"year": 2026.0, "volume": 1e5, "pue": 1.2, "electricity_price": 2e-8, "lifetime": 1.26e8, "utilisation": 0.6,
                "weight_update_interval": 2.6e6}  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.core.money import Basis, Comparison, Money
 from dse.evaluator.datacenter import DatacenterModel
 from dse.evaluator.point import Evaluation, evaluate

@@ -17,11 +17,10 @@ from scipy.optimize import least_squares
 
 from dse.accuracy.edge import published
 from dse.accuracy.predict import NO_LIMIT, textbook
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog, names
 from dse.core.axes import GROUPS
 from dse.core.units import FloatArray
 from dse.machine import finish
-from dse.machine.datacenter import names
 from dse.machine.devices import device_parts
 from dse.machine.tables import LINES
 

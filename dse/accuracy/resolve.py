@@ -7,9 +7,9 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Final
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
+from dse.catalog.llm import LlmEntry
 from dse.core.errors import DataError, nearest
-from dse.llm_entry import LlmEntry
 
 SUFFIXES: Final = re.compile(
     r"[-_.](fp8|fp4|fp16|bf16|nvfp4|mxfp4|int4|int8|w4a16|w8a8|w4a8|awq|gptq|autoround|dynamic|block|quark|instruct|"

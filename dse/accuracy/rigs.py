@@ -13,10 +13,9 @@ from typing import Final
 import numpy as np
 
 from dse.accuracy.predict import NO_LIMIT, SITE
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog, names
 from dse.core.units import FloatArray
 from dse.machine import finish
-from dse.machine.datacenter import names
 from dse.machine.devices import device_parts
 from dse.machine.record import FIXED_CLOCK, Machine
 from dse.plan import plans_of

@@ -13,10 +13,10 @@ import numpy as np
 
 from dse.accuracy.calibrate import FITTED, FOLLOW, PRIOR, Fit
 from dse.accuracy.validate import Rows, Split, ratios, score, split
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
+from dse.catalog.field_units import SHARES
 from dse.core.text import inert
 from dse.core.units import BoolArray, FloatArray
-from dse.schema_units import SHARES
 from dse.serving.soft import FIELDS
 
 POOLED: Final = "pooled"

@@ -13,7 +13,7 @@ import numpy as np
 
 from dse.accuracy.cases import Case, case_of
 from dse.accuracy.predict import Served, over_cards, prepare, soft_rows, times
-from dse.catalog import DATA, Catalog
+from dse.catalog.catalog import DATA, Catalog
 from dse.core.errors import DataError
 from dse.core.text import inert
 from dse.core.units import FloatArray

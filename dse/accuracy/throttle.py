@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from dse.accuracy.edge import burst
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.core.units import FloatArray
 from dse.machine.mobile import lumps
 from dse.metrics import TARGET_OBJECTIVES

@@ -14,7 +14,7 @@ from dse.accuracy.cases import Case
 from dse.accuracy.clean import reasons
 from dse.accuracy.predict import Served, prepare
 from dse.accuracy.table import read_cases
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.core.errors import DataError
 from dse.core.units import BoolArray, FloatArray
 from dse.physics import experts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.evaluator.datacenter import DatacenterModel
 from dse.evaluator.mobile import MobileModel
 from dse.evaluator.protocol import Evaluator, Told

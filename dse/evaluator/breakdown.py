@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.core.axes import BITS, OPERATORS
 from dse.core.units import FloatArray
 from dse.machine.record import Machine

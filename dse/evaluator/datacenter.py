@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from dse import __version__
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
+from dse.catalog.transformer import transformer
 from dse.core.table import chunks
 from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.design import Design
@@ -26,7 +27,6 @@ from dse.serving.choose import CAP, Estimate, weighted
 from dse.serving.soft import soft_of
 from dse.space import Space
 from dse.traffic import Traffic, lower
-from dse.workload import transformer
 
 ELEMENTS = 80_000
 """most pairs of a block: what the arrays of one operator keep in cache (measured)"""

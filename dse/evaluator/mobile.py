@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dse import __version__
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.core.table import chunks, total
 from dse.core.units import BoolArray, FloatArray
 from dse.design import Design

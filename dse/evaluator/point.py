@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dse.catalog import Catalog, load_catalog
+from dse.catalog.catalog import Catalog, load_catalog
 from dse.core.axes import GROUPS, OPERATORS
 from dse.core.errors import SpaceError
 from dse.core.units import FloatArray

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.core.money import Basis, Comparison, Money, paid
 from dse.evaluator.breakdown import Ran, one
 from dse.evaluator.datacenter import DatacenterModel

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
+from dse.catalog.prices import price_factors
 from dse.core.table import total
 from dse.core.units import FloatArray
 from dse.machine.build import delivery, packaging
 from dse.machine.datacenter import ATTACH, ENGINES, PNM
 from dse.machine.look import Look
-from dse.machine.prices import price_factors
 from dse.physics import carbon, cost, stack
 from dse.space import Scenario
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog, names
 from dse.core.axes import BITS, CLOCK_LEVELS
 from dse.core.units import FloatArray, IntArray
 from dse.design import Design, codes
@@ -28,11 +28,6 @@ USUAL_PITCH = 9e-6  # m: of a bond that nothing is said about
 
 
 FAR_AWAY = 1e9  # W: no rating of its own
-
-
-def names(catalog: Catalog, kind: str) -> list[str]:
-    """Entries of a kind in a fixed order: what the codes of Parts point at."""
-    return sorted(catalog.entries[kind])
 
 
 def _recode(space: Space, design: Design, variable: str, order: Sequence[str], *, lower: bool = False) -> IntArray:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dse.catalog import Catalog
-from dse.machine.datacenter import ATTACH, ENGINES, FAR_AWAY, USUAL_PITCH, flop_energies, names
+from dse.catalog.catalog import Catalog, names
+from dse.machine.datacenter import ATTACH, ENGINES, FAR_AWAY, USUAL_PITCH, flop_energies
 from dse.machine.record import Parts
 
 

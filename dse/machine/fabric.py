@@ -8,10 +8,10 @@ from typing import Final
 
 import numpy as np
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog, names
 from dse.core.axes import GROUPS
 from dse.core.units import BoolArray, FloatArray, IntArray
-from dse.machine.datacenter import ENGINES, names
+from dse.machine.datacenter import ENGINES
 from dse.machine.look import Look
 from dse.machine.tables import LINES, NEVER, Tables, catalogue_tables, column_of
 from dse.physics import collective

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog, names
 from dse.core.axes import ON_FAR, ON_FAST, ON_FLASH, OPERATORS
 from dse.core.units import FloatArray, IntArray
 from dse.machine.account import account, pnm_units
 from dse.machine.build import standby, too_late
 from dse.machine.cooling import cooled
-from dse.machine.datacenter import ENGINES, FAR_AWAY, PNM, clock_levels, far_links, names
+from dse.machine.datacenter import ENGINES, FAR_AWAY, PNM, clock_levels, far_links
 from dse.machine.fabric import MEDIA, Reach, beside, fabric, link_power, radix_limits, reach, router_power
 from dse.machine.look import TALL, Look
 from dse.machine.record import FIXED_CLOCK, Machine, Parts

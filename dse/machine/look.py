@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog, names
 from dse.core.units import FloatArray, IntArray
-from dse.machine.datacenter import ENGINES, PNM, names
+from dse.machine.datacenter import ENGINES, PNM
 from dse.machine.record import Parts
 from dse.physics import stack
 

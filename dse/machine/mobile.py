@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog, names
 from dse.core.axes import GROUPS
 from dse.core.table import total
 from dse.core.units import FloatArray, IntArray
 from dse.machine.build import too_late
-from dse.machine.datacenter import names
 from dse.machine.mobile_account import embodied, materials, pnm_units, soc_area
 from dse.machine.phone import LINKS, MOUNTS, PNM, POP_TALL, Phone, Pick
 from dse.machine.record import Machine

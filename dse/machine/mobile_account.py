@@ -7,12 +7,12 @@ from functools import partial
 
 import numpy as np
 
+from dse.catalog.catalog import names
+from dse.catalog.prices import price_factors
 from dse.core.table import total
 from dse.core.units import FloatArray
 from dse.machine.account import fab_carbon
-from dse.machine.datacenter import names
 from dse.machine.phone import MOUNTS, PNM, Phone, Pick
-from dse.machine.prices import price_factors
 from dse.physics import carbon, cost, stack
 from dse.space import Scenario
 

@@ -8,11 +8,11 @@ from functools import partial
 
 import numpy as np
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog, names
 from dse.core.axes import OPERATORS
 from dse.core.units import FloatArray, IntArray
 from dse.design import Design, codes
-from dse.machine.datacenter import clock_ceiling, clock_levels, flop_energies, names, numbers, voltage
+from dse.machine.datacenter import clock_ceiling, clock_levels, flop_energies, numbers, voltage
 from dse.machine.record import FIXED_CLOCK
 from dse.physics import memory, power
 from dse.space import Space

@@ -9,12 +9,11 @@ from typing import Final
 
 import numpy as np
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog, names
 from dse.core.axes import GROUPS
 from dse.core.units import BoolArray, FloatArray, IntArray
-from dse.machine.datacenter import names
 from dse.physics import collective, topology
-from dse.shape import Shape
+from dse.physics.network_shape import NetworkShape
 
 NEVER = 1e6
 """s; stands for an algorithm that a fabric cannot run, without infinities in the arrays"""
@@ -107,7 +106,9 @@ def _terms(cost: collective.Cost) -> tuple[float, ...]:
     return cost.steps, cost.hops, cost.switches, cost.volume, cost.peers
 
 
-def _group(out: Tables, at: tuple[int, int, int], shape: Shape, domains: float, gathers: tuple[str, ...]) -> None:
+def _group(
+    out: Tables, at: tuple[int, int, int], shape: NetworkShape, domains: float, gathers: tuple[str, ...]
+) -> None:
     """Fill in a group of ``shape`` packages in each of ``domains`` domains (below 1: inside one)."""
     wide = max(domains, 1.0)
     for a, (algorithm, _) in enumerate(LINES):
@@ -127,7 +128,9 @@ def _group(out: Tables, at: tuple[int, int, int], shape: Shape, domains: float, 
             out.gather[(*at, a)] = _terms(cost)
 
 
-def _two_level(algorithm: str, shape: Shape, domains: float) -> tuple[collective.Cost | None, tuple[float, float]]:
+def _two_level(
+    algorithm: str, shape: NetworkShape, domains: float
+) -> tuple[collective.Cost | None, tuple[float, float]]:
     """An all-reduce over several domains: scattered inside, reduced between them on a share each, gathered inside.
 
     Between domains rings go on as a double tree (NCCL), all other algorithms double; where a domain is one
@@ -153,7 +156,7 @@ def _two_level(algorithm: str, shape: Shape, domains: float) -> tuple[collective
     return None, (0.0, 0.0)
 
 
-def _cables(name: str, rack: Shape, n: int, held: int, ports: int, taper: float) -> tuple[float, float]:
+def _cables(name: str, rack: NetworkShape, n: int, held: int, ports: int, taper: float) -> tuple[float, float]:
     """Cables per package inside racks and between them, in units of its bandwidth; ``held`` packages a rack."""
     if n == 1:
         return 0.0, 0.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import ceil, log2
 from typing import Final
 
-from dse.shape import Level, Shape
+from dse.physics.network_shape import Level, NetworkShape
 
 NEIGHBOURS: Final = frozenset({"ring", "line"})
 
@@ -50,7 +50,7 @@ def _ring_rate(level: Level) -> float:
     return level.links * level.size / (2.0 * (level.size - 1))
 
 
-def _ring_pass(shape: Shape) -> Cost:
+def _ring_pass(shape: NetworkShape) -> Cost:
     """Reduce-scatter or all-gather by rings: one round over a switched network, else dimension by dimension.
 
     Dimensions of a grid work at the same time on parts of the message (each part in another order).
@@ -75,7 +75,7 @@ def _ring_pass(shape: Shape) -> Cost:
     return Cost(whole.steps, whole.hops, whole.switches, (g - 1.0) / g / rate, whole.peers)
 
 
-def _doubling(shape: Shape, *, sizes: str) -> Cost:
+def _doubling(shape: NetworkShape, *, sizes: str) -> Cost:
     """Recursive doubling (``sizes`` whole: all of the message each step; halves: all-gather) level by level."""
     out, kept = Cost(), 1.0
     for level in shape.levels:
@@ -103,22 +103,22 @@ def _direct_pass(levels: tuple[Level, ...]) -> Cost:
     return out
 
 
-def _ring(shape: Shape) -> Cost:
+def _ring(shape: NetworkShape) -> Cost:
     one = _ring_pass(shape)
     return one + one
 
 
-def _recursive_doubling(shape: Shape) -> Cost:
+def _recursive_doubling(shape: NetworkShape) -> Cost:
     return _doubling(shape, sizes="whole")
 
 
-def _one_shot(shape: Shape) -> Cost:
+def _one_shot(shape: NetworkShape) -> Cost:
     """Every rank sends its whole message to every other."""
     far = shape.levels[-1] if shape.switched else None
     return Cost(1.0, shape.diameter, far.switches if far else 0.0, (shape.n - 1.0) / shape.all_to_all, shape.n - 2.0)
 
 
-def _tree_pass(shape: Shape) -> Cost:
+def _tree_pass(shape: NetworkShape) -> Cost:
     """Reduce to a root, or broadcast from it: along rings, straight to the root of a mesh, a binary tree over switches.
 
     Pipelined; two trees share a switched network so that each rank is a leaf of one.
@@ -136,12 +136,12 @@ def _tree_pass(shape: Shape) -> Cost:
     return out
 
 
-def _tree(shape: Shape) -> Cost:
+def _tree(shape: NetworkShape) -> Cost:
     one = _tree_pass(shape)
     return one + one
 
 
-def _hierarchical(shape: Shape) -> Cost | None:
+def _hierarchical(shape: NetworkShape) -> Cost | None:
     """Reduce-scatter with all peers level by level, the last level in one shot, all-gather back.
 
     A single level of 4 or more is taken as two, as even as can be. Rings and lines have their ring instead.
@@ -168,7 +168,7 @@ def _hierarchical(shape: Shape) -> Cost | None:
     return passed + _phase(last, 1.0, kept * (last.size - 1) / last.links, peers=last.size - 2.0) + passed
 
 
-def _two_shot(shape: Shape) -> Cost | None:
+def _two_shot(shape: NetworkShape) -> Cost | None:
     """Reduce-scatter with all peers of a level at once, all-gather back. Rings and lines have their ring instead."""
     if any(level.kind in NEIGHBOURS for level in shape.levels):
         return None
@@ -176,39 +176,41 @@ def _two_shot(shape: Shape) -> Cost | None:
     return passed + passed
 
 
-def _in_network(shape: Shape) -> Cost | None:
+def _in_network(shape: NetworkShape) -> Cost | None:
     """Switches add on the way up and send the sum down: each rank sends and receives the message once."""
     if not shape.switched:
         return None
     return _phase(shape.levels[-1], 1.0, 1.0)
 
 
-def _gather_doubling(shape: Shape) -> Cost:
+def _gather_doubling(shape: NetworkShape) -> Cost:
     return _doubling(shape, sizes="halves")
 
 
-def _multicast(shape: Shape) -> Cost | None:
+def _multicast(shape: NetworkShape) -> Cost | None:
     """Switches copy: a rank's share goes up once and all shares come down."""
     return _phase(shape.levels[-1], 1.0, (shape.n - 1.0) / shape.n) if shape.switched else None
 
 
-def _gather_one_shot(shape: Shape) -> Cost:
+def _gather_one_shot(shape: NetworkShape) -> Cost:
     """Every rank sends its share of the whole to every other."""
     one = _one_shot(shape)
     return Cost(one.steps, one.hops, one.switches, one.volume / shape.n, one.peers)
 
 
-def _spread(shape: Shape) -> Cost:
+def _spread(shape: NetworkShape) -> Cost:
     """Broadcast as a scatter and an all-gather: for long messages."""
     one = _ring_pass(shape)
     return one + one
 
 
-def _broadcast_in_network(shape: Shape) -> Cost | None:
+def _broadcast_in_network(shape: NetworkShape) -> Cost | None:
     return _in_network(shape)
 
 
-Algorithm = Callable[[Shape], Cost | None]
+Algorithm = Callable[[NetworkShape], Cost | None]
+
+
 ALL_REDUCE: Final[Mapping[str, Algorithm]] = {
     "ring": _ring,
     "recursive_doubling": _recursive_doubling,
@@ -218,6 +220,8 @@ ALL_REDUCE: Final[Mapping[str, Algorithm]] = {
     "two_shot": _two_shot,
     "in_network": _in_network,
 }
+
+
 ALL_GATHER: Final[Mapping[str, Algorithm]] = {
     "ring": _ring_pass,
     "recursive_doubling": _gather_doubling,
@@ -225,13 +229,19 @@ ALL_GATHER: Final[Mapping[str, Algorithm]] = {
     "hierarchical": lambda shape: None if _hierarchical(shape) is None else _direct_pass(shape.levels),
     "in_network": _multicast,
 }
+
+
 REDUCE_SCATTER: Final = ALL_GATHER
 """the same messages the other way round; a switch that adds takes every share up and sends each rank its own"""
+
+
 BROADCAST: Final[Mapping[str, Algorithm]] = {
     "ring": _spread,
     "tree": _tree_pass,
     "in_network": _broadcast_in_network,
 }
+
+
 COLLECTIVES: Final[Mapping[str, Mapping[str, Algorithm]]] = {
     "all_reduce": ALL_REDUCE,
     "reduce_scatter": REDUCE_SCATTER,
@@ -240,7 +250,7 @@ COLLECTIVES: Final[Mapping[str, Mapping[str, Algorithm]]] = {
 }
 
 
-def cost(collective: str, algorithm: str, shape: Shape) -> Cost | None:
+def cost(collective: str, algorithm: str, shape: NetworkShape) -> Cost | None:
     """What a collective over all ranks of ``shape`` asks, None where the network cannot run the algorithm.
 
     The message is the whole vector: what each rank holds before an all-reduce or reduce-scatter, or after
@@ -254,7 +264,7 @@ def cost(collective: str, algorithm: str, shape: Shape) -> Cost | None:
     return Cost() if shape.n == 1 else run(shape)
 
 
-def all_to_all(shape: Shape) -> Cost:
+def all_to_all(shape: NetworkShape) -> Cost:
     """A message from every rank to every other at once; ``volume`` per byte that a rank sends, bounded by the bisection."""
     if shape.n == 1:
         return Cost()
@@ -262,7 +272,7 @@ def all_to_all(shape: Shape) -> Cost:
     return Cost(1.0, shape.diameter, far.switches if far else 0.0, 1.0 / shape.all_to_all, shape.n - 2.0)
 
 
-def point_to_point(shape: Shape) -> Cost:
+def point_to_point(shape: NetworkShape) -> Cost:
     """A message between two ranks at the mean distance; ``volume`` per byte, over all links of the sender."""
     if shape.n == 1:
         return Cost()

@@ -18,10 +18,12 @@ from functools import lru_cache
 from math import prod
 from typing import Final
 
-from dse.shape import Level, Shape
+from dse.physics.network_shape import Level, NetworkShape
 
 SWITCH_PORTS: Final = 72
 """ports of a scale-up switch chip unless the catalogue says otherwise (NVLink 5 switch)"""
+
+
 TAPER: Final = 4.0
 """packages' links over uplinks of a leaf of the high-radix tree, unless the catalogue says otherwise"""
 
@@ -95,7 +97,7 @@ def _splits(g: int, whole: tuple[int, ...]) -> list[tuple[int, ...]]:
             for rest in _splits(g // s, whole[1:])]  # fmt: skip
 
 
-def _grid(name: str, n: int, g: int) -> Shape:
+def _grid(name: str, n: int, g: int) -> NetworkShape:
     """Rings, tori, full connection and HyperX: a product of rings or of full connections.
 
     A group takes the sides that carry most all-to-all traffic, then those with the least diameter.
@@ -107,7 +109,7 @@ def _grid(name: str, n: int, g: int) -> Shape:
     return max(options, key=lambda s: (round(s.all_to_all, 9), -s.diameter, -len(s.levels)))
 
 
-def _box(name: str, whole: tuple[int, ...], parts: tuple[int, ...]) -> Shape:
+def _box(name: str, whole: tuple[int, ...], parts: tuple[int, ...]) -> NetworkShape:
     """Packages of a sub-box with sides ``parts`` of a grid with sides ``whole``."""
     meshed, g = name in {"full", "hyperx"}, prod(parts)
     ports = max(sum(s - 1 if meshed else min(s - 1, 2) for s in whole), 1)
@@ -129,10 +131,10 @@ def _box(name: str, whole: tuple[int, ...], parts: tuple[int, ...]) -> Shape:
         diameter, total, links = diameter + hops, total + mean, links + g * own / 2
         cuts.append((s % 2, g / s * cut))
     bisection = min((cut for odd, cut in cuts if odd == min(o for o, _ in cuts)), default=0.0)
-    return Shape(g, ports, diameter, total * g / max(g - 1, 1), 0.0, bisection, links, tuple(levels))
+    return NetworkShape(g, ports, diameter, total * g / max(g - 1, 1), 0.0, bisection, links, tuple(levels))
 
 
-def _dragonfly(n: int, g: int) -> Shape:
+def _dragonfly(n: int, g: int) -> NetworkShape:
     """Groups of a packages, full inside; each package has one global trunk, groups are joined in pairs.
 
     Paths go local-global-local, at most three links. m links join each pair of groups; a trunk is as
@@ -150,7 +152,9 @@ def _dragonfly(n: int, g: int) -> Shape:
     if k == 1:
         cut = (g // 2) * ((g + 1) // 2)
         level = Level("full", g, (g - 1) / max(ports, 1), 1.0, all_to_all=(g - 1) / max(ports, 1))
-        return Shape(g, ports, 1.0 * (g > 1), 1.0 * (g > 1), 0.0, cut, g * (g - 1) / 2, (level,) if g > 1 else ())
+        return NetworkShape(
+            g, ports, 1.0 * (g > 1), 1.0 * (g > 1), 0.0, cut, g * (g - 1) / 2, (level,) if g > 1 else ()
+        )
     one, two = between, 2 * between * (a - 1) - between * (between - 1)
     three = a * a - one - two
     hops = k * a * (a - 1) + k * (k - 1) * (one + 2 * two + 3 * three)
@@ -162,17 +166,17 @@ def _dragonfly(n: int, g: int) -> Shape:
     )
     links = k * a * (a - 1) / 2 + k * (k - 1) / 2 * between * trunk
     halves = min((k // 2) * ((k + 1) // 2) * between * trunk, k * (a // 2) * ((a + 1) // 2))
-    return Shape(g, ports, 3.0 if three else 2.0, hops / (g * (g - 1)), 0.0, halves, links, levels)
+    return NetworkShape(g, ports, 3.0 if three else 2.0, hops / (g * (g - 1)), 0.0, halves, links, levels)
 
 
-def _switch(n: int, g: int, ports: int) -> Shape:
+def _switch(n: int, g: int, ports: int) -> NetworkShape:
     """One chip a plane."""
     if n > ports:
         raise ValueError(f"no switch of {ports} ports joins {n} packages")
     return _star(g, ((1.0, float(ports // n)),), float(n) * (n > 1))
 
 
-def _leaf_spine(n: int, g: int, ports: int, taper: float) -> Shape:
+def _leaf_spine(n: int, g: int, ports: int, taper: float) -> NetworkShape:
     """Leaves and spines; ``taper`` is a leaf's packages over its uplinks: 1 does not block."""
     if n == 1:
         return _switch(n, g, ports)
@@ -193,17 +197,19 @@ def _leaf_spine(n: int, g: int, ports: int, taper: float) -> Shape:
         Level("switch", g // leaf, width, 4.0, 3.0, all_to_all=width * (g - 1) / far),
     )
     mean, crossed = (2.0 * near + 4.0 * far) / (g - 1), (near + 3.0 * far) / (g - 1)
-    return Shape(g, 1, 4.0, mean, crossed, min(g / 2.0, g / leaf / 2.0 * up), total, levels, chips)
+    return NetworkShape(g, 1, 4.0, mean, crossed, min(g / 2.0, g / leaf / 2.0 * up), total, levels, chips)
 
 
-def _star(g: int, chips: tuple[tuple[float, float], ...], links: float) -> Shape:
+def _star(g: int, chips: tuple[tuple[float, float], ...], links: float) -> NetworkShape:
     """A group whose members share a switch chip."""
     some, levels = float(g > 1), (Level("switch", g, 1.0, 2.0, 1.0),) if g > 1 else ()
-    return Shape(g, 1, 2.0 * some, 2.0 * some, some, float(g // 2), links, levels, chips)
+    return NetworkShape(g, 1, 2.0 * some, 2.0 * some, some, float(g // 2), links, levels, chips)
 
 
-Topology = Callable[[int, int, int, float], Shape]
+Topology = Callable[[int, int, int, float], NetworkShape]
 """(packages of the domain, of the group, ports of a switch, taper) -> what the group's network looks like"""
+
+
 TOPOLOGIES: Final[Mapping[str, Topology]] = {
     "full": lambda n, g, ports, taper: _grid("full", n, g),
     "ring": lambda n, g, ports, taper: _grid("ring", n, g),
@@ -218,7 +224,7 @@ TOPOLOGIES: Final[Mapping[str, Topology]] = {
 
 
 @lru_cache(maxsize=8192)
-def shape(name: str, n: int, g: int = 0, ports: int = SWITCH_PORTS, taper: float = TAPER) -> Shape:
+def shape(name: str, n: int, g: int = 0, ports: int = SWITCH_PORTS, taper: float = TAPER) -> NetworkShape:
     """A network of n packages, or a group of ``g`` inside it.
 
     Raises:
@@ -239,7 +245,7 @@ def admits(name: str, n: int, ports: int = SWITCH_PORTS, taper: float = TAPER) -
 
 
 @lru_cache(maxsize=64)
-def two_levels(n: int, box: int, ports: int) -> Shape:
+def two_levels(n: int, box: int, ports: int) -> NetworkShape:
     """Scale-up boxes of ``box`` packages on a switch each, and a card of each package on a scale-out network.
 
     The scale-out network is one switch of ``ports`` where that holds all cards, else a two-level Clos. Traffic
@@ -262,5 +268,5 @@ def two_levels(n: int, box: int, ports: int) -> Shape:
     # links of the second level in units of a card; between every two links lies a switch
     levels = (inner, Level("switch", n // box, 1.0, cards.diameter, cards.diameter - 1.0))
     pairs = max(n - 1, 1)
-    return Shape(n, 2, max(cards.diameter, 2.0), hops / pairs, crossed / pairs, cards.bisection, n + cards.links, levels,
+    return NetworkShape(n, 2, max(cards.diameter, 2.0), hops / pairs, crossed / pairs, cards.bisection, n + cards.links, levels,
                  cards.chips)  # fmt: skip

@@ -19,7 +19,7 @@ from dse.accuracy.clean import RULES
 from dse.accuracy.store import nested_cover, widths
 from dse.accuracy.table import intervals
 from dse.accuracy.validate import Rows, Score, Split, ratios, score, strata, worst
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.core.text import inert
 from dse.report.document import STYLE
 

@@ -16,7 +16,7 @@ from dse.accuracy.kernels import Kernel, kernel_rows
 from dse.accuracy.published import Beside, published
 from dse.accuracy.reduces import HEADER, Scored, scores, table
 from dse.accuracy.throttle import PUBLISHED, Warm, warm_phone
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 from dse.traffic import Traffic
 
 Factor = Any

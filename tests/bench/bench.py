@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from dse.catalog import load_catalog
+from dse.catalog.catalog import load_catalog
 from dse.design import sample
-from dse.evaluator import DatacenterModel
+from dse.evaluator.datacenter import DatacenterModel
 from dse.explore import load_space
 
 

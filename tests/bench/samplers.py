@@ -12,11 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dse.catalog import load_catalog
+from dse.catalog.catalog import load_catalog
 from dse.evaluator import model_of
 from dse.explore import load_space
 from dse.levers import reached
-from dse.search import SAMPLERS, Search, sweep
+from dse.search import sweep
+from dse.search.samplers import SAMPLERS
+from dse.search.study import Search
 
 MARKS = (2_000, 10_000)
 

@@ -6,7 +6,7 @@ import pytest
 
 from dse.accuracy.table import shipped_rows
 from dse.accuracy.validate import SPLITS, Rows, Split, measured_rows, split
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 
 
 @pytest.fixture(scope="session")

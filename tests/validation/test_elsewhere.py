@@ -8,7 +8,7 @@ import pytest
 from dse.accuracy.claims import system_claims
 from dse.accuracy.edge import edge_rows
 from dse.accuracy.kernels import kernel_rows
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 
 
 def test_phones_laptops_and_edge_boards_decode_within_20_percent(

@@ -8,7 +8,7 @@ import pytest
 from dse.accuracy import claims_flash, claims_near
 from dse.accuracy.claim import Claim, rows
 from dse.accuracy.imec import COOLANT, STAGES, Stage, temperatures
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog
 
 TWO_THIRDS = 2.0 / 3.0
 

@@ -16,13 +16,15 @@ from dse.accuracy.predict import prepare, soft_rows, times
 from dse.accuracy.store import POOLED, nested_cover, widths
 from dse.accuracy.table import predict_rows, shipped_rows
 from dse.accuracy.validate import Rows, Split, folds, ratios, score
-from dse.catalog import DATA, Catalog
+from dse.catalog.catalog import DATA, Catalog
 from dse.report.accuracy import findings
 from dse.report.elsewhere import elsewhere
 from dse.report.trust import trust_table, with_trust
 from dse.serving.soft import FIELDS
 
 README = Path(__file__).resolve().parents[2] / "README.md"
+
+
 BOUNDS = [
     ("none", "tpot", 0.12),
     ("device", "tpot", 0.16),

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from dse.schema_units import SHARES, UNITS, unit_of
-
 __all__ = [
     "ATTENTION",
     "FFN",
@@ -26,6 +24,8 @@ __all__ = [
     "Kind",
     "unit_of",
 ]
+
+
 READINESS: Final = ("shipping", "sampled", "announced", "paper")
 
 
@@ -51,6 +51,7 @@ _CELL: Final = tuple(
         "price_per_byte carbon_per_byte retention_refresh_interval"
     )
 )
+
 
 KINDS: Final[dict[str, Kind]] = {
     "memory": Kind(
@@ -233,10 +234,15 @@ KINDS: Final[dict[str, Kind]] = {
     ),
 }
 
+
 LLM_TEXT: Final = _words(
     "name title source attention hf_id aliases ffn tied_embeddings attention_bias expert_bias linear precision note"
 )
+
+
 LLM_SHAPE: Final = _words("layers hidden query_heads kv_heads head_dim vocab max_context")
+
+
 LLM_OPTIONAL: Final = _words(
     "full_attention_layers q_lora_rank kv_lora_rank qk_rope_head_dim qk_nope_head_dim v_head_dim "
     "sliding_window ffn_hidden moe_layers experts experts_per_token shared_experts expert_hidden "
@@ -244,7 +250,15 @@ LLM_OPTIONAL: Final = _words(
     "linear_key_head_dim linear_value_head_dim linear_conv_kernel linear_state_bytes attention_layers "
     "ffn_layers ffn_width_total shared_expert_hidden moe_latent index_heads index_head_dim index_topk mtp_layers"
 )
+
+
 ATTENTION: Final = ("mha", "gqa", "mqa", "mla", "hybrid")
+
+
 LINEAR: Final = ("gated_deltanet", "mamba2")
+
+
 FFN: Final = ("swiglu", "geglu", "gelu", "relu2")
+
+
 PRECISIONS: Final = ("bf16", "fp16", "fp8", "mxfp4", "nvfp4", "int4", "int8")

@@ -19,11 +19,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from dse.catalog.field_units import SHARES, unit_of
+from dse.catalog.llm import LlmEntry, read_llm, toml_table
+from dse.catalog.schema import KINDS, READINESS
 from dse.core.errors import DataError, Faults, UnitError, nearest
 from dse.core.units import FloatArray, IntArray, convert
-from dse.llm_entry import LlmEntry, read_llm, toml_table
-from dse.schema import KINDS, READINESS
-from dse.schema_units import SHARES, unit_of
 
 __all__ = ["DATA", "Catalog", "Entry", "LlmEntry", "Quantity", "load_catalog", "read_entry", "read_llm", "use_catalog"]
 
@@ -325,3 +325,8 @@ def _load(extra: Path | None) -> Catalog:
     if problems:
         raise DataError("\n".join(problems))
     return Catalog(entries, llms, digest.hexdigest()[:16])
+
+
+def names(catalog: Catalog, kind: str) -> list[str]:
+    """Entries of a kind in a fixed order: what the codes of Parts point at."""
+    return sorted(catalog.entries[kind])

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dse.catalog.schema import ATTENTION, FFN, LINEAR, LLM_OPTIONAL, LLM_SHAPE, LLM_TEXT, PRECISIONS
 from dse.core.errors import DataError, Faults, nearest
-from dse.schema import ATTENTION, FFN, LINEAR, LLM_OPTIONAL, LLM_SHAPE, LLM_TEXT, PRECISIONS
 
 NAMED = ".toml"
 

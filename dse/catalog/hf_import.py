@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from dse.catalog.hf_keys import OTHER, PLAIN, WITHOUT_EFFECT
+from dse.catalog.llm import LlmEntry, read_llm
+from dse.catalog.schema import PRECISIONS
 from dse.core.errors import DataError
-from dse.llm_entry import LlmEntry, read_llm
-from dse.llm_keys import OTHER, PLAIN, WITHOUT_EFFECT
-from dse.schema import PRECISIONS
 
 LARGEST: Final = 1e9
 """of any size in a configuration"""
@@ -375,7 +375,7 @@ class _Config:
 
 def _toml(title: str, file: str, reader: _Config, shape: Mapping[str, int]) -> str:
     """The catalogue file."""
-    from dse.workload import transformer
+    from dse.catalog.transformer import transformer
 
     lines = [f"name = {json.dumps(title, ensure_ascii=False)}", f"title = {json.dumps(title, ensure_ascii=False)}", f"source = {json.dumps(f'{file} of {title}')}",
              f'attention = "{reader.attention}"', f'ffn = "{reader.ffn}"', f'precision = "{reader.precision}"',

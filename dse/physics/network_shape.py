@@ -25,7 +25,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Shape:
+class NetworkShape:
     """A network of n packages, or a group of them inside a larger domain."""
 
     n: int

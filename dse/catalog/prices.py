@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dse.catalog import Catalog
+from dse.catalog.catalog import Catalog, names
 from dse.core.units import FloatArray, IntArray
-from dse.machine.datacenter import names
 
 STEP = "factor_"
 

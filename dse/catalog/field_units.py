@@ -237,6 +237,7 @@ UNITS: Final[dict[str, str]] = {
     **dict.fromkeys(["lid_conductivity", "silicon_conductivity"], "W/m/K"),
 }  # a field not named here is a pure number
 
+
 # Fields that may not be negative or zero would hide a fault: bounds for all the rest.
 SHARES: Final = frozenset(
     {

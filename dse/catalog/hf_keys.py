@@ -29,6 +29,8 @@ PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
     "mtp_layers": ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers"),
 }
 """field of the shape <- names that configurations use for it"""
+
+
 OTHER: Final = frozenset(
     [
         "num_key_value_heads",
@@ -84,6 +86,8 @@ OTHER: Final = frozenset(
     ]
 )
 """keys read by a rule of their own"""
+
+
 WITHOUT_EFFECT: Final = frozenset(
     [
         "rope_theta",

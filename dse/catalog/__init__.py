@@ -1,0 +1,1 @@
+"""Facts: entries with sources, language models, prices by year."""
