@@ -22,8 +22,7 @@ from dse.core.units import show
 from dse.evaluator import model_of
 from dse.evaluator.point import Evaluation
 from dse.evaluator.point import evaluate as evaluate_point
-from dse.explore import Overrides, load_run, load_space
-from dse.metrics import OBJECTIVES
+from dse.explore import load_run
 from dse.printing import print_evaluation, print_measured
 from dse.probe import probe
 from dse.report import document
@@ -31,10 +30,12 @@ from dse.report.facts import gather
 from dse.report.page import page_html
 from dse.report.recommend import recommendation_json
 from dse.run import FOUND, FRONT, Folder, Run, write_atomically
-from dse.schema_json import space_schema
 from dse.search import sweep as exact_sweep
 from dse.search.samplers import DEFAULT, SAMPLERS
-from dse.space_file import shipped_spaces
+from dse.space.json_schema import space_schema
+from dse.space.objectives import OBJECTIVES
+from dse.space.overrides import Overrides, load_space
+from dse.space.reader import shipped_spaces
 
 
 def sampler_name(name: str | None) -> str:

@@ -5,122 +5,30 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dse.catalog.catalog import Catalog, load_catalog
-from dse.core.errors import InfeasibleError, SpaceError, nearest
-from dse.design import decode, encode
+from dse.core.errors import InfeasibleError, SpaceError
 from dse.evaluator import model_of
 from dse.evaluator.datacenter import DatacenterModel
 from dse.evaluator.mobile import MobileModel
-from dse.metrics import CONSTRAINTS, TARGET_OBJECTIVES
 from dse.nearest import nearest_design
 from dse.run import FOUND, POLISHED, Archive, Folder, Run, front_of
 from dse.search.polish import additions, polished
 from dse.search.study import Search, resume_study
-from dse.space import Space, Value, parse_value
-from dse.space_file import read_space, space_text
-from dse.traffic_class import with_traffic
+from dse.space.design import decode, encode
+from dse.space.limits import CONSTRAINTS
+from dse.space.overrides import apply, overrides_of
+from dse.space.reader import read_space
+from dse.space.space import Space
+from dse.space.targets import TARGET_OBJECTIVES
+from dse.space.variables import Value
 
 Watch = Callable[[str, Any], None]
-
-
-@dataclass(frozen=True)
-class Overrides:
-    """What a command line changes about a space."""
-
-    fix: tuple[str, ...] = ()
-    limit: tuple[str, ...] = ()
-    model: str | None = None
-    objectives: tuple[str, ...] = ()
-    traffic: str | None = None
-    year: float | None = None
-    grid: bool = False
-
-
-def load_space(name: str, overrides: Overrides | None = None, catalog: Catalog | None = None) -> Space:
-    """Read a space and apply overrides, each recorded.
-
-    Raises:
-        SpaceError: the space or an override is at fault.
-
-    """
-    catalog = catalog or load_catalog()
-    space = read_space(*space_text(name), TARGET_OBJECTIVES, catalog)
-    return space if overrides is None else apply(space, overrides, catalog)
-
-
-def apply(space: Space, o: Overrides, catalog: Catalog) -> Space:
-    """Apply overrides to a space; the list of them travels with it."""
-    done: list[str] = []
-    for text in o.fix:
-        name, value = _pair(text, "--fix")
-        space = space.restrict(name, [parse_value(space.variable(name), value, "--fix")])
-        done.append(f"--fix {text}")
-    for text in o.limit:
-        space = _limited(space, *_pair(text, "--limit"))
-        done.append(f"--limit {text}")
-    if o.model is not None:
-        catalog.llm(o.model)
-        first = space.scenario.workloads[0]
-        total = sum(w.concurrency for w in space.scenario.workloads)
-        load = replace(first, llm=o.model, weight=1.0, concurrency=total)
-        space = replace(space, scenario=replace(space.scenario, workloads=(load,)))
-        done.append(f"--model {o.model}")
-    if o.traffic is not None:
-        kept = tuple(c for c in space.scenario.mix.classes if c.name == o.traffic)
-        names = [c.name for c in space.scenario.mix.classes]
-        if not kept and o.traffic not in catalog.entries["traffic"]:
-            raise SpaceError(
-                f"--traffic: got {o.traffic!r}, expected {nearest(o.traffic, {*names, *catalog.entries['traffic']})}"
-            )
-        mix = replace(space.scenario.mix, classes=kept)
-        scenario = replace(space.scenario, mix=mix) if kept else with_traffic(space.scenario, catalog, o.traffic)
-        space = replace(space, scenario=scenario)
-        done.append(f"--traffic {o.traffic}")
-    if o.year is not None:
-        if not 2000 <= o.year <= 2100:
-            raise SpaceError(f"--year: got {o.year:g}, expected a year from 2000 to 2100")
-        numbers = {**space.scenario.numbers, "year": float(o.year)}
-        space = replace(space, scenario=replace(space.scenario, numbers=numbers))
-        done.append(f"--year {o.year:g}")
-    if o.objectives:
-        for name in o.objectives:
-            if name not in TARGET_OBJECTIVES[space.target]:
-                known = ", ".join(TARGET_OBJECTIVES[space.target])
-                raise SpaceError(f"--objective: got {name!r}, expected one of {known}")
-        space = replace(space, objectives=tuple(o.objectives))
-        done += [f"--objective {x}" for x in o.objectives]
-    space = replace(space, overrides=space.overrides + tuple(done))
-    return space.on_grid() if o.grid else space
-
-
-def _pair(text: str, flag: str) -> tuple[str, str]:
-    name, mark, value = text.partition("=")
-    if not mark or not name or not value:
-        raise SpaceError(f"{flag}: got {text!r}, expected name=value")
-    return name.strip(), value.strip()
-
-
-def _limited(space: Space, name: str, value: str) -> Space:
-    from dse.core.errors import UnitError
-    from dse.core.units import parse
-    from dse.space import LIMIT_UNITS
-
-    units = LIMIT_UNITS[space.target]
-    if name not in units:
-        raise SpaceError(f"--limit: got {name!r}, expected {nearest(name, units)}")
-    try:
-        number = parse(value, units[name])
-    except UnitError as error:
-        raise SpaceError(f"--limit {name}: {error}") from error
-    if number <= 0:
-        raise SpaceError(f"--limit {name}: got {value!r}, expected a number above 0")
-    return replace(space, limits={**space.limits, name: number})
 
 
 @contextmanager
@@ -278,14 +186,3 @@ def add_found(archive: Archive, model: Any, found: Sequence[Mapping[str, Value]]
     if new:
         fresh = design.take(np.array(new))
         archive.add(fresh, model.evaluate(fresh))
-
-
-def overrides_of(texts: list[str]) -> Overrides:
-    """Read recorded overrides back."""
-    found: dict[str, list[str]] = {}
-    for text in texts:
-        flag, _, value = text.partition(" ")
-        found.setdefault(flag.removeprefix("--"), []).append(value)
-    return Overrides(tuple(found.get("fix", ())), tuple(found.get("limit", ())), found["model"][0] if "model" in found else None,
-                     tuple(found.get("objective", ())), found["traffic"][0] if "traffic" in found else None,
-                     float(found["year"][0]) if "year" in found else None, "grid" in found)  # fmt: skip

@@ -12,13 +12,14 @@ import numpy as np
 
 from dse.core.errors import SpaceError
 from dse.core.units import FloatArray
-from dse.design import encode, sample
 from dse.evaluator.datacenter import DatacenterModel
 from dse.evaluator.mobile import MobileModel
 from dse.front import Scale, hypervolume, non_dominated
 from dse.run import Front, Run, front_of, write_atomically
 from dse.search.polish import Found, additions, polished
-from dse.space import Space, Value
+from dse.space.design import encode, sample
+from dse.space.space import Space
+from dse.space.variables import Value
 from dse.whatif import searched, side_by_side, worlds
 
 STUDY = "study.json"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from dse.catalog.catalog import Catalog
-from dse.design import encode
-from dse.evaluator.point import fill
-from dse.space import Space, Value, Variable
+from dse.space.design import encode, fill
+from dse.space.space import Space
+from dse.space.variables import Value, Variable
 
 ALIKE = {"hbm2e": "hbm3e", "hbm3": "hbm3e", "lpddr5x": "lpddr5x"}
 

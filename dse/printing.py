@@ -6,7 +6,8 @@ from typing import Any
 
 from dse.core.units import show
 from dse.evaluator.point import Evaluation
-from dse.metrics import CONSTRAINTS, OBJECTIVES
+from dse.space.limits import CONSTRAINTS
+from dse.space.objectives import OBJECTIVES
 
 
 def _table(title: str, parts: dict[str, float], unit: str) -> None:

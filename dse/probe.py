@@ -8,13 +8,13 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from dse.catalog.catalog import Catalog
-from dse.design import Design, active, allowed, grid_size, sample
 from dse.evaluator import model_of
 from dse.evaluator.protocol import Told
-from dse.metrics import CONSTRAINTS
 from dse.nearest import nearest_design
 from dse.run import front_of
-from dse.space import Space
+from dse.space.design import Design, active, allowed, grid_size, sample
+from dse.space.limits import CONSTRAINTS
+from dse.space.space import Space
 
 DRAWN, MOVED = 4000, 120
 

@@ -27,11 +27,12 @@ from dse import __version__
 from dse.core.errors import RunError
 from dse.core.text import inert, number
 from dse.core.units import FloatArray, IntArray
-from dse.design import Design, decode
 from dse.evaluator.protocol import Told, join_told
 from dse.front import non_dominated
-from dse.metrics import OBJECTIVES
-from dse.space import Space, Value
+from dse.space.design import Design, decode
+from dse.space.objectives import OBJECTIVES
+from dse.space.space import Space
+from dse.space.variables import Value
 
 MANIFEST, LOG, FRONT, SPACE = "run.json", "log.jsonl", "front.csv", "space.toml"
 

@@ -21,7 +21,7 @@ from dse.core.axes import OPERATORS
 from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.physics import experts, memory
 from dse.plan import Plans
-from dse.space import Scenario, Workload
+from dse.space.scenario import ModelLoad, Scenario
 
 ATTENTION: Final = OPERATORS.index("attention")
 
@@ -80,7 +80,7 @@ class Traffic:
     """
 
     model: Transformer
-    load: Workload
+    load: ModelLoad
     plans: Plans
     layers: FloatArray
     moe_layers: FloatArray
@@ -192,7 +192,7 @@ def _expert_loads(model: Transformer, tokens: FloatArray, ranks: FloatArray, ske
     return tuple(np.array(column) for column in zip(*rows, strict=True))
 
 
-def lower(load: Workload, plans: Plans, catalog: Catalog, scenario: Scenario) -> Traffic:
+def lower(load: ModelLoad, plans: Plans, catalog: Catalog, scenario: Scenario) -> Traffic:
     """Lower one workload; arrays over its p plans."""
     model, mix = transformer(catalog.llm(load.llm)), scenario.mix
     skew = scenario.numbers.get("routing_skew", catalog.value("software", scenario.software, "routing_skew"))
@@ -267,7 +267,7 @@ def _reduces(model: Transformer, plans: Plans, many: BoolArray) -> FloatArray:
     return np.where(many, each + np.where(plans.sequence, model.layers, 0.0), 0.0)
 
 
-def _drafting(model: Transformer, load: Workload) -> FloatArray:
+def _drafting(model: Transformer, load: ModelLoad) -> FloatArray:
     """(ops, 1) work of a pass with its drafts over that of the model alone.
 
     A drafted token passes one layer of the model's own shape (a multi-token prediction module, or a
@@ -277,7 +277,7 @@ def _drafting(model: Transformer, load: Workload) -> FloatArray:
     return np.array([[layer], [layer], [layer], [layer], [1.0 + load.draft_tokens]])
 
 
-def _streamed(model: Transformer, load: Workload, r: _Ranks, distinct: FloatArray, zero: FloatArray) -> FloatArray:
+def _streamed(model: Transformer, load: ModelLoad, r: _Ranks, distinct: FloatArray, zero: FloatArray) -> FloatArray:
     """(ops, p) weight bytes a rank reads in a pass."""
     parameters = (model.attention / r.tensor, zero, model.ffn / r.tensor, distinct * model.expert / r.slices,
                   model.head / r.group)  # fmt: skip
@@ -285,7 +285,7 @@ def _streamed(model: Transformer, load: Workload, r: _Ranks, distinct: FloatArra
 
 
 def _places(
-    model: Transformer, load: Workload, r: _Ranks, tokens: FloatArray, context: float, skew: float
+    model: Transformer, load: ModelLoad, r: _Ranks, tokens: FloatArray, context: float, skew: float
 ) -> dict[str, Any]:
     """What placing bytes on tiers asks: experts by popularity, and how long the runs are that a read takes."""
     p = len(tokens)
@@ -309,7 +309,7 @@ def _places(
     }  # fmt: skip
 
 
-def _resident(model: Transformer, load: Workload, r: _Ranks) -> FloatArray:
+def _resident(model: Transformer, load: ModelLoad, r: _Ranks) -> FloatArray:
     """Weight bytes a rank holds, embedding included; more ranks than experts hold copies."""
     dealt = model.experts / np.minimum(r.expert_ranks, max(model.experts, 1)) / r.slices
     ends = model.head + (0.0 if model.tied else model.embedding)
@@ -321,7 +321,7 @@ def _resident(model: Transformer, load: Workload, r: _Ranks) -> FloatArray:
 
 
 def _exchanged(
-    model: Transformer, load: Workload, r: _Ranks, rows: FloatArray, pairs: FloatArray, mean: FloatArray
+    model: Transformer, load: ModelLoad, r: _Ranks, rows: FloatArray, pairs: FloatArray, mean: FloatArray
 ) -> FloatArray:
     """Bytes that the most loaded rank moves in one dispatch or combine of ``rows`` tokens a rank, mean of both.
 
@@ -356,7 +356,7 @@ def _beside(request: Prefill, first: Prefill) -> Prefill:
     )
 
 
-def _prefill(model: Transformer, load: Workload, plans: Plans, tokens: float, pairs: float, skew: float) -> Prefill:
+def _prefill(model: Transformer, load: ModelLoad, plans: Plans, tokens: float, pairs: float, skew: float) -> Prefill:
     """Work of prompts of ``tokens`` new tokens with ``pairs`` query-key pairs, per shape.
 
     Each attention replica prefills a prompt of its own.

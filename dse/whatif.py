@@ -11,17 +11,18 @@ import numpy as np
 from dse.catalog.catalog import Catalog
 from dse.core.errors import DseError, SpaceError
 from dse.core.units import FloatArray
-from dse.design import absent, decode, levels
 from dse.evaluator import model_of
 from dse.evaluator.point import evaluate
 from dse.front import Scale, envelope
 from dse.nearest import nearest_design
-from dse.questions import CONTROL, changed
 from dse.run import Run
 from dse.search.polish import Found, polished
 from dse.search.samplers import DEFAULT
 from dse.search.study import Search
-from dse.space import Comparison, Space, Value, WhatIf
+from dse.space.design import absent, decode, levels
+from dse.space.questions import CONTROL, changed
+from dse.space.space import Comparison, Space, WhatIf
+from dse.space.variables import Value
 
 Watch = Callable[[str, Any], None]
 

@@ -10,8 +10,8 @@ import pytest
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.evaluator.datacenter import DatacenterModel
 from dse.evaluator.mobile import MobileModel
-from dse.explore import load_space
-from dse.space import Space
+from dse.space.overrides import load_space
+from dse.space.space import Space
 
 
 @pytest.fixture(autouse=True)

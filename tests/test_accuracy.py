@@ -22,7 +22,7 @@ from dse.catalog.hf_import import import_llm
 from dse.catalog.transformer import transformer
 from dse.core.axes import GROUPS
 from dse.core.errors import DataError
-from dse.space import Workload
+from dse.space.scenario import ModelLoad
 
 ROW = {
     "id": "a", "silicon_data_source": "", "backend": "vllm", "backend_version": "1", "model_path": "meta-llama/Llama-3.1-70B", "system": "h100_sxm",
@@ -214,7 +214,7 @@ def test_waiting_and_decoding_share_the_prompts_between_them(isl: int, osl: int,
 
 @given(a=st.floats(0, 0.999), k=st.integers(0, 8))
 def test_accepted_tokens_are_the_geometric_sum(a: float, k: int) -> None:
-    load = Workload("", 1, 1, 8, 8, 8, draft_tokens=float(k), acceptance=a)
+    load = ModelLoad("", 1, 1, 8, 8, 8, draft_tokens=float(k), acceptance=a)
     assert load.accepted == pytest.approx(sum(a**i for i in range(k + 1)), rel=1e-6)
     assert load.positions == k + 1
 
@@ -228,7 +228,7 @@ def test_drafting_pays_at_small_batch_and_less_at_large(catalog: Catalog) -> Non
         plain, fast = (times(prepare([c], catalog), soft_rows(catalog, [c])).tpot[0] for c in (case, drafted))
         return float(plain / fast)
 
-    assert 1.5 < gain(1) <= Workload("", 1, 1, 8, 8, 8, draft_tokens=3, acceptance=0.8).accepted + 1e-9
+    assert 1.5 < gain(1) <= ModelLoad("", 1, 1, 8, 8, 8, draft_tokens=3, acceptance=0.8).accepted + 1e-9
     assert gain(512) < gain(1)
 
 
@@ -340,7 +340,7 @@ def test_added_columns_are_all_there(catalog: Catalog) -> None:
 def test_parts_sum_to_the_total_with_drafted_tokens(target: str) -> None:
     from dataclasses import replace
 
-    from dse.explore import load_space
+    from dse.space.overrides import load_space
 
     space = load_space(target)
     load = replace(space.scenario.workloads[0], draft_tokens=2.0, acceptance=0.7)
@@ -356,8 +356,8 @@ def test_parts_sum_to_the_total_with_drafted_tokens(target: str) -> None:
 def test_a_class_of_the_catalogue_can_be_the_traffic(tmp_path: Path, catalog: Catalog) -> None:
     """By name in a space file; its skew and its tokens per pass go with it, and disagreeing classes are refused."""
     from dse.core.errors import SpaceError
-    from dse.explore import load_space
-    from dse.space_file import space_text
+    from dse.space.overrides import load_space
+    from dse.space.reader import space_text
 
     text = space_text("datacenter")[0]
     head, tail = text.split("[[scenario.traffic]]", 1)

@@ -12,13 +12,13 @@ from dse.accuracy.published import energies, hours, tokens
 from dse.accuracy.throttle import PUBLISHED, held, warm_phone
 from dse.catalog.catalog import Catalog
 from dse.core.errors import SpaceError
-from dse.design import sample
 from dse.evaluator.mobile import MobileModel
-from dse.explore import load_space
-from dse.metrics import TARGET_OBJECTIVES
 from dse.physics import thermal
 from dse.report.review import verdict
-from dse.space_file import read_space
+from dse.space.design import sample
+from dse.space.overrides import load_space
+from dse.space.reader import read_space
+from dse.space.targets import TARGET_OBJECTIVES
 
 MOBILE = ("mobile", "laptop", "vehicle", "xr")
 

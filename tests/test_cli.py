@@ -211,7 +211,7 @@ def test_schemas_are_written(tmp_path: Path) -> None:
 
 
 def test_names_with_formulas_and_html_are_inert(tmp_path: Path) -> None:
-    from dse.space_file import space_text
+    from dse.space.reader import space_text
 
     text = space_text("mobile")[0].replace(
         'title = "Phone inference', 'title = "=HYPERLINK(1)</script><img src=x onerror=alert(1)>|Phone'

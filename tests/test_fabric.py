@@ -9,10 +9,8 @@ import pytest
 
 from dse.catalog.catalog import Catalog
 from dse.core.axes import GROUPS
-from dse.design import Design, encode
 from dse.evaluator.datacenter import DatacenterModel
 from dse.evaluator.point import evaluate
-from dse.explore import load_space
 from dse.machine.build import largest_interposer
 from dse.machine.datacenter import datacenter_parts
 from dse.machine.look import Look
@@ -22,7 +20,9 @@ from dse.physics import experts, package
 from dse.plan import single_plan
 from dse.serving.choose import standing_by
 from dse.serving.messages import exchanged
-from dse.space import Space
+from dse.space.design import Design, encode
+from dse.space.overrides import load_space
+from dse.space.space import Space
 from dse.traffic import lower
 
 BASE = {

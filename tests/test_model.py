@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from dse import evaluate
 from dse.catalog.catalog import Catalog
 from dse.catalog.prices import price_factor
-from dse.design import Design, sample
 from dse.evaluator.datacenter import DatacenterModel
 from dse.evaluator.mobile import MobileModel
 from dse.evaluator.point import explain
-from dse.space import Space
+from dse.space.design import Design, sample
+from dse.space.space import Space
 
 LLAMA = {"llm": "Llama-3.1-70B", "tensor_parallel": 4}
 

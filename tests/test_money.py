@@ -13,16 +13,16 @@ from dse.catalog.catalog import Catalog
 from dse.catalog.prices import level, price_factor
 from dse.core.errors import DataError
 from dse.core.money import Basis, Comparison, Money, paid
-from dse.design import sample
 from dse.evaluator import model_of
 from dse.evaluator.datacenter import DatacenterModel
 from dse.evaluator.mobile import MobileModel
 from dse.evaluator.point import Evaluation, evaluate, explain
 from dse.evaluator.site import NEVER, best_on_sale, break_even, together, within
-from dse.explore import Overrides, load_space
 from dse.physics import carbon, cost
-from dse.space import Space
-from dse.space_file import shipped_spaces
+from dse.space.design import sample
+from dse.space.overrides import Overrides, load_space
+from dse.space.reader import shipped_spaces
+from dse.space.space import Space
 
 SPACES = sorted(p.name.removesuffix(".toml") for p in shipped_spaces())
 

@@ -9,11 +9,10 @@ import pytest
 
 from dse.catalog.catalog import Catalog
 from dse.core.errors import InfeasibleError, RunError, SpaceError
-from dse.design import decode, encode, sample
 from dse.evaluator.datacenter import DatacenterModel
 from dse.evaluator.mobile import MobileModel
 from dse.evaluator.protocol import Told
-from dse.explore import Overrides, add_found, load_run, load_space, search
+from dse.explore import add_found, load_run, search
 from dse.front import Scale, hypervolume, non_dominated
 from dse.levers import reached, study, worth
 from dse.nearest import consistent
@@ -22,7 +21,9 @@ from dse.search import sweep
 from dse.search.polish import additions, polished
 from dse.search.samplers import SAMPLERS, variable_of
 from dse.search.study import Search
-from dse.space import Space
+from dse.space.design import decode, encode, sample
+from dse.space.overrides import Overrides, load_space
+from dse.space.space import Space
 
 
 def run(

@@ -7,12 +7,12 @@ import pytest
 
 from dse.catalog.catalog import Catalog
 from dse.core.errors import SpaceError
-from dse.design import absent, decode, encode, grid, sample
-from dse.explore import Overrides, load_space
-from dse.metrics import TARGET_OBJECTIVES
 from dse.report.asked import at_the_ends
-from dse.space import Space
-from dse.space_file import read_space, space_text
+from dse.space.design import absent, decode, encode, grid, sample
+from dse.space.overrides import Overrides, load_space
+from dse.space.reader import read_space, space_text
+from dse.space.space import Space
+from dse.space.targets import TARGET_OBJECTIVES
 from dse.whatif import side_by_side
 
 TEXT = space_text("datacenter")[0]

@@ -19,8 +19,7 @@ from dse.machine.record import FIXED_CLOCK, Machine
 from dse.physics import experts, flash, roofline
 from dse.serving import serve
 from dse.serving.soft import soft_of
-from dse.space import Workload
-from dse.workload import Mix, RequestClass, mix_of
+from dse.space.scenario import ModelLoad, RequestClass, RequestMix, mix_of
 
 A = np.array
 
@@ -35,8 +34,8 @@ def pool(bandwidth: float = 4e12, capacity: float = 4e12, **changed: Any) -> Fla
     return replace(base, **changed)
 
 
-def load(llm: str, bits: float = 16.0) -> Workload:
-    return Workload(llm, 1.0, 1e9, bits, bits, bits)
+def load(llm: str, bits: float = 16.0) -> ModelLoad:
+    return ModelLoad(llm, 1.0, 1e9, bits, bits, bits)
 
 
 def made(**inputs: Any) -> tuple[Machine, Catalog]:
@@ -44,7 +43,7 @@ def made(**inputs: Any) -> tuple[Machine, Catalog]:
 
 
 def one(
-    m: Machine, c: Catalog, llm: str, *, batch: int = 1, mix: Mix | None = None, group: int = 1, **how: Any
+    m: Machine, c: Catalog, llm: str, *, batch: int = 1, mix: RequestMix | None = None, group: int = 1, **how: Any
 ) -> Served:
     return decoded(m, c, load(llm), mix or mix_of(1024.0), [(group, 1, 1, batch)], **how)
 
@@ -176,7 +175,7 @@ def test_a_stack_reads_no_faster_than_its_power_allows() -> None:
 def test_kv_that_overflows_is_programmed_and_wears() -> None:
     """Llama-3.1-8B, batch 64, 1024 + 1024 tokens and no HBM: a step writes 64 tokens and 1/16 prompt at 64 GB/s."""
     m, c = made(capacity=0.0, bandwidth=0.0, sram=1e8, flash=pool(1.6e12))
-    served = one(m, c, "Llama-3.1-8B", batch=64, mix=Mix((RequestClass("x", 1.0, 1024.0, 1024.0),)))
+    served = one(m, c, "Llama-3.1-8B", batch=64, mix=RequestMix((RequestClass("x", 1.0, 1024.0, 1024.0),)))
     written = 64 * 131072 + 64 / 1024 * 1024 * 131072
     share = 1 - 0.5e8 / served.traffic.live_p95[0]  # half of the SRAM stages what the flash reads
     assert served.pairs.flash_written[0, 0] == pytest.approx(share * written, rel=1e-6)
@@ -193,7 +192,7 @@ def test_read_ahead_hides_no_more_than_its_buffer() -> None:
 
 def test_prefixes_read_ahead_while_weights_stream() -> None:
     """Weights in HBM, a long prefix in flash: with a boundless buffer the step is the longer of the two."""
-    mix = Mix((RequestClass("x", 1.0, 2e5, 1e-9, prefix_share=0.99),))
+    mix = RequestMix((RequestClass("x", 1.0, 2e5, 1e-9, prefix_share=0.99),))
     m, c = made(capacity=2.2e10, flash=pool(1e12))
     ahead = one(m, c, "Llama-3.1-8B", batch=4, mix=mix, overflow=True)
     without = decoded(replace(m, flash_buffer=A([0.0])), c, load("Llama-3.1-8B"), mix, [(1, 1, 1, 4)], overflow=True)

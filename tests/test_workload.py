@@ -9,9 +9,9 @@ from dse.catalog.catalog import Catalog, load_catalog
 from dse.catalog.transformer import transformer
 from dse.physics.experts import peak_load
 from dse.plan import plan_grid, single_plan
-from dse.space import Space
+from dse.space.scenario import RequestClass, RequestMix
+from dse.space.space import Space
 from dse.traffic import lower
-from dse.workload import Mix, RequestClass
 
 NAMES = sorted(load_catalog().llms)
 
@@ -35,7 +35,7 @@ def test_attention_intensity(name: str, bits: float, flop_per_byte: float, catal
 
 
 def test_sampled_contexts_have_the_moments_of_the_closed_form() -> None:
-    mix = Mix((RequestClass("a", 0.5, 1000, 1000), RequestClass("b", 0.5, 8000, 4000)))
+    mix = RequestMix((RequestClass("a", 0.5, 1000, 1000), RequestClass("b", 0.5, 8000, 4000)))
     rng = np.random.default_rng(0)
     long = rng.random(400_000) < 0.5 * 4000 / (0.5 * 4000 + 0.5 * 1000)
     draw = rng.random(400_000)

@@ -16,7 +16,7 @@ from dse.accuracy.resolve import STORED_BITS, arithmetic_bits, device_name, llm_
 from dse.catalog.catalog import Catalog
 from dse.core.axes import GROUPS
 from dse.core.errors import DataError
-from dse.space import Workload
+from dse.space.scenario import ModelLoad
 
 DRAWN: Final = 0.9
 """mean over label of prompt and output lengths in results databases, which draw them between 0.8 and 1"""
@@ -57,7 +57,7 @@ class Case:
     llm: str
     software: str
     version: str
-    load: Workload
+    load: ModelLoad
     format: str
     """number formats of weights and experts"""
     mode: str
@@ -118,7 +118,7 @@ def case_of(row: Mapping[str, str], catalog: Catalog) -> Case:
     )  # fmt: skip
 
 
-def workload(row: Mapping[str, str], llm: str, device: str, stack: str, catalog: Catalog) -> tuple[Workload, str]:
+def workload(row: Mapping[str, str], llm: str, device: str, stack: str, catalog: Catalog) -> tuple[ModelLoad, str]:
     """Bits by class, stored and multiplied, of a row's precision columns.
 
     Served checkpoints keep LM head and embedding in 16 bit, and scores are computed in 16 bit. A model
@@ -137,7 +137,7 @@ def workload(row: Mapping[str, str], llm: str, device: str, stack: str, catalog:
     kv = 8.0 if dense in {"fp8", "nvfp4"} and stack != "sglang" else 16.0
     attention = dense if dense != "nvfp4" else _attention_of_fp4(entry.attention)
     bits = arithmetic_bits
-    return Workload(
+    return ModelLoad(
         llm, 1.0, 1e9, STORED_BITS[dense], kv, float(bits(catalog, device, dense)),
         expert_bits=STORED_BITS[experts], attention_bits=STORED_BITS[attention], head_bits=16.0,
         expert_compute_bits=float(bits(catalog, device, experts)), attention_compute_bits=float(bits(catalog, device, attention)),

@@ -16,7 +16,7 @@ from dse.accuracy.predict import prepare, soft_rows, times
 from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import transformer
 from dse.serving.step import Pairs
-from dse.space import Workload
+from dse.space.scenario import ModelLoad
 
 GIGA: Final = 1e9
 
@@ -25,7 +25,7 @@ def _serve(catalog: Catalog, device: str, llm: str, *, group: int, batch: float,
            kv_bits: float = 8.0, compute: float = 8.0, replicas: int = 1, dealt: int | None = None, inputs: float | None = None,
            draft: tuple[float, float] = (0.0, 0.0)) -> Pairs:  # fmt: skip
     """One plan of a device: a step at ``context``, or a prompt of ``inputs`` tokens; (1, 1) arrays."""
-    load = Workload(
+    load = ModelLoad(
         catalog.llm(llm).name,
         1.0,
         1e9,
@@ -205,7 +205,9 @@ def _drafting(c: Catalog, i: Inputs) -> float:
         for d in ((0.0, 0.0), (float(i["draft_tokens"]), accept))
     )
     return (
-        plain / drafted * Workload("", 1, 1, 8, 8, 8, draft_tokens=float(i["draft_tokens"]), acceptance=accept).accepted
+        plain
+        / drafted
+        * ModelLoad("", 1, 1, 8, 8, 8, draft_tokens=float(i["draft_tokens"]), acceptance=accept).accepted
     )
 
 

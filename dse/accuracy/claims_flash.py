@@ -17,8 +17,7 @@ from dse.machine.record import Machine
 from dse.physics import flash
 from dse.serving import serve
 from dse.serving.soft import soft_of
-from dse.space import Workload
-from dse.workload import Mix, RequestClass
+from dse.space.scenario import ModelLoad, RequestClass, RequestMix
 
 GIB: Final = 2.0**30
 
@@ -39,12 +38,12 @@ FINE: Final = 400
 """batches tried"""
 
 
-def _mix(inputs: float, outputs: float) -> Mix:
-    return Mix((RequestClass("claim", 1.0, inputs, outputs),))
+def _mix(inputs: float, outputs: float) -> RequestMix:
+    return RequestMix((RequestClass("claim", 1.0, inputs, outputs),))
 
 
-def _sixteen(llm: str) -> Workload:
-    return Workload(MODELS.get(llm, llm), 1.0, 1e9, 16.0, 16.0, 16.0)
+def _sixteen(llm: str) -> ModelLoad:
+    return ModelLoad(MODELS.get(llm, llm), 1.0, 1e9, 16.0, 16.0, 16.0)
 
 
 def _son(c: Catalog, i: Inputs) -> tuple[Machine, Catalog]:
@@ -229,9 +228,9 @@ def _h3(c: Catalog, i: Inputs, with_flash: bool, shared: float) -> float:
     )
     machine, made = rig(c, peak=2.25e15, bandwidth=i["hbm_tb_s"] * 1e12, capacity=i["hbm_gb"] * 1e9, link=9e11,
                         flash=pool if with_flash else None, domain=64.0)  # fmt: skip
-    load = Workload(i["model"], 1.0, 1e9, i["weights_bits"], 16.0, 8.0)
+    load = ModelLoad(i["model"], 1.0, 1e9, i["weights_bits"], 16.0, 8.0)
     total = shared + i["input_tokens"]
-    mix = Mix((RequestClass("shared", 1.0, total, i["output_tokens"], prefix_share=shared / total),))
+    mix = RequestMix((RequestClass("shared", 1.0, total, i["output_tokens"], prefix_share=shared / total),))
     sizes = [2**k for k in range(7)]
     served = decoded(machine, made, load, mix, [(g, 1, 1, 1) for g in sizes], sequence=True)
     whole = (served.pairs.stages[0] == 1) & (served.fits <= 1.0)

@@ -19,8 +19,7 @@ from dse.machine import finish
 from dse.machine.datacenter import PNM
 from dse.machine.devices import device_parts
 from dse.machine.record import FIXED_CLOCK, Machine
-from dse.space import Workload
-from dse.workload import Mix, RequestClass
+from dse.space.scenario import ModelLoad, RequestClass, RequestMix
 
 Ours = Callable[[Catalog, Inputs], float]
 
@@ -33,7 +32,7 @@ def _near(c: Catalog, device: str, placement: str, flops: float) -> Machine:
     parts = device_parts(c, [device])
     engine = np.full(1, PNM.index(placement), dtype=np.int64)
     parts = replace(parts, pnm=engine, pnm_flops=np.full(1, max(flops, 1.0)), power_cap=np.full(1, 1e8))
-    machine = finish(parts, c, scenario(Mix((), decode_only=True)), NO_LIMIT)
+    machine = finish(parts, c, scenario(RequestMix((), decode_only=True)), NO_LIMIT)
     cool = replace(machine, throttle=(), hot_loss=0.0 * machine.hot_loss)
     return replace(cool, level_energy=np.tile(FIXED_CLOCK, (1, 1)))
 
@@ -50,8 +49,8 @@ Shape = tuple[int, int, int]
 def _rates(m: Machine, c: Catalog, llm: str, shapes: Sequence[Shape], context: tuple[float, float], batches: Sequence[int], *,
            halves: bool = False) -> np.ndarray:  # fmt: skip
     """Tokens/s at each batch with its prompts on the same machine, by the best shape that fits; 0 where none does."""
-    load = Workload(llm, 1.0, 1e9, 16.0, 16.0, 16.0)
-    mix = Mix((RequestClass("claim", 1.0, *context),))
+    load = ModelLoad(llm, 1.0, 1e9, 16.0, 16.0, 16.0)
+    mix = RequestMix((RequestClass("claim", 1.0, *context),))
     asked = [(*s, b) for s in shapes for b in batches]
     served = decoded(m, c, load, mix, asked, halves=halves)
     took = served.pairs.step[0] + served.pairs.joining[0]
@@ -147,9 +146,9 @@ def _degrees(c: Catalog, name: str) -> float:
 def _wafer(c: Catalog, llm: str) -> float:
     """Tokens/s of one user on wafers of SRAM under the stack that unbuilt machines are judged by."""
     machine = _near(c, "cerebras_wse3", "none", 1.0)
-    load = Workload(llm, 1.0, 1e9, 16.0, 16.0, 16.0)
+    load = ModelLoad(llm, 1.0, 1e9, 16.0, 16.0, 16.0)
     served = decoded(
-        machine, c, load, Mix((RequestClass("claim", 1.0, 1000.0, 1000.0),)), [(1, 1, 1, 1)], software="pooled"
+        machine, c, load, RequestMix((RequestClass("claim", 1.0, 1000.0, 1000.0),)), [(1, 1, 1, 1)], software="pooled"
     )
     return 1.0 / float(served.pairs.step[0, 0])
 

@@ -22,7 +22,7 @@ from dse.machine.devices import device_parts
 from dse.machine.tables import LINES
 from dse.physics import collective, topology
 from dse.physics.network_shape import NetworkShape
-from dse.space import Workload
+from dse.space.scenario import ModelLoad
 
 Ours = Callable[[Catalog, Inputs], float]
 
@@ -135,7 +135,7 @@ def _scin(c: Catalog) -> float:
 def _per_gpu(c: Catalog, device: str, group: int, i: Inputs, card: float, users: float | None) -> float:
     """Output tokens/s of a GPU, prefill workers counted, at the largest batch that serves a user at ``users`` tokens/s."""
     rig = c.replace("link", "scale_out", "bandwidth", card * GIGA)
-    load = Workload(
+    load = ModelLoad(
         i["model"],
         1.0,
         1e9,

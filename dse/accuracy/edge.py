@@ -22,7 +22,7 @@ from dse.accuracy.resolve import llm_entry
 from dse.catalog.catalog import DATA, Catalog
 from dse.core.errors import DataError
 from dse.core.units import FloatArray
-from dse.space import Workload
+from dse.space.scenario import ModelLoad
 
 DEVICES: Final = {
     "M1 7-core GPU 8GB": "m1", "M1 Max 32-core GPU 64GB": "m1_max", "Apple M4 (10 core) 16GB": "m4", "OnePlus 12": "oneplus_12",
@@ -85,7 +85,7 @@ def _case(row: Mapping[str, str], catalog: Catalog) -> Case:
         weight = LLAMA_W2
     inputs, outputs = (float(row[k] or 0) for k in ("input_len", "output_len"))
     middle = inputs + outputs / 2 or TYPICAL_CONTEXT
-    load = Workload(llm_entry(catalog, row["model"]).name, 1.0, 1.0, weight, 16.0, 16.0, head_bits=head)
+    load = ModelLoad(llm_entry(catalog, row["model"]).name, 1.0, 1.0, weight, 16.0, 16.0, head_bits=head)
     return Case(
         "",
         DEVICES[row["device"]],

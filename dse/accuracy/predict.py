@@ -23,9 +23,8 @@ from dse.plan import Plans, plans_of
 from dse.serving import serve
 from dse.serving.soft import FIELDS, Soft
 from dse.serving.step import Pairs
-from dse.space import Scenario
+from dse.space.scenario import RequestClass, RequestMix, Scenario
 from dse.traffic import Traffic, align, lower
-from dse.workload import Mix, RequestClass
 
 SITE: Final = {"year": 2026.0, "volume": 1e5, "pue": 1.2, "electricity_price": 2e-8, "lifetime": 1.26e8, "utilisation": 0.6,
                "weight_update_interval": 2.6e6}  # fmt: skip
@@ -98,7 +97,7 @@ def machines(catalog: Catalog, devices: Sequence[str]) -> Machine:
 
 def _scenario(software: str, inputs: float, outputs: float) -> Scenario:
     numbers = {**SITE, "ttft_input": inputs, "longest_request": inputs + outputs}
-    return Scenario(software, numbers, Mix((RequestClass("row", 1.0, inputs, outputs),)), (), {})
+    return Scenario(software, numbers, RequestMix((RequestClass("row", 1.0, inputs, outputs),)), (), {})
 
 
 def textbook() -> Scenario:

@@ -16,9 +16,9 @@ from dse.core.money import Basis, Comparison, Money
 from dse.evaluator.datacenter import DatacenterModel
 from dse.evaluator.point import Evaluation, evaluate
 from dse.evaluator.site import at_price, list_price
-from dse.metrics import TARGET_OBJECTIVES
-from dse.space import Space
-from dse.space_file import read_space, space_text
+from dse.space.reader import read_space, space_text
+from dse.space.space import Space
+from dse.space.targets import TARGET_OBJECTIVES
 
 HOUR: Final = 3600.0  # s
 

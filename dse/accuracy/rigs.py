@@ -22,9 +22,8 @@ from dse.plan import plans_of
 from dse.serving import serve
 from dse.serving.soft import soft_of
 from dse.serving.step import Pairs
-from dse.space import Scenario, Workload
+from dse.space.scenario import ModelLoad, RequestMix, Scenario
 from dse.traffic import Traffic, lower
-from dse.workload import Mix
 
 STACK: Final = "ideal"
 
@@ -115,19 +114,19 @@ def rig(
             "memory", FAR, "bandwidth_per_stack", far[1]
         )
         parts = replace(parts, far=np.array([names(c, "memory").index(FAR)]), far_modules=np.ones(1))
-    machine = finish(parts, c, scenario(Mix((), decode_only=True)), NO_LIMIT)
+    machine = finish(parts, c, scenario(RequestMix((), decode_only=True)), NO_LIMIT)
     cool = replace(machine, throttle=(), hot_loss=0.0 * machine.hot_loss)
     return replace(cool, level_energy=np.tile(FIXED_CLOCK, (1, 1))), c
 
 
-def scenario(mix: Mix, skew: float = 0.0) -> Scenario:
+def scenario(mix: RequestMix, skew: float = 0.0) -> Scenario:
     """A scenario of one mix; nothing but the mix touches a step."""
     numbers = {**SITE, "ttft_input": 1.0, "longest_request": 1.0, "routing_skew": skew}
     return Scenario(STACK, numbers, mix, (), {})
 
 
 def decoded(
-    machine: Machine, catalog: Catalog, load: Workload, mix: Mix, rows: Sequence[tuple[int, int, int, int]], *,
+    machine: Machine, catalog: Catalog, load: ModelLoad, mix: RequestMix, rows: Sequence[tuple[int, int, int, int]], *,
     overflow: bool = False, sequence: bool = False, halves: bool = False, skew: float = 0.0, software: str = STACK,
 ) -> Served:  # fmt: skip
     """Decode steps of the plans (group, replicas, expert ranks, batch) of one workload on one machine."""

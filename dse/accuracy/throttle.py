@@ -17,9 +17,9 @@ from dse.accuracy.edge import burst
 from dse.catalog.catalog import Catalog
 from dse.core.units import FloatArray
 from dse.machine.mobile import lumps
-from dse.metrics import TARGET_OBJECTIVES
 from dse.physics import thermal
-from dse.space_file import read_space, space_text
+from dse.space.reader import read_space, space_text
+from dse.space.targets import TARGET_OBJECTIVES
 
 DEVICE: Final = "iphone_16_pro"
 

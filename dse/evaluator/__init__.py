@@ -6,7 +6,7 @@ from dse.catalog.catalog import Catalog
 from dse.evaluator.datacenter import DatacenterModel
 from dse.evaluator.mobile import MobileModel
 from dse.evaluator.protocol import Evaluator, Told
-from dse.space import Space
+from dse.space.space import Space
 
 __all__ = ["DatacenterModel", "Evaluator", "MobileModel", "Told", "model_of"]
 

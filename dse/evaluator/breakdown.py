@@ -17,7 +17,7 @@ from dse.machine.record import Machine
 from dse.physics import carbon, cost
 from dse.serving.choose import Estimate, wear
 from dse.serving.step import Pairs
-from dse.space import Scenario
+from dse.space.scenario import Scenario
 from dse.traffic import Traffic
 
 MILLION = 1e6

@@ -14,18 +14,19 @@ from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import transformer
 from dse.core.table import chunks
 from dse.core.units import BoolArray, FloatArray, IntArray
-from dse.design import Design
 from dse.evaluator.protocol import Told, join_told, objective_ratio
 from dse.machine import finish
 from dse.machine.datacenter import datacenter_parts
 from dse.machine.devices import device_parts
 from dse.machine.record import Machine
-from dse.metrics import OBJECTIVES, TARGET_OBJECTIVES
 from dse.plan import Plans, plan_grid
 from dse.serving import choose, serve
 from dse.serving.choose import CAP, Estimate, weighted
 from dse.serving.soft import soft_of
-from dse.space import Space
+from dse.space.design import Design
+from dse.space.objectives import OBJECTIVES
+from dse.space.space import Space
+from dse.space.targets import TARGET_OBJECTIVES
 from dse.traffic import Traffic, lower
 
 ELEMENTS = 80_000

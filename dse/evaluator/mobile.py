@@ -12,7 +12,6 @@ from dse import __version__
 from dse.catalog.catalog import Catalog
 from dse.core.table import chunks, total
 from dse.core.units import BoolArray, FloatArray
-from dse.design import Design
 from dse.evaluator.protocol import Told, join_told, objective_ratio
 from dse.machine.mobile import lumps, mobile_machine
 from dse.machine.phone import phone_design, phone_devices
@@ -24,7 +23,8 @@ from dse.serving.choose import CAP
 from dse.serving.place import LARGE
 from dse.serving.soft import soft_of
 from dse.serving.step import Pairs
-from dse.space import Space
+from dse.space.design import Design
+from dse.space.space import Space
 from dse.traffic import Traffic, lower
 
 CHUNK = 8192

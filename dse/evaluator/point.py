@@ -12,7 +12,6 @@ from dse.catalog.catalog import Catalog, load_catalog
 from dse.core.axes import GROUPS, OPERATORS
 from dse.core.errors import SpaceError
 from dse.core.units import FloatArray
-from dse.design import absent, encode
 from dse.evaluator import breakdown, model_of
 from dse.evaluator.breakdown import Ran, one
 from dse.evaluator.datacenter import DatacenterModel
@@ -20,16 +19,18 @@ from dse.evaluator.mobile import DAY, MobileModel
 from dse.evaluator.site import site
 from dse.machine.fabric import MEDIA
 from dse.machine.record import Machine
-from dse.metrics import TARGET_OBJECTIVES
 from dse.physics import flash
 from dse.plan import single_plan
 from dse.serving import serve
 from dse.serving.choose import account, choose
 from dse.serving.step import Pairs
-from dse.space import Space, Value, Workload, parse_value
-from dse.space_file import read_space, space_text
+from dse.space.design import absent, encode, fill
+from dse.space.reader import read_space, space_text
+from dse.space.scenario import ModelLoad, RequestClass, RequestMix, mix_of
+from dse.space.space import Space
+from dse.space.targets import TARGET_OBJECTIVES
+from dse.space.variables import Value, parse_value
 from dse.traffic import Traffic, lower
-from dse.workload import Mix, RequestClass, mix_of
 
 FAR_TOO_DEEP = 999_999
 """shown where no depth makes a model fit"""
@@ -183,7 +184,7 @@ def _asked(target: str | Space, catalog: Catalog, llm: str | None, software: str
             load = w
             break
     wanted = bits[2] if bits[2] is not None else (16.0 if (bits[0] or load.weight_bits) >= 16 else load.compute_bits)
-    load = Workload(catalog.llm(llm or load.llm).name, 1.0, load.concurrency, bits[0] or load.weight_bits,
+    load = ModelLoad(catalog.llm(llm or load.llm).name, 1.0, load.concurrency, bits[0] or load.weight_bits,
                     bits[1] or load.kv_bits, wanted)  # fmt: skip
     if load.compute_bits not in {4, 8, 16} or not 1 <= load.weight_bits <= 32 or not 1 <= load.kv_bits <= 32:
         raise SpaceError(
@@ -194,11 +195,11 @@ def _asked(target: str | Space, catalog: Catalog, llm: str | None, software: str
     return replace(space, scenario=replace(space.scenario, workloads=(load,), software=stack))
 
 
-def _mix(space: Space, context: float | None, inputs: float | None, outputs: float | None) -> Mix:
+def _mix(space: Space, context: float | None, inputs: float | None, outputs: float | None) -> RequestMix:
     if context is not None:
         return mix_of(context)
     if inputs is not None or outputs is not None:
-        return Mix((RequestClass("asked", 1.0, inputs or 1.0, outputs or 1.0),))
+        return RequestMix((RequestClass("asked", 1.0, inputs or 1.0, outputs or 1.0),))
     return space.scenario.mix
 
 
@@ -218,25 +219,6 @@ def _machine(model: DatacenterModel | MobileModel, space: Space, variables: Mapp
     if faults:
         raise SpaceError("\n".join(f"{space.name}: {f}" for f in faults))
     return model.machine(encode(space, [fill(space, values)])), space.name
-
-
-def fill(space: Space, values: Mapping[str, Value]) -> dict[str, Value]:
-    """Complete a partial design: a variable left out takes its first allowed choice or middle."""
-    out: dict[str, Value] = {}
-    for v in space.variables:
-        if not v.is_active(out):
-            if v.name in values:
-                out[v.name] = values[v.name]  # reported as set but inactive
-            continue
-        if v.name in values:
-            out[v.name] = values[v.name]
-        elif v.discrete:
-            allowed = v.allowed(out)
-            out[v.name] = allowed[0]
-        else:
-            middle = (v.low * v.high) ** 0.5 if v.log else (v.low + v.high) / 2
-            out[v.name] = float(round(middle)) if v.kind == "int" else middle
-    return out
 
 
 def _times(ledger: Ledger, pairs: Pairs, tpot: float, accepted: float) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dse.core.units import FloatArray
-from dse.design import Design
+from dse.space.design import Design
 
 
 @dataclass

@@ -14,7 +14,7 @@ from dse.evaluator.datacenter import DatacenterModel
 from dse.machine.record import Machine
 from dse.physics import carbon, cost
 from dse.physics.cost import YEAR
-from dse.space import Scenario
+from dse.space.scenario import Scenario
 
 NEVER = float("inf")
 

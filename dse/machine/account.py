@@ -19,7 +19,7 @@ from dse.machine.build import delivery, packaging
 from dse.machine.datacenter import ATTACH, ENGINES, PNM
 from dse.machine.look import Look
 from dse.physics import carbon, cost, stack
-from dse.space import Scenario
+from dse.space.scenario import Scenario
 
 FAR = ATTACH.index("far")
 

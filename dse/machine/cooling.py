@@ -15,7 +15,7 @@ from dse.core.units import FloatArray
 from dse.machine.datacenter import ATTACH
 from dse.machine.look import Look
 from dse.physics import package, thermal
-from dse.space import Scenario
+from dse.space.scenario import Scenario
 
 CLASSES = ("air", "cold_plate")
 

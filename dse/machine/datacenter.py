@@ -10,10 +10,11 @@ import numpy as np
 from dse.catalog.catalog import Catalog, names
 from dse.core.axes import BITS, CLOCK_LEVELS
 from dse.core.units import FloatArray, IntArray
-from dse.design import Design, codes
 from dse.machine.record import Parts
 from dse.physics import memory, package, power, stack
-from dse.space import Scenario, Space
+from dse.space.design import Design, codes
+from dse.space.scenario import Scenario
+from dse.space.space import Space
 
 ATTACH = ("own_shoreline", "behind_hbm", "far")
 

@@ -15,7 +15,7 @@ from dse.machine.datacenter import ENGINES
 from dse.machine.look import Look
 from dse.machine.tables import LINES, NEVER, Tables, catalogue_tables, column_of
 from dse.physics import collective
-from dse.space import Scenario
+from dse.space.scenario import Scenario
 
 MEDIA: Final = ("copper", "retimed", "optical")
 """links by reach: within a rack, between near racks, beyond"""

@@ -18,7 +18,7 @@ from dse.machine.fabric import MEDIA, Reach, beside, fabric, link_power, radix_l
 from dse.machine.look import TALL, Look
 from dse.machine.record import FIXED_CLOCK, Machine, Parts
 from dse.physics import flash, memory, package, pnm, stack
-from dse.space import Scenario
+from dse.space.scenario import Scenario
 
 
 def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float) -> Machine:

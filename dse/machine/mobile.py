@@ -23,7 +23,7 @@ from dse.machine.record import Machine
 from dse.machine.tables import LINES
 from dse.physics import flash as cells
 from dse.physics import thermal
-from dse.space import Scenario
+from dse.space.scenario import Scenario
 
 HALF = 0.5  # of the chip's rise over the body reaches DRAM beside it
 

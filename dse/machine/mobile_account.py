@@ -14,7 +14,7 @@ from dse.core.units import FloatArray
 from dse.machine.account import fab_carbon
 from dse.machine.phone import MOUNTS, PNM, Phone, Pick
 from dse.physics import carbon, cost, stack
-from dse.space import Scenario
+from dse.space.scenario import Scenario
 
 
 @dataclass(frozen=True)

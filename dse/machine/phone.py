@@ -11,11 +11,11 @@ import numpy as np
 from dse.catalog.catalog import Catalog, names
 from dse.core.axes import OPERATORS
 from dse.core.units import FloatArray, IntArray
-from dse.design import Design, codes
 from dse.machine.datacenter import clock_ceiling, clock_levels, flop_energies, numbers, voltage
 from dse.machine.record import FIXED_CLOCK
 from dse.physics import memory, power
-from dse.space import Space
+from dse.space.design import Design, codes
+from dse.space.space import Space
 
 PNM = ("none", "in_bank", "lpddr_package", "flash_base_die")
 

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from dse.core.units import show
-from dse.design import levels
-from dse.metrics import OBJECTIVES
-from dse.questions import CONTROL
 from dse.report.document import Document
 from dse.report.facts import Facts, shown
-from dse.space import Space, Value
+from dse.space.design import levels
+from dse.space.objectives import OBJECTIVES
+from dse.space.questions import CONTROL
+from dse.space.space import Space
+from dse.space.variables import Value
 
 LIKE = 4
 """levels named in a cell"""

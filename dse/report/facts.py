@@ -9,16 +9,17 @@ import numpy as np
 
 from dse.core.money import Basis
 from dse.core.units import FloatArray, show
-from dse.design import decode
 from dse.evaluator.datacenter import DatacenterModel
 from dse.evaluator.mobile import MobileModel
 from dse.evaluator.point import Evaluation, explain
 from dse.evaluator.site import BreakEven
 from dse.front import Scale, epsilon_survivors, extremes, knee
-from dse.metrics import CONSTRAINTS, OBJECTIVES
 from dse.nearest import nearest_design
 from dse.run import Run
-from dse.space import Value
+from dse.space.design import decode
+from dse.space.limits import CONSTRAINTS
+from dse.space.objectives import OBJECTIVES
+from dse.space.variables import Value
 
 BINDS = 0.9
 """value over limit from which a limit is said to bind"""
@@ -219,7 +220,7 @@ def gower(run: Run, row: int) -> FloatArray:
 
 def closest_to_existing(run: Run, model: DatacenterModel | MobileModel) -> int | None:
     """Front point whose hardware is nearest to any baseline's nearest point of the space."""
-    from dse.design import Design, encode
+    from dse.space.design import Design, encode
 
     design, _ = run.archive.joined()
     best: tuple[float, int] | None = None

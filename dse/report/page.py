@@ -10,9 +10,10 @@ import numpy as np
 from plotly.offline import get_plotlyjs
 
 from dse.front import epsilon_survivors
-from dse.metrics import CONSTRAINTS, OBJECTIVES
 from dse.report.facts import Facts, weighted
 from dse.report.recommend import answer, describe
+from dse.space.limits import CONSTRAINTS
+from dse.space.objectives import OBJECTIVES
 
 MOST = 600
 """points of the front the page draws; a larger front is thinned by epsilon-dominance"""

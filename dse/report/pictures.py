@@ -12,11 +12,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from dse.metrics import OBJECTIVES
-from dse.questions import CONTROL
 from dse.report.facts import Facts
+from dse.space.objectives import OBJECTIVES
+from dse.space.questions import CONTROL
 
 WIDTH, HEIGHT = 8.6, 4.6  # inches
+
+
 LINES = ("#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce", "#b91c1c", "#0f766e", "#a16207", "#475569")
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from dse.core.units import show
 from dse.evaluator.site import NEVER, BreakEven, together
-from dse.metrics import OBJECTIVES
 from dse.report import asked, site
 from dse.report.document import Document
 from dse.report.facts import Chosen, Facts, shown, variable_text, weighted
+from dse.space.objectives import OBJECTIVES
 
 NOISE = 0.08
 """hypervolume shares and typical factors closer than this are not told apart: searches of one space differ by so much from seed to seed"""

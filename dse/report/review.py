@@ -13,10 +13,11 @@ import numpy as np
 
 from dse.core.errors import RunError
 from dse.core.units import show
-from dse.metrics import CONSTRAINTS, OBJECTIVES
 from dse.report.document import Document
 from dse.report.facts import Facts, shown
 from dse.report.recommend import NOISE, describe
+from dse.space.limits import CONSTRAINTS
+from dse.space.objectives import OBJECTIVES
 
 TECHNOLOGIES: Final = (
     ("LPDDR6 in place of LPDDR5X", "dram", "lpddr6"),

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from dse.core.units import FloatArray
-from dse.design import decode, encode
 from dse.front import epsilon_survivors, non_dominated
 from dse.nearest import consistent
 from dse.run import Archive, front_of
-from dse.space import Space, Value, Variable
+from dse.space.design import decode, encode
+from dse.space.space import Space
+from dse.space.variables import Value, Variable
 
 STEPS = (0.2, 0.1, 0.05)
 """of each round: share of a number, or of its range where that is not logarithmic"""

@@ -19,12 +19,13 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 from dse.core.text import number
-from dse.design import encode
 from dse.evaluator.protocol import Evaluator, Told
 from dse.front import Scale, hypervolume
 from dse.run import Archive, Folder, Front, front_of
 from dse.search.samplers import DEFAULT, POPULATION, SAMPLERS, Nsga2, Nsga3
-from dse.space import Space, Value
+from dse.space.design import encode
+from dse.space.space import Space
+from dse.space.variables import Value
 
 BATCH: Final = POPULATION
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dse.design import grid
-from dse.evaluator import Evaluator
+from dse.evaluator.protocol import Evaluator
 from dse.run import Archive, Front, front_of
-from dse.space import Space
+from dse.space.design import grid
+from dse.space.space import Space
 
 BLOCK = 100_000
 

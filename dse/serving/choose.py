@@ -18,19 +18,8 @@ from dse.machine.record import Machine
 from dse.physics import flash
 from dse.serving.place import LARGE
 from dse.serving.step import Pairs
-from dse.space import Scenario
+from dse.space.scenario import Scenario
 from dse.traffic import Traffic
-
-LIMITS: Final[dict[str, str]] = {
-    "capacity": "the model, its KV cache at the p95 of resident context, or the pipeline depth does not fit",
-    "longest_request": "one request of the longest length does not fit beside the weights",
-    "demand": "the batch is larger than the concurrency offered",
-    "tpot": "no plan meets the time per output token",
-    "ttft": "the first token comes too late",
-    "flash_life": "the flash wears out before its time",
-    "flash_program": "the flash is asked to write faster than it can program",
-}
-
 
 REFUSED: Final = 1e30
 """USD; stands for a plan that is not admissible"""

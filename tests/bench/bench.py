@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from dse.catalog.catalog import load_catalog
-from dse.design import sample
 from dse.evaluator.datacenter import DatacenterModel
-from dse.explore import load_space
+from dse.space.design import sample
+from dse.space.overrides import load_space
 
 
 def timed(model: DatacenterModel, n: int, repeats: int) -> float:

@@ -14,11 +14,11 @@ from typing import Any
 
 from dse.catalog.catalog import load_catalog
 from dse.evaluator import model_of
-from dse.explore import load_space
 from dse.levers import reached
 from dse.search import sweep
 from dse.search.samplers import SAMPLERS
 from dse.search.study import Search
+from dse.space.overrides import load_space
 
 MARKS = (2_000, 10_000)
 

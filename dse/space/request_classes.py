@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from dse.catalog.catalog import Catalog
-from dse.space import Scenario
-from dse.workload import Mix, RequestClass
+from dse.space.scenario import RequestClass, RequestMix, Scenario
 
 DECODING = ("draft_tokens", "acceptance", "block_tokens", "tokens_per_pass")
 """how a traffic class wins tokens: the same for all classes of a mix, or set on the workload"""
@@ -48,5 +47,5 @@ def with_traffic(scenario: Scenario, catalog: Catalog, name: str) -> Scenario:
     if "ttft_input" in numbers:
         numbers["ttft_input"] = request.input_tokens * (1.0 - request.prefix_share)
     return replace(
-        scenario, mix=Mix((request,)), numbers=numbers, workloads=tuple(replace(w, **won) for w in workloads)
+        scenario, mix=RequestMix((request,)), numbers=numbers, workloads=tuple(replace(w, **won) for w in workloads)
     )

@@ -1,44 +1,23 @@
-"""Objectives and constraints by name: what a search minimises and what a design may not break."""
+"""Limits by name: what a design or its plan may not break, each with its sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
-from dse.serving import LIMITS as PAIR_LIMITS
-
-
-@dataclass(frozen=True)
-class Objective:
-    """A figure to minimise: its label, its unit, and the attribute of an estimate that it is, times ``scale``."""
-
-    label: str
-    unit: str
-    attribute: str
-    scale: float = 1.0
-
-
-MILLION: Final = 1e6
-
-OBJECTIVES: Final[Mapping[str, Objective]] = {
-    "tpot": Objective("Time per output token", "s", "tpot"),
-    "cost_per_mtoken": Objective("Cost per million output tokens", "USD", "cost", MILLION),
-    "energy_per_token": Objective("Energy per output token, whole system", "J", "energy"),
-    "carbon_per_mtoken": Objective("Carbon per million output tokens", "kgCO2e", "carbon", MILLION),
-    "ttft": Objective("Time to first token", "s", "ttft"),
-    "bom": Objective("Added bill of materials", "USD", "cost"),
+PLAN_LIMITS: Final[dict[str, str]] = {
+    "capacity": "the model, its KV cache at the p95 of resident context, or the pipeline depth does not fit",
+    "longest_request": "one request of the longest length does not fit beside the weights",
+    "demand": "the batch is larger than the concurrency offered",
+    "tpot": "no plan meets the time per output token",
+    "ttft": "the first token comes too late",
+    "flash_life": "the flash wears out before its time",
+    "flash_program": "the flash is asked to write faster than it can program",
 }
-
-TARGET_OBJECTIVES: Final[Mapping[str, tuple[str, ...]]] = {
-    "datacenter": ("tpot", "cost_per_mtoken", "energy_per_token", "carbon_per_mtoken", "ttft"),
-    "mobile": ("tpot", "energy_per_token", "bom", "carbon_per_mtoken", "ttft"),
-}
-"""what each target can be asked to minimise, and what may be limited"""
 
 # One sentence a person understands for each check, whether on a design or on a plan of it.
 CONSTRAINTS: Final[Mapping[str, str]] = {
-    **PAIR_LIMITS,
+    **PLAN_LIMITS,
     "clock": "the clock is above what the node reaches at its highest voltage",
     "die_area": "MACs, SRAM, PHYs, memory controllers and links need more area than the compute die has",
     "pnm_compute": "the PNM engine asks for more FLOP/s than its area or its banks give",

@@ -13,7 +13,8 @@ import numpy as np
 
 from dse.core.table import Table
 from dse.core.units import BoolArray, FloatArray, IntArray, show
-from dse.space import Space, Value, Variable
+from dse.space.space import Space
+from dse.space.variables import Value, Variable
 
 
 @dataclass
@@ -199,3 +200,22 @@ def levels(space: Space, designs: Sequence[Mapping[str, Value]]) -> dict[str, di
 
 def _level(value: Value, unit: str) -> str:
     return value if isinstance(value, str) else f"{value:g}" if unit == "1" else show(float(value), unit)
+
+
+def fill(space: Space, values: Mapping[str, Value]) -> dict[str, Value]:
+    """Complete a partial design: a variable left out takes its first allowed choice or middle."""
+    out: dict[str, Value] = {}
+    for v in space.variables:
+        if not v.is_active(out):
+            if v.name in values:
+                out[v.name] = values[v.name]  # reported as set but inactive
+            continue
+        if v.name in values:
+            out[v.name] = values[v.name]
+        elif v.discrete:
+            allowed = v.allowed(out)
+            out[v.name] = allowed[0]
+        else:
+            middle = (v.low * v.high) ** 0.5 if v.log else (v.low + v.high) / 2
+            out[v.name] = float(round(middle)) if v.kind == "int" else middle
+    return out

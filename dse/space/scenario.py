@@ -1,15 +1,90 @@
-"""Language models and traffic mixes: parameters, KV bytes and moments of the context length.
-
-Counts follow the published configurations; they are checked against the published
-parameter count (within 1 %) and KV bytes per token (exactly) for every catalogued model.
-"""
+"""What a machine must serve: language models under load, request mixes, place and time."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
 
 from dse.catalog.transformer import TAIL
+
+
+@dataclass(frozen=True)
+class ModelLoad:
+    """One model of the scenario and how it is asked for; bits by class, 0 where they follow another."""
+
+    llm: str
+    weight: float
+    concurrency: float
+    weight_bits: float
+    kv_bits: float
+    compute_bits: float
+    expert_bits: float = 0.0
+    """stored bits of routed experts (0: as the weights)"""
+    attention_bits: float = 0.0
+    """stored bits of the attention projections (0: as the weights)"""
+    head_bits: float = 0.0
+    """stored bits of the LM head and embedding (0: as the weights)"""
+    expert_compute_bits: float = 0.0
+    attention_compute_bits: float = 0.0
+    """compute bits of the attention projections"""
+    score_compute_bits: float = 0.0
+    """compute bits of scores and values"""
+    head_compute_bits: float = 0.0
+    draft_tokens: float = 0.0
+    """tokens drafted per sequence and pass (speculative decoding, multi-token prediction)"""
+    acceptance: float = 0.0
+    """probability that a drafted token is accepted if those before it were"""
+    block_tokens: float = 0.0
+    """positions a diffusion model computes per sequence and pass (0: autoregressive)"""
+    tokens_per_pass: float = 0.0
+    """tokens a diffusion model settles per pass"""
+
+    def stored(self, operator: str) -> float:
+        """Bits in which an operator's weights lie in memory."""
+        own = {"projections": self.attention_bits, "experts": self.expert_bits, "head": self.head_bits}
+        return own.get(operator, 0.0) or self.weight_bits
+
+    def computed(self, operator: str) -> int:
+        """Bits in which an operator multiplies."""
+        own = {"projections": self.attention_compute_bits, "attention": self.score_compute_bits,
+               "experts": self.expert_compute_bits, "head": self.head_compute_bits}  # fmt: skip
+        return int(own.get(operator, 0.0) or self.compute_bits)
+
+    @property
+    def positions(self) -> float:
+        """Positions computed per sequence and pass."""
+        return self.block_tokens or 1.0 + self.draft_tokens
+
+    @property
+    def accepted(self) -> float:
+        """Tokens won per sequence and pass: 1 + a + a^2 + ... (Leviathan et al. 2023, equation 1)."""
+        if self.block_tokens:
+            return self.tokens_per_pass or 1.0
+        if self.acceptance >= 1.0:
+            return 1.0 + self.draft_tokens
+        missed: float = self.acceptance ** (self.draft_tokens + 1.0)
+        return (1.0 - missed) / (1.0 - self.acceptance)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What the machine must serve, when and where; numbers in SI."""
+
+    software: str
+    numbers: Mapping[str, float]
+    mix: RequestMix
+    workloads: tuple[ModelLoad, ...]
+    sources: Mapping[str, str]
+    sequence_parallel: bool = False
+    """whether plans may split a KV cache by position over tensor-parallel ranks"""
+    grid: str = "usa"
+    """entry of the catalogue whose electricity is used"""
+    body: str = "phone"
+    """entry of the catalogue that a mobile package stands in"""
+
+    def __getitem__(self, name: str) -> float:
+        return self.numbers[name]
 
 
 @dataclass(frozen=True)
@@ -35,7 +110,7 @@ class RequestClass:
 
 
 @dataclass(frozen=True)
-class Mix:
+class RequestMix:
     """Moments of a traffic mix, over requests and over resident time."""
 
     classes: tuple[RequestClass, ...]
@@ -110,6 +185,6 @@ class Mix:
         return max(c.longest for c in self.classes)
 
 
-def mix_of(context: float) -> Mix:
+def mix_of(context: float) -> RequestMix:
     """A mix whose every sequence stands at ``context`` tokens: for asking about one decode step."""
-    return Mix((RequestClass("point", 1.0, context, 1e-9),), decode_only=True)
+    return RequestMix((RequestClass("point", 1.0, context, 1e-9),), decode_only=True)

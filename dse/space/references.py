@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from dse.catalog.catalog import Catalog
 from dse.core.errors import Faults, nearest
-from dse.space import Space
+from dse.space.space import Space
 
 FIRST, LAST = 2000, 2100
 """years that a scenario may play in"""
@@ -17,7 +17,7 @@ USUAL: Final = {"datacenter": ("usa", "phone"), "mobile": ("world", "phone")}
 """electricity and body of a target that names none"""
 
 
-def place(raw: Mapping[str, Any], target: str, catalog: Catalog, faults: Faults) -> tuple[str, str]:
+def read_site(raw: Mapping[str, Any], target: str, catalog: Catalog, faults: Faults) -> tuple[str, str]:
     """Read ``grid`` and ``body`` of a scenario: entries of the catalogue's kinds ``grid`` and ``mobile``."""
     if target == "datacenter" and "body" in raw:
         faults.add("scenario.body", raw["body"], "nothing: only a mobile target has one")
@@ -28,7 +28,7 @@ def place(raw: Mapping[str, Any], target: str, catalog: Catalog, faults: Faults)
     return grid, body
 
 
-def named(space: Space, catalog: Catalog, faults: Faults) -> None:
+def check_names(space: Space, catalog: Catalog, faults: Faults) -> None:
     """Gather the models, devices and software of a space that the catalogue does not have."""
     for load in space.scenario.workloads:
         if load.llm not in catalog.llms:

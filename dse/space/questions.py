@@ -14,7 +14,8 @@ from dse.catalog.catalog import Catalog
 from dse.catalog.field_units import unit_of
 from dse.core.errors import DataError, Faults, SpaceError, UnitError, nearest
 from dse.core.units import parse
-from dse.space import Comparison, Contender, Value, Variable, WhatIf, parse_value
+from dse.space.space import Comparison, Contender, WhatIf
+from dse.space.variables import Value, Variable, parse_value
 
 Known = Mapping[str, Variable]
 

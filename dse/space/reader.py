@@ -14,25 +14,13 @@ from typing import Any
 from dse.catalog.catalog import Catalog
 from dse.core.errors import DataError, Faults, SpaceError, UnitError, nearest
 from dse.core.units import convert, parse
-from dse.questions import comparisons, what_ifs
-from dse.space import (
-    KINDS,
-    LIMIT_UNITS,
-    SCENARIO_OPTIONAL,
-    SCENARIO_UNITS,
-    VARIABLE_UNITS,
-    Baseline,
-    Lever,
-    Scenario,
-    Space,
-    Value,
-    Variable,
-    Workload,
-    parse_value,
-)
-from dse.surroundings import named, place
-from dse.traffic_class import DECODING, traffic_values
-from dse.workload import Mix, RequestClass
+from dse.space.questions import comparisons, what_ifs
+from dse.space.references import check_names, read_site
+from dse.space.request_classes import DECODING, traffic_values
+from dse.space.scenario import ModelLoad, RequestClass, RequestMix, Scenario
+from dse.space.space import Baseline, Lever, Space
+from dse.space.targets import LIMIT_UNITS, SCENARIO_OPTIONAL, SCENARIO_UNITS
+from dse.space.variables import KINDS, VARIABLE_UNITS, Value, Variable, parse_value
 
 COMPUTE_BITS = (0.0, 4.0, 8.0, 16.0)
 
@@ -175,8 +163,8 @@ class _Reader:
             self.faults.add("scenario.traffic", None, "at least one class of requests")
         if not loads:
             self.faults.add("scenario.workload", None, "at least one model")
-        return Scenario(str(raw.get("software", "textbook")), numbers, Mix(tuple(classes)), tuple(loads), sources,
-                        raw.get("sequence_parallel", False) is True, *place(raw, target, self.catalog, self.faults))  # fmt: skip
+        return Scenario(str(raw.get("software", "textbook")), numbers, RequestMix(tuple(classes)), tuple(loads), sources,
+                        raw.get("sequence_parallel", False) is True, *read_site(raw, target, self.catalog, self.faults))  # fmt: skip
 
     def _traffic(self, items: Sequence[Any]) -> tuple[list[RequestClass], dict[str, float]]:
         """Classes of requests, and what the catalogue's classes say of the workloads they go to."""
@@ -236,10 +224,10 @@ class _Reader:
                 out[name] = values.pop()
         return out
 
-    def _workload(self, i: int, item: dict[str, Any], drawn: Mapping[str, float]) -> Workload | None:
+    def _workload(self, i: int, item: dict[str, Any], drawn: Mapping[str, float]) -> ModelLoad | None:
         """One model and its precision; concurrency and drafting may come from the traffic."""
         key = f"scenario.workload[{i}]"
-        names = tuple(f.name for f in dataclass_fields(Workload))
+        names = tuple(f.name for f in dataclass_fields(ModelLoad))
         self.keys(item, (*names, "source"), key + ".")
         needed = ("weight", "concurrency", "weight_bits", "kv_bits", "compute_bits")
         given = {k: v for k, v in drawn.items() if k in names} | {
@@ -261,7 +249,7 @@ class _Reader:
         if any(k not in values for k in needed) or missing:
             return None
         self._decoding(key, values)
-        return Workload(str(item.get("llm")), **values)
+        return ModelLoad(str(item.get("llm")), **values)
 
     def _decoding(self, key: str, values: Mapping[str, float]) -> None:
         """Drafting and diffusion: each complete, one of them, and no more tokens than positions."""
@@ -379,7 +367,7 @@ def shipped_spaces() -> list[Any]:
     """Return the shipped space files: inside the wheel, or beside the package in a checkout."""
     inside = resources.files("dse") / "search_spaces"
     if not inside.is_dir():
-        inside = Path(__file__).resolve().parent.parent / "search_spaces"
+        inside = Path(__file__).resolve().parent.parent.parent / "search_spaces"
     return sorted((p for p in inside.iterdir() if p.name.endswith(".toml")), key=lambda p: p.name)
 
 
@@ -396,6 +384,6 @@ def read_space(text: str, where: str, objectives: Mapping[str, Sequence[str]], c
         raise SpaceError(f"{where}: not valid TOML: {error}") from error
     space = _Reader(raw, where, catalog).space(text, objectives)
     faults = Faults(where)
-    named(space, catalog, faults)
+    check_names(space, catalog, faults)
     faults.raise_if_any(SpaceError)
     return space

@@ -1,12 +1,11 @@
-"""JSON Schemas of every kind of TOML file, made from the declarations that the readers use."""
+"""JSON Schema of a search space, made from the declarations that the reader uses."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from dse.metrics import TARGET_OBJECTIVES
-from dse.space import KINDS as VARIABLE_KINDS
-from dse.space import LIMIT_UNITS, SCENARIO_OPTIONAL, SCENARIO_UNITS
+from dse.space.targets import LIMIT_UNITS, SCENARIO_OPTIONAL, SCENARIO_UNITS, TARGET_OBJECTIVES
+from dse.space.variables import KINDS as VARIABLE_KINDS
 
 
 def space_schema() -> dict[str, Any]:

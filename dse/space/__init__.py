@@ -1,0 +1,1 @@
+"""The question: variables, scenario, targets, limits, objectives, and designs drawn from them."""
