@@ -17,13 +17,13 @@ from dse.machine.look import Look
 from dse.machine.record import Machine
 from dse.machine.tables import LINES, NEVER
 from dse.physics import experts, package
-from dse.plan import single_plan
-from dse.serving.choose import standing_by
-from dse.serving.messages import exchanged
+from dse.serving.collectives import exchanged
+from dse.serving.operating_points import spare_overhead
+from dse.serving.plan import single_plan
+from dse.serving.step_work import lower_step
 from dse.space.design import Design, encode
 from dse.space.overrides import load_space
 from dse.space.space import Space
-from dse.traffic import lower
 
 BASE = {
     "compute_node": "N3", "compute_area": 8e-4, "mac_share": 0.25, "sram": 64 * 2.0**20, "clock": 1.4e9, "fast_memory": "hbm4e",
@@ -155,13 +155,13 @@ def test_standby_by_hand(space: Space, catalog: Catalog) -> None:
     each = v["package_failure_rate"] * v["repair_time"]
     assert 64 * each == pytest.approx(0.0388, rel=0.01)
     spare = 1 / 64 + 1 - np.exp(-64 * each) * (1 + 64 * each)
-    whole = standing_by(m, np.full((2, 1), 64.0))[:, 0]
+    whole = spare_overhead(m, np.full((2, 1), 64.0))[:, 0]
     assert whole[0] == pytest.approx(spare + 64 * v["package_failure_rate"] * v["recovery_time"], rel=1e-6)
     assert m.report["spare packages"].tolist() == [1, 0]
     assert 64 * each < whole[1] < 1.1 * 64 * each  # its cables break too
-    few = standing_by(m, np.full((2, 1), 4.0))[:, 0]
+    few = spare_overhead(m, np.full((2, 1), 4.0))[:, 0]
     assert few[0] == pytest.approx(4 * each)  # cheaper than a spare
-    assert standing_by(m, np.zeros((2, 1))).max() == 0
+    assert spare_overhead(m, np.zeros((2, 1))).max() == 0
 
 
 def test_dies_read_each_other_through_their_joint(space: Space, catalog: Catalog) -> None:
@@ -203,7 +203,7 @@ def test_messages_hide_behind_shared_experts_and_nothing_else(space: Space, cata
     assert exchanged(m, index, sent, count, 2 * whole)[0, 0] == 0
     plans = single_plan(64, data_parallel=True, batch=512)
     s = space.scenario
-    shares = {w.llm: lower(w, plans, catalog, s).shared_share for w in s.workloads if w.llm == "DeepSeek-V3"}
+    shares = {w.llm: lower_step(w, plans, catalog, s).shared_share for w in s.workloads if w.llm == "DeepSeek-V3"}
     # one shared expert of 2,048 in 58 layers beside three dense layers of 18,432 and the routers
     shared = 58 * 3 * 7168 * 2048
     assert float(shares["DeepSeek-V3"]) == pytest.approx(shared / (shared + 3 * 3 * 7168 * 18432 + 58 * 256 * 7168))
@@ -216,7 +216,7 @@ def test_the_rank_of_popular_experts_receives_more(space: Space, catalog: Catalo
 
     def sent(skew: float) -> float:
         scenario = replace(space.scenario, numbers={**space.scenario.numbers, "routing_skew": skew})
-        return float(lower(load, plans, catalog, scenario).exchange_bytes[0])
+        return float(lower_step(load, plans, catalog, scenario).exchange_bytes[0])
 
     even, skewed, wild = sent(0.0), sent(0.4), sent(2.0)
     assert even < skewed < wild

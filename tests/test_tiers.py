@@ -17,8 +17,8 @@ from dse.catalog.transformer import transformer
 from dse.core.axes import OPERATORS
 from dse.machine.record import FIXED_CLOCK, Machine
 from dse.physics import experts, flash, roofline
-from dse.serving import serve
-from dse.serving.soft import soft_of
+from dse.serving.serve import serve
+from dse.serving.software import software_of
 from dse.space.scenario import ModelLoad, RequestClass, RequestMix, mix_of
 
 A = np.array
@@ -55,7 +55,7 @@ def notes(m: Machine, c: Catalog, served: Served) -> dict[str, float]:
     def note(kind: str, name: str, value: Any) -> None:
         found[f"{kind} {name}"] = found.get(f"{kind} {name}", 0.0) + float(np.ravel(value)[0])
 
-    serve(m, served.traffic, soft_of(c, "ideal"), note)
+    serve(m, served.traffic, software_of(c, "ideal"), note)
     return found
 
 

@@ -8,10 +8,10 @@ import pytest
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.catalog.transformer import transformer
 from dse.physics.experts import peak_load
-from dse.plan import plan_grid, single_plan
+from dse.serving.plan import plan_grid, single_plan
+from dse.serving.step_work import lower_step
 from dse.space.scenario import RequestClass, RequestMix
 from dse.space.space import Space
-from dse.traffic import lower
 
 NAMES = sorted(load_catalog().llms)
 
@@ -64,7 +64,7 @@ def test_skewed_routing_reads_fewer_experts_and_loads_one_rank_more(catalog: Cat
 
 def test_one_rank_sends_nothing(datacenter: Space, catalog: Catalog) -> None:
     s = datacenter.scenario
-    t = lower(s.workloads[1], single_plan(1, data_parallel=False, batch=8), catalog, s)
+    t = lower_step(s.workloads[1], single_plan(1, data_parallel=False, batch=8), catalog, s)
     assert t.reduces[0] == 0
     assert t.exchanges[0] == 0
 
@@ -74,7 +74,7 @@ def test_resident_weights_over_a_group_add_up_to_the_model(datacenter: Space, ca
     for load in s.workloads:
         model = transformer(catalog.llm(load.llm))
         plans = plan_grid(model)
-        t = lower(load, plans, catalog, s)
+        t = lower_step(load, plans, catalog, s)
         tp = ~plans.data_parallel & (plans.group <= 64)
         whole = t.resident[tp] * plans.group[tp]
         assert np.all(whole >= model.parameters * 0.999)

@@ -19,7 +19,7 @@ from dse.accuracy.predict import Served, Times, soft_rows, times
 from dse.catalog.catalog import Catalog
 from dse.core.errors import DataError
 from dse.core.units import FloatArray, IntArray
-from dse.serving.soft import FIELDS, Soft
+from dse.serving.software import FIELDS, SoftwareStack
 
 PRIOR: Final = "textbook"
 
@@ -152,7 +152,9 @@ class _Problem:
         return out
 
 
-def soft_of_factors(base: Soft, factors: FloatArray, ratio: Mapping[str, float], held: Mapping[str, float]) -> Soft:
+def soft_of_factors(
+    base: SoftwareStack, factors: FloatArray, ratio: Mapping[str, float], held: Mapping[str, float]
+) -> SoftwareStack:
     """Factors (n, fitted) put into columns but for those held; followers keep their ratio."""
     columns = {name: factors[:, k][:, None] for k, name in enumerate(FITTED)}
     columns |= {name: columns[FOLLOW[name]] * r for name, r in ratio.items()}

@@ -15,7 +15,7 @@ from dse.accuracy.kernels import STACK, bench_layer
 from dse.accuracy.predict import prepare, soft_rows, times
 from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import transformer
-from dse.serving.step import Pairs
+from dse.serving.results import PlanResults
 from dse.space.scenario import ModelLoad
 
 GIGA: Final = 1e9
@@ -23,7 +23,7 @@ GIGA: Final = 1e9
 
 def _serve(catalog: Catalog, device: str, llm: str, *, group: int, batch: float, context: float, software: str, bits: float = 8.0,
            kv_bits: float = 8.0, compute: float = 8.0, replicas: int = 1, dealt: int | None = None, inputs: float | None = None,
-           draft: tuple[float, float] = (0.0, 0.0)) -> Pairs:  # fmt: skip
+           draft: tuple[float, float] = (0.0, 0.0)) -> PlanResults:  # fmt: skip
     """One plan of a device: a step at ``context``, or a prompt of ``inputs`` tokens; (1, 1) arrays."""
     load = ModelLoad(
         catalog.llm(llm).name,
@@ -43,7 +43,7 @@ def _serve(catalog: Catalog, device: str, llm: str, *, group: int, batch: float,
     return times(served, soft_rows(catalog, [case])).pairs
 
 
-def _step(pairs: Pairs) -> float:
+def _step(pairs: PlanResults) -> float:
     return float(pairs.step[0, 0])
 
 

@@ -15,8 +15,8 @@ from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import transformer
 from dse.machine.record import Machine
 from dse.physics import flash
-from dse.serving import serve
-from dse.serving.soft import soft_of
+from dse.serving.serve import serve
+from dse.serving.software import software_of
 from dse.space.scenario import ModelLoad, RequestClass, RequestMix
 
 GIB: Final = 2.0**30
@@ -119,7 +119,7 @@ def _kv_write_share(c: Catalog, i: Inputs) -> float:
     def note(kind: str, name: str, value: Any) -> None:
         found[f"{kind} {name}"] = float(np.ravel(value)[0])
 
-    serve(machine, served.traffic, soft_of(made, "ideal"), note)
+    serve(machine, served.traffic, software_of(made, "ideal"), note)
     share: float = found["time KV cache and experts moved"] / float(served.pairs.step[0, 0])
     return 100.0 * share
 

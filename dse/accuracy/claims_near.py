@@ -15,9 +15,9 @@ from dse.accuracy.rigs import decoded, scenario
 from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import transformer
 from dse.evaluator.point import evaluate
-from dse.machine import finish
 from dse.machine.datacenter import PNM
 from dse.machine.devices import device_parts
+from dse.machine.finish import finish
 from dse.machine.record import FIXED_CLOCK, Machine
 from dse.space.scenario import ModelLoad, RequestClass, RequestMix
 

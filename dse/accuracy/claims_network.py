@@ -16,9 +16,9 @@ from dse.accuracy.predict import NO_LIMIT, machines, prepare, soft_rows, textboo
 from dse.accuracy.reduces import Fit, Reduce, fitted, grouped, measured, predicted
 from dse.catalog.catalog import Catalog
 from dse.core.axes import GROUPS
-from dse.machine import finish
 from dse.machine.datacenter import ENGINES
 from dse.machine.devices import device_parts
+from dse.machine.finish import finish
 from dse.machine.tables import LINES
 from dse.physics import collective, topology
 from dse.physics.network_shape import NetworkShape

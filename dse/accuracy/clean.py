@@ -17,7 +17,7 @@ from dse.accuracy.cases import Case
 from dse.accuracy.predict import Served, soft_rows, times
 from dse.catalog.catalog import Catalog
 from dse.core.units import FloatArray
-from dse.serving.soft import Soft
+from dse.serving.software import SoftwareStack
 
 SLACK: Final = 0.98
 """of the least time: rounding of lengths and of published peaks"""
@@ -114,7 +114,7 @@ def _least(s: Served, catalog: Catalog) -> FloatArray:
     return out
 
 
-def soft_rows_of(catalog: Catalog, cases: Sequence[Case], software: str) -> Soft:
+def soft_rows_of(catalog: Catalog, cases: Sequence[Case], software: str) -> SoftwareStack:
     """Factors of one stack for every case."""
     return soft_rows(catalog, [replace(c, software=software) for c in cases])
 

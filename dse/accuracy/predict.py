@@ -16,15 +16,15 @@ from dse.accuracy.cases import Case, RankPlan
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.catalog.transformer import Transformer, transformer
 from dse.core.units import FloatArray, IntArray
-from dse.machine import finish
 from dse.machine.devices import device_parts
+from dse.machine.finish import finish
 from dse.machine.record import Machine
-from dse.plan import Plans, plans_of
-from dse.serving import serve
-from dse.serving.soft import FIELDS, Soft
-from dse.serving.step import Pairs
+from dse.serving.plan import Plans, plans_of
+from dse.serving.results import PlanResults
+from dse.serving.serve import serve
+from dse.serving.software import FIELDS, SoftwareStack
+from dse.serving.step_work import StepWork, align, lower_step
 from dse.space.scenario import RequestClass, RequestMix, Scenario
-from dse.traffic import Traffic, align, lower
 
 SITE: Final = {"year": 2026.0, "volume": 1e5, "pue": 1.2, "electricity_price": 2e-8, "lifetime": 1.26e8, "utilisation": 0.6,
                "weight_update_interval": 2.6e6}  # fmt: skip
@@ -46,8 +46,8 @@ class Served:
     machine: Machine
     feeding: Machine
     """of the prefill worker; the same as ``machine`` where prompts share it"""
-    traffic: Traffic
-    prompts: Traffic
+    traffic: StepWork
+    prompts: StepWork
     """the prefill worker's plan; the same as ``traffic`` where prompts share the machine"""
     batch: FloatArray
     """(n, 1) sequences that decode in a group"""
@@ -79,7 +79,7 @@ class Times:
 
     tpot: FloatArray
     ttft: FloatArray
-    pairs: Pairs
+    pairs: PlanResults
 
 
 def over_cards(catalog: Catalog, device: str, group: int) -> bool:
@@ -111,7 +111,7 @@ def _plans(rows: Sequence[RankPlan], batches: Sequence[float]) -> Plans:
     return replace(made, batch=np.array(batches))
 
 
-def lowered(cases: Sequence[Case], plans: Sequence[RankPlan], batches: FloatArray, catalog: Catalog) -> Traffic:
+def lowered(cases: Sequence[Case], plans: Sequence[RankPlan], batches: FloatArray, catalog: Catalog) -> StepWork:
     """Aligned traffic of cases under plans; cases of one model, precision and length lower together."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for i, c in enumerate(cases):
@@ -120,15 +120,15 @@ def lowered(cases: Sequence[Case], plans: Sequence[RankPlan], batches: FloatArra
     for rows in groups.values():
         c = cases[rows[0]]
         made = _plans([plans[i] for i in rows], [float(batches[i]) for i in rows])
-        parts.append(lower(c.load, made, catalog, _scenario(c.software, c.input_tokens, c.output_tokens)))
+        parts.append(lower_step(c.load, made, catalog, _scenario(c.software, c.input_tokens, c.output_tokens)))
         order += rows
     return _reorder(align(parts), np.argsort(np.array(order)))
 
 
-def _reorder(t: Traffic, rows: IntArray) -> Traffic:
+def _reorder(t: StepWork, rows: IntArray) -> StepWork:
     """Aligned traffic with its rows in another order."""
     whole = {"model", "load", "plans", "prefill", "shape_plan", "alike", "aligned"}
-    moved = {f.name: getattr(t, f.name)[..., rows, :] for f in fields(Traffic) if f.name not in whole}
+    moved = {f.name: getattr(t, f.name)[..., rows, :] for f in fields(StepWork) if f.name not in whole}
     plans = Plans(*(getattr(t.plans, f.name)[rows] for f in fields(Plans)))
     work = replace(t.prefill, **{f.name: getattr(t.prefill, f.name)[..., rows, :] for f in fields(t.prefill)})
     return replace(t, **moved, plans=plans, prefill=work)
@@ -170,22 +170,24 @@ def _roomy(m: Machine) -> Machine:
     return replace(m, fast_capacity=np.full(len(m.domain), NO_LIMIT**2))
 
 
-def _room(m: Machine, t: Traffic, stages: FloatArray) -> FloatArray:
+def _room(m: Machine, t: StepWork, stages: FloatArray) -> FloatArray:
     """Sequences per stage whose KV cache fits, at the share of memory that runtimes claim."""
     free = m.fast_capacity * CLAIMED - t.resident[:, 0] / stages
     each = t.live_p95[:, 0] / t.per_rank[:, 0]
     return free / np.maximum(each, 1.0) * t.plans.replicas[:, 0]
 
 
-def soft_rows(catalog: Catalog, cases: Sequence[Case], changed: Mapping[str, FloatArray] | None = None) -> Soft:
+def soft_rows(
+    catalog: Catalog, cases: Sequence[Case], changed: Mapping[str, FloatArray] | None = None
+) -> SoftwareStack:
     """Factors of each case's stack as columns (n, 1); ``changed`` replaces some by name."""
     stacks = sorted({c.software for c in cases})
     code = np.array([stacks.index(c.software) for c in cases])
     table = {name: catalog.column("software", stacks, f)[code][:, None] for name, f in FIELDS.items()}
-    return Soft(**(table | dict(changed or {})))
+    return SoftwareStack(**(table | dict(changed or {})))
 
 
-def times(s: Served, soft: Soft) -> Times:
+def times(s: Served, soft: SoftwareStack) -> Times:
     """TPOT and TTFT of a closed loop of requests.
 
     TPOT: the step and what arriving prompts add to it, over the tokens it wins; batch / output tokens

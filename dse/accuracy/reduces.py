@@ -20,8 +20,8 @@ from dse.accuracy.predict import NO_LIMIT, textbook
 from dse.catalog.catalog import Catalog, names
 from dse.core.axes import GROUPS
 from dse.core.units import FloatArray
-from dse.machine import finish
 from dse.machine.devices import device_parts
+from dse.machine.finish import finish
 from dse.machine.tables import LINES
 
 DEVICES: Final = {

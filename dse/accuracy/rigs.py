@@ -15,15 +15,15 @@ import numpy as np
 from dse.accuracy.predict import NO_LIMIT, SITE
 from dse.catalog.catalog import Catalog, names
 from dse.core.units import FloatArray
-from dse.machine import finish
 from dse.machine.devices import device_parts
+from dse.machine.finish import finish
 from dse.machine.record import FIXED_CLOCK, Machine
-from dse.plan import plans_of
-from dse.serving import serve
-from dse.serving.soft import soft_of
-from dse.serving.step import Pairs
+from dse.serving.plan import plans_of
+from dse.serving.results import PlanResults
+from dse.serving.serve import serve
+from dse.serving.software import software_of
+from dse.serving.step_work import StepWork, lower_step
 from dse.space.scenario import ModelLoad, RequestMix, Scenario
-from dse.traffic import Traffic, lower
 
 STACK: Final = "ideal"
 
@@ -62,8 +62,8 @@ class Served:
     """One machine's plans: the rows asked for, and what they take."""
 
     rows: Sequence[tuple[int, int, int, int]]
-    traffic: Traffic
-    pairs: Pairs
+    traffic: StepWork
+    pairs: PlanResults
 
     @property
     def fits(self) -> FloatArray:
@@ -132,5 +132,5 @@ def decoded(
     """Decode steps of the plans (group, replicas, expert ranks, batch) of one workload on one machine."""
     n = len(rows)
     plans = plans_of(rows, list(range(n)), np.full(n, overflow), np.full(n, sequence), np.full(n, halves))
-    traffic = lower(load, plans, catalog, scenario(mix, skew))
-    return Served(rows, traffic, serve(machine, traffic, soft_of(catalog, software)))
+    traffic = lower_step(load, plans, catalog, scenario(mix, skew))
+    return Served(rows, traffic, serve(machine, traffic, software_of(catalog, software)))

@@ -17,7 +17,7 @@ from dse.catalog.catalog import Catalog
 from dse.catalog.field_units import SHARES
 from dse.core.text import inert
 from dse.core.units import BoolArray, FloatArray
-from dse.serving.soft import FIELDS
+from dse.serving.software import FIELDS
 
 POOLED: Final = "pooled"
 

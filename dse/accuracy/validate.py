@@ -18,7 +18,7 @@ from dse.catalog.catalog import Catalog
 from dse.core.errors import DataError
 from dse.core.units import BoolArray, FloatArray
 from dse.physics import experts
-from dse.traffic import EXPERTS
+from dse.serving.step_work import EXPERTS
 
 UNMEASURED: Final = ("ideal", "textbook", "pooled")
 """stacks by definition: nothing ran on them"""

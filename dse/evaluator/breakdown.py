@@ -15,10 +15,10 @@ from dse.core.axes import BITS, OPERATORS
 from dse.core.units import FloatArray
 from dse.machine.record import Machine
 from dse.physics import carbon, cost
-from dse.serving.choose import Estimate, wear
-from dse.serving.step import Pairs
+from dse.serving.operating_points import Estimate, wear
+from dse.serving.results import PlanResults
+from dse.serving.step_work import StepWork
 from dse.space.scenario import Scenario
-from dse.traffic import Traffic
 
 MILLION = 1e6
 
@@ -36,8 +36,8 @@ class Ran:
     """One machine under one plan, and what it was found to do."""
 
     machine: Machine
-    traffic: Traffic
-    pairs: Pairs
+    traffic: StepWork
+    pairs: PlanResults
     estimate: Estimate
     fleet: Mapping[str, FloatArray]
     """what ``dse.serving.choose.account`` says"""
@@ -97,7 +97,7 @@ def energies(r: Ran, ledger: Terms, prompt: Terms, near: Terms) -> dict[str, flo
     return {n: v for n, v in parts.items() if v}
 
 
-def _decode(m: Machine, t: Traffic, ledger: Terms, near: Terms) -> dict[str, float]:
+def _decode(m: Machine, t: StepWork, ledger: Terms, near: Terms) -> dict[str, float]:
     """J of a rank's decode step: arithmetic by precision, clocks, each memory by its parts, the PNM engine."""
     twice = 2.0 if t.plans.halves[0] else 1.0
     engine, arithmetic = near.get("reads", 0.0) * twice, near.get("arithmetic", 0.0) * twice
@@ -127,7 +127,7 @@ def _decode(m: Machine, t: Traffic, ledger: Terms, near: Terms) -> dict[str, flo
     }
 
 
-def _precisions(m: Machine, t: Traffic) -> dict[int, float]:
+def _precisions(m: Machine, t: StepWork) -> dict[int, float]:
     """Share of the host's arithmetic energy by bits of its operands; operators weigh by FLOP and J/FLOP."""
     found: dict[int, float] = {}
     for i in range(len(OPERATORS)):
@@ -139,7 +139,7 @@ def _precisions(m: Machine, t: Traffic) -> dict[int, float]:
 
 
 def mobile_energies(
-    m: Machine, t: Traffic, whole: Terms, present: float, s: Scenario, notes: tuple[Terms, Terms, Terms]
+    m: Machine, t: StepWork, whole: Terms, present: float, s: Scenario, notes: tuple[Terms, Terms, Terms]
 ) -> dict[str, float]:
     """J per output token from the battery by component; ``notes`` of a step, of a mean prompt, of the PNM engine.
 

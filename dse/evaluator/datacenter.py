@@ -15,19 +15,19 @@ from dse.catalog.transformer import transformer
 from dse.core.table import chunks
 from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.evaluator.protocol import Told, join_told, objective_ratio
-from dse.machine import finish
 from dse.machine.datacenter import datacenter_parts
 from dse.machine.devices import device_parts
+from dse.machine.finish import finish
 from dse.machine.record import Machine
-from dse.plan import Plans, plan_grid
-from dse.serving import choose, serve
-from dse.serving.choose import CAP, Estimate, weighted
-from dse.serving.soft import soft_of
+from dse.serving.operating_points import CAP, Estimate, choose, weighted
+from dse.serving.plan import Plans, plan_grid
+from dse.serving.serve import serve
+from dse.serving.software import software_of
+from dse.serving.step_work import StepWork, lower_step
 from dse.space.design import Design
 from dse.space.objectives import OBJECTIVES
 from dse.space.space import Space
 from dse.space.targets import TARGET_OBJECTIVES
-from dse.traffic import Traffic, lower
 
 ELEMENTS = 80_000
 """most pairs of a block: what the arrays of one operator keep in cache (measured)"""
@@ -51,20 +51,20 @@ class DatacenterModel:
     def __init__(self, space: Space, catalog: Catalog, threads: int = 2) -> None:
         self.space, self.catalog, self.threads = space, catalog, threads
         s = space.scenario
-        self.soft = soft_of(catalog, s.software)
+        self.soft = software_of(catalog, s.software)
         self.plans = [
             plan_grid(transformer(catalog.llm(w.llm)), tiers=True, near=True, sequence=s.sequence_parallel)
             for w in s.workloads
         ]
-        self._lowered: dict[tuple[bool, bool], list[Traffic]] = {}
+        self._lowered: dict[tuple[bool, bool], list[StepWork]] = {}
 
-    def traffic(self, *, tiers: bool, near: bool) -> list[Traffic]:
+    def traffic(self, *, tiers: bool, near: bool) -> list[StepWork]:
         """Lowered workloads with the plans that a machine's memories and engine admit."""
         key = (tiers, near)
         if key not in self._lowered:
             s = self.space.scenario
             kept = [_compact(p, self.admitted(p, tiers=tiers, near=near)) for p in self.plans]
-            self._lowered[key] = [lower(w, p, self.catalog, s) for w, p in zip(s.workloads, kept, strict=True)]
+            self._lowered[key] = [lower_step(w, p, self.catalog, s) for w, p in zip(s.workloads, kept, strict=True)]
         return self._lowered[key]
 
     @staticmethod

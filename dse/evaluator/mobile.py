@@ -17,15 +17,15 @@ from dse.machine.mobile import lumps, mobile_machine
 from dse.machine.phone import phone_design, phone_devices
 from dse.machine.record import Machine
 from dse.physics import flash, thermal
-from dse.plan import single_plan
-from dse.serving import serve
-from dse.serving.choose import CAP
-from dse.serving.place import LARGE
-from dse.serving.soft import soft_of
-from dse.serving.step import Pairs
+from dse.serving.operating_points import CAP
+from dse.serving.placement import LARGE
+from dse.serving.plan import single_plan
+from dse.serving.results import PlanResults
+from dse.serving.serve import serve
+from dse.serving.software import software_of
+from dse.serving.step_work import StepWork, lower_step
 from dse.space.design import Design
 from dse.space.space import Space
-from dse.traffic import Traffic, lower
 
 CHUNK = 8192
 
@@ -58,9 +58,9 @@ class MobileModel:
     def __init__(self, space: Space, catalog: Catalog, threads: int = 1) -> None:
         del threads
         self.space, self.catalog = space, catalog
-        self.soft = soft_of(catalog, space.scenario.software)
+        self.soft = software_of(catalog, space.scenario.software)
         plan = single_plan(1, data_parallel=False, batch=1)
-        self.lowered: Traffic = lower(space.scenario.workloads[0], plan, catalog, space.scenario)
+        self.lowered: StepWork = lower_step(space.scenario.workloads[0], plan, catalog, space.scenario)
         self.weights = float(self.lowered.resident[0])
         self.spots = _spots(catalog, space.scenario.body)
 
@@ -105,12 +105,12 @@ class MobileModel:
                 parts.append(self.told(m, serve(m, self.lowered, self.soft)))
         return join_told(parts).take(np.argsort(np.concatenate(blocks), kind="stable"))
 
-    def present(self, p: Pairs) -> FloatArray:
+    def present(self, p: PlanResults) -> FloatArray:
         """Seconds of the device that an output token takes, its prompt's share included, (n, 1)."""
         s, t = self.space.scenario, self.lowered
         return p.step / t.accepted + (s.mix.computed_tokens > 0) * p.prompt / s.mix.output_tokens
 
-    def energy(self, m: Machine, p: Pairs) -> dict[str, FloatArray]:
+    def energy(self, m: Machine, p: PlanResults) -> dict[str, FloatArray]:
         """J per token from the battery by component, (n, 1)."""
         s, t = self.space.scenario, self.lowered
         present = self.present(p)
@@ -131,7 +131,7 @@ class MobileModel:
         over = warm > self.space.limits["skin_temperature"] - self.space.scenario["ambient"]
         return TIMES[np.where(over.any(axis=1), np.argmax(over, axis=1), len(TIMES) - 1)][:, None]
 
-    def told(self, m: Machine, p: Pairs) -> Told:
+    def told(self, m: Machine, p: PlanResults) -> Told:
         """Objectives, limits and details of served phones on every rung."""
         s, t = self.space.scenario, self.lowered
         limits = dict(self.space.limits)

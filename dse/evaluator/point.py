@@ -20,17 +20,17 @@ from dse.evaluator.site import site
 from dse.machine.fabric import MEDIA
 from dse.machine.record import Machine
 from dse.physics import flash
-from dse.plan import single_plan
-from dse.serving import serve
-from dse.serving.choose import account, choose
-from dse.serving.step import Pairs
+from dse.serving.operating_points import choose, fleet_cost
+from dse.serving.plan import single_plan
+from dse.serving.results import PlanResults
+from dse.serving.serve import serve
+from dse.serving.step_work import StepWork, lower_step
 from dse.space.design import absent, encode, fill
 from dse.space.reader import read_space, space_text
 from dse.space.scenario import ModelLoad, RequestClass, RequestMix, mix_of
 from dse.space.space import Space
 from dse.space.targets import TARGET_OBJECTIVES
 from dse.space.variables import Value, parse_value
-from dse.traffic import Traffic, lower
 
 FAR_TOO_DEEP = 999_999
 """shown where no depth makes a model fit"""
@@ -127,7 +127,7 @@ def evaluate(
         raise SpaceError("plan: a phone serves one user on one package: leave batch and tensor_parallel at 1")
     with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
         plans = single_plan(tensor_parallel, data_parallel=attention == "dp", batch=batch, sequence=attention == "sp")
-        traffic = lower(scenario.workloads[0], plans, catalog, scenario)
+        traffic = lower_step(scenario.workloads[0], plans, catalog, scenario)
         ledger = Ledger()
         pairs = serve(machine, traffic, model.soft, ledger)
         if isinstance(model, MobileModel):
@@ -159,7 +159,7 @@ def explain(
             grid = model.plans[i]
             one = grid.take(np.arange(len(grid)) == plan)
             one = replace(one, shape=np.zeros(1, dtype=np.int64))
-            traffic = lower(s.workloads[i], one, model.catalog, s)
+            traffic = lower_step(s.workloads[i], one, model.catalog, s)
             ledger = Ledger()
             pairs = serve(machine, traffic, model.soft, ledger)
             e = _datacenter(with_rung(model, rungs[i]), machine, traffic, pairs, ledger)
@@ -221,7 +221,7 @@ def _machine(model: DatacenterModel | MobileModel, space: Space, variables: Mapp
     return model.machine(encode(space, [fill(space, values)])), space.name
 
 
-def _times(ledger: Ledger, pairs: Pairs, tpot: float, accepted: float) -> dict[str, float]:
+def _times(ledger: Ledger, pairs: PlanResults, tpot: float, accepted: float) -> dict[str, float]:
     """Parts of a token's time: a step's over the tokens it wins."""
     terms = {n: v / accepted for n, v in ledger.of("time").items() if v != 0.0}
     saved = sum(v for v in terms.values() if v < 0)  # read ahead, done by the other half: off every operator alike
@@ -236,10 +236,10 @@ def _times(ledger: Ledger, pairs: Pairs, tpot: float, accepted: float) -> dict[s
     return times
 
 
-def _datacenter(model: DatacenterModel, m: Machine, t: Traffic, p: Pairs, ledger: Ledger) -> Evaluation:
+def _datacenter(model: DatacenterModel, m: Machine, t: StepWork, p: PlanResults, ledger: Ledger) -> Evaluation:
     s = model.space.scenario
     e = choose(m, t, p, s, dict(model.space.limits), model.space.rungs)
-    ran = Ran(m, t, p, e, account(m, t, p, s), s)
+    ran = Ran(m, t, p, e, fleet_cost(m, t, p, s), s)
     batch = one(t.plans.batch)
     energies = breakdown.energies(ran, ledger.of("energy"), ledger.of("prompt"), ledger.of("near"))
     costs = breakdown.costs(ran, model.catalog)
@@ -267,7 +267,7 @@ HOT = ("logic", "fast memory", "flash", "package")
 """limits of a package, in the order of its throttle rows"""
 
 
-def _heat(m: Machine, ledger: Ledger, p: Pairs) -> dict[str, float]:
+def _heat(m: Machine, ledger: Ledger, p: PlanResults) -> dict[str, float]:
     """Share of each limit's headroom that a decode step uses, 1 where it throttles; the clock it runs at."""
     e = ledger.of("energy")
     joules = (
@@ -280,7 +280,7 @@ def _heat(m: Machine, ledger: Ledger, p: Pairs) -> dict[str, float]:
     return {f"heat: {name}": x for name, x in zip(HOT, used, strict=False)} | {"clock level": one(p.clock)}
 
 
-def _breakeven(model: DatacenterModel, m: Machine, p: Pairs) -> dict[str, float]:
+def _breakeven(model: DatacenterModel, m: Machine, p: PlanResults) -> dict[str, float]:
     """Read-disturb limit below which reclaim alone ends the flash's life too early."""
     s = model.space.scenario
     wanted = model.space.limits.get("flash_life", s["lifetime"])
@@ -311,7 +311,7 @@ def _engine(m: Machine) -> dict[str, float]:
     return {"PNM bandwidth": one(m.pnm_bandwidth), "PNM compute at 8 bit": one(m.pnm_flops)}
 
 
-def _mobile(model: MobileModel, m: Machine, p: Pairs, ledger: Ledger) -> Evaluation:
+def _mobile(model: MobileModel, m: Machine, p: PlanResults, ledger: Ledger) -> Evaluation:
     told = model.told(m, p)
     objectives = {k: one(v) for k, v in told.objectives.items()}
     whole = {k: one(v) for k, v in model.energy(m, p).items()}

@@ -10,17 +10,20 @@ from dse.core.axes import CLOCK_LEVELS
 from dse.core.units import FloatArray
 from dse.machine.record import Machine
 from dse.physics import thermal
-from dse.serving.messages import Note, collectives, staged
-from dse.serving.place import Placed, place
-from dse.serving.prompt import prefill
-from dse.serving.soft import Soft
-from dse.serving.step import TIE, Decoded, Pairs, decode, limits_of
-from dse.traffic import ACTIVATION_BYTES, Traffic
+from dse.serving.collectives import Note, collectives, pipeline_transfer
+from dse.serving.decode import decode
+from dse.serving.placement import Placement, place_data
+from dse.serving.pnm_split import TIE
+from dse.serving.prefill import prefill
+from dse.serving.rates import limits_of
+from dse.serving.results import Decoded, PlanResults
+from dse.serving.software import SoftwareStack
+from dse.serving.step_work import ACTIVATION_BYTES, StepWork
 
 
-def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs:
+def serve(m: Machine, t: StepWork, soft: SoftwareStack, note: Note | None = None) -> PlanResults:
     """Evaluate every pair of a chunk of designs and the plans of one workload."""
-    placed = place(m, t)
+    placed = place_data(m, t)
     d = decode(m, t, soft, placed, note)
     times, twice, slack = _passes(m, t, soft, placed, d, note)
     written, to_flash = _written(m, t, placed)
@@ -48,10 +51,10 @@ def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs
     zero = np.zeros((1, 1))
     below = placed.below
     chunk = np.minimum(t.prefill.tokens[..., -1:], soft.chunk)  # of the prompt that the TTFT limit asks about
-    passed = staged(
+    passed = pipeline_transfer(
         m, t, placed.depth, chunk * t.model.hidden * ACTIVATION_BYTES
     )  # later chunks follow while it computes
-    return Pairs(
+    return PlanResults(
         step=step, unthrottled=unthrottled, energy=energy, stages=placed.depth, share=placed.share,
         prompt=served.alone, joining=served.joining, prompt_energy=served.energy, first=served.first + passed,
         flash_read=zero if below is None else d.flash_bytes * twice / step + (0.0 if promoted is None else promoted * below.in_flash), flash_written=to_flash,
@@ -60,7 +63,7 @@ def serve(m: Machine, t: Traffic, soft: Soft, note: Note | None = None) -> Pairs
 
 
 def _passes(
-    m: Machine, t: Traffic, soft: Soft, placed: Placed, d: Decoded, note: Note | None
+    m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, d: Decoded, note: Note | None
 ) -> tuple[list[FloatArray], Any, FloatArray]:
     """Time of a step at each clock level, messages and overheads included; how often operators run; slack [s].
 
@@ -96,7 +99,7 @@ def _passes(
     return times, np.where(halves, 2.0, 1.0), slack
 
 
-def _promoted(t: Traffic, placed: Placed) -> tuple[FloatArray | None, FloatArray]:
+def _promoted(t: StepWork, placed: Placement) -> tuple[FloatArray | None, FloatArray]:
     """Bytes a second that move up as other experts become popular, and down; None where there is nothing to choose.
 
     Where memory below has room for a copy of every expert, what cools down is only forgotten.
@@ -108,7 +111,7 @@ def _promoted(t: Traffic, placed: Placed) -> tuple[FloatArray | None, FloatArray
     return up, up * b.swap
 
 
-def _written(m: Machine, t: Traffic, placed: Placed) -> tuple[FloatArray, FloatArray]:
+def _written(m: Machine, t: StepWork, placed: Placement) -> tuple[FloatArray, FloatArray]:
     """Time [s] that writing KV takes per step, and the bytes that go to flash, prefixes included.
 
     What overflows the fast tier, and prefixes kept below it, are programmed once; DRAM takes writes as
@@ -126,7 +129,7 @@ def _written(m: Machine, t: Traffic, placed: Placed) -> tuple[FloatArray, FloatA
     return time, np.broadcast_to(flash, time.shape)
 
 
-def _refreshed(m: Machine, t: Traffic, soft: Soft, placed: Placed, d: Decoded, time: FloatArray,
+def _refreshed(m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, d: Decoded, time: FloatArray,
                twice: Any) -> tuple[FloatArray, FloatArray]:  # fmt: skip
     """Time [s] and energy [J] that doubled refresh takes where DRAM is above the temperature for it."""
     logic = (d.dynamic + d.still) * twice + m.active_power[:, None] * time

@@ -20,7 +20,7 @@ from dse.catalog.catalog import DATA, Catalog
 from dse.report.accuracy import findings
 from dse.report.elsewhere import elsewhere
 from dse.report.trust import trust_table, with_trust
-from dse.serving.soft import FIELDS
+from dse.serving.software import FIELDS
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 

@@ -20,7 +20,7 @@ from dse.catalog.transformer import Transformer, transformer
 from dse.core.axes import OPERATORS
 from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.physics import experts, memory
-from dse.plan import Plans
+from dse.serving.plan import Plans
 from dse.space.scenario import ModelLoad, Scenario
 
 ATTENTION: Final = OPERATORS.index("attention")
@@ -73,7 +73,7 @@ class Prefill:
 
 
 @dataclass(frozen=True)
-class Traffic:
+class StepWork:
     """What p plans of a workload ask of any machine; per rank and step unless said otherwise.
 
     ``aligned`` traffic has one plan per machine: (p,) is then (n, 1), (ops, p) is (ops, n, 1).
@@ -192,7 +192,7 @@ def _expert_loads(model: Transformer, tokens: FloatArray, ranks: FloatArray, ske
     return tuple(np.array(column) for column in zip(*rows, strict=True))
 
 
-def lower(load: ModelLoad, plans: Plans, catalog: Catalog, scenario: Scenario) -> Traffic:
+def lower_step(load: ModelLoad, plans: Plans, catalog: Catalog, scenario: Scenario) -> StepWork:
     """Lower one workload; arrays over its p plans."""
     model, mix = transformer(catalog.llm(load.llm)), scenario.mix
     skew = scenario.numbers.get("routing_skew", catalog.value("software", scenario.software, "routing_skew"))
@@ -229,7 +229,7 @@ def lower(load: ModelLoad, plans: Plans, catalog: Catalog, scenario: Scenario) -
     ])  # fmt: skip
     inputs = mix.mean([c.input_tokens for c in mix.classes])
     arriving = resident * load.accepted / mix.output_tokens * (mix.computed_tokens > 0)
-    return Traffic(
+    return StepWork(
         model=model, load=load, plans=plans, layers=np.array(model.layers), moe_layers=np.array(float(model.moe_layers)),
         launches=np.array(model.launches),
         accepted=load.accepted, output_tokens=mix.output_tokens, flop=flop,
@@ -252,7 +252,7 @@ def lower(load: ModelLoad, plans: Plans, catalog: Catalog, scenario: Scenario) -
         arriving=arriving,
         prefill=_beside(_prefill(model, load, plans, mix.computed_tokens, mix.prefill_pairs, skew),
                         _prefill(model, load, plans, scenario["ttft_input"], scenario["ttft_input"] ** 2 / 2, skew)),
-        shape_plan=_shape_plans(plans), alike=_alike(plans, rows),
+        shape_plan=_shape_plans(plans), alike=_distinct_reduces(plans, rows),
         bits=np.array([COLUMN[load.computed(op)] for op in OPERATORS], dtype=np.int64),
         emulated=np.array([float(op != "attention" and load.stored(op) < load.computed(op) == WIDEST) for op in OPERATORS]),
     )  # fmt: skip
@@ -337,7 +337,7 @@ def _exchanged(
     return np.where(r.replicas > 1, sent / 2.0, 0.0)
 
 
-def _alike(plans: Plans, rows: FloatArray) -> tuple[IntArray, IntArray]:
+def _distinct_reduces(plans: Plans, rows: FloatArray) -> tuple[IntArray, IntArray]:
     """Plans whose all-reduces differ in ranks or bytes, and for each plan which of them is its own."""
     _, first, inverse = np.unique(np.stack([plans.tensor_index.astype(np.float64), np.where(plans.tensor_index > 0, rows, 0.0)]), axis=1, return_index=True,
                                   return_inverse=True)  # fmt: skip
@@ -385,11 +385,11 @@ def _prefill(model: Transformer, load: ModelLoad, plans: Plans, tokens: float, p
     )  # fmt: skip
 
 
-def align(parts: Sequence[Traffic]) -> Traffic:
+def align(parts: Sequence[StepWork]) -> StepWork:
     """Join lowerings into aligned traffic: its n rows are the plans of all parts, each for a machine of its own."""
     lone = [
         f.name
-        for f in fields(Traffic)
+        for f in fields(StepWork)
         if f.name not in {"model", "load", "plans", "prefill", "shape_plan", "alike", "aligned"}
     ]
 

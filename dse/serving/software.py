@@ -7,14 +7,14 @@ from functools import partial
 from typing import Any
 
 from dse.catalog.catalog import Catalog
-from dse.traffic import Traffic
+from dse.serving.step_work import StepWork
 
 Factor = Any
 """a float, or an (n, 1) column in aligned traffic"""
 
 
 @dataclass(frozen=True)
-class Soft:
+class SoftwareStack:
     """Factors of a software stack, as in its catalogue entry."""
 
     dense: Factor
@@ -55,11 +55,11 @@ class Soft:
         """FLOP efficiency of an operator in the arithmetic of a machine's column: 16, 8, 4 bit."""
         return (self.flop_experts if operator == "experts" else self.flop) * self.narrow**column
 
-    def overhead(self, t: Traffic) -> Factor:
+    def overhead(self, t: StepWork) -> Factor:
         """S of kernel launches and scheduling per step: per layer, per MoE layer, per step, per sequence."""
         return self.once(t) + self.sequence * t.per_rank
 
-    def once(self, t: Traffic) -> Factor:
+    def once(self, t: StepWork) -> Factor:
         """The part of ``overhead`` that a prompt alone pays too."""
         return t.launches * self.layer + t.moe_layers * self.moe_layer + self.step
 
@@ -75,7 +75,7 @@ FIELDS = {
 """catalogue field of each factor"""
 
 
-def soft_of(catalog: Catalog, software: str) -> Soft:
+def software_of(catalog: Catalog, software: str) -> SoftwareStack:
     """Nominal factors of a catalogued stack."""
     value = partial(catalog.value, "software", software)
-    return Soft(**{name: value(field) for name, field in FIELDS.items()})
+    return SoftwareStack(**{name: value(field) for name, field in FIELDS.items()})

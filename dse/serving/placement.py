@@ -16,8 +16,8 @@ import numpy as np
 from dse.core.units import FloatArray
 from dse.machine.record import Machine
 from dse.physics import flash, roofline
-from dse.plan import DEEPEST
-from dse.traffic import KNOTS, Traffic
+from dse.serving.plan import DEEPEST
+from dse.serving.step_work import KNOTS, StepWork
 
 LARGE = 1e12
 """stands for 'does not fit' where a ratio would divide by nothing"""
@@ -27,7 +27,7 @@ TINY = 1e-30
 
 
 @dataclass
-class Below:
+class LowerTiers:
     """What lies below the fast tier; shares of reads (n, p), inverse bandwidths (n, 1) or (n, p)."""
 
     dense: FloatArray
@@ -57,14 +57,14 @@ class Below:
 
 
 @dataclass
-class Placed:
+class Placement:
     """Places of a chunk's pairs, (n, p)."""
 
     depth: FloatArray
     """pipeline stages"""
     chip: FloatArray | None
     """share of dense weights held on chip; None where no machine places any there"""
-    below: Below | None
+    below: LowerTiers | None
     """None where everything lies in the fast tier or on chip"""
     share: FloatArray
     """share of weights and prefixes held in the fast tier or on chip"""
@@ -72,7 +72,7 @@ class Placed:
     """value over limit of the capacity checks"""
 
 
-def place(m: Machine, t: Traffic) -> Placed:
+def place_data(m: Machine, t: StepWork) -> Placement:
     """Place a chunk's bytes; a chunk is uniform in which tiers there are."""
     fast = m.fast_capacity[:, None]
     slow = (m.flash_capacity + m.far_capacity)[:, None]
@@ -94,15 +94,15 @@ def place(m: Machine, t: Traffic) -> Placed:
         chip = np.minimum(np.maximum(m.sram_capacity[:, None] - t.activations, 0.0) / weights, 1.0)
         weights = weights * (1.0 - chip)
     if not tiered:
-        return Placed(depth, chip, None, np.ones(depth.shape), ratios)
-    below, kept = _below(m, t, weights, t.resident_experts / depth, live)
+        return Placement(depth, chip, None, np.ones(depth.shape), ratios)
+    below, kept = _lower_tiers(m, t, weights, t.resident_experts / depth, live)
     share = np.clip(1.0 - kept / (t.resident / depth + t.prefix_held), 0.0, 1.0)
-    return Placed(depth, chip, below, share, ratios)
+    return Placement(depth, chip, below, share, ratios)
 
 
-def _below(
-    m: Machine, t: Traffic, weights: FloatArray, experts: FloatArray, live: FloatArray
-) -> tuple[Below, FloatArray]:
+def _lower_tiers(
+    m: Machine, t: StepWork, weights: FloatArray, experts: FloatArray, live: FloatArray
+) -> tuple[LowerTiers, FloatArray]:
     """Fill the fast tier and put the rest below it; also the bytes of weights and prefixes there."""
     fast = m.fast_capacity[:, None]
     moe = bool(t.resident_experts.any())
@@ -147,16 +147,16 @@ def _below(
     if has_far:
         rest = (1.0 - in_flash) / b_far
         per_byte, per_kv, per_expert = (np.maximum(x, rest) for x in (per_byte, per_kv, per_expert))
-    return Below(dense, read, np.minimum(hot, level), prefix, own, in_flash, per_byte, per_expert, per_kv, expert_pages, stretch, pages,
+    return LowerTiers(dense, read, np.minimum(hot, level), prefix, own, in_flash, per_byte, per_expert, per_kv, expert_pages, stretch, pages,
                  in_flash * np.where(swap > 0, kept, copies), swap), kept  # fmt: skip
 
 
-def _spread(m: Machine, t: Traffic) -> Any:
+def _spread(m: Machine, t: StepWork) -> Any:
     """Bytes of the fast tier that activations take where that tier is the scratchpad itself."""
     return m.fast_on_chip[:, None] * t.activations
 
 
-def popular_share(t: Traffic, hot: FloatArray) -> FloatArray:
+def popular_share(t: StepWork, hot: FloatArray) -> FloatArray:
     """Share of the expert bytes a step reads that its most popular ``hot`` share of experts takes, (n, p).
 
     Linear between the knots of the plan's curve.

@@ -9,8 +9,8 @@ import numpy as np
 from dse.core.units import FloatArray, IntArray
 from dse.machine.record import Machine
 from dse.machine.tables import NEVER
-from dse.serving.soft import Soft
-from dse.traffic import Traffic
+from dse.serving.software import SoftwareStack
+from dse.serving.step_work import StepWork
 
 Note = Callable[[str, str, FloatArray], None]
 """(kind, name, term): sees every term of a breakdown"""
@@ -38,7 +38,7 @@ def all_reduce(m: Machine, index: IntArray, message: FloatArray, *, launched: bo
     return best
 
 
-def decode_reduces(m: Machine, t: Traffic, soft: Soft) -> FloatArray:
+def decode_reduces(m: Machine, t: StepWork, soft: SoftwareStack) -> FloatArray:
     """Time of one all-reduce of a decode step, (n, p); plans that send the same message share one answer."""
     if t.aligned:
         return all_reduce(m, t.plans.tensor_index, t.reduce_bytes / soft.link)
@@ -58,7 +58,7 @@ def exchanged(m: Machine, index: IntArray, sent: FloatArray, count: FloatArray, 
 
 
 def collectives(
-    m: Machine, t: Traffic, soft: Soft, depth: FloatArray, shared: FloatArray, note: Note | None
+    m: Machine, t: StepWork, soft: SoftwareStack, depth: FloatArray, shared: FloatArray, note: Note | None
 ) -> FloatArray:
     """Time of all-reduces, all-to-alls, the gather of sampled tokens and stage-to-stage messages.
 
@@ -70,14 +70,14 @@ def collectives(
     if t.exchanges.any():
         time += exchanged(m, t.plans.group_index, t.exchange_bytes / soft.link, t.exchanges, shared)
     time += at(m.gather_alpha, t.plans.group_index)  # best token and its score: bytes do not count
-    stages = staged(m, t, depth, t.stage_bytes)
+    stages = pipeline_transfer(m, t, depth, t.stage_bytes)
     if note:
         note("time", "collectives", time)
         note("time", "pipeline", stages)
     return time + stages
 
 
-def staged(m: Machine, t: Traffic, depth: FloatArray, size: FloatArray) -> FloatArray:
+def pipeline_transfer(m: Machine, t: StepWork, depth: FloatArray, size: FloatArray) -> FloatArray:
     """Time of ``size`` bytes that go from stage to stage of a pipeline, over cards where it leaves the domain."""
     inside = depth * t.plans.group <= m.domain[:, None]
     rate = np.where(inside, 1.0 / np.maximum(m.link_bandwidth, 1.0)[:, None], 1.0 / m.scale_out_bandwidth[:, None])

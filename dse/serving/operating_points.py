@@ -16,10 +16,10 @@ from dse.core.table import Table, total
 from dse.core.units import FloatArray
 from dse.machine.record import Machine
 from dse.physics import flash
-from dse.serving.place import LARGE
-from dse.serving.step import Pairs
+from dse.serving.placement import LARGE
+from dse.serving.results import PlanResults
+from dse.serving.step_work import StepWork
 from dse.space.scenario import Scenario
-from dse.traffic import Traffic
 
 REFUSED: Final = 1e30
 """USD; stands for a plan that is not admissible"""
@@ -62,7 +62,7 @@ class Estimate(Table):
         return Estimate(**{f.name: some(getattr(self, f.name)) for f in fields(self)})
 
 
-def account(m: Machine, t: Traffic, p: Pairs, scenario: Scenario) -> dict[str, FloatArray]:
+def fleet_cost(m: Machine, t: StepWork, p: PlanResults, scenario: Scenario) -> dict[str, FloatArray]:
     """Cost, energy and fleet of every pair, prefill shared and disaggregated, (n, p) each.
 
     A scenario's requests arrive out of step, so decoding sequences meet all the time of the prompts that
@@ -84,14 +84,14 @@ def account(m: Machine, t: Traffic, p: Pairs, scenario: Scenario) -> dict[str, F
     energy = g * p.energy / (batch * t.accepted) + charged * g / t.prompts * p.prompt_energy / osl
     transfer = t.prompt_kv * g / t.prompts * m.scale_out_energy[:, None] * charged
     return {
-        "standby": standing_by(m, unit),
+        "standby": spare_overhead(m, unit),
         "shared_tpot": shared, "disagg_tpot": disagg, "shared_fleet": fleet, "disagg_fleet": fleet + pool,
         "shared_busy": fleet * shared / demand, "disagg_busy": (fleet + pool) * disagg / demand,
         "shared_energy": energy, "disagg_energy": energy + transfer / osl,
     }  # fmt: skip
 
 
-def standing_by(m: Machine, unit: FloatArray) -> FloatArray:
+def spare_overhead(m: Machine, unit: FloatArray) -> FloatArray:
     """Capital beside that which works, over it: of replicas of ``unit`` packages that wait for a repair, or of spares.
 
     Whichever is less: a broken package holds up its replica until it is repaired, or spares are kept in the
@@ -111,7 +111,7 @@ def _wall(m: Machine, scenario: Scenario, busy: FloatArray, dynamic: FloatArray)
     return scenario["pue"] * (inside * m.power_loss[:, None] + m.outside_power[:, None] * standing)
 
 
-def wear(m: Machine, p: Pairs, scenario: Scenario) -> FloatArray:
+def wear(m: Machine, p: PlanResults, scenario: Scenario) -> FloatArray:
     """Bytes programmed per second and package: reclaim, retention, updates, KV and prefixes written.
 
     Reading, and so reclaim, happens for the busy share of the time; retention always.
@@ -123,7 +123,9 @@ def wear(m: Machine, p: Pairs, scenario: Scenario) -> FloatArray:
     return (reclaim + ingested) * duty + p.stored * always
 
 
-def ratios(m: Machine, t: Traffic, p: Pairs, limits: dict[str, float], writes: FloatArray) -> dict[str, FloatArray]:
+def plan_limits(
+    m: Machine, t: StepWork, p: PlanResults, limits: dict[str, float], writes: FloatArray
+) -> dict[str, FloatArray]:
     """Value over limit of every check on a pair but TPOT and TTFT, broadcastable to (n, p)."""
     out = dict(p.ratios)
     out["demand"] = t.plans.batch * p.stages / t.load.concurrency
@@ -137,17 +139,17 @@ def ratios(m: Machine, t: Traffic, p: Pairs, limits: dict[str, float], writes: F
     return out
 
 
-def choose(m: Machine, t: Traffic, p: Pairs, scenario: Scenario, limits: dict[str, float],
+def choose(m: Machine, t: StepWork, p: PlanResults, scenario: Scenario, limits: dict[str, float],
            rungs: tuple[float, ...]) -> Estimate:  # fmt: skip
     """Pick, per design and rung, the cheapest admissible plan; the least bad if there is none."""
     flashy = bool((m.flash_capacity > 0).any())
     writes = wear(m, p, scenario) if flashy else np.zeros((1, 1))
-    a = account(m, t, p, scenario)
+    a = fleet_cost(m, t, p, scenario)
     if flashy:  # programming is paid at the rate it happens, busy or not
         program = writes * m.flash_program_energy[:, None]
         for mode in ("shared", "disagg"):
             a[f"{mode}_energy"] = a[f"{mode}_energy"] + program * a[f"{mode}_busy"] / scenario["utilisation"]
-    checks = ratios(m, t, p, limits, writes)
+    checks = plan_limits(m, t, p, limits, writes)
     wait = limits.get("ttft", LARGE)
     shift = t.prompt_kv / m.scale_out_bandwidth[:, None]
     ttft = {"shared": p.first + p.step, "disagg": p.first + shift + p.step}

@@ -11,11 +11,11 @@ from dse.core.axes import OPERATORS
 from dse.core.units import FloatArray
 from dse.machine.record import Machine
 from dse.physics import thermal
-from dse.serving.messages import Note, all_reduce, at, exchanged
-from dse.serving.place import Placed
-from dse.serving.soft import Soft
-from dse.serving.step import Tiers, limits_of, tiers
-from dse.traffic import Prefill, Traffic
+from dse.serving.collectives import Note, all_reduce, at, exchanged
+from dse.serving.placement import Placement
+from dse.serving.rates import Rates, limits_of, rates_of
+from dse.serving.software import SoftwareStack
+from dse.serving.step_work import Prefill, StepWork
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class _Streams:
     joules_experts: tuple[FloatArray, FloatArray, FloatArray]
 
 
-def _streams(k: Tiers, placed: Placed, cols: Any) -> _Streams:
+def _streams(k: Rates, placed: Placement, cols: Any) -> _Streams:
     """What streaming a byte of weights takes; columns doubled for the two prompts of a shape.
 
     The activations of a chunk of prompts fill the chip's SRAM: no weights count as held there.
@@ -73,7 +73,7 @@ def _streams(k: Tiers, placed: Placed, cols: Any) -> _Streams:
     return _Streams(seconds(share, inverse), seconds(hot, inverse), joules(share), joules(hot))
 
 
-def prefill(m: Machine, t: Traffic, soft: Soft, placed: Placed, slack: FloatArray,
+def prefill(m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, slack: FloatArray,
             note: Note | None = None) -> Served:  # fmt: skip
     """Serve the mean prompt and the TTFT prompt.
 
@@ -83,7 +83,7 @@ def prefill(m: Machine, t: Traffic, soft: Soft, placed: Placed, slack: FloatArra
     prompts of c chunks and T tokens a step, k = max(min(n c, 1), n T / chunk) of a step's kernels run with
     prompts in them, so n P - k slack remain. Limits of heat hold. Without flash plans of a shape share an answer.
     """
-    k, work = tiers(m, t), t.prefill
+    k, work = rates_of(m, t), t.prefill
     by_plan, half = placed.below is not None, len(t.shape_plan)
     cols: tuple[Any, Any]
     if t.aligned:
@@ -191,7 +191,7 @@ def _held(m: Machine, time: FloatArray, busy: FloatArray, dynamic: FloatArray, s
     return step, energy
 
 
-def _carried(t: Traffic, soft: Soft, work: Prefill, chunks: FloatArray) -> FloatArray:
+def _carried(t: StepWork, soft: SoftwareStack, work: Prefill, chunks: FloatArray) -> FloatArray:
     """Share of a step's kernels that run with arriving prompts in them; may exceed 1 where they fill more than a step."""
     if t.aligned:
         tokens, each = work.tokens[..., :1], chunks[..., :1]
@@ -202,7 +202,7 @@ def _carried(t: Traffic, soft: Soft, work: Prefill, chunks: FloatArray) -> Float
 
 
 def _messages(
-    m: Machine, t: Traffic, soft: Soft, index: tuple[Any, Any], cols: Any, shared: FloatArray
+    m: Machine, t: StepWork, soft: SoftwareStack, index: tuple[Any, Any], cols: Any, shared: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Time of a prompt's messages, and what they add to those of a step that sends its own anyway.
 

@@ -1,0 +1,69 @@
+"""Inverse rates and energies of a chunk of machines: what depends on the design and an operator's precision alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dse.core.units import FloatArray, IntArray
+from dse.machine.record import Machine
+from dse.serving.step_work import StepWork
+
+
+@dataclass
+class Rates:
+    """Inverse bandwidths and energies of a chunk of designs, (n, 1)."""
+
+    fast: FloatArray
+    sram: FloatArray
+    shared: FloatArray
+    near: FloatArray
+    """s/B of the PNM engine"""
+    near_flop: tuple[FloatArray, ...]
+    """s/FLOP of the PNM engine, per operator"""
+    host_flop: tuple[FloatArray, ...]
+    """s/FLOP of the host, per operator"""
+    energy: tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]
+    """J/B on chip, fast, flash, far, near"""
+    host_flop_energy: tuple[FloatArray, ...]
+    """J/FLOP of the host, per operator"""
+    near_flop_energy: tuple[FloatArray, ...]
+    """J/FLOP of the PNM engine, per operator: as its rate, given at 8 bit and scaled as the host's"""
+
+
+def _col(x: FloatArray) -> FloatArray:
+    """A figure of each design as a column."""
+    return x[:, None]
+
+
+def rates_of(m: Machine, t: StepWork) -> Rates:
+    """Hoist what depends on the design and the operator's precision alone."""
+
+    def of(table: FloatArray, bits: IntArray) -> FloatArray:
+        return np.take_along_axis(table, bits, axis=1) if bits.ndim else table[:, int(bits), None]
+
+    kinds: dict[int, tuple[FloatArray, FloatArray, FloatArray, FloatArray]] = {}
+    each = []
+    for bits in t.bits:
+        key = -1 if t.aligned else int(bits)
+        if key not in kinds or t.aligned:
+            peak = of(m.peak, bits)
+            near = np.where(
+                m.pnm_site[:, None] > 0, _col(m.peak[:, 1]) / peak / _col(m.pnm_flops), 1.0
+            )  # rated at 8 bit
+            flop_energy = of(m.flop_energy, bits)
+            near_energy = _col(m.pnm_flop_energy) * flop_energy / _col(m.flop_energy[:, 1])  # at 8 bit too
+            kinds[key] = (1.0 / peak, near, flop_energy, near_energy)
+        each.append(kinds[key])
+    return Rates(
+        fast=_col(1.0 / m.fast_bandwidth), sram=_col(1.0 / m.sram_bandwidth), shared=_col(m.shared_phy),
+        near=_col(1.0 / m.pnm_bandwidth), near_flop=tuple(e[1] for e in each), host_flop=tuple(e[0] for e in each),
+        energy=(_col(m.on_chip_energy), _col(m.fast_energy), _col(m.flash_energy), _col(m.far_energy), _col(m.pnm_energy)),
+        host_flop_energy=tuple(e[2] for e in each), near_flop_energy=tuple(e[3] for e in each),
+    )  # fmt: skip
+
+
+def limits_of(m: Machine) -> tuple[tuple[FloatArray, ...], ...]:
+    """Throttle rows as (n, 1) columns; a limit that no design of the chunk can reach is left out."""
+    return tuple(tuple(c[:, None] for c in row) for row in m.throttle if any(c.any() for c in row))

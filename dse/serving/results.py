@@ -1,0 +1,95 @@
+"""What serving finds of every (design, plan) pair: the operators of a step, and the pair as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dse.core.units import FloatArray
+
+
+@dataclass
+class PlanResults:
+    """Results per (design, plan)."""
+
+    step: FloatArray
+    """s of a decode step, thermal limits held"""
+    unthrottled: FloatArray
+    energy: FloatArray
+    """J of a step per rank, dynamic"""
+    stages: FloatArray
+    """pipeline depth"""
+    share: FloatArray
+    """share of weights and prefixes held in the fast tier or on chip"""
+    prompt: FloatArray
+    """s of a mean prompt on its own"""
+    joining: FloatArray
+    """s that the prompts which arrive per step add to it"""
+    prompt_energy: FloatArray
+    first: FloatArray
+    """s of the prompt that the TTFT limit asks about"""
+    flash_read: FloatArray
+    """B/s read from flash per package"""
+    flash_written: FloatArray
+    """bytes of KV cache and prefixes written to flash per step and package"""
+    stored: FloatArray
+    """bytes of weights and prefixes held in flash per package"""
+    clock: FloatArray
+    """clock of the step over the design clock"""
+    ratios: dict[str, FloatArray] = field(default_factory=dict)
+    """value over limit of the checks on a pair"""
+
+
+def nothing() -> FloatArray:
+    """Joules or bytes of a tier that is not there, (1, 1)."""
+    return np.zeros((1, 1))
+
+
+@dataclass
+class Decoded:
+    """Operators of a step, (n, p) each; of one half where the batch runs in halves."""
+
+    times: list[FloatArray]
+    """s at each clock level"""
+    slack: FloatArray
+    """s that matrix products leave of the compute while they wait for weights"""
+    shared: FloatArray
+    """s of shared experts, which wait for no dispatch"""
+    products: FloatArray
+    """s of the matrix products at the design clock: a slower clock leaves less of them"""
+    dynamic: FloatArray = field(default_factory=nothing)
+    """J of arithmetic on the host at the design clock"""
+    still: FloatArray = field(default_factory=nothing)
+    """J of the logic that no clock level changes: bytes moved on chip"""
+    fast: FloatArray = field(default_factory=nothing)
+    flash: FloatArray = field(default_factory=nothing)
+    far: FloatArray = field(default_factory=nothing)
+    flash_bytes: FloatArray = field(default_factory=nothing)
+    near: FloatArray | None = None
+    """(n, halves) s that the PNM engine works, for the plans in halves alone; as the two below"""
+    bank: FloatArray | None = None
+    """s that what the host reads of the engine's memory takes of that memory's inner bandwidth"""
+    alone: FloatArray | None = None
+    """s that the host works, whatever the engine does"""
+
+
+@dataclass
+class Read:
+    """What an operator reads, by tier."""
+
+    bytes: FloatArray
+    """(p,) all of it"""
+    fast: Any
+    """bytes of the fast tier, (p,) or (n, p)"""
+    slow: FloatArray | None
+    """bytes of the tiers below"""
+    chip: FloatArray | None
+    """bytes on chip"""
+    per_slow: Any
+    """s per slow byte"""
+    pages: Any
+    """bytes read of flash per byte wanted"""
+    stretch: Any
+    """time that takes over that of as many bytes in order"""
