@@ -11,11 +11,11 @@ from dse.catalog.catalog import Catalog
 from dse.core.axes import GROUPS
 from dse.evaluator.datacenter import DatacenterModel
 from dse.evaluator.point import evaluate
-from dse.machine.build import largest_interposer
-from dse.machine.datacenter import datacenter_parts
-from dse.machine.look import Look
-from dse.machine.record import Machine
-from dse.machine.tables import LINES, NEVER
+from dse.hardware.collective_tables import LINES, NEVER
+from dse.hardware.datacenter import datacenter_parts
+from dse.hardware.machine import Machine
+from dse.hardware.packaging import largest_interposer
+from dse.hardware.part_values import PartValues
 from dse.physics import experts, package
 from dse.serving.collectives import exchanged
 from dse.serving.operating_points import spare_overhead
@@ -175,7 +175,7 @@ def test_dies_read_each_other_through_their_joint(space: Space, catalog: Catalog
 
 def test_interposers_grow_with_the_years_and_larger_ones_cost_more(space: Space, catalog: Catalog) -> None:
     parts = datacenter_parts(space, design(space, {}), catalog, space.scenario)
-    look = Look(catalog, parts)
+    look = PartValues(catalog, parts)
     sizes = [largest_interposer(look, "cowos_l", y) for y in (2024, 2025, 2026, 2027, 2028, 2029, 2030, 2035)]
     assert sizes == sorted(sizes)
     assert sizes[0] == pytest.approx(2.8e-3)

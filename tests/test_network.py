@@ -14,8 +14,8 @@ from scipy.sparse.csgraph import maximum_flow, shortest_path
 
 from dse.catalog.catalog import Catalog
 from dse.core.axes import GROUPS
-from dse.machine.datacenter import ENGINES
-from dse.machine.tables import LINES, NEVER, catalogue_tables
+from dse.hardware.collective_tables import LINES, NEVER, catalogue_tables
+from dse.hardware.datacenter import ENGINES
 from dse.physics import collective, reliability, topology
 
 NAMES = ("full", "ring", "torus2d", "torus3d", "hyperx", "dragonfly", "switch", "clos", "tree")

@@ -15,7 +15,7 @@ from dse.accuracy.rigs import Flash, Served, decoded, rig
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.catalog.transformer import transformer
 from dse.core.axes import OPERATORS
-from dse.machine.record import FIXED_CLOCK, Machine
+from dse.hardware.machine import FIXED_CLOCK, Machine
 from dse.physics import experts, flash, roofline
 from dse.serving.serve import serve
 from dse.serving.software import software_of

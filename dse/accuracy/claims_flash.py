@@ -13,7 +13,7 @@ from dse.accuracy.claim import Claim, Inputs, kind_of, rows
 from dse.accuracy.rigs import Flash, Served, decoded, rig
 from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import transformer
-from dse.machine.record import Machine
+from dse.hardware.machine import Machine
 from dse.physics import flash
 from dse.serving.serve import serve
 from dse.serving.software import software_of

@@ -15,10 +15,10 @@ from dse.accuracy.rigs import decoded, scenario
 from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import transformer
 from dse.evaluator.point import evaluate
-from dse.machine.datacenter import PNM
-from dse.machine.devices import device_parts
-from dse.machine.finish import finish
-from dse.machine.record import FIXED_CLOCK, Machine
+from dse.hardware.assemble import assemble
+from dse.hardware.datacenter import PNM
+from dse.hardware.devices import device_parts
+from dse.hardware.machine import FIXED_CLOCK, Machine
 from dse.space.scenario import ModelLoad, RequestClass, RequestMix
 
 Ours = Callable[[Catalog, Inputs], float]
@@ -32,7 +32,7 @@ def _near(c: Catalog, device: str, placement: str, flops: float) -> Machine:
     parts = device_parts(c, [device])
     engine = np.full(1, PNM.index(placement), dtype=np.int64)
     parts = replace(parts, pnm=engine, pnm_flops=np.full(1, max(flops, 1.0)), power_cap=np.full(1, 1e8))
-    machine = finish(parts, c, scenario(RequestMix((), decode_only=True)), NO_LIMIT)
+    machine = assemble(parts, c, scenario(RequestMix((), decode_only=True)), NO_LIMIT)
     cool = replace(machine, throttle=(), hot_loss=0.0 * machine.hot_loss)
     return replace(cool, level_energy=np.tile(FIXED_CLOCK, (1, 1)))
 

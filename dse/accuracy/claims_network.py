@@ -16,10 +16,10 @@ from dse.accuracy.predict import NO_LIMIT, machines, prepare, soft_rows, textboo
 from dse.accuracy.reduces import Fit, Reduce, fitted, grouped, measured, predicted
 from dse.catalog.catalog import Catalog
 from dse.core.axes import GROUPS
-from dse.machine.datacenter import ENGINES
-from dse.machine.devices import device_parts
-from dse.machine.finish import finish
-from dse.machine.tables import LINES
+from dse.hardware.assemble import assemble
+from dse.hardware.collective_tables import LINES
+from dse.hardware.datacenter import ENGINES
+from dse.hardware.devices import device_parts
 from dse.physics import collective, topology
 from dse.physics.network_shape import NetworkShape
 from dse.space.scenario import ModelLoad
@@ -115,7 +115,7 @@ def _practice(c: Catalog, i: Inputs) -> float:
 def _lines(c: Catalog, engine: str) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], float]]:
     """Alpha and rate of every all-reduce over 8 H100 with an engine."""
     parts = device_parts(c, ["h100_sxm"])
-    m = finish(replace(parts, engine=np.array([ENGINES.index(engine)])), c, textbook(), NO_LIMIT)
+    m = assemble(replace(parts, engine=np.array([ENGINES.index(engine)])), c, textbook(), NO_LIMIT)
     at = GROUPS.index(8)
     return dict(zip(LINES, m.reduce_alpha[0, at], strict=True)), dict(zip(LINES, m.reduce_rate[0, at], strict=True))
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from dse.accuracy.rigs import BASE
 from dse.catalog.catalog import Catalog, names
-from dse.machine.cooling import rises
-from dse.machine.devices import device_parts
-from dse.machine.look import Look
-from dse.machine.record import Parts
+from dse.hardware.devices import device_parts
+from dse.hardware.heat import rises
+from dse.hardware.part_values import PartValues
+from dse.hardware.parts import Parts
 
 COOLANT: Final = 20.0
 """degC"""
@@ -101,7 +101,7 @@ def package(catalog: Catalog, stage: Stage) -> tuple[Parts, Catalog]:
 def temperatures(catalog: Catalog, stage: Stage, memory_watts: float = 160.0) -> tuple[float, float]:
     """Hottest GPU spot and hottest DRAM die [degC]."""
     parts, c = package(catalog, stage)
-    logic, dram, _ = rises(Look(c, parts), np.full(1, CONVECTION))
+    logic, dram, _ = rises(PartValues(c, parts), np.full(1, CONVECTION))
     hot = float((logic[0] * stage.watts + logic[1] * memory_watts)[0])
     warm = float((dram[0] * stage.watts + dram[1] * memory_watts)[0])
     if stage.board_cooled:  # the same heat over the way up and the way down, side by side

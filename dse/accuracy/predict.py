@@ -16,9 +16,9 @@ from dse.accuracy.cases import Case, RankPlan
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.catalog.transformer import Transformer, transformer
 from dse.core.units import FloatArray, IntArray
-from dse.machine.devices import device_parts
-from dse.machine.finish import finish
-from dse.machine.record import Machine
+from dse.hardware.assemble import assemble
+from dse.hardware.devices import device_parts
+from dse.hardware.machine import Machine
 from dse.serving.plan import Plans, plans_of
 from dse.serving.results import PlanResults
 from dse.serving.serve import serve
@@ -91,7 +91,7 @@ def over_cards(catalog: Catalog, device: str, group: int) -> bool:
 def machines(catalog: Catalog, devices: Sequence[str]) -> Machine:
     """One machine per device named, (n,)."""
     keys = sorted({*devices})
-    built = finish(device_parts(catalog, keys), catalog, textbook(), NO_LIMIT)
+    built = assemble(device_parts(catalog, keys), catalog, textbook(), NO_LIMIT)
     return built.take(np.array([keys.index(d) for d in devices]))
 
 

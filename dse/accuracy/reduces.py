@@ -20,9 +20,9 @@ from dse.accuracy.predict import NO_LIMIT, textbook
 from dse.catalog.catalog import Catalog, names
 from dse.core.axes import GROUPS
 from dse.core.units import FloatArray
-from dse.machine.devices import device_parts
-from dse.machine.finish import finish
-from dse.machine.tables import LINES
+from dse.hardware.assemble import assemble
+from dse.hardware.collective_tables import LINES
+from dse.hardware.devices import device_parts
 
 DEVICES: Final = {
     "H100 SXM": ("h100_sxm", "switch"),
@@ -93,7 +93,7 @@ def lines(catalog: Catalog, device: str, library: str, ranks: Sequence[int]) -> 
     parts = replace(parts, topology=np.array([code]))
     if topology == "full":  # a small node is a domain of its own
         parts = replace(parts, domain=np.array([float(max(ranks))]))
-    m = finish(parts, catalog, textbook(), NO_LIMIT)
+    m = assemble(parts, catalog, textbook(), NO_LIMIT)
     engine = ("host", "device")[int(parts.engine[0])]
     at = [LINES.index(line) for line in LIBRARIES[library]]
     rows = [GROUPS.index(n) for n in ranks]

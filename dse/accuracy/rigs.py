@@ -15,9 +15,9 @@ import numpy as np
 from dse.accuracy.predict import NO_LIMIT, SITE
 from dse.catalog.catalog import Catalog, names
 from dse.core.units import FloatArray
-from dse.machine.devices import device_parts
-from dse.machine.finish import finish
-from dse.machine.record import FIXED_CLOCK, Machine
+from dse.hardware.assemble import assemble
+from dse.hardware.devices import device_parts
+from dse.hardware.machine import FIXED_CLOCK, Machine
 from dse.serving.plan import plans_of
 from dse.serving.results import PlanResults
 from dse.serving.serve import serve
@@ -114,7 +114,7 @@ def rig(
             "memory", FAR, "bandwidth_per_stack", far[1]
         )
         parts = replace(parts, far=np.array([names(c, "memory").index(FAR)]), far_modules=np.ones(1))
-    machine = finish(parts, c, scenario(RequestMix((), decode_only=True)), NO_LIMIT)
+    machine = assemble(parts, c, scenario(RequestMix((), decode_only=True)), NO_LIMIT)
     cool = replace(machine, throttle=(), hot_loss=0.0 * machine.hot_loss)
     return replace(cool, level_energy=np.tile(FIXED_CLOCK, (1, 1))), c
 

@@ -13,7 +13,7 @@ import numpy as np
 from dse.catalog.catalog import Catalog
 from dse.core.axes import BITS, OPERATORS
 from dse.core.units import FloatArray
-from dse.machine.record import Machine
+from dse.hardware.machine import Machine
 from dse.physics import carbon, cost
 from dse.serving.operating_points import Estimate, wear
 from dse.serving.results import PlanResults

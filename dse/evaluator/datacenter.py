@@ -15,10 +15,10 @@ from dse.catalog.transformer import transformer
 from dse.core.table import chunks
 from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.evaluator.protocol import Told, join_told, objective_ratio
-from dse.machine.datacenter import datacenter_parts
-from dse.machine.devices import device_parts
-from dse.machine.finish import finish
-from dse.machine.record import Machine
+from dse.hardware.assemble import assemble
+from dse.hardware.datacenter import datacenter_parts
+from dse.hardware.devices import device_parts
+from dse.hardware.machine import Machine
 from dse.serving.operating_points import CAP, Estimate, choose, weighted
 from dse.serving.plan import Plans, plan_grid
 from dse.serving.serve import serve
@@ -85,7 +85,7 @@ class DatacenterModel:
         s = self.space.scenario
         parts = datacenter_parts(self.space, design, self.catalog, s)
         with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
-            return finish(parts, self.catalog, s, self.space.limits.get("rack_power", 1e12))
+            return assemble(parts, self.catalog, s, self.space.limits.get("rack_power", 1e12))
 
     def screen(self, design: Design) -> BoolArray:
         """Which designs break no limit of their own, whatever the plan: all that a sweep need judge."""
@@ -94,7 +94,7 @@ class DatacenterModel:
     def devices(self, devices: list[str]) -> Machine:
         """Build machines that exist from their device files."""
         s = self.space.scenario
-        return finish(device_parts(self.catalog, devices), self.catalog, s, self.space.limits.get("rack_power", 1e12))
+        return assemble(device_parts(self.catalog, devices), self.catalog, s, self.space.limits.get("rack_power", 1e12))
 
     def evaluate(self, design: Design) -> Told:
         """Judge n designs at every operating point of the space; shape (n, points) throughout, rungs first."""

@@ -13,9 +13,9 @@ from dse.catalog.catalog import Catalog
 from dse.core.table import chunks, total
 from dse.core.units import BoolArray, FloatArray
 from dse.evaluator.protocol import Told, join_told, objective_ratio
-from dse.machine.mobile import lumps, mobile_machine
-from dse.machine.phone import phone_design, phone_devices
-from dse.machine.record import Machine
+from dse.hardware.machine import Machine
+from dse.hardware.mobile import lumps, mobile_machine
+from dse.hardware.phone import phone_design, phone_devices
 from dse.physics import flash, thermal
 from dse.serving.operating_points import CAP
 from dse.serving.placement import LARGE

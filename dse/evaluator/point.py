@@ -17,8 +17,8 @@ from dse.evaluator.breakdown import Ran, one
 from dse.evaluator.datacenter import DatacenterModel
 from dse.evaluator.mobile import DAY, MobileModel
 from dse.evaluator.site import site
-from dse.machine.fabric import MEDIA
-from dse.machine.record import Machine
+from dse.hardware.machine import Machine
+from dse.hardware.network import MEDIA
 from dse.physics import flash
 from dse.serving.operating_points import choose, fleet_cost
 from dse.serving.plan import single_plan

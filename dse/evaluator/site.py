@@ -11,7 +11,7 @@ from dse.catalog.catalog import Catalog
 from dse.core.money import Basis, Comparison, Money, paid
 from dse.evaluator.breakdown import Ran, one
 from dse.evaluator.datacenter import DatacenterModel
-from dse.machine.record import Machine
+from dse.hardware.machine import Machine
 from dse.physics import carbon, cost
 from dse.physics.cost import YEAR
 from dse.space.scenario import Scenario

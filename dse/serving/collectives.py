@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from dse.core.units import FloatArray, IntArray
-from dse.machine.record import Machine
-from dse.machine.tables import NEVER
+from dse.hardware.collective_tables import NEVER
+from dse.hardware.machine import Machine
 from dse.serving.software import SoftwareStack
 from dse.serving.step_work import StepWork
 

@@ -12,7 +12,7 @@ import numpy as np
 from dse.core.axes import ON_FLASH, OPERATORS
 from dse.core.table import total
 from dse.core.units import FloatArray
-from dse.machine.record import Machine
+from dse.hardware.machine import Machine
 from dse.physics import roofline
 from dse.serving.collectives import Note
 from dse.serving.placement import Placement

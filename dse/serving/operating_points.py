@@ -14,7 +14,7 @@ import numpy as np
 
 from dse.core.table import Table, total
 from dse.core.units import FloatArray
-from dse.machine.record import Machine
+from dse.hardware.machine import Machine
 from dse.physics import flash
 from dse.serving.placement import LARGE
 from dse.serving.results import PlanResults

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dse.core.units import FloatArray
-from dse.machine.record import Machine
+from dse.hardware.machine import Machine
 from dse.physics import flash, roofline
 from dse.serving.plan import DEEPEST
 from dse.serving.step_work import KNOTS, StepWork

@@ -8,7 +8,7 @@ import numpy as np
 
 from dse.core.axes import ON_FAR, ON_FAST, ON_FLASH, OPERATORS
 from dse.core.units import BoolArray, FloatArray
-from dse.machine.record import Machine
+from dse.hardware.machine import Machine
 from dse.serving.collectives import Note
 from dse.serving.placement import TINY, LowerTiers
 from dse.serving.rates import Rates, _col

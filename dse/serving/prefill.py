@@ -9,7 +9,7 @@ import numpy as np
 
 from dse.core.axes import OPERATORS
 from dse.core.units import FloatArray
-from dse.machine.record import Machine
+from dse.hardware.machine import Machine
 from dse.physics import thermal
 from dse.serving.collectives import Note, all_reduce, at, exchanged
 from dse.serving.placement import Placement

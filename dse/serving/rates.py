@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dse.core.units import FloatArray, IntArray
-from dse.machine.record import Machine
+from dse.hardware.machine import Machine
 from dse.serving.step_work import StepWork
 
 

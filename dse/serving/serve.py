@@ -8,7 +8,7 @@ import numpy as np
 
 from dse.core.axes import CLOCK_LEVELS
 from dse.core.units import FloatArray
-from dse.machine.record import Machine
+from dse.hardware.machine import Machine
 from dse.physics import thermal
 from dse.serving.collectives import Note, collectives, pipeline_transfer
 from dse.serving.decode import decode

@@ -16,11 +16,11 @@ from dse.catalog.catalog import Catalog, names
 from dse.core.axes import GROUPS
 from dse.core.table import total
 from dse.core.units import FloatArray, IntArray
-from dse.machine.build import too_late
-from dse.machine.mobile_account import embodied, materials, pnm_units, soc_area
-from dse.machine.phone import LINKS, MOUNTS, PNM, POP_TALL, Phone, Pick
-from dse.machine.record import Machine
-from dse.machine.tables import LINES
+from dse.hardware.availability import too_late
+from dse.hardware.collective_tables import LINES
+from dse.hardware.machine import Machine
+from dse.hardware.mobile_account import embodied, materials, pnm_units, soc_area
+from dse.hardware.phone import LINKS, MOUNTS, PNM, POP_TALL, Phone, Pick
 from dse.physics import flash as cells
 from dse.physics import thermal
 from dse.space.scenario import Scenario

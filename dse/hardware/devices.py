@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from dse.catalog.catalog import Catalog, names
-from dse.machine.datacenter import ATTACH, ENGINES, FAR_AWAY, USUAL_PITCH, flop_energies
-from dse.machine.record import Parts
+from dse.hardware.datacenter import ATTACH, ENGINES, FAR_AWAY, USUAL_PITCH
+from dse.hardware.logic import flop_energies
+from dse.hardware.parts import Parts
 
 
 def device_parts(catalog: Catalog, devices: Sequence[str]) -> Parts:

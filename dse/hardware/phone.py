@@ -11,8 +11,9 @@ import numpy as np
 from dse.catalog.catalog import Catalog, names
 from dse.core.axes import OPERATORS
 from dse.core.units import FloatArray, IntArray
-from dse.machine.datacenter import clock_ceiling, clock_levels, flop_energies, numbers, voltage
-from dse.machine.record import FIXED_CLOCK
+from dse.hardware.codes import numbers
+from dse.hardware.logic import clock_ceiling, clock_levels, flop_energies, voltage
+from dse.hardware.machine import FIXED_CLOCK
 from dse.physics import memory, power
 from dse.space.design import Design, codes
 from dse.space.space import Space

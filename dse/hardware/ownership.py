@@ -15,16 +15,16 @@ from dse.catalog.catalog import Catalog
 from dse.catalog.prices import price_factors
 from dse.core.table import total
 from dse.core.units import FloatArray
-from dse.machine.build import delivery, packaging
-from dse.machine.datacenter import ATTACH, ENGINES, PNM
-from dse.machine.look import Look
+from dse.hardware.datacenter import ATTACH, ENGINES, PNM
+from dse.hardware.packaging import delivery, packaging
+from dse.hardware.part_values import PartValues
 from dse.physics import carbon, cost, stack
 from dse.space.scenario import Scenario
 
 FAR = ATTACH.index("far")
 
 
-def pnm_units(look: Look) -> FloatArray:
+def pnm_units(look: PartValues) -> FloatArray:
     """Stacks, packages or modules that carry a PNM engine."""
     p = look.parts
     units = np.where(p.pnm == PNM.index("flash_base_die"), p.flash_stacks, p.stacks)
@@ -32,7 +32,7 @@ def pnm_units(look: Look) -> FloatArray:
     return out
 
 
-def far_power(look: Look) -> tuple[FloatArray, FloatArray]:
+def far_power(look: PartValues) -> tuple[FloatArray, FloatArray]:
     """Power [W] of far memory modules: standing, and of reading at full rate."""
     p = look.parts
     standing = (
@@ -44,7 +44,7 @@ def far_power(look: Look) -> tuple[FloatArray, FloatArray]:
     return standing, p.far_modules * look.far("bandwidth_per_stack") * energy
 
 
-def silicon(look: Look) -> tuple[FloatArray, FloatArray]:
+def silicon(look: PartValues) -> tuple[FloatArray, FloatArray]:
     """Cost [USD] and carbon [kgCO2e] of the compute dies, known good."""
     p = look.parts
     one = p.logic_area / np.maximum(p.dies, 1.0)
@@ -63,13 +63,13 @@ def fab_carbon(catalog: Catalog, energy: FloatArray, gas: FloatArray) -> FloatAr
     return carbon.per_area(grid, energy, gas, catalog.value("carbon", "common", "raw_materials"))
 
 
-def _hybrid_good(look: Look) -> FloatArray:
+def _hybrid_good(look: PartValues) -> FloatArray:
     """Known-good share of dies with hybrid-bond surfaces."""
     value = partial(look.catalog.value, "bond", "hybrid_bond")
     return stack.known_good(np.array([value("die_yield")]), np.array([value("test_coverage")]))
 
 
-def memories(look: Look, year: float) -> dict[str, FloatArray]:
+def memories(look: PartValues, year: float) -> dict[str, FloatArray]:
     """Cost in ``year`` and carbon of fast memory and flash; the yield of bonding 3D DRAM onto the logic."""
     p, c = look.parts, look.catalog
     layers = np.where(look.packaged > 0, look.memory("reference_height"), np.maximum(p.height, 1.0))
@@ -130,7 +130,7 @@ def memories(look: Look, year: float) -> dict[str, FloatArray]:
     }
 
 
-def nre(look: Look, volume: float) -> FloatArray:
+def nre(look: PartValues, volume: float) -> FloatArray:
     """NRE [USD per package]: node design and masks, and each custom die, over the volume."""
     p, c = look.parts, look.catalog
     total = look.logic("design_nre") + look.logic("mask_set")
@@ -139,7 +139,7 @@ def nre(look: Look, volume: float) -> FloatArray:
     return total / volume
 
 
-def account(look: Look, scenario: Scenario, heat: dict[str, Any], net: dict[str, FloatArray],
+def cost_of_ownership(look: PartValues, scenario: Scenario, heat: dict[str, Any], net: dict[str, FloatArray],
             limits: dict[str, FloatArray]) -> dict[str, Any]:  # fmt: skip
     """Capital, provisioned power, capital rate and embodied carbon per package.
 
@@ -197,7 +197,7 @@ def account(look: Look, scenario: Scenario, heat: dict[str, Any], net: dict[str,
     }  # fmt: skip
 
 
-def _embodied(look: Look, die_kg: FloatArray, mem: dict[str, FloatArray], pack: dict[str, FloatArray],
+def _embodied(look: PartValues, die_kg: FloatArray, mem: dict[str, FloatArray], pack: dict[str, FloatArray],
               fabric: dict[str, FloatArray], wall: FloatArray, life: float) -> dict[str, FloatArray]:  # fmt: skip
     """Embodied carbon [kgCO2e] over the scenario's ``life``: of the facility the share that it lasts."""
     c = look.catalog
@@ -213,7 +213,7 @@ def _embodied(look: Look, die_kg: FloatArray, mem: dict[str, FloatArray], pack: 
     return kg
 
 
-def _fabric_cost(look: Look, net: dict[str, FloatArray]) -> dict[str, FloatArray]:
+def _fabric_cost(look: PartValues, net: dict[str, FloatArray]) -> dict[str, FloatArray]:
     """Switch chips, cables and engine shares per package: price, power, carbon."""
     p = look.parts
     chip = partial(look.catalog.value, "switch", "scale_up")

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from dse.core.units import FloatArray
-from dse.machine.datacenter import ATTACH
-from dse.machine.look import Look
+from dse.hardware.datacenter import ATTACH
+from dse.hardware.part_values import PartValues
 from dse.physics import package, thermal
 from dse.space.scenario import Scenario
 
@@ -27,7 +27,7 @@ LEAST_HEADROOM = 0.01
 """share of a limit kept as headroom when static power alone breaks it (and a limit says so)"""
 
 
-def rises(look: Look, resistance: FloatArray) -> tuple[Row, Row, Row]:
+def rises(look: PartValues, resistance: FloatArray) -> tuple[Row, Row, Row]:
     """Rise [K/W] of logic, hottest DRAM die and flash per watt of (logic, fast, flash).
 
     ``resistance`` is that from lid to coolant. Each source has its column (TIM, silicon, layers) under a lid
@@ -88,13 +88,13 @@ def rises(look: Look, resistance: FloatArray) -> tuple[Row, Row, Row]:
     return logic_row, dram_row, flash_row
 
 
-def _hot_spot(look: Look, column: FloatArray, area: FloatArray) -> FloatArray:
+def _hot_spot(look: PartValues, column: FloatArray, area: FloatArray) -> FloatArray:
     """Rise [K/W] of the hottest spot over the mean of its die; ``column`` [m2 K/W] is all that lies above it."""
     length = thermal.spreading_length(look.thermal("silicon_conductivity"), look.thermal("silicon_thickness"), column)
     return thermal.hot_spot_rise(look.thermal("hot_spot_ratio"), look.thermal("hot_spot_radius"), length, column, area)
 
 
-def cooled(look: Look, scenario: Scenario, draw: dict[str, FloatArray]) -> dict[str, Any]:
+def cooled(look: PartValues, scenario: Scenario, draw: dict[str, FloatArray]) -> dict[str, Any]:
     """Cheapest cooling class that fits both phases unthrottled, else the strongest.
 
     Returns throttle rows, refresh-doubling row, package power limit, rack limit, cost per
@@ -131,7 +131,7 @@ def cooled(look: Look, scenario: Scenario, draw: dict[str, FloatArray]) -> dict[
     return out
 
 
-def _option(look: Look, scenario: Scenario, draw: dict[str, FloatArray], name: str) -> dict[str, Any]:
+def _option(look: PartValues, scenario: Scenario, draw: dict[str, FloatArray], name: str) -> dict[str, Any]:
     p, c = look.parts, look.catalog
     n = len(p.logic_area)
     cool = partial(c.value, "cooling", name)
@@ -173,7 +173,7 @@ def _option(look: Look, scenario: Scenario, draw: dict[str, FloatArray], name: s
     }  # fmt: skip
 
 
-def _phases(look: Look, scenario: Scenario, draw: dict[str, FloatArray]) -> tuple[FloatArray, Row]:
+def _phases(look: PartValues, scenario: Scenario, draw: dict[str, FloatArray]) -> tuple[FloatArray, Row]:
     """Sustained dynamic power [W]: prefill (compute), decode (fast, flash and on-chip streams)."""
     p = look.parts
     soft = partial(look.catalog.value, "software", scenario.software)

@@ -8,9 +8,11 @@ from typing import Any, Final
 import numpy as np
 
 from dse.core.units import FloatArray
-from dse.machine.datacenter import ATTACH, voltage
-from dse.machine.look import Look
-from dse.physics import cost, package, reliability
+from dse.hardware.availability import too_late
+from dse.hardware.datacenter import ATTACH
+from dse.hardware.logic import voltage
+from dse.hardware.part_values import PartValues
+from dse.physics import cost, package
 
 INTERPOSERS: Final = ("cowos_s", "cowos_l")
 """from the cheaper to the larger"""
@@ -19,18 +21,12 @@ INTERPOSERS: Final = ("cowos_s", "cowos_l")
 DELIVERY: Final = ("lateral", "vertical")
 
 
-def too_late(year: FloatArray, scenario_year: float) -> FloatArray:
-    """Above 1 for what comes after the scenario's year, e-fold by year."""
-    out: FloatArray = np.exp(np.clip(year - scenario_year, -3.0, 10.0))
-    return out
-
-
-def largest_interposer(look: Look, kind: str, year: float) -> float:
+def largest_interposer(look: PartValues, kind: str, year: float) -> float:
     """Largest interposer [m2] of a kind that a year makes."""
     return look.in_year("package", kind, "max_interposer_", year)
 
 
-def packaging(look: Look, limits: dict[str, FloatArray], year: float) -> dict[str, FloatArray]:
+def packaging(look: PartValues, limits: dict[str, FloatArray], year: float) -> dict[str, FloatArray]:
     """Packaging cost, assembly yield and carbon, on the cheapest technology that carries it; the interposer limit.
 
     An interposer of another size than its price speaks of yields by its own area; every chip that is
@@ -70,7 +66,9 @@ def packaging(look: Look, limits: dict[str, FloatArray], year: float) -> dict[st
     return out | {"class": np.where(on, np.where(small, 1.0, 2.0), 0.0)}
 
 
-def delivery(look: Look, heat: dict[str, Any], year: float, limits: dict[str, FloatArray]) -> dict[str, FloatArray]:
+def delivery(
+    look: PartValues, heat: dict[str, Any], year: float, limits: dict[str, FloatArray]
+) -> dict[str, FloatArray]:
     """Regulators of a package: beside it, or below it where the logic draws more current; the limit on that current.
 
     Current of the compute dies at full rate over their area. A machine that exists keeps what it has.
@@ -86,33 +84,4 @@ def delivery(look: Look, heat: dict[str, Any], year: float, limits: dict[str, Fl
     limits["available"] = np.maximum(limits["available"], too_late(np.where(below, late, 0.0), year))
     return {f: np.where(below, value["vertical"](f), value["lateral"](f)) for f in ("efficiency", "cost_per_watt")} | {
         "class": below.astype(np.float64)
-    }
-
-
-NO_SPARE: Final = 1e3
-"""share of a domain that stands for a spare that cannot take the place of a broken package"""
-
-
-def standby(look: Look, net: dict[str, FloatArray]) -> dict[str, FloatArray]:
-    """How often a package stops its group, and what spares in its domain would cost.
-
-    A group stops where a package of it fails, where packages route also where a cable of it does; a plane
-    that fails costs a switched network only its share. Behind switches a spare takes any place of the domain
-    after the recovery time; where packages route, the place has its links, and the group waits for the repair.
-    ``spare_share`` is the least of spares over packages plus the time with more broken than spare.
-    """
-    p = look.parts
-    v = partial(look.catalog.value, "reliability", "common")
-    switched = net["chips"] > 0
-    rate = v("package_failure_rate") + np.where(switched, 0.0, net["cable_failures"])
-    tails = reliability.unserved(p.domain * rate * v("repair_time"))[:, 1:]
-    share = np.arange(1, tails.shape[1] + 1) / p.domain[:, None] + tails
-    best = np.argmin(share, axis=1)
-    return {
-        "failure_rate": rate,
-        "spare_share": np.where(switched, share[np.arange(len(best)), best], NO_SPARE),
-        "repair_time": np.full(len(rate), v("repair_time")),
-        "recovery_time": np.full(len(rate), v("recovery_time")),
-        "spares": np.where(switched, best + 1.0, 0.0),
-        "failures": p.domain * (rate + net["chips"] * v("switch_failure_rate")),
     }

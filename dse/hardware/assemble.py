@@ -10,20 +10,23 @@ import numpy as np
 from dse.catalog.catalog import Catalog, names
 from dse.core.axes import ON_FAR, ON_FAST, ON_FLASH, OPERATORS
 from dse.core.units import FloatArray, IntArray
-from dse.machine.account import account, pnm_units
-from dse.machine.build import standby, too_late
-from dse.machine.cooling import cooled
-from dse.machine.datacenter import ENGINES, FAR_AWAY, PNM, clock_levels, far_links
-from dse.machine.fabric import MEDIA, Reach, beside, fabric, link_power, radix_limits, reach, router_power
-from dse.machine.look import TALL, Look
-from dse.machine.record import FIXED_CLOCK, Machine, Parts
+from dse.hardware.availability import too_late
+from dse.hardware.datacenter import ENGINES, FAR_AWAY, PNM, far_links
+from dse.hardware.heat import cooled
+from dse.hardware.logic import clock_levels
+from dse.hardware.machine import FIXED_CLOCK, Machine
+from dse.hardware.network import MEDIA, RackSpan, beside, fabric, link_power, rack_span, radix_limits, router_power
+from dse.hardware.ownership import cost_of_ownership, pnm_units
+from dse.hardware.part_values import TALL, PartValues
+from dse.hardware.parts import Parts
+from dse.hardware.reliability import standby
 from dse.physics import flash, memory, package, pnm, stack
 from dse.space.scenario import Scenario
 
 
-def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float) -> Machine:
+def assemble(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float) -> Machine:
     """Complete a build; shape (n,) throughout. Sources are those of the physics modules."""
-    look = Look(catalog, parts)
+    look = PartValues(catalog, parts)
     limits = dict(parts.limits)
     tier: dict[str, Any] = dict(flash_tier(look))
     near = pnm_engine(look, tier, limits)
@@ -62,7 +65,7 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     limits["static_heat"] = heat["static_heat"]
     heat["rack_limit"] = np.full(len(static), rack_limit)
     rack_most = np.minimum(rack_limit, heat["max_rack_power"])
-    spread = reach(look, in_rack(look, heat["package_power"], heat["fan_share"]), rack_most)
+    spread = rack_span(look, in_rack(look, heat["package_power"], heat["fan_share"]), rack_most)
     net: dict[str, Any] = dict(fabric(look, scenario, spread))
     longer = np.array([catalog.entry("link", name).available.nominal for name in MEDIA])[spread.medium]
     limits["available"] = np.maximum(
@@ -71,7 +74,7 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
     if not np.all(parts.power_cap < FAR_AWAY):  # the radix of a machine that exists is a fact
         limits |= radix_limits(look, net)
     broken: dict[str, Any] = standby(look, net)
-    money: dict[str, Any] = account(look, scenario, heat, net, limits)
+    money: dict[str, Any] = cost_of_ownership(look, scenario, heat, net, limits)
     money["report"] |= {
         "cooling": heat["class"].astype(np.float64),
         **_network(net, spread, broken),
@@ -99,7 +102,7 @@ def finish(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: float
 
 
 def _parts_of_energy(
-    look: Look, read: dict[str, FloatArray], flash_static: FloatArray, engine_power: FloatArray
+    look: PartValues, read: dict[str, FloatArray], flash_static: FloatArray, engine_power: FloatArray
 ) -> dict[str, FloatArray]:
     """What a breakdown tells of a byte's energy [J/B] beyond the array, and of the power that stands [W]."""
     p = look.parts
@@ -112,7 +115,7 @@ def _parts_of_energy(
     }  # fmt: skip
 
 
-def _network(net: dict[str, Any], spread: Reach, broken: dict[str, Any]) -> dict[str, FloatArray]:
+def _network(net: dict[str, Any], spread: RackSpan, broken: dict[str, Any]) -> dict[str, FloatArray]:
     """What a breakdown tells of the network; takes it out of ``broken``."""
     return {
         "medium": spread.medium.astype(np.float64), "racks of a domain": spread.racks, "ports": net["ports"],
@@ -121,7 +124,7 @@ def _network(net: dict[str, Any], spread: Reach, broken: dict[str, Any]) -> dict
     }  # fmt: skip
 
 
-def remote_reads(look: Look, limits: dict[str, FloatArray]) -> FloatArray:
+def remote_reads(look: PartValues, limits: dict[str, FloatArray]) -> FloatArray:
     """Energy [J/B] that reads of another compute die's memory add to the mean read; the limit of the joint they cross.
 
     A machine that exists is measured with it.
@@ -135,13 +138,13 @@ def remote_reads(look: Look, limits: dict[str, FloatArray]) -> FloatArray:
     return remote * between("energy")
 
 
-def in_rack(look: Look, package_power: FloatArray, fan_share: FloatArray) -> FloatArray:
+def in_rack(look: PartValues, package_power: FloatArray, fan_share: FloatArray) -> FloatArray:
     """Power [W] that a package asks of its rack, regulators, host, switches and fans included."""
     lost = look.catalog.value("power_delivery", "lateral", "efficiency")
     return (package_power / lost + beside(look)) * (1.0 + fan_share)
 
 
-def flash_tier(look: Look) -> dict[str, FloatArray]:
+def flash_tier(look: PartValues) -> dict[str, FloatArray]:
     """Capacity, bandwidth, latency, energy and wear of the flash; harmless numbers without."""
     p = look.parts
     has = p.flash >= 0
@@ -189,7 +192,7 @@ def flash_tier(look: Look) -> dict[str, FloatArray]:
     }
 
 
-def powered(look: Look) -> FloatArray:
+def powered(look: PartValues) -> FloatArray:
     """Bandwidth [B/s] that a flash stack's power allows; unbounded where the entry states none."""
     p = look.parts
     taller = p.flash_height - look.flash("reference_height")
@@ -199,7 +202,7 @@ def powered(look: Look) -> FloatArray:
     return np.where(limited, allowed, FAR_AWAY * FAR_AWAY)
 
 
-def scratchpad(look: Look) -> dict[str, FloatArray]:
+def scratchpad(look: PartValues) -> dict[str, FloatArray]:
     """SRAM that may hold weights: what software manages, less the staging of streams; none where it is the memory.
 
     With flash it is all kept for reads ahead of use, which a layer's worth of it serves in every layer.
@@ -214,7 +217,7 @@ def scratchpad(look: Look) -> dict[str, FloatArray]:
     }
 
 
-def far_tier(look: Look) -> dict[str, FloatArray]:
+def far_tier(look: PartValues) -> dict[str, FloatArray]:
     """Capacity, bandwidth and energy of memory modules behind links; harmless numbers without."""
     p = look.parts
     has = p.far_modules > 0
@@ -227,7 +230,7 @@ def far_tier(look: Look) -> dict[str, FloatArray]:
     }
 
 
-def level_energy(look: Look) -> FloatArray:
+def level_energy(look: PartValues) -> FloatArray:
     """(n, levels) dynamic energy at each clock level; a machine that exists keeps its clock."""
     p = look.parts
     ours = p.clock > 0
@@ -235,7 +238,7 @@ def level_energy(look: Look) -> FloatArray:
     return np.where(ours[:, None], clock_levels(look.catalog, ratio), FIXED_CLOCK)
 
 
-def pnm_engine(look: Look, tier: dict[str, FloatArray], limits: dict[str, FloatArray]) -> dict[str, Any]:
+def pnm_engine(look: PartValues, tier: dict[str, FloatArray], limits: dict[str, FloatArray]) -> dict[str, Any]:
     """Bandwidth, FLOP/s, energies and hand-over terms of the PNM engine; adds its own limits."""
     p = look.parts
     on_flash, on_far = p.pnm == PNM.index("flash_base_die"), p.pnm == PNM.index("far_module")
@@ -278,7 +281,7 @@ def near_power(near: dict[str, Any]) -> FloatArray:
     return np.where((near["site"] > 0) & (near["site"] != ON_FAR), watts, 0.0)
 
 
-def latest_year(look: Look) -> FloatArray:
+def latest_year(look: PartValues) -> FloatArray:
     """Nominal year in which the last of a design's parts can be had."""
     p, c = look.parts, look.catalog
 
@@ -300,7 +303,7 @@ def latest_year(look: Look) -> FloatArray:
     return out
 
 
-def finest_pitch(look: Look, year: float) -> FloatArray:
+def finest_pitch(look: PartValues, year: float) -> FloatArray:
     """Finest pitch [m] that a year's bonding makes, of bumps or of hybrid bonds as the design has."""
 
     def finest(name: str) -> float:
@@ -309,7 +312,7 @@ def finest_pitch(look: Look, year: float) -> FloatArray:
     return np.where(look.hybrid_bonded > 0, finest("hybrid_bond"), finest("microbump"))
 
 
-def shoreline(look: Look) -> FloatArray:
+def shoreline(look: PartValues) -> FloatArray:
     """Die edge that memory PHYs and links ask for, over the edge there is."""
     p, c = look.parts, look.catalog
     own = np.where(p.flash_attach == 0, p.flash_stacks, 0.0)

@@ -6,8 +6,8 @@ import numpy as np
 
 from dse.catalog.catalog import Catalog, names
 from dse.core.units import FloatArray, IntArray
-from dse.machine.datacenter import ENGINES, PNM
-from dse.machine.record import Parts
+from dse.hardware.datacenter import ENGINES, PNM
+from dse.hardware.parts import Parts
 from dse.physics import stack
 
 ENTRIES = ("memory_base_die", "in_bank_hbm", "in_bank_lpddr", "flash_base_die", "lpddr_package", "far_module")
@@ -18,7 +18,7 @@ ENTRY = {"in_bank": "in_bank_hbm", "memory_package": "lpddr_package"}
 """entry of a placement whose name differs; in the banks of LPDDR it is another"""
 
 
-class Look:
+class PartValues:
     """Nominal catalogue values for n parts; a missing part gives 0."""
 
     def __init__(self, catalog: Catalog, parts: Parts) -> None:

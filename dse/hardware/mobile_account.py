@@ -11,8 +11,8 @@ from dse.catalog.catalog import names
 from dse.catalog.prices import price_factors
 from dse.core.table import total
 from dse.core.units import FloatArray
-from dse.machine.account import fab_carbon
-from dse.machine.phone import MOUNTS, PNM, Phone, Pick
+from dse.hardware.ownership import fab_carbon
+from dse.hardware.phone import MOUNTS, PNM, Phone, Pick
 from dse.physics import carbon, cost, stack
 from dse.space.scenario import Scenario
 

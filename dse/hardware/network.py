@@ -11,9 +11,9 @@ import numpy as np
 from dse.catalog.catalog import Catalog, names
 from dse.core.axes import GROUPS
 from dse.core.units import BoolArray, FloatArray, IntArray
-from dse.machine.datacenter import ENGINES
-from dse.machine.look import Look
-from dse.machine.tables import LINES, NEVER, Tables, catalogue_tables, column_of
+from dse.hardware.collective_tables import LINES, NEVER, Tables, catalogue_tables, column_of
+from dse.hardware.datacenter import ENGINES
+from dse.hardware.part_values import PartValues
 from dse.physics import collective
 from dse.space.scenario import Scenario
 
@@ -22,7 +22,7 @@ MEDIA: Final = ("copper", "retimed", "optical")
 
 
 @dataclass(frozen=True)
-class Reach:
+class RackSpan:
     """How a domain stands in racks."""
 
     racks: FloatArray
@@ -33,7 +33,7 @@ class Reach:
     """index into MEDIA of the links between racks"""
 
 
-def reach(look: Look, watts: FloatArray, limit: FloatArray) -> Reach:
+def rack_span(look: PartValues, watts: FloatArray, limit: FloatArray) -> RackSpan:
     """Spread packages of ``watts`` over racks of ``limit``; the distance between the outer racks chooses the cable."""
     p, c = look.parts, look.catalog
     per_rack = np.maximum(np.floor(limit / np.maximum(watts, 1.0)), 1.0)
@@ -41,7 +41,7 @@ def reach(look: Look, watts: FloatArray, limit: FloatArray) -> Reach:
     racks = np.ceil(p.domain / np.exp2(held))
     distance = c.value("rack", "common", "slack") + racks * c.value("rack", "common", "pitch")
     near = distance <= c.value("link", "retimed", "reach")
-    return Reach(racks, held, np.where(racks <= 1, 0, np.where(near, 1, 2)))
+    return RackSpan(racks, held, np.where(racks <= 1, 0, np.where(near, 1, 2)))
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class _Times:
         return terms[..., 1] * self.wire + routers * self.hop + terms[..., 4] * self.gap
 
 
-def _times(look: Look, t: Tables, r: Reach) -> _Times:
+def _times(look: PartValues, t: Tables, r: RackSpan) -> _Times:
     p, c = look.parts, look.catalog
     groups = np.array(GROUPS, dtype=np.float64)[None, :]
     inside = (c.value("link", "copper", "latency") + p.link_latency)[:, None]
@@ -90,7 +90,7 @@ def _times(look: Look, t: Tables, r: Reach) -> _Times:
     )  # fmt: skip
 
 
-def _usable(look: Look, t: Tables) -> FloatArray:
+def _usable(look: PartValues, t: Tables) -> FloatArray:
     """Bandwidth [B/s] of a package's links: packages that route spread whole lanes evenly over their links."""
     p = look.parts
     lane = look.catalog.value("link", "copper", "bandwidth")
@@ -100,7 +100,7 @@ def _usable(look: Look, t: Tables) -> FloatArray:
     return np.where(whole, each * ports * lane, p.link_bandwidth)
 
 
-def fabric(look: Look, scenario: Scenario, r: Reach) -> dict[str, FloatArray]:
+def fabric(look: PartValues, scenario: Scenario, r: RackSpan) -> dict[str, FloatArray]:
     """Alpha and rate tables, links, cables and switch chips of n designs."""
     p, c = look.parts, look.catalog
     t = catalogue_tables(c)
@@ -130,14 +130,14 @@ def fabric(look: Look, scenario: Scenario, r: Reach) -> dict[str, FloatArray]:
     }  # fmt: skip
 
 
-def _runs(look: Look, algorithm: str) -> BoolArray:
+def _runs(look: PartValues, algorithm: str) -> BoolArray:
     """(n, 1) whether the engine of a design runs an algorithm."""
     some = [algorithm in look.catalog.entry("collective", name).attributes["algorithms"].split() for name in ENGINES]
     out: BoolArray = np.array(some)[look.parts.engine][:, None]
     return out
 
 
-def _reduces(look: Look, t: Tables, w: _Times, overhead: float) -> tuple[FloatArray, FloatArray]:
+def _reduces(look: PartValues, t: Tables, w: _Times, overhead: float) -> tuple[FloatArray, FloatArray]:
     """Alpha and rate of every all-reduce, (n, groups, lines)."""
     p = look.parts
     at = (p.topology, column_of(p.domain))
@@ -166,7 +166,7 @@ def _reduces(look: Look, t: Tables, w: _Times, overhead: float) -> tuple[FloatAr
     return np.stack(alphas, axis=2), np.stack(rates, axis=2)
 
 
-def _gather(look: Look, t: Tables, w: _Times) -> FloatArray:
+def _gather(look: PartValues, t: Tables, w: _Times) -> FloatArray:
     """S of the soonest all-gather of a few bytes that the engine runs, (n, groups)."""
     p = look.parts
     best = np.full((len(p.domain), len(GROUPS)), NEVER)
@@ -179,13 +179,13 @@ def _gather(look: Look, t: Tables, w: _Times) -> FloatArray:
     return best
 
 
-def _media(catalog: Catalog, r: Reach, f: str) -> FloatArray:
+def _media(catalog: Catalog, r: RackSpan, f: str) -> FloatArray:
     """A field of the links between racks, (n,)."""
     out: FloatArray = np.array([catalog.value("link", name, f) for name in MEDIA])[r.medium]
     return out
 
 
-def _cabling(look: Look, t: Tables, r: Reach) -> dict[str, FloatArray]:
+def _cabling(look: PartValues, t: Tables, r: RackSpan) -> dict[str, FloatArray]:
     """Cables and switch chips per package: bandwidth of cables, power beyond copper's, price, carbon, failures."""
     p, c = look.parts, look.catalog
     at = (p.topology, column_of(p.domain))
@@ -207,7 +207,7 @@ def _cabling(look: Look, t: Tables, r: Reach) -> dict[str, FloatArray]:
     }
 
 
-def switch_chips(look: Look) -> FloatArray:
+def switch_chips(look: PartValues) -> FloatArray:
     """Switch chips per package: whole chips for the planes of its domain."""
     p, c = look.parts, look.catalog
     ranks = catalogue_tables(c).chips[p.topology, column_of(p.domain)]
@@ -216,7 +216,7 @@ def switch_chips(look: Look) -> FloatArray:
     return np.where(p.domain > 1, chips, 0.0) / p.domain
 
 
-def beside(look: Look) -> FloatArray:
+def beside(look: PartValues) -> FloatArray:
     """Power [W] beside a package in its rack: its share of the host and of the domain's switches."""
     c = look.catalog
     reducing = look.parts.engine == ENGINES.index("in_network")
@@ -224,7 +224,7 @@ def beside(look: Look) -> FloatArray:
     return c.value("economics", "datacenter", "host_power") + switch_chips(look) * chip
 
 
-def router_power(look: Look) -> FloatArray:
+def router_power(look: PartValues) -> FloatArray:
     """Power [W] of a package that routes for others: crossbar and buffers, drawn always as a switch's are."""
     p = look.parts
     return np.where(p.domain > 2, p.link_bandwidth * look.topology("router_energy"), 0.0)
@@ -252,7 +252,7 @@ def scale_out(catalog: Catalog, n: int) -> dict[str, FloatArray]:
     }
 
 
-def link_power(look: Look) -> FloatArray:
+def link_power(look: PartValues) -> FloatArray:
     """Power [W] of a package's SerDes: drawn whether bits cross or not.
 
     A package pays one link's energy per bit for all its bandwidth: the sending half of what
@@ -263,7 +263,7 @@ def link_power(look: Look) -> FloatArray:
     return np.where(p.domain > 1, p.link_bandwidth * look.catalog.value("link", "copper", "energy"), 0.0)
 
 
-def radix_limits(look: Look, net: dict[str, FloatArray]) -> dict[str, FloatArray]:
+def radix_limits(look: PartValues, net: dict[str, FloatArray]) -> dict[str, FloatArray]:
     """Links asked of a package over lanes it has, a domain over the ports of its switch; 2 where no regular network of that size exists."""
     p, c = look.parts, look.catalog
     t = catalogue_tables(c)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 
 from dse.catalog.catalog import Catalog, names
-from dse.core.axes import BITS, CLOCK_LEVELS
+from dse.core.axes import BITS
 from dse.core.units import FloatArray, IntArray
-from dse.machine.record import Parts
+from dse.hardware.codes import _recode, numbers
+from dse.hardware.logic import clock_ceiling, flop_energies, voltage
+from dse.hardware.parts import Parts
 from dse.physics import memory, package, power, stack
-from dse.space.design import Design, codes
+from dse.space.design import Design
 from dse.space.scenario import Scenario
 from dse.space.space import Space
 
@@ -29,62 +30,6 @@ USUAL_PITCH = 9e-6  # m: of a bond that nothing is said about
 
 
 FAR_AWAY = 1e9  # W: no rating of its own
-
-
-def _recode(space: Space, design: Design, variable: str, order: Sequence[str], *, lower: bool = False) -> IntArray:
-    """Codes of a categorical variable in the order of the catalogue; absent or unnamed -> -1."""
-    if variable not in design.columns:
-        return np.full(len(design), -1, dtype=np.int64)
-    position = {name: i for i, name in enumerate(order)}
-    choices = [str(c).lower() if lower else str(c) for c in space.variable(variable).choices]
-    table = np.array([*(position.get(c, -1) for c in choices), -1], dtype=np.int64)
-    return table[codes(design, variable)]
-
-
-def numbers(space: Space, design: Design, variable: str, absent: float = 0.0) -> FloatArray:
-    """Numbers of a variable, whether it is a column of numbers or of codes; ``absent`` elsewhere."""
-    column = design.columns.get(variable)
-    if column is None:
-        return np.full(len(design), absent)
-    v = space.variable(variable)
-    if not v.discrete:
-        return np.where(np.isnan(column), absent, column)
-    table = np.array([*(float(c) for c in v.choices), absent])
-    out: FloatArray = table[column]
-    return out
-
-
-def voltage(catalog: Catalog, ratio: FloatArray) -> FloatArray:
-    """Supply voltage for a clock over the node's nominal clock."""
-    r = partial(catalog.value, "logic_rules", "common")
-    return power.voltage_for(ratio, r("v_min"), r("v_max"), r("v_nominal"), r("threshold_voltage"), r("alpha_power"))
-
-
-def clock_ceiling(catalog: Catalog) -> float:
-    """Highest clock over nominal: the alpha-power law at the highest voltage."""
-    r = partial(catalog.value, "logic_rules", "common")
-    top = power.frequency_ratio(np.array(r("v_max")), r("v_nominal"), r("threshold_voltage"), r("alpha_power"))
-    return float(top)
-
-
-def clock_levels(catalog: Catalog, ratio: FloatArray) -> FloatArray:
-    """(n, levels) dynamic energy at each clock level over that at the design clock, on the node's V-f curve.
-
-    ``ratio`` is the design clock over the node's nominal one.
-    """
-    r = partial(catalog.value, "logic_rules", "common")
-
-    def scale(clock: FloatArray) -> FloatArray:
-        return power.dynamic_scale(voltage(catalog, clock), r("v_nominal"), r("dynamic_voltage_exponent"))
-
-    return np.stack([scale(ratio * level) / scale(ratio) for level in CLOCK_LEVELS], axis=1)
-
-
-def flop_energies(catalog: Catalog, at_16bit: FloatArray) -> FloatArray:
-    """J/FLOP at each precision, shape (n, bits)."""
-    r = partial(catalog.value, "logic_rules", "common")
-    out: FloatArray = at_16bit[:, None] * np.array([1.0, r("energy_8bit"), r("energy_4bit")])
-    return out
 
 
 def datacenter_parts(space: Space, design: Design, catalog: Catalog, scenario: Scenario) -> Parts:
