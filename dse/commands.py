@@ -19,19 +19,18 @@ from dse.catalog.json_schema import json_schema
 from dse.catalog.schema import KINDS
 from dse.core.errors import INTERRUPTED, OK, DataError, RunError, SpaceError, nearest
 from dse.core.units import show
-from dse.evaluator import model_of
-from dse.evaluator.point import Evaluation
-from dse.evaluator.point import evaluate as evaluate_point
+from dse.evaluator.explain import Evaluation
+from dse.evaluator.explain import evaluate as evaluate_point
+from dse.evaluator.first_order import model_of
 from dse.explore import load_run
 from dse.printing import print_evaluation, print_measured
 from dse.probe import probe
-from dse.report import document
 from dse.report.facts import gather
 from dse.report.page import page_html
-from dse.report.recommend import recommendation_json
+from dse.report.recommend import document, recommendation_json
 from dse.run import FOUND, FRONT, Folder, Run, write_atomically
-from dse.search import sweep as exact_sweep
 from dse.search.samplers import DEFAULT, SAMPLERS
+from dse.search.sweep import sweep as exact_sweep
 from dse.space.json_schema import space_schema
 from dse.space.objectives import OBJECTIVES
 from dse.space.overrides import Overrides, load_space

@@ -13,10 +13,8 @@ import numpy as np
 
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.core.errors import InfeasibleError, SpaceError
-from dse.evaluator import model_of
-from dse.evaluator.datacenter import DatacenterModel
-from dse.evaluator.mobile import MobileModel
-from dse.nearest import nearest_design
+from dse.evaluator.first_order import DatacenterModel, MobileModel, model_of
+from dse.evaluator.nearest_design import nearest_design
 from dse.run import FOUND, POLISHED, Archive, Folder, Run, front_of
 from dse.search.polish import additions, polished
 from dse.search.study import Search, resume_study

@@ -12,8 +12,7 @@ import numpy as np
 
 from dse.core.errors import SpaceError
 from dse.core.units import FloatArray
-from dse.evaluator.datacenter import DatacenterModel
-from dse.evaluator.mobile import MobileModel
+from dse.evaluator.first_order import DatacenterModel, MobileModel
 from dse.front import Scale, hypervolume, non_dominated
 from dse.run import Front, Run, front_of, write_atomically
 from dse.search.polish import Found, additions, polished

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dse.core.units import show
-from dse.evaluator.point import Evaluation
+from dse.evaluator.explain import Evaluation
 from dse.space.limits import CONSTRAINTS
 from dse.space.objectives import OBJECTIVES
 

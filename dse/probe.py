@@ -8,9 +8,9 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from dse.catalog.catalog import Catalog
-from dse.evaluator import model_of
-from dse.evaluator.protocol import Told
-from dse.nearest import nearest_design
+from dse.evaluator.first_order import model_of
+from dse.evaluator.nearest_design import nearest_design
+from dse.evaluator.protocol import Outcomes
 from dse.run import front_of
 from dse.space.design import Design, active, allowed, grid_size, sample
 from dse.space.limits import CONSTRAINTS
@@ -48,7 +48,7 @@ def probe(space: Space, catalog: Catalog, seed: int = 0) -> Iterator[str]:
         yield f"baseline {b.device}: {'feasible' if ok else 'infeasible (' + ', '.join(broken) + ')'}, nearest point of the space {distance:.2f} octaves away."
 
 
-def moves(space: Space, model: object, design: Design, told: Told, name: str, rng: np.random.Generator) -> bool:
+def moves(space: Space, model: object, design: Design, told: Outcomes, name: str, rng: np.random.Generator) -> bool:
     """Whether redrawing one variable changes any objective or limit of some designs."""
     variable = space.variable(name)
     n = len(design)
@@ -88,7 +88,7 @@ def moves(space: Space, model: object, design: Design, told: Told, name: str, rn
     return any(not np.allclose(other.ratios[k], told.ratios[k][on], rtol=1e-9, atol=1e-12) for k in told.ratios)
 
 
-def correlations(space: Space, told: Told) -> Iterator[str]:
+def correlations(space: Space, told: Outcomes) -> Iterator[str]:
     """Spearman correlation of objectives on the front; above 0.95 they do not trade."""
     front = front_of(space, told)
     if len(front) < 5:

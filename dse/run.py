@@ -27,7 +27,7 @@ from dse import __version__
 from dse.core.errors import RunError
 from dse.core.text import inert, number
 from dse.core.units import FloatArray, IntArray
-from dse.evaluator.protocol import Told, join_told
+from dse.evaluator.protocol import Outcomes, join_outcomes
 from dse.front import non_dominated
 from dse.space.design import Design, decode
 from dse.space.objectives import OBJECTIVES
@@ -50,18 +50,18 @@ class Archive:
 
     space: Space
     designs: list[Design] = field(default_factory=list)
-    told: list[Told] = field(default_factory=list)
+    told: list[Outcomes] = field(default_factory=list)
 
-    def add(self, design: Design, told: Told) -> None:
+    def add(self, design: Design, told: Outcomes) -> None:
         """Append evaluated designs."""
         self.designs.append(design)
         self.told.append(told)
 
-    def joined(self) -> tuple[Design, Told]:
+    def joined(self) -> tuple[Design, Outcomes]:
         """All designs and what was told of them, in order of evaluation."""
         if len(self.designs) > 1:
             self.designs = [Design.concat(self.designs)]
-            self.told = [join_told(self.told)]
+            self.told = [join_outcomes(self.told)]
         return self.designs[0], self.told[0]
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class Front:
         return len(self.rows)
 
 
-def front_of(space: Space, told: Told) -> Front:
+def front_of(space: Space, told: Outcomes) -> Front:
     """Feasible, non-dominated operating points, sorted by the objectives in order."""
     rows, rungs = np.nonzero(told.feasible)
     points = (
@@ -98,7 +98,7 @@ def front_of(space: Space, told: Told) -> Front:
     return Front(rows[order].astype(np.int64), rungs[order].astype(np.int64), points[order])
 
 
-def front_rows(space: Space, design: Design, told: Told, front: Front) -> Iterator[list[str]]:
+def front_rows(space: Space, design: Design, told: Outcomes, front: Front) -> Iterator[list[str]]:
     """Header and rows of front.csv: objectives with units, variables, details."""
     labels = [f"{o} [{OBJECTIVES[o].unit}]" for o in space.objectives]
     names = [v.name + (f" [{v.unit}]" if v.unit != "1" else "") for v in space.variables]

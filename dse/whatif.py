@@ -11,10 +11,10 @@ import numpy as np
 from dse.catalog.catalog import Catalog
 from dse.core.errors import DseError, SpaceError
 from dse.core.units import FloatArray
-from dse.evaluator import model_of
-from dse.evaluator.point import evaluate
+from dse.evaluator.explain import evaluate
+from dse.evaluator.first_order import model_of
+from dse.evaluator.nearest_design import nearest_design
 from dse.front import Scale, envelope
-from dse.nearest import nearest_design
 from dse.run import Run
 from dse.search.polish import Found, polished
 from dse.search.samplers import DEFAULT

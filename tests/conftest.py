@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from dse.catalog.catalog import Catalog, load_catalog
-from dse.evaluator.datacenter import DatacenterModel
-from dse.evaluator.mobile import MobileModel
+from dse.evaluator.first_order import DatacenterModel, MobileModel
 from dse.space.overrides import load_space
 from dse.space.space import Space
 

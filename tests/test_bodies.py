@@ -12,7 +12,7 @@ from dse.accuracy.published import energies, hours, tokens
 from dse.accuracy.throttle import PUBLISHED, held, warm_phone
 from dse.catalog.catalog import Catalog
 from dse.core.errors import SpaceError
-from dse.evaluator.mobile import MobileModel
+from dse.evaluator.first_order import MobileModel
 from dse.physics import thermal
 from dse.report.review import verdict
 from dse.space.design import sample

@@ -9,8 +9,8 @@ import pytest
 
 from dse.catalog.catalog import Catalog
 from dse.core.axes import GROUPS
-from dse.evaluator.datacenter import DatacenterModel
-from dse.evaluator.point import evaluate
+from dse.evaluator.explain import evaluate
+from dse.evaluator.first_order import DatacenterModel
 from dse.hardware.collective_tables import LINES, NEVER
 from dse.hardware.datacenter import datacenter_parts
 from dse.hardware.machine import Machine

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from dse import evaluate
 from dse.catalog.catalog import Catalog
 from dse.catalog.prices import price_factor
-from dse.evaluator.datacenter import DatacenterModel
-from dse.evaluator.mobile import MobileModel
-from dse.evaluator.point import explain
+from dse.evaluator.explain import explain
+from dse.evaluator.first_order import DatacenterModel, MobileModel
 from dse.space.design import Design, sample
 from dse.space.space import Space
 

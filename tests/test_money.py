@@ -13,10 +13,8 @@ from dse.catalog.catalog import Catalog
 from dse.catalog.prices import level, price_factor
 from dse.core.errors import DataError
 from dse.core.money import Basis, Comparison, Money, paid
-from dse.evaluator import model_of
-from dse.evaluator.datacenter import DatacenterModel
-from dse.evaluator.mobile import MobileModel
-from dse.evaluator.point import Evaluation, evaluate, explain
+from dse.evaluator.explain import Evaluation, evaluate, explain
+from dse.evaluator.first_order import DatacenterModel, MobileModel, model_of
 from dse.evaluator.site import NEVER, best_on_sale, break_even, together, within
 from dse.physics import carbon, cost
 from dse.space.design import sample

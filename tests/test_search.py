@@ -9,18 +9,17 @@ import pytest
 
 from dse.catalog.catalog import Catalog
 from dse.core.errors import InfeasibleError, RunError, SpaceError
-from dse.evaluator.datacenter import DatacenterModel
-from dse.evaluator.mobile import MobileModel
-from dse.evaluator.protocol import Told
+from dse.evaluator.first_order import DatacenterModel, MobileModel
+from dse.evaluator.nearest_design import consistent
+from dse.evaluator.protocol import Outcomes
 from dse.explore import add_found, load_run, search
 from dse.front import Scale, hypervolume, non_dominated
 from dse.levers import reached, study, worth
-from dse.nearest import consistent
 from dse.run import FOUND, FRONT, LOG, Folder, front_of
-from dse.search import sweep
 from dse.search.polish import additions, polished
 from dse.search.samplers import SAMPLERS, variable_of
 from dse.search.study import Search
+from dse.search.sweep import sweep
 from dse.space.design import decode, encode, sample
 from dse.space.overrides import Overrides, load_space
 from dse.space.space import Space
@@ -101,7 +100,7 @@ class Counting:
     def __init__(self, inner: MobileModel) -> None:
         self.inner, self.asked, self.calls = inner, 0, 0
 
-    def evaluate(self, design: object) -> Told:
+    def evaluate(self, design: object) -> Outcomes:
         self.calls += 1
         self.asked += len(design)  # type: ignore[arg-type]
         return self.inner.evaluate(design)  # type: ignore[arg-type]

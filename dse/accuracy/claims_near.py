@@ -14,7 +14,7 @@ from dse.accuracy.predict import NO_LIMIT
 from dse.accuracy.rigs import decoded, scenario
 from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import transformer
-from dse.evaluator.point import evaluate
+from dse.evaluator.explain import evaluate
 from dse.hardware.assemble import assemble
 from dse.hardware.datacenter import PNM
 from dse.hardware.devices import device_parts

@@ -13,8 +13,8 @@ from typing import Final
 
 from dse.catalog.catalog import Catalog
 from dse.core.money import Basis, Comparison, Money
-from dse.evaluator.datacenter import DatacenterModel
-from dse.evaluator.point import Evaluation, evaluate
+from dse.evaluator.explain import Evaluation, evaluate
+from dse.evaluator.first_order import DatacenterModel
 from dse.evaluator.site import at_price, list_price
 from dse.space.reader import read_space, space_text
 from dse.space.space import Space

@@ -26,13 +26,13 @@ MILLION = 1e6
 Terms = Mapping[str, float]
 
 
-def one(x: FloatArray | float) -> float:
+def scalar(x: FloatArray | float) -> float:
     """The one number of an array of size 1."""
     return float(np.ravel(x)[0])
 
 
 @dataclass(frozen=True)
-class Ran:
+class OperatingPoint:
     """One machine under one plan, and what it was found to do."""
 
     machine: Machine
@@ -51,7 +51,7 @@ class Ran:
     @property
     def busy(self) -> float:
         """Package-seconds that an output token keeps busy, prompts included."""
-        return one(self.fleet[f"{self.mode}_busy"])
+        return scalar(self.fleet[f"{self.mode}_busy"])
 
     @property
     def present(self) -> float:
@@ -61,7 +61,7 @@ class Ran:
     @property
     def per_token(self) -> float:
         """Steps of all ranks that an output token takes."""
-        return one(self.traffic.plans.group) / (one(self.traffic.plans.batch) * self.traffic.accepted)
+        return scalar(self.traffic.plans.group) / (scalar(self.traffic.plans.batch) * self.traffic.accepted)
 
     @property
     def prompts(self) -> float:
@@ -73,11 +73,11 @@ class Ran:
         """Share of the package-seconds that prompts take: of the shared machine's time, or their pool's packages."""
         a = self.fleet
         if self.mode == "disagg":
-            return 1.0 - one(a["shared_fleet"]) / one(a["disagg_fleet"])
-        return 1.0 - one(a["disagg_tpot"]) / one(a["shared_tpot"])
+            return 1.0 - scalar(a["shared_fleet"]) / scalar(a["disagg_fleet"])
+        return 1.0 - scalar(a["disagg_tpot"]) / scalar(a["shared_tpot"])
 
 
-def energies(r: Ran, ledger: Terms, prompt: Terms, near: Terms) -> dict[str, float]:
+def energies(r: OperatingPoint, ledger: Terms, prompt: Terms, near: Terms) -> dict[str, float]:
     """J per output token at the wall by component.
 
     ``ledger``, ``prompt`` and ``near`` are the terms noted while serving: of a step, of a mean prompt, of the
@@ -85,14 +85,16 @@ def energies(r: Ran, ledger: Terms, prompt: Terms, near: Terms) -> dict[str, flo
     """
     m, s = r.machine, r.scenario
     inside = {n: v * r.per_token for n, v in _decode(m, r.traffic, ledger, near).items()} | _prompts(r, prompt)
-    inside |= {n.removeprefix("static: "): one(v) * r.present for n, v in m.report.items() if n.startswith("static: ")}
-    if one(m.flash_capacity):
-        inside["flash programming"] = one(wear(m, r.pairs, s)) * one(m.flash_program_energy) * r.present
+    inside |= {
+        n.removeprefix("static: "): scalar(v) * r.present for n, v in m.report.items() if n.startswith("static: ")
+    }
+    if scalar(m.flash_capacity):
+        inside["flash programming"] = scalar(wear(m, r.pairs, s)) * scalar(m.flash_program_energy) * r.present
     outside = {
-        n.removeprefix("outside: "): one(v) * r.present for n, v in m.report.items() if n.startswith("outside: ")
+        n.removeprefix("outside: "): scalar(v) * r.present for n, v in m.report.items() if n.startswith("outside: ")
     }
     within = sum(inside.values())
-    parts = inside | {"voltage conversion": within * (one(m.power_loss) - 1.0)} | outside
+    parts = inside | {"voltage conversion": within * (scalar(m.power_loss) - 1.0)} | outside
     parts["facility (PUE)"] = sum(parts.values()) * (s["pue"] - 1.0)
     return {n: v for n, v in parts.items() if v}
 
@@ -113,8 +115,8 @@ def _decode(m: Machine, t: StepWork, ledger: Terms, near: Terms) -> dict[str, fl
     }
     left["fast memory"] -= ledger.get("doubled refresh", 0.0)
     out |= _read("decode", m, left["fast memory"])
-    if one(m.flash_energy):
-        array = one(m.report["flash read: array"]) / one(m.flash_energy)
+    if scalar(m.flash_energy):
+        array = scalar(m.report["flash read: array"]) / scalar(m.flash_energy)
         out |= {
             "decode: flash, array": left["flash"] * array,
             "decode: flash, interface and links": left["flash"] * (1.0 - array),
@@ -132,7 +134,7 @@ def _precisions(m: Machine, t: StepWork) -> dict[int, float]:
     found: dict[int, float] = {}
     for i in range(len(OPERATORS)):
         column = int(np.ravel(t.bits[i])[0])
-        joules = one(t.flop[i]) * one(t.mean_flop[i]) * one(m.flop_energy[:, column])
+        joules = scalar(t.flop[i]) * scalar(t.mean_flop[i]) * scalar(m.flop_energy[:, column])
         if joules:
             found[BITS[column]] = found.get(BITS[column], 0.0) + joules
     return {bits: v / sum(found.values()) for bits, v in found.items()}
@@ -150,9 +152,9 @@ def mobile_energies(
     inside = {n: v / t.accepted for n, v in _decode(m, t, ledger, near).items()}
     charged = 1.0 if s.mix.computed_tokens > 0 else 0.0
     inside |= {n: v * charged / s.mix.output_tokens for n, v in _prompt(m, prompt).items()}
-    inside |= {n.removeprefix("static: "): one(v) * present for n, v in m.report.items() if n.startswith("static: ")}
-    inside["refresh while resident"] = whole["refresh while resident"] / one(m.power_loss)
-    parts = inside | {"voltage conversion": sum(inside.values()) * (one(m.power_loss) - 1.0)}
+    inside |= {n.removeprefix("static: "): scalar(v) * present for n, v in m.report.items() if n.startswith("static: ")}
+    inside["refresh while resident"] = whole["refresh while resident"] / scalar(m.power_loss)
+    parts = inside | {"voltage conversion": sum(inside.values()) * (scalar(m.power_loss) - 1.0)}
     return {n: v for n, v in parts.items() if v}
 
 
@@ -164,77 +166,79 @@ def _prompt(m: Machine, noted: Terms) -> dict[str, float]:
 
 def _read(phase: str, m: Machine, joules: float) -> dict[str, float]:
     """The host's reads of fast memory by array, wires and interface."""
-    ways = {n.removeprefix("read: "): one(v) for n, v in m.report.items() if n.startswith("read: ")}
+    ways = {n.removeprefix("read: "): scalar(v) for n, v in m.report.items() if n.startswith("read: ")}
     return {f"{phase}: fast memory, {n}": joules * v / sum(ways.values()) for n, v in ways.items() if v}
 
 
-def _prompts(r: Ran, prompt: Terms) -> dict[str, float]:
+def _prompts(r: OperatingPoint, prompt: Terms) -> dict[str, float]:
     """J per output token of prompts, and of moving their KV cache where they have a pool of their own."""
     t, s = r.traffic, r.scenario
-    scale = r.prompts * one(t.plans.group) / one(t.prompts) / s.mix.output_tokens
+    scale = r.prompts * scalar(t.plans.group) / scalar(t.prompts) / s.mix.output_tokens
     out = {n: v * scale for n, v in _prompt(r.machine, prompt).items()}
     if r.mode == "disagg":
-        out["prefill: KV cache moved"] = one(t.prompt_kv) * scale * one(r.machine.scale_out_energy)
+        out["prefill: KV cache moved"] = scalar(t.prompt_kv) * scale * scalar(r.machine.scale_out_energy)
     return out
 
 
-def idle(r: Ran) -> dict[str, float]:
+def idle(r: OperatingPoint) -> dict[str, float]:
     """Watts of a package and its surroundings at the wall while it waits, and the share of its energy that is spent so."""
     m, s = r.machine, r.scenario
-    standing = (one(m.static_power) * one(m.power_loss) + one(m.outside_power)) * s["pue"]
+    standing = (scalar(m.static_power) * scalar(m.power_loss) + scalar(m.outside_power)) * s["pue"]
     waiting = standing * r.present * (1.0 - s["utilisation"])
     return {
         "idle power per package, at the wall": standing,
-        "share of energy spent idle": waiting / one(r.estimate.energy),
+        "share of energy spent idle": waiting / scalar(r.estimate.energy),
     }
 
 
-def powers(r: Ran) -> dict[str, float]:
+def powers(r: OperatingPoint) -> dict[str, float]:
     """Watts of a package at its operating point beside its limits, and of a rack full of them."""
-    m, step = r.machine, one(r.pairs.step)
-    decode = one(r.pairs.energy) / step + one(m.static_power)
-    prompts = one(r.pairs.prompt)
-    prefill = one(r.pairs.prompt_energy) / prompts + one(m.static_power) if prompts else 0.0
+    m, step = r.machine, scalar(r.pairs.step)
+    decode = scalar(r.pairs.energy) / step + scalar(m.static_power)
+    prompts = scalar(r.pairs.prompt)
+    prefill = scalar(r.pairs.prompt_energy) / prompts + scalar(m.static_power) if prompts else 0.0
     worst = max(decode, prefill)
-    beside = one(m.outside_power)
-    held = 1.0 / max(one(m.report["racks"]), 1e-12)
+    beside = scalar(m.outside_power)
+    held = 1.0 / max(scalar(m.report["racks"]), 1e-12)
     return {
-        "package power, decode": decode, "package power, prefill": prefill, "package power limit": one(m.report["power_limit"]),
-        "packages per rack": held, "rack power": held * (worst * one(m.power_loss) + beside), "rack power limit": one(m.report["rack_limit"]),
+        "package power, decode": decode, "package power, prefill": prefill, "package power limit": scalar(m.report["power_limit"]),
+        "packages per rack": held, "rack power": held * (worst * scalar(m.power_loss) + beside), "rack power limit": scalar(m.report["rack_limit"]),
     }  # fmt: skip
 
 
-def costs(r: Ran, catalog: Catalog) -> dict[str, float]:
+def costs(r: OperatingPoint, catalog: Catalog) -> dict[str, float]:
     """USD per million output tokens by line: what is bought, kept, housed and burnt."""
     m, s = r.machine, r.scenario
     scale = r.present * MILLION
-    lines = {n.removeprefix("cost: "): one(v) for n, v in m.report.items() if n.startswith("cost: ") and one(v)}
+    lines = {n.removeprefix("cost: "): scalar(v) for n, v in m.report.items() if n.startswith("cost: ") and scalar(v)}
     out = {n: v / s["lifetime"] * scale for n, v in lines.items()}
     whole = sum(lines.values())
     interest = catalog.value("economics", "datacenter", "discount_rate")
     out["cost of capital"] = (
-        one(cost.capital_charge(np.array([whole]), s["lifetime"], interest)) - whole / s["lifetime"]
+        scalar(cost.capital_charge(np.array([whole]), s["lifetime"], interest)) - whole / s["lifetime"]
     ) * scale
     out["maintenance"] = whole * catalog.value("economics", "datacenter", "maintenance") * scale
-    out["facility"] = one(m.report["facility rate"]) * scale
-    out["standby for failures"] = one(r.fleet["standby"]) * sum(out.values())
-    out["electricity"] = one(r.estimate.energy) * s["electricity_price"] * MILLION
+    out["facility"] = scalar(m.report["facility rate"]) * scale
+    out["standby for failures"] = scalar(r.fleet["standby"]) * sum(out.values())
+    out["electricity"] = scalar(r.estimate.energy) * s["electricity_price"] * MILLION
     return out
 
 
-def carbons(r: Ran) -> dict[str, float]:
+def carbons(r: OperatingPoint) -> dict[str, float]:
     """kgCO2e per million output tokens by line, embodied over the life and operational by grid."""
     m, s = r.machine, r.scenario
     scale = r.present * MILLION / s["lifetime"]
     out = {
-        n.removeprefix("carbon: "): one(v) * scale for n, v in m.report.items() if n.startswith("carbon: ") and one(v)
+        n.removeprefix("carbon: "): scalar(v) * scale
+        for n, v in m.report.items()
+        if n.startswith("carbon: ") and scalar(v)
     }
-    out["standby for failures"] = one(r.fleet["standby"]) * sum(out.values())
-    out["electricity"] = one(carbon.operational(r.estimate.energy, one(m.grid))) * MILLION
+    out["standby for failures"] = scalar(r.fleet["standby"]) * sum(out.values())
+    out["electricity"] = scalar(carbon.operational(r.estimate.energy, scalar(m.grid))) * MILLION
     return out
 
 
-def by_side(r: Ran, cost: Mapping[str, float], energy: Mapping[str, float]) -> dict[str, float]:
+def by_side(r: OperatingPoint, cost: Mapping[str, float], energy: Mapping[str, float]) -> dict[str, float]:
     """USD per million tokens of input and of output, were each charged its own share.
 
     Prompts are charged the package-seconds they take and the energy they burn; cached prefixes count as input.

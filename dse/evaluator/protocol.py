@@ -13,7 +13,7 @@ from dse.space.design import Design
 
 
 @dataclass
-class Told:
+class Outcomes:
     """What an evaluator says of n designs on r rungs."""
 
     objectives: dict[str, FloatArray]
@@ -23,13 +23,13 @@ class Told:
     detail: dict[str, FloatArray]
     """(n, r) further figures and the chosen plans"""
 
-    def take(self, rows: Any) -> Told:
+    def take(self, rows: Any) -> Outcomes:
         """Rows of what was told."""
 
         def pick(columns: dict[str, FloatArray]) -> dict[str, FloatArray]:
             return {k: v[rows] for k, v in columns.items()}
 
-        return Told(pick(self.objectives), pick(self.ratios), pick(self.detail))
+        return Outcomes(pick(self.objectives), pick(self.ratios), pick(self.detail))
 
     @property
     def feasible(self) -> Any:
@@ -47,7 +47,7 @@ class Evaluator(Protocol):
     version: str
     seconds_hint: float
 
-    def evaluate(self, design: Design) -> Told:
+    def evaluate(self, design: Design) -> Outcomes:
         """Judge n designs on every rung of the space."""
         ...
 
@@ -58,10 +58,10 @@ def objective_ratio(objectives: Mapping[str, FloatArray], limits: Mapping[str, f
     return np.maximum.reduce(asked) if asked else None
 
 
-def join_told(parts: Sequence[Told]) -> Told:
+def join_outcomes(parts: Sequence[Outcomes]) -> Outcomes:
     """Join what was told of several batches."""
 
     def join(key: str) -> dict[str, FloatArray]:
         return {k: np.concatenate([getattr(p, key)[k] for p in parts]) for k in getattr(parts[0], key)}
 
-    return Told(join("objectives"), join("ratios"), join("detail"))
+    return Outcomes(join("objectives"), join("ratios"), join("detail"))

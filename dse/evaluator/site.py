@@ -9,8 +9,8 @@ import numpy as np
 
 from dse.catalog.catalog import Catalog
 from dse.core.money import Basis, Comparison, Money, paid
-from dse.evaluator.breakdown import Ran, one
-from dse.evaluator.datacenter import DatacenterModel
+from dse.evaluator.breakdown import OperatingPoint, scalar
+from dse.evaluator.first_order import DatacenterModel
 from dse.hardware.machine import Machine
 from dse.physics import carbon, cost
 from dse.physics.cost import YEAR
@@ -26,25 +26,25 @@ UNITS = {
 }  # fmt: skip
 
 
-def site(r: Ran) -> dict[str, float]:
+def site(r: OperatingPoint) -> dict[str, float]:
     """What the scenario's demand for one workload asks of a site, SI; keys and units as UNITS.
 
     Packages are whole domains, prompts' pool included; power provisioned is that of the nameplate with PUE,
     power drawn the mean over busy and idle times.
     """
     m, s = r.machine, r.scenario
-    packages = one(r.fleet[f"{r.mode}_fleet"])
-    waiting = packages * one(r.fleet["standby"])
+    packages = scalar(r.fleet[f"{r.mode}_fleet"])
+    waiting = packages * scalar(r.fleet["standby"])
     bought = packages + waiting
-    peak = r.traffic.load.concurrency / one(r.estimate.tpot)
+    peak = r.traffic.load.concurrency / scalar(r.estimate.tpot)
     mean = peak * s["utilisation"]
-    drawn = one(r.estimate.energy) * mean
+    drawn = scalar(r.estimate.energy) * mean
     return {
-        "packages": packages, "standing by": waiting, "racks": bought * one(m.report["racks"]), "power provisioned": bought * one(m.provisioned) * s["pue"],
-        "power drawn, mean": drawn, "capital": bought * one(m.capital), "of it spares": bought * one(m.report["cost: spares"]) + waiting * one(m.capital),
-        "facility": bought * one(m.report["facility"]), "cost a year": one(r.estimate.cost) * mean * YEAR,
-        "embodied carbon a year": bought * one(m.embodied) / s["lifetime"] * YEAR,
-        "operational carbon a year": one(carbon.operational(np.array([drawn * YEAR]), one(m.grid))),
+        "packages": packages, "standing by": waiting, "racks": bought * scalar(m.report["racks"]), "power provisioned": bought * scalar(m.provisioned) * s["pue"],
+        "power drawn, mean": drawn, "capital": bought * scalar(m.capital), "of it spares": bought * scalar(m.report["cost: spares"]) + waiting * scalar(m.capital),
+        "facility": bought * scalar(m.report["facility"]), "cost a year": scalar(r.estimate.cost) * mean * YEAR,
+        "embodied carbon a year": bought * scalar(m.embodied) / s["lifetime"] * YEAR,
+        "operational carbon a year": scalar(carbon.operational(np.array([drawn * YEAR]), scalar(m.grid))),
         "output tokens/s, all demand at once": peak, "output tokens/s, mean": mean,
     }  # fmt: skip
 
@@ -148,8 +148,8 @@ def break_even(
     if other is None:
         return None
     s, c = model.space.scenario, model.catalog
-    materials = Money(one(m.report["bom"]), Basis.MATERIALS, "the own part")
-    nre = one(m.report["nre"])
+    materials = Money(scalar(m.report["bom"]), Basis.MATERIALS, "the own part")
+    nre = scalar(m.report["nre"])
 
     def owned(price: Money) -> Money:
         told = model.judge(at_price(m, price, c, s))

@@ -9,12 +9,11 @@ import numpy as np
 
 from dse.core.money import Basis
 from dse.core.units import FloatArray, show
-from dse.evaluator.datacenter import DatacenterModel
-from dse.evaluator.mobile import MobileModel
-from dse.evaluator.point import Evaluation, explain
+from dse.evaluator.explain import Evaluation, explain
+from dse.evaluator.first_order import DatacenterModel, MobileModel
+from dse.evaluator.nearest_design import nearest_design
 from dse.evaluator.site import BreakEven
 from dse.front import Scale, epsilon_survivors, extremes, knee
-from dse.nearest import nearest_design
 from dse.run import Run
 from dse.space.design import decode
 from dse.space.limits import CONSTRAINTS

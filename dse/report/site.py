@@ -8,7 +8,7 @@ import numpy as np
 
 from dse.core.money import Basis, Comparison, Money
 from dse.core.units import show
-from dse.evaluator.datacenter import DatacenterModel
+from dse.evaluator.first_order import DatacenterModel
 from dse.evaluator.site import NEVER, UNITS, BreakEven, best_on_sale, break_even, not_on_sale, together, within
 from dse.report.document import Document
 from dse.report.facts import Chosen, Facts, weighted

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from dse.core.units import FloatArray
+from dse.evaluator.nearest_design import consistent
 from dse.front import epsilon_survivors, non_dominated
-from dse.nearest import consistent
 from dse.run import Archive, front_of
 from dse.space.design import decode, encode
 from dse.space.space import Space

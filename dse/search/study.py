@@ -19,7 +19,7 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 from dse.core.text import number
-from dse.evaluator.protocol import Evaluator, Told
+from dse.evaluator.protocol import Evaluator, Outcomes
 from dse.front import Scale, hypervolume
 from dse.run import Archive, Folder, Front, front_of
 from dse.search.samplers import DEFAULT, POPULATION, SAMPLERS, Nsga2, Nsga3
@@ -66,7 +66,7 @@ class Search:
         self.study: Study = optuna.create_study(directions=["minimize"] * len(space.objectives))
         self.archive = Archive(space)
         self.seen: dict[bytes, tuple[int, int]] = {}
-        self.told: list[Told] = []
+        self.told: list[Outcomes] = []
         self.known: dict[str, BaseDistribution] = {}
         self.trials: list[dict[str, Any]] = []
         self.waiting = list(first or [])
@@ -160,7 +160,7 @@ class Search:
         self.known.setdefault(TARGET, CategoricalDistribution(rungs))
         return Asked(trial, values, int(trial.suggest_categorical(TARGET, rungs)))
 
-    def _judge(self, asked: list[Asked]) -> tuple[list[Told], list[tuple[int, int]]]:
+    def _judge(self, asked: list[Asked]) -> tuple[list[Outcomes], list[tuple[int, int]]]:
         """Evaluate designs not seen before in one call; return where each one's answer is."""
         design = encode(self.space, [a.values for a in asked])
         places: list[tuple[int, int]] = []
@@ -175,11 +175,11 @@ class Search:
             told = self.evaluator.evaluate(new)
             self.archive.add(new, told)
         else:
-            told = Told({}, {}, {})
+            told = Outcomes({}, {}, {})
         self.told.append(told)
         return self.told, places
 
-    def _tell(self, asked: Asked, told: Told, row: int) -> dict[str, Any]:
+    def _tell(self, asked: Asked, told: Outcomes, row: int) -> dict[str, Any]:
         """Tell Optuna log10 objectives and log constraint violations; return the log line."""
         values = [float(told.objectives[o][row, asked.rung]) for o in self.space.objectives]
         worst, total = "", 0.0

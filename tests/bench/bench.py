@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dse.catalog.catalog import load_catalog
-from dse.evaluator.datacenter import DatacenterModel
+from dse.evaluator.first_order import DatacenterModel
 from dse.space.design import sample
 from dse.space.overrides import load_space
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from dse.catalog.catalog import load_catalog
-from dse.evaluator import model_of
+from dse.evaluator.first_order import model_of
 from dse.levers import reached
-from dse.search import sweep
 from dse.search.samplers import SAMPLERS
 from dse.search.study import Search
+from dse.search.sweep import sweep
 from dse.space.overrides import load_space
 
 MARKS = (2_000, 10_000)

@@ -12,10 +12,9 @@ from dse.catalog.catalog import Catalog, load_catalog
 from dse.core.axes import GROUPS, OPERATORS
 from dse.core.errors import SpaceError
 from dse.core.units import FloatArray
-from dse.evaluator import breakdown, model_of
-from dse.evaluator.breakdown import Ran, one
-from dse.evaluator.datacenter import DatacenterModel
-from dse.evaluator.mobile import DAY, MobileModel
+from dse.evaluator import breakdown
+from dse.evaluator.breakdown import OperatingPoint, scalar
+from dse.evaluator.first_order import DAY, DatacenterModel, MobileModel, model_of
 from dse.evaluator.site import site
 from dse.hardware.machine import Machine
 from dse.hardware.network import MEDIA
@@ -239,26 +238,26 @@ def _times(ledger: Ledger, pairs: PlanResults, tpot: float, accepted: float) -> 
 def _datacenter(model: DatacenterModel, m: Machine, t: StepWork, p: PlanResults, ledger: Ledger) -> Evaluation:
     s = model.space.scenario
     e = choose(m, t, p, s, dict(model.space.limits), model.space.rungs)
-    ran = Ran(m, t, p, e, fleet_cost(m, t, p, s), s)
-    batch = one(t.plans.batch)
+    ran = OperatingPoint(m, t, p, e, fleet_cost(m, t, p, s), s)
+    batch = scalar(t.plans.batch)
     energies = breakdown.energies(ran, ledger.of("energy"), ledger.of("prompt"), ledger.of("near"))
     costs = breakdown.costs(ran, model.catalog)
-    limits = {k: one(v) for k, v in {**m.limits, **e.violation}.items() if k not in {"tpot", "demand"}}
-    figures = {"fast memory bandwidth": one(m.fast_bandwidth), "fast memory capacity": one(m.fast_capacity),
-               "flash bandwidth": one(m.flash_bandwidth) if one(m.flash_capacity) else 0.0, "flash capacity": one(m.flash_capacity),
-               "peak": one(m.peak[:, t.bits[2]]), "package power, sustained": one(m.report["package_power"]), "capital per package": one(m.capital),
-               "bill of materials": one(m.report["bom"]), "NRE": one(m.report["nre"]), "embodied carbon": one(m.embodied), "share in fast memory": one(p.share),
-               "packages": one(t.plans.group) * one(p.stages), "prompt alone": one(p.prompt)}  # fmt: skip
+    limits = {k: scalar(v) for k, v in {**m.limits, **e.violation}.items() if k not in {"tpot", "demand"}}
+    figures = {"fast memory bandwidth": scalar(m.fast_bandwidth), "fast memory capacity": scalar(m.fast_capacity),
+               "flash bandwidth": scalar(m.flash_bandwidth) if scalar(m.flash_capacity) else 0.0, "flash capacity": scalar(m.flash_capacity),
+               "peak": scalar(m.peak[:, t.bits[2]]), "package power, sustained": scalar(m.report["package_power"]), "capital per package": scalar(m.capital),
+               "bill of materials": scalar(m.report["bom"]), "NRE": scalar(m.report["nre"]), "embodied carbon": scalar(m.embodied), "share in fast memory": scalar(p.share),
+               "packages": scalar(t.plans.group) * scalar(p.stages), "prompt alone": scalar(p.prompt)}  # fmt: skip
     figures |= breakdown.powers(ran) | breakdown.idle(ran) | breakdown.by_side(ran, costs, energies)
-    if one(m.flash_capacity):
+    if scalar(m.flash_capacity):
         figures |= _breakeven(model, m, p)
     figures |= _engine(m)
     figures |= _network(m)
     figures |= _heat(m, ledger, p)
-    tpot = one(e.tpot)
+    tpot = scalar(e.tpot)
     return Evaluation(
-        "", "datacenter", {}, one(p.step), one(p.unthrottled), tpot, one(e.ttft), batch * one(p.stages) / tpot,
-        {"tpot": tpot, "cost_per_mtoken": one(e.cost) * 1e6, "energy_per_token": one(e.energy), "carbon_per_mtoken": one(e.carbon) * 1e6},
+        "", "datacenter", {}, scalar(p.step), scalar(p.unthrottled), tpot, scalar(e.ttft), batch * scalar(p.stages) / tpot,
+        {"tpot": tpot, "cost_per_mtoken": scalar(e.cost) * 1e6, "energy_per_token": scalar(e.energy), "carbon_per_mtoken": scalar(e.carbon) * 1e6},
         _times(ledger, p, tpot, t.accepted), energies, costs, breakdown.carbons(ran), _engines(ledger), limits, figures, site(ran),
     )  # fmt: skip
 
@@ -275,9 +274,9 @@ def _heat(m: Machine, ledger: Ledger, p: PlanResults) -> dict[str, float]:
         e.get("fast memory", 0.0),
         e.get("flash", 0.0),
     )
-    step = one(p.step)
-    used = [sum(one(c) * j for c, j in zip(row, joules, strict=True)) / step for row in m.throttle]
-    return {f"heat: {name}": x for name, x in zip(HOT, used, strict=False)} | {"clock level": one(p.clock)}
+    step = scalar(p.step)
+    used = [sum(scalar(c) * j for c, j in zip(row, joules, strict=True)) / step for row in m.throttle]
+    return {f"heat: {name}": x for name, x in zip(HOT, used, strict=False)} | {"clock level": scalar(p.clock)}
 
 
 def _breakeven(model: DatacenterModel, m: Machine, p: PlanResults) -> dict[str, float]:
@@ -294,41 +293,41 @@ def _breakeven(model: DatacenterModel, m: Machine, p: PlanResults) -> dict[str, 
 
 def _network(m: Machine) -> dict[str, float]:
     """Links, cables and switches of a package in its domain; nothing for a package of its own."""
-    if one(m.domain) < 2:
+    if scalar(m.domain) < 2:
         return {}
-    r, medium = m.report, MEDIA[int(one(m.report["medium"]))]
-    out = {"links of a package": one(r["ports"]), "cables, bandwidth a package": one(r["cables"])}
-    if one(r["cables between racks"]) > 0:
-        out[f"of them {medium}, bandwidth"] = one(r["cables between racks"])
-    return out | {"switch chips a package": one(r["switch chips"]), "racks of a domain": one(r["racks of a domain"]),
-                  "spare packages of a domain": one(r["spare packages"]), "time between failures of a domain": 1.0 / one(r["failures of a domain"])}  # fmt: skip
+    r, medium = m.report, MEDIA[int(scalar(m.report["medium"]))]
+    out = {"links of a package": scalar(r["ports"]), "cables, bandwidth a package": scalar(r["cables"])}
+    if scalar(r["cables between racks"]) > 0:
+        out[f"of them {medium}, bandwidth"] = scalar(r["cables between racks"])
+    return out | {"switch chips a package": scalar(r["switch chips"]), "racks of a domain": scalar(r["racks of a domain"]),
+                  "spare packages of a domain": scalar(r["spare packages"]), "time between failures of a domain": 1.0 / scalar(r["failures of a domain"])}  # fmt: skip
 
 
 def _engine(m: Machine) -> dict[str, float]:
     """What the PNM engines of a package read and compute; nothing where there are none."""
     if not m.pnm_site[0]:
         return {}
-    return {"PNM bandwidth": one(m.pnm_bandwidth), "PNM compute at 8 bit": one(m.pnm_flops)}
+    return {"PNM bandwidth": scalar(m.pnm_bandwidth), "PNM compute at 8 bit": scalar(m.pnm_flops)}
 
 
 def _mobile(model: MobileModel, m: Machine, p: PlanResults, ledger: Ledger) -> Evaluation:
     told = model.told(m, p)
-    objectives = {k: one(v) for k, v in told.objectives.items()}
-    whole = {k: one(v) for k, v in model.energy(m, p).items()}
+    objectives = {k: scalar(v) for k, v in told.objectives.items()}
+    whole = {k: scalar(v) for k, v in model.energy(m, p).items()}
     notes = (ledger.of("energy"), ledger.of("prompt"), ledger.of("near"))
-    energies = breakdown.mobile_energies(m, model.lowered, whole, one(model.present(p)), model.space.scenario, notes)
-    costs = {k.removeprefix("cost: "): one(v) for k, v in m.report.items() if k.startswith("cost: ")}
-    carbons = {"electricity": objectives["energy_per_token"] * one(m.grid) * 1e6}
+    energies = breakdown.mobile_energies(m, model.lowered, whole, scalar(model.present(p)), model.space.scenario, notes)
+    costs = {k.removeprefix("cost: "): scalar(v) for k, v in m.report.items() if k.startswith("cost: ")}
+    carbons = {"electricity": objectives["energy_per_token"] * scalar(m.grid) * 1e6}
     s = model.space.scenario
-    scale = one(model.present(p)) / (s["lifetime"] * s["daily_use"] / DAY) * 1e6
-    carbons |= {k.removeprefix("carbon: "): one(v) * scale for k, v in m.report.items() if k.startswith("carbon: ")}
-    figures = {"DRAM bandwidth": one(m.fast_bandwidth), "DRAM free for the model": one(m.fast_capacity), "peak": one(m.peak[:, 1]),
-               **_engine(m), **{k: one(v) for k, v in told.detail.items() if "." not in k and k != "ttft"}}  # fmt: skip
-    step = one(p.step) / model.lowered.accepted
+    scale = scalar(model.present(p)) / (s["lifetime"] * s["daily_use"] / DAY) * 1e6
+    carbons |= {k.removeprefix("carbon: "): scalar(v) * scale for k, v in m.report.items() if k.startswith("carbon: ")}
+    figures = {"DRAM bandwidth": scalar(m.fast_bandwidth), "DRAM free for the model": scalar(m.fast_capacity), "peak": scalar(m.peak[:, 1]),
+               **_engine(m), **{k: scalar(v) for k, v in told.detail.items() if "." not in k and k != "ttft"}}  # fmt: skip
+    step = scalar(p.step) / model.lowered.accepted
     return Evaluation(
-        "", "mobile", {}, one(p.step), one(p.unthrottled), step, one(p.first), 1.0 / step, objectives,
+        "", "mobile", {}, scalar(p.step), scalar(p.unthrottled), step, scalar(p.first), 1.0 / step, objectives,
         _times(ledger, p, step, model.lowered.accepted),
-        energies, costs, carbons, _engines(ledger), {k: one(v) for k, v in told.ratios.items() if k != "tpot"}, figures,
+        energies, costs, carbons, _engines(ledger), {k: scalar(v) for k, v in told.ratios.items() if k != "tpot"}, figures,
     )  # fmt: skip
 
 
