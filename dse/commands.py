@@ -28,7 +28,8 @@ from dse.probe import probe
 from dse.report.facts import gather
 from dse.report.page import page_html
 from dse.report.recommend import document, recommendation_json
-from dse.run import FOUND, FRONT, Folder, Run, write_atomically
+from dse.run.folder import FOUND, FRONT, Folder, read_study, save_study, write_atomically
+from dse.run.run import Run
 from dse.search.samplers import DEFAULT, SAMPLERS
 from dse.search.sweep import sweep as exact_sweep
 from dse.space.json_schema import space_schema
@@ -140,7 +141,7 @@ def _study(run: Run, model: Any, out: Path, trials: int, seed: int) -> Run:
         made, found = levers.study(run, model, trials=trials, seed=seed, watch=watch)
     folder = Folder(out)
     folder.keep_designs(FOUND, [*folder.designs(FOUND), *found])
-    levers.save_study(out, made)
+    save_study(out, made)
     job.add_found(run.archive, model, found)
     front = folder.write_front(run.space, run.archive)
     folder.update(front=len(front))
@@ -148,7 +149,7 @@ def _study(run: Run, model: Any, out: Path, trials: int, seed: int) -> Run:
 
 
 def _report(run: Run, model: Any, run_folder: Path, out: Path) -> list[str]:
-    facts = gather(run, model, levers.read_study(run_folder))
+    facts = gather(run, model, read_study(run_folder))
     write_atomically(out / "dashboard.html", page_html(facts))
     return [*_recommendation(facts, run_folder, out), str(out / "dashboard.html")]
 
@@ -161,7 +162,8 @@ def _recommendation(facts: Any, run_folder: Path, out: Path) -> list[str]:
         write_atomically(out / name, svg)
     write_atomically(out / "recommendation.json", recommendation_json(facts))
     if out != run_folder:
-        from dse.run import csv_text, front_rows
+        from dse.run.folder import csv_text
+        from dse.run.front import front_rows
 
         design, told = facts.run.archive.joined()
         write_atomically(out / FRONT, csv_text(front_rows(facts.run.space, design, told, facts.run.front)))
@@ -174,7 +176,7 @@ def dashboard(o: argparse.Namespace) -> int:
     """Write the page of a run."""
     run, model = _loaded(o.run_folder)
     _need_front(run, o.run_folder)
-    write_atomically(o.static, page_html(gather(run, model, levers.read_study(o.run_folder))))
+    write_atomically(o.static, page_html(gather(run, model, read_study(o.run_folder))))
     print(o.static)
     return OK
 
@@ -183,9 +185,9 @@ def recommend(o: argparse.Namespace) -> int:
     """Write the recommendation of a run, measuring the levers first if that was not done."""
     run, model = _loaded(o.run_folder)
     _need_front(run, o.run_folder)
-    if o.lever_trials or levers.read_study(o.run_folder) is None:
+    if o.lever_trials or read_study(o.run_folder) is None:
         run = _study(run, model, o.run_folder, o.lever_trials or len(run.trials), int(run.about.get("seed", 1)))
-    for text in _recommendation(gather(run, model, levers.read_study(o.run_folder)), o.run_folder, o.out):
+    for text in _recommendation(gather(run, model, read_study(o.run_folder)), o.run_folder, o.out):
         print(text)
     return OK
 
@@ -222,7 +224,8 @@ def sweep(o: argparse.Namespace) -> int:
         from dse.core.errors import InfeasibleError
 
         raise InfeasibleError(f"{space.name}: none of {done.designs} grid designs met every limit")
-    from dse.run import csv_text, front_rows
+    from dse.run.folder import csv_text
+    from dse.run.front import front_rows
 
     design, told = done.archive.joined()
     write_atomically(out / FRONT, csv_text(front_rows(space, design, told, done.front)))
@@ -231,13 +234,11 @@ def sweep(o: argparse.Namespace) -> int:
     if against is not None:
         share = levers.reached(done.front, against.front)
         print(f"{o.against}: reached {100 * share:.1f} % of the exact hypervolume of the grid.")
-        study = levers.read_study(o.against)
+        study = read_study(o.against)
         if study is not None:
             kept = {"designs": done.designs, "front": len(done.front), "seconds": done.seconds, "reached": share}
             exact = levers.exact_on(against, done.front)
-            levers.save_study(
-                o.against, study | {"sweep": kept, "convergence": study["convergence"] | {"exact": exact}}
-            )
+            save_study(o.against, study | {"sweep": kept, "convergence": study["convergence"] | {"exact": exact}})
     print(out / FRONT)
     return OK
 
@@ -249,7 +250,7 @@ def review(o: argparse.Namespace) -> int:
     found = []
     for folder in o.run_folders:
         run, model = load_run(folder)
-        found.append(gather(run, model, levers.read_study(folder)))
+        found.append(gather(run, model, read_study(folder)))
     written = reviewed(found)
     write_atomically(o.out / "review.md", written.markdown())
     write_atomically(o.out / "review.html", written.html())

@@ -22,7 +22,7 @@ from dse.core.errors import OK, DataError
 from dse.report.accuracy import Findings, accuracy_csv, accuracy_html, findings
 from dse.report.elsewhere import elsewhere
 from dse.report.trust import trust_table, with_trust
-from dse.run import write_atomically
+from dse.run.folder import write_atomically
 
 
 def _rows(o: argparse.Namespace) -> Rows:

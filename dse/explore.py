@@ -15,7 +15,10 @@ from dse.catalog.catalog import Catalog, load_catalog
 from dse.core.errors import InfeasibleError, SpaceError
 from dse.evaluator.first_order import DatacenterModel, MobileModel, model_of
 from dse.evaluator.nearest_design import nearest_design
-from dse.run import FOUND, POLISHED, Archive, Folder, Run, front_of
+from dse.run.archive import Archive
+from dse.run.folder import FOUND, POLISHED, Folder
+from dse.run.front import front_of
+from dse.run.run import Run
 from dse.search.polish import additions, polished
 from dse.search.study import Search, resume_study
 from dse.space.design import decode, encode

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,16 +11,13 @@ import numpy as np
 from dse.core.errors import SpaceError
 from dse.core.units import FloatArray
 from dse.evaluator.first_order import DatacenterModel, MobileModel
-from dse.front import Scale, hypervolume, non_dominated
-from dse.run import Front, Run, front_of, write_atomically
+from dse.run.front import Front, Scale, front_of, hypervolume, non_dominated
+from dse.run.run import Run
 from dse.search.polish import Found, additions, polished
 from dse.space.design import encode, sample
 from dse.space.space import Space
 from dse.space.variables import Value
 from dse.whatif import searched, side_by_side, worlds
-
-STUDY = "study.json"
-
 
 CHECKPOINTS = 24
 
@@ -206,17 +201,3 @@ def reached(exact: Front, front: Front) -> float:
 def exact_on(run: Run, exact: Front) -> float:
     """Hypervolume of an exact front on the scale of a run's convergence plot."""
     return hypervolume(exact.points, Scale.of(run.front.points))
-
-
-def save_study(path: Path, content: Mapping[str, Any]) -> None:
-    """Keep a study beside its run."""
-    write_atomically(path / STUDY, json.dumps(content, indent=1, sort_keys=True) + "\n")
-
-
-def read_study(path: Path) -> dict[str, Any] | None:
-    """Read the study of a run, if one was made."""
-    file = path / STUDY
-    if not file.exists():
-        return None
-    raw: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return raw

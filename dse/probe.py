@@ -11,7 +11,7 @@ from dse.catalog.catalog import Catalog
 from dse.evaluator.first_order import model_of
 from dse.evaluator.nearest_design import nearest_design
 from dse.evaluator.protocol import Outcomes
-from dse.run import front_of
+from dse.run.front import front_of
 from dse.space.design import Design, active, allowed, grid_size, sample
 from dse.space.limits import CONSTRAINTS
 from dse.space.space import Space

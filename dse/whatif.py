@@ -14,8 +14,8 @@ from dse.core.units import FloatArray
 from dse.evaluator.explain import evaluate
 from dse.evaluator.first_order import model_of
 from dse.evaluator.nearest_design import nearest_design
-from dse.front import Scale, envelope
-from dse.run import Run
+from dse.run.front import Scale, envelope
+from dse.run.run import Run
 from dse.search.polish import Found, polished
 from dse.search.samplers import DEFAULT
 from dse.search.study import Search

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dse.front import Scale, epsilon_survivors, extremes, hypervolume, knee, non_dominated
+from dse.run.front import Scale, epsilon_survivors, extremes, hypervolume, knee, non_dominated
 
 POINTS = arrays(np.float64, st.tuples(st.integers(1, 60), st.just(3)), elements=st.floats(1e-3, 1e3))
 

@@ -13,9 +13,9 @@ from dse.evaluator.first_order import DatacenterModel, MobileModel
 from dse.evaluator.nearest_design import consistent
 from dse.evaluator.protocol import Outcomes
 from dse.explore import add_found, load_run, search
-from dse.front import Scale, hypervolume, non_dominated
 from dse.levers import reached, study, worth
-from dse.run import FOUND, FRONT, LOG, Folder, front_of
+from dse.run.folder import FOUND, FRONT, LOG, Folder
+from dse.run.front import Scale, front_of, hypervolume, non_dominated
 from dse.search.polish import additions, polished
 from dse.search.samplers import SAMPLERS, variable_of
 from dse.search.study import Search

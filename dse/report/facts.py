@@ -13,8 +13,8 @@ from dse.evaluator.explain import Evaluation, explain
 from dse.evaluator.first_order import DatacenterModel, MobileModel
 from dse.evaluator.nearest_design import nearest_design
 from dse.evaluator.site import BreakEven
-from dse.front import Scale, epsilon_survivors, extremes, knee
-from dse.run import Run
+from dse.run.front import Scale, epsilon_survivors, extremes, knee
+from dse.run.run import Run
 from dse.space.design import decode
 from dse.space.limits import CONSTRAINTS
 from dse.space.objectives import OBJECTIVES

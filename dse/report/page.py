@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from plotly.offline import get_plotlyjs
 
-from dse.front import epsilon_survivors
 from dse.report.facts import Facts, weighted
 from dse.report.recommend import answer, describe
+from dse.run.front import epsilon_survivors
 from dse.space.limits import CONSTRAINTS
 from dse.space.objectives import OBJECTIVES
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from dse.core.units import FloatArray
 from dse.evaluator.nearest_design import consistent
-from dse.front import epsilon_survivors, non_dominated
-from dse.run import Archive, front_of
+from dse.run.archive import Archive
+from dse.run.front import epsilon_survivors, front_of, non_dominated
 from dse.space.design import decode, encode
 from dse.space.space import Space
 from dse.space.variables import Value, Variable

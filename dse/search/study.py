@@ -20,8 +20,9 @@ from optuna.trial import Trial, TrialState
 
 from dse.core.text import number
 from dse.evaluator.protocol import Evaluator, Outcomes
-from dse.front import Scale, hypervolume
-from dse.run import Archive, Folder, Front, front_of
+from dse.run.archive import Archive
+from dse.run.folder import Folder
+from dse.run.front import Front, Scale, front_of, hypervolume
 from dse.search.samplers import DEFAULT, POPULATION, SAMPLERS, Nsga2, Nsga3
 from dse.space.design import encode
 from dse.space.space import Space

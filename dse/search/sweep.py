@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dse.evaluator.protocol import Evaluator
-from dse.run import Archive, Front, front_of
+from dse.run.archive import Archive
+from dse.run.front import Front, front_of
 from dse.space.design import grid
 from dse.space.space import Space
 

@@ -1,11 +1,11 @@
-"""A run: designs, what the evaluator told of them, and where both came from, in a folder.
+"""The folder of a run, written so that a kill leaves the old or the new.
 
     run.json    question, provenance, how it ended
     space.toml  the space as it was read
     log.jsonl   one line per trial, appended and flushed batch by batch: what a resume replays
     front.csv   the non-dominated operating points, 9 significant digits
 
-Files are written beside their place and moved over it, so a kill leaves the old or the new.
+Files are written beside their place and moved over it.
 """
 
 from __future__ import annotations
@@ -16,23 +16,33 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dse import __version__
 from dse.core.errors import RunError
-from dse.core.text import inert, number
-from dse.core.units import FloatArray, IntArray
-from dse.evaluator.protocol import Outcomes, join_outcomes
-from dse.front import non_dominated
-from dse.space.design import Design, decode
-from dse.space.objectives import OBJECTIVES
+from dse.run.archive import Archive
+from dse.run.front import Front, front_of, front_rows
 from dse.space.space import Space
 from dse.space.variables import Value
+
+STUDY = "study.json"
+
+
+def save_study(path: Path, content: Mapping[str, Any]) -> None:
+    """Keep a study beside its run."""
+    write_atomically(path / STUDY, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def read_study(path: Path) -> dict[str, Any] | None:
+    """Read the study of a run, if one was made."""
+    file = path / STUDY
+    if not file.exists():
+        return None
+    raw: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return raw
+
 
 MANIFEST, LOG, FRONT, SPACE = "run.json", "log.jsonl", "front.csv", "space.toml"
 
@@ -42,78 +52,6 @@ POLISHED, FOUND = "polished.jsonl", "levers.jsonl"
 
 
 PACKAGES = ("optuna", "numpy", "scipy", "moocore")
-
-
-@dataclass
-class Archive:
-    """Every design evaluated once, with its operating points on every rung."""
-
-    space: Space
-    designs: list[Design] = field(default_factory=list)
-    told: list[Outcomes] = field(default_factory=list)
-
-    def add(self, design: Design, told: Outcomes) -> None:
-        """Append evaluated designs."""
-        self.designs.append(design)
-        self.told.append(told)
-
-    def joined(self) -> tuple[Design, Outcomes]:
-        """All designs and what was told of them, in order of evaluation."""
-        if len(self.designs) > 1:
-            self.designs = [Design.concat(self.designs)]
-            self.told = [join_outcomes(self.told)]
-        return self.designs[0], self.told[0]
-
-    def __len__(self) -> int:
-        return sum(len(d) for d in self.designs)
-
-
-@dataclass
-class Front:
-    """Non-dominated operating points: rows into an archive, with their objectives."""
-
-    rows: IntArray
-    rungs: IntArray
-    """operating point of each row, as in ``Space.points``"""
-    points: FloatArray
-    """(m, objectives), minimised"""
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-
-def front_of(space: Space, told: Outcomes) -> Front:
-    """Feasible, non-dominated operating points, sorted by the objectives in order."""
-    rows, rungs = np.nonzero(told.feasible)
-    points = (
-        np.stack([told.objectives[o][rows, rungs] for o in space.objectives], axis=1)
-        if len(rows)
-        else np.empty((0, len(space.objectives)))
-    )
-    keep = np.nonzero(non_dominated(points))[0]
-    same = np.column_stack([rows[keep], points[keep]])  # one machine, one plan on several rungs: one point
-    keep = keep[np.unique(same, axis=0, return_index=True)[1]] if len(keep) else keep
-    rows, rungs, points = rows[keep], rungs[keep], points[keep]
-    order = np.lexsort(tuple(points[:, k] for k in reversed(range(points.shape[1]))))
-    return Front(rows[order].astype(np.int64), rungs[order].astype(np.int64), points[order])
-
-
-def front_rows(space: Space, design: Design, told: Outcomes, front: Front) -> Iterator[list[str]]:
-    """Header and rows of front.csv: objectives with units, variables, details."""
-    labels = [f"{o} [{OBJECTIVES[o].unit}]" for o in space.objectives]
-    names = [v.name + (f" [{v.unit}]" if v.unit != "1" else "") for v in space.variables]
-    details = sorted(told.detail)
-    yield ["point", "hardware", *labels, "tpot_target [s]", *names, *details]
-    hardware: dict[bytes, int] = {}
-    keys = design.take(front.rows).row_keys()
-    for i, (row, rung) in enumerate(zip(front.rows, front.rungs, strict=True)):
-        at = hardware.setdefault(keys[i], len(hardware))
-        values = decode(space, design, int(row))
-        shown = [
-            inert(v) if isinstance(v, str) else number(v) for v in (values.get(x.name, "") for x in space.variables)
-        ]
-        yield [str(i), str(at), *(number(p) for p in front.points[i]), number(space.rung_at(int(rung))), *shown,
-               *(number(told.detail[d][row, rung]) for d in details)]  # fmt: skip
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -257,30 +195,3 @@ class Folder:
         front = front_of(space, told)
         write_atomically(self.path / FRONT, csv_text(front_rows(space, design, told, front)))
         return front
-
-
-@dataclass
-class Run:
-    """A finished or resumed search in memory."""
-
-    space: Space
-    archive: Archive
-    front: Front
-    about: dict[str, Any]
-    trials: list[dict[str, Any]]
-    own: int
-    """archived designs that the search itself evaluated; those after were found around them or with a lever locked"""
-
-    def values(self, row: int) -> dict[str, Value]:
-        """Design variables of an archived row."""
-        design, _ = self.archive.joined()
-        return decode(self.space, design, row)
-
-    @property
-    def hardware(self) -> IntArray:
-        """Distinct hardware on the front, as the first archive row of each."""
-        design, _ = self.archive.joined()
-        seen: dict[bytes, int] = {}
-        for row, key in zip(self.front.rows, design.take(self.front.rows).row_keys(), strict=True):
-            seen.setdefault(key, int(row))
-        return np.array(sorted(seen.values()), dtype=np.int64)

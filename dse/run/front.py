@@ -6,12 +6,18 @@ reference front, against the reference point 1.1 in every axis (moocore undernea
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import moocore
 import numpy as np
 
+from dse.core.text import inert, number
 from dse.core.units import BoolArray, FloatArray, IntArray
+from dse.evaluator.protocol import Outcomes
+from dse.space.design import Design, decode
+from dse.space.objectives import OBJECTIVES
+from dse.space.space import Space
 
 REFERENCE = 1.1
 
@@ -92,3 +98,51 @@ def envelope(points: FloatArray) -> FloatArray:
     kept = np.r_[True, order[1:, 1] < best[:-1]] if len(order) else np.zeros(0, dtype=bool)
     out: FloatArray = order[kept]
     return out
+
+
+@dataclass
+class Front:
+    """Non-dominated operating points: rows into an archive, with their objectives."""
+
+    rows: IntArray
+    rungs: IntArray
+    """operating point of each row, as in ``Space.points``"""
+    points: FloatArray
+    """(m, objectives), minimised"""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def front_of(space: Space, told: Outcomes) -> Front:
+    """Feasible, non-dominated operating points, sorted by the objectives in order."""
+    rows, rungs = np.nonzero(told.feasible)
+    points = (
+        np.stack([told.objectives[o][rows, rungs] for o in space.objectives], axis=1)
+        if len(rows)
+        else np.empty((0, len(space.objectives)))
+    )
+    keep = np.nonzero(non_dominated(points))[0]
+    same = np.column_stack([rows[keep], points[keep]])  # one machine, one plan on several rungs: one point
+    keep = keep[np.unique(same, axis=0, return_index=True)[1]] if len(keep) else keep
+    rows, rungs, points = rows[keep], rungs[keep], points[keep]
+    order = np.lexsort(tuple(points[:, k] for k in reversed(range(points.shape[1]))))
+    return Front(rows[order].astype(np.int64), rungs[order].astype(np.int64), points[order])
+
+
+def front_rows(space: Space, design: Design, told: Outcomes, front: Front) -> Iterator[list[str]]:
+    """Header and rows of front.csv: objectives with units, variables, details."""
+    labels = [f"{o} [{OBJECTIVES[o].unit}]" for o in space.objectives]
+    names = [v.name + (f" [{v.unit}]" if v.unit != "1" else "") for v in space.variables]
+    details = sorted(told.detail)
+    yield ["point", "hardware", *labels, "tpot_target [s]", *names, *details]
+    hardware: dict[bytes, int] = {}
+    keys = design.take(front.rows).row_keys()
+    for i, (row, rung) in enumerate(zip(front.rows, front.rungs, strict=True)):
+        at = hardware.setdefault(keys[i], len(hardware))
+        values = decode(space, design, int(row))
+        shown = [
+            inert(v) if isinstance(v, str) else number(v) for v in (values.get(x.name, "") for x in space.variables)
+        ]
+        yield [str(i), str(at), *(number(p) for p in front.points[i]), number(space.rung_at(int(rung))), *shown,
+               *(number(told.detail[d][row, rung]) for d in details)]  # fmt: skip

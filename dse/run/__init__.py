@@ -1,0 +1,1 @@
+"""A run: designs, what the evaluator found of them, and where both came from."""
