@@ -12,8 +12,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dse import explore as job
-from dse import levers
 from dse.catalog.catalog import load_catalog
 from dse.catalog.json_schema import json_schema
 from dse.catalog.schema import KINDS
@@ -22,20 +20,22 @@ from dse.core.units import show
 from dse.evaluator.explain import Evaluation
 from dse.evaluator.explain import evaluate as evaluate_point
 from dse.evaluator.first_order import model_of
-from dse.explore import load_run
 from dse.printing import print_evaluation, print_measured
-from dse.probe import probe
 from dse.report.facts import gather
 from dse.report.page import page_html
 from dse.report.recommend import document, recommendation_json
 from dse.run.folder import FOUND, FRONT, Folder, read_study, save_study, write_atomically
 from dse.run.run import Run
-from dse.search.samplers import DEFAULT, SAMPLERS
-from dse.search.sweep import sweep as exact_sweep
 from dse.space.json_schema import space_schema
 from dse.space.objectives import OBJECTIVES
 from dse.space.overrides import Overrides, load_space
 from dse.space.reader import shipped_spaces
+from dse.study import ablation, job
+from dse.study.convergence import exact_on, hypervolume_ratio
+from dse.study.job import load_run
+from dse.study.probe import probe
+from dse.study.samplers import DEFAULT, SAMPLERS
+from dse.study.sweep import sweep as exact_sweep
 
 
 def sampler_name(name: str | None) -> str:
@@ -138,7 +138,7 @@ def _study(run: Run, model: Any, out: Path, trials: int, seed: int) -> Run:
             bar.set_postfix_str(f"{stage} {detail}")
             bar.update()
 
-        made, found = levers.study(run, model, trials=trials, seed=seed, watch=watch)
+        made, found = ablation.study(run, model, trials=trials, seed=seed, watch=watch)
     folder = Folder(out)
     folder.keep_designs(FOUND, [*folder.designs(FOUND), *found])
     save_study(out, made)
@@ -232,12 +232,12 @@ def sweep(o: argparse.Namespace) -> int:
     print(f"{done.designs:,} designs in {done.seconds:.0f} s ({done.designs / done.seconds:,.0f} a second), {done.feasible:,} feasible, "
           f"{len(done.front)} operating points on the exact front.")  # fmt: skip
     if against is not None:
-        share = levers.reached(done.front, against.front)
+        share = hypervolume_ratio(done.front, against.front)
         print(f"{o.against}: reached {100 * share:.1f} % of the exact hypervolume of the grid.")
         study = read_study(o.against)
         if study is not None:
             kept = {"designs": done.designs, "front": len(done.front), "seconds": done.seconds, "reached": share}
-            exact = levers.exact_on(against, done.front)
+            exact = exact_on(against, done.front)
             save_study(o.against, study | {"sweep": kept, "convergence": study["convergence"] | {"exact": exact}})
     print(out / FRONT)
     return OK

@@ -268,9 +268,9 @@ def test_every_comparison_of_a_recommendation_stands_on_one_basis(datacenter: Sp
     import json
     from tempfile import TemporaryDirectory
 
-    from dse.explore import load_run, search
     from dse.report.facts import gather
     from dse.report.recommend import recommendation_json
+    from dse.study.job import load_run, search
 
     del datacenter, catalog
     for name in ("datacenter", "mobile"):

@@ -12,17 +12,18 @@ from dse.core.errors import InfeasibleError, RunError, SpaceError
 from dse.evaluator.first_order import DatacenterModel, MobileModel
 from dse.evaluator.nearest_design import consistent
 from dse.evaluator.protocol import Outcomes
-from dse.explore import add_found, load_run, search
-from dse.levers import reached, study, worth
 from dse.run.folder import FOUND, FRONT, LOG, Folder
 from dse.run.front import Scale, front_of, hypervolume, non_dominated
-from dse.search.polish import additions, polished
-from dse.search.samplers import SAMPLERS, variable_of
-from dse.search.study import Search
-from dse.search.sweep import sweep
 from dse.space.design import decode, encode, sample
 from dse.space.overrides import Overrides, load_space
 from dse.space.space import Space
+from dse.study.ablation import ablation_loss, study
+from dse.study.convergence import hypervolume_ratio
+from dse.study.job import add_found, load_run, search
+from dse.study.local_search import front_additions, local_search
+from dse.study.samplers import SAMPLERS, variable_of
+from dse.study.search import Search
+from dse.study.sweep import sweep
 
 
 def run(
@@ -155,7 +156,7 @@ def test_sweep_of_a_small_grid_is_exact(mobile: Space, catalog: Catalog) -> None
     assert np.array_equal(done.front.points, whole.front.points)
     s = Search(small, m, "nsga2", 1)
     found = s.run(400)
-    assert 0.8 < reached(done.front, found) <= 1.0 + 1e-9
+    assert 0.8 < hypervolume_ratio(done.front, found) <= 1.0 + 1e-9
 
 
 def test_nothing_feasible_names_the_limit_and_the_relaxation(tmp_path: Path) -> None:
@@ -174,13 +175,13 @@ def test_front_counts_hardware_once(tmp_path: Path, datacenter: Space) -> None:
 def test_a_lever_is_never_worth_less_than_nothing() -> None:
     whole = np.array([[1.0, 4.0], [2.0, 2.0], [4.0, 1.0]])
     scale = Scale.of(whole)
-    same = worth(whole, whole, scale)
+    same = ablation_loss(whole, whole, scale)
     assert (same["hypervolume"], same["factor"], same["typical"]) == (1.0, 1.0, 1.0)
-    less = worth(whole[:1], whole, scale)
+    less = ablation_loss(whole[:1], whole, scale)
     # by hand: (1, 4) serves (2, 2) at 4/2 and (4, 1) at 4/1
     assert (less["typical"], less["factor"]) == (2.0, 4.0)
     assert 0 < less["hypervolume"] < 1
-    assert not worth(whole[:0], whole, scale)["feasible"]
+    assert not ablation_loss(whole[:0], whole, scale)["feasible"]
 
 
 def test_what_the_lever_study_finds_joins_the_front(tmp_path: Path, mobile: Space, catalog: Catalog) -> None:
@@ -215,7 +216,7 @@ def test_parts_that_hold_nothing_leave_a_polished_front(datacenter: Space, model
     assert design["flash"] == "hbf_gen1"
     before = model.evaluate(encode(datacenter, [design]))
     assert before.feasible.any()
-    points, designs = polished(datacenter, model, [design], 400, 1)
+    points, designs = local_search(datacenter, model, [design], 400, 1)
     mine = np.stack([before.objectives[o][before.feasible] for o in datacenter.objectives], axis=1)
     assert all((points <= p).all(axis=1).any() for p in mine), "polishing never loses"
     assert any("flash_stacks" not in d for d in designs)
@@ -227,8 +228,8 @@ def test_a_polished_front_is_no_worse_and_stays_inside_the_space(mobile: Space, 
     front = job.run(150)
     design, _ = job.archive.joined()
     start = [decode(mobile, design, int(r)) for r in np.unique(front.rows)]
-    points, designs = polished(mobile, phone, start, 150, 3)
-    again = polished(mobile, phone, start, 150, 3)
+    points, designs = local_search(mobile, phone, start, 150, 3)
+    again = local_search(mobile, phone, start, 150, 3)
     assert np.array_equal(points, again[0])
     assert designs == again[1]
     assert non_dominated(points).all()
@@ -242,8 +243,8 @@ def test_a_polished_front_is_no_worse_and_stays_inside_the_space(mobile: Space, 
 def test_a_dominated_point_always_leaves_a_front() -> None:
     own = np.array([[1.0, 2.0], [2.0, 1.0]])
     found = np.array([[0.5, 1.995], [1.995, 0.999], [0.9, 1.5], [1.99, 1.0]])
-    kept = additions(own, (found, [{"i": i} for i in range(4)]))
+    kept = front_additions(own, (found, [{"i": i} for i in range(4)]))
     for p in own:
         assert any((found[int(d["i"])] <= p).all() for d in kept)
     assert len(kept) < len(found)
-    assert additions(found, (own, [{"i": 0}, {"i": 1}])) == []
+    assert front_additions(found, (own, [{"i": 0}, {"i": 1}])) == []

@@ -13,7 +13,7 @@ from dse.space.overrides import Overrides, load_space
 from dse.space.reader import read_space, space_text
 from dse.space.space import Space
 from dse.space.targets import TARGET_OBJECTIVES
-from dse.whatif import side_by_side
+from dse.study.what_if import side_by_side
 
 TEXT = space_text("datacenter")[0]
 

@@ -14,11 +14,11 @@ from typing import Any
 
 from dse.catalog.catalog import load_catalog
 from dse.evaluator.first_order import model_of
-from dse.levers import reached
-from dse.search.samplers import SAMPLERS
-from dse.search.study import Search
-from dse.search.sweep import sweep
 from dse.space.overrides import load_space
+from dse.study.convergence import hypervolume_ratio
+from dse.study.samplers import SAMPLERS
+from dse.study.search import Search
+from dse.study.sweep import sweep
 
 MARKS = (2_000, 10_000)
 
@@ -50,7 +50,7 @@ def main() -> None:
                     "space": name,
                     "sampler": sampler,
                     "trials": mark,
-                    "share": reached(exact.front, front),
+                    "share": hypervolume_ratio(exact.front, front),
                     "seconds": time.perf_counter() - start,
                 }
                 rows.append(row)

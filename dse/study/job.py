@@ -1,4 +1,4 @@
-"""Read a space with its overrides, run its search into a folder, load a run again, say why nothing is feasible."""
+"""Run a search of a space into a folder, load a run again, say why nothing is feasible."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from dse.run.archive import Archive
 from dse.run.folder import FOUND, POLISHED, Folder
 from dse.run.front import front_of
 from dse.run.run import Run
-from dse.search.polish import additions, polished
-from dse.search.study import Search, resume_study
 from dse.space.design import decode, encode
 from dse.space.limits import CONSTRAINTS
 from dse.space.overrides import apply, overrides_of
@@ -28,6 +26,8 @@ from dse.space.reader import read_space
 from dse.space.space import Space
 from dse.space.targets import TARGET_OBJECTIVES
 from dse.space.variables import Value
+from dse.study.local_search import front_additions, local_search
+from dse.study.search import Search, resume_study
 
 Watch = Callable[[str, Any], None]
 
@@ -95,8 +95,8 @@ def search(space: Space, out: Path, *, trials: int, sampler: str, seed: int, res
     if not interrupted and (len(job.trials) > len(lines) or not folder.designs(POLISHED)):
         mine = job.front()
         design, _ = job.archive.joined()
-        near = polished(space, model, [decode(space, design, int(r)) for r in np.unique(mine.rows)], trials, seed)
-        folder.keep_designs(POLISHED, additions(mine.points, near))
+        near = local_search(space, model, [decode(space, design, int(r)) for r in np.unique(mine.rows)], trials, seed)
+        folder.keep_designs(POLISHED, front_additions(mine.points, near))
     add_found(job.archive, model, [*folder.designs(POLISHED), *folder.designs(FOUND)])
     front = folder.write_front(space, job.archive)
     folder.update(told=len(job.trials), front=len(front), finished=not interrupted)
@@ -157,7 +157,7 @@ def load_run(path: Path, catalog: Catalog | None = None) -> tuple[Run, Datacente
     catalog = catalog or load_catalog()
     folder = Folder(path)
     manifest = folder.manifest()
-    from dse.search.samplers import variable_of
+    from dse.study.samplers import variable_of
 
     space = read_space(folder.space_text(), str(path), TARGET_OBJECTIVES, catalog)
     space = apply(space, overrides_of(manifest.get("overrides", [])), catalog)

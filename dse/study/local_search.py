@@ -31,11 +31,13 @@ EPSILON = 0.02
 """a design that betters a front by less than this (relative) in every objective is not added to it"""
 
 
-Found = tuple[FloatArray, list[dict[str, Value]]]
+FrontDesigns = tuple[FloatArray, list[dict[str, Value]]]
 """points of a front and the design of each"""
 
 
-def polished(space: Space, evaluator: Any, front: Sequence[Mapping[str, Value]], trials: int, seed: int) -> Found:
+def local_search(
+    space: Space, evaluator: Any, front: Sequence[Mapping[str, Value]], trials: int, seed: int
+) -> FrontDesigns:
     """Points of the front around the designs ``front`` of a search of ``trials`` trials, and the design of each.
 
     A round evaluates neighbours of every machine on the front: first those that leave parts out, then others in
@@ -60,7 +62,7 @@ def polished(space: Space, evaluator: Any, front: Sequence[Mapping[str, Value]],
     return best.points, [decode(space, design, int(r)) for r in best.rows]
 
 
-def additions(own: FloatArray, found: Found) -> list[dict[str, Value]]:
+def front_additions(own: FloatArray, found: FrontDesigns) -> list[dict[str, Value]]:
     """Designs of ``found`` that belong on a front with points ``own``, thinned to ``EPSILON``.
 
     A point of ``own`` that a found design dominates always leaves the front: where no kept design dominates it,

@@ -13,26 +13,18 @@ from typing import Any, Final
 
 import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.samplers import (
-    BaseSampler,
-    NSGAIIISampler,
-    NSGAIISampler,
-    QMCSampler,
-    RandomSampler,
-    TPESampler,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 POPULATION: Final = 50
+
+
 CROSSOVER: Final = 0.9
 """chance that a child has two parents (Optuna's own default)"""
+
+
 SPREAD: Final = 20.0
 """distribution index of simulated binary crossover and polynomial mutation (Deb & Agrawal 1995)"""
 
@@ -156,4 +148,6 @@ SAMPLERS: Final[Mapping[str, Callable[[int], BaseSampler]]] = {
     "nsga3": _quiet(Nsga3),
     "tpe": _quiet(lambda seed: TPESampler(seed=seed, group=True, multivariate=True, constant_liar=True)),
 }
+
+
 DEFAULT: Final = "nsga2"

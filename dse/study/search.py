@@ -23,10 +23,10 @@ from dse.evaluator.protocol import Evaluator, Outcomes
 from dse.run.archive import Archive
 from dse.run.folder import Folder
 from dse.run.front import Front, Scale, front_of, hypervolume
-from dse.search.samplers import DEFAULT, POPULATION, SAMPLERS, Nsga2, Nsga3
 from dse.space.design import encode
 from dse.space.space import Space
 from dse.space.variables import Value
+from dse.study.samplers import DEFAULT, POPULATION, SAMPLERS, Nsga2, Nsga3
 
 BATCH: Final = POPULATION
 
@@ -49,7 +49,7 @@ class Progress:
 
 
 @dataclass
-class Asked:
+class PendingTrial:
     """A trial with the design it stands for and the rung it is judged on."""
 
     trial: Trial
@@ -140,7 +140,7 @@ class Search:
             return name
         return f"{name}|{','.join(str(choices.index(c)) for c in allowed)}"
 
-    def _ask(self, trial: Trial) -> Asked:
+    def _ask(self, trial: Trial) -> PendingTrial:
         values: dict[str, Value] = {}
         for v in self.space.variables:
             if not v.is_active(values):
@@ -159,9 +159,9 @@ class Search:
                 values[v.name] = trial.suggest_float(v.name, v.low, v.high, log=v.log)
         rungs = tuple(range(len(self.space.rungs)))
         self.known.setdefault(TARGET, CategoricalDistribution(rungs))
-        return Asked(trial, values, int(trial.suggest_categorical(TARGET, rungs)))
+        return PendingTrial(trial, values, int(trial.suggest_categorical(TARGET, rungs)))
 
-    def _judge(self, asked: list[Asked]) -> tuple[list[Outcomes], list[tuple[int, int]]]:
+    def _judge(self, asked: list[PendingTrial]) -> tuple[list[Outcomes], list[tuple[int, int]]]:
         """Evaluate designs not seen before in one call; return where each one's answer is."""
         design = encode(self.space, [a.values for a in asked])
         places: list[tuple[int, int]] = []
@@ -180,7 +180,7 @@ class Search:
         self.told.append(told)
         return self.told, places
 
-    def _tell(self, asked: Asked, told: Outcomes, row: int) -> dict[str, Any]:
+    def _tell(self, asked: PendingTrial, told: Outcomes, row: int) -> dict[str, Any]:
         """Tell Optuna log10 objectives and log constraint violations; return the log line."""
         values = [float(told.objectives[o][row, asked.rung]) for o in self.space.objectives]
         worst, total = "", 0.0

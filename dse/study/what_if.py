@@ -16,13 +16,13 @@ from dse.evaluator.first_order import model_of
 from dse.evaluator.nearest_design import nearest_design
 from dse.run.front import Scale, envelope
 from dse.run.run import Run
-from dse.search.polish import Found, polished
-from dse.search.samplers import DEFAULT
-from dse.search.study import Search
 from dse.space.design import absent, decode, levels
 from dse.space.questions import CONTROL, changed
 from dse.space.space import Comparison, Space, WhatIf
 from dse.space.variables import Value
+from dse.study.local_search import FrontDesigns, local_search
+from dse.study.samplers import DEFAULT
+from dse.study.search import Search
 
 Watch = Callable[[str, Any], None]
 
@@ -31,8 +31,8 @@ WARM = 150
 """designs of a run's front that the search of another world starts from"""
 
 
-def searched(space: Space, catalog: Catalog, trials: int, seed: int,
-             known: Sequence[dict[str, Value]] = ()) -> Found:  # fmt: skip
+def search_front(space: Space, catalog: Catalog, trials: int, seed: int,
+             known: Sequence[dict[str, Value]] = ()) -> FrontDesigns:  # fmt: skip
     """Points of a space's polished front and their designs; ``known`` and those nearest to baselines first."""
     model = model_of(space, catalog)
     first = [v for v, _ in (nearest_design(space, catalog, model, b.device) for b in space.baselines)]
@@ -40,7 +40,7 @@ def searched(space: Space, catalog: Catalog, trials: int, seed: int,
     search = Search(space, model, DEFAULT, seed, first=first)
     front = search.run(trials)
     design, _ = search.archive.joined()
-    return polished(space, model, [decode(space, design, int(r)) for r in np.unique(front.rows)], trials, seed)
+    return local_search(space, model, [decode(space, design, int(r)) for r in np.unique(front.rows)], trials, seed)
 
 
 def _within(space: Space, design: dict[str, Value]) -> bool:
@@ -54,7 +54,7 @@ def _within(space: Space, design: dict[str, Value]) -> bool:
     return not absent(space, design)
 
 
-def worlds(run: Run, catalog: Catalog, trials: int, seed: int, mine: Sequence[dict[str, Value]], whole: FloatArray,
+def what_if_fronts(run: Run, catalog: Catalog, trials: int, seed: int, mine: Sequence[dict[str, Value]], whole: FloatArray,
            worth: Callable[..., dict[str, Any]], watch: Watch) -> list[dict[str, Any]]:  # fmt: skip
     """Search the space in each of its other worlds; each front against ``whole``, that of this one.
 
@@ -69,7 +69,7 @@ def worlds(run: Run, catalog: Catalog, trials: int, seed: int, mine: Sequence[di
             space = _held(run.space, asked)
         except SpaceError:
             continue  # the run itself holds something else
-        points, designs = searched(space, changed(catalog, asked.catalogue), trials, seed, known)
+        points, designs = search_front(space, changed(catalog, asked.catalogue), trials, seed, known)
         found = worth(points, whole, Scale.of(whole))
         out.append(
             {

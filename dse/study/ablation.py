@@ -11,16 +11,14 @@ import numpy as np
 from dse.core.errors import SpaceError
 from dse.core.units import FloatArray
 from dse.evaluator.first_order import DatacenterModel, MobileModel
-from dse.run.front import Front, Scale, front_of, hypervolume, non_dominated
+from dse.run.front import Scale, front_of, hypervolume, non_dominated
 from dse.run.run import Run
-from dse.search.polish import Found, additions, polished
-from dse.space.design import encode, sample
+from dse.space.design import encode
 from dse.space.space import Space
 from dse.space.variables import Value
-from dse.whatif import searched, side_by_side, worlds
-
-CHECKPOINTS = 24
-
+from dse.study.convergence import convergence
+from dse.study.local_search import FrontDesigns, front_additions, local_search
+from dse.study.what_if import search_front, side_by_side, what_if_fronts
 
 Watch = Callable[[str, Any], None]
 
@@ -34,8 +32,10 @@ def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: 
     """
     say = watch or (lambda stage, detail: None)
     run = searched_alone(run)
-    mine = polished(run.space, model, [run.values(int(r)) for r in np.unique(run.front.rows)], len(run.trials), seed)
-    again: dict[str, dict[str, Found]] = {"levers": {}, "lost": {}}
+    mine = local_search(
+        run.space, model, [run.values(int(r)) for r in np.unique(run.front.rows)], len(run.trials), seed
+    )
+    again: dict[str, dict[str, FrontDesigns]] = {"levers": {}, "lost": {}}
     catalog = model.catalog
     for lever in run.space.levers:
         say("without", lever.name)
@@ -43,34 +43,39 @@ def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: 
             space = run.space.without(lever)
         except SpaceError:
             continue  # the run itself held the lever on
-        again["levers"][lever.name] = searched(space, catalog, trials, seed)
+        again["levers"][lever.name] = search_front(space, catalog, trials, seed)
     taken = {}
     for variable, level in missing_levels(run):
         say("locked on", f"{variable}={level}")
-        again["lost"][f"{variable}={level}"] = searched(run.space.restrict(variable, [level]), catalog, trials, seed)
+        again["lost"][f"{variable}={level}"] = search_front(
+            run.space.restrict(variable, [level]), catalog, trials, seed
+        )
         taken[f"{variable}={level}"] = usual(run, variable)
     say("random", "")
     some = [mine, *(x for kind in again.values() for x in kind.values() if len(x[0]))]
     points = np.concatenate([x[0] for x in some])
-    found = additions(run.front.points, (points, [d for x in some for d in x[1]]))
+    found = front_additions(run.front.points, (points, [d for x in some for d in x[1]]))
     # a part that a search was held to need not earn anything: with the hold gone, what is idle goes
-    near = polished(run.space, model, found, trials, seed)
-    found = additions(run.front.points, near)
+    near = local_search(run.space, model, found, trials, seed)
+    found = front_additions(run.front.points, near)
     # the worth is judged at one budget: this run's share counts its first trials alone
-    own = polished(run.space, model, early_front(run, trials), min(trials, run.own), seed)[0]
+    own = local_search(run.space, model, early_front(run, trials), min(trials, run.own), seed)[0]
     whole = np.concatenate([own, *(x[0] for x in some)])
     whole = whole[non_dominated(whole)]
     scale = Scale.of(whole)
     made = {
-        kind: {name: worth(x[0], whole, scale) | {"binds": held_by(run.space, model, x[1])} for name, x in each.items()}
+        kind: {
+            name: ablation_loss(x[0], whole, scale) | {"binds": held_by(run.space, model, x[1])}
+            for name, x in each.items()
+        }
         for kind, each in again.items()
     }
     for name, level in taken.items():
         made["lost"][name]["to"] = level
     points = np.concatenate([points, near[0]])
     shown = convergence(run, model, seed, Scale.of(points[non_dominated(points)]))
-    other = worlds(run, catalog, trials, seed, mine[1], whole, worth, say)
-    content = {"trials": trials, "itself": worth(own, whole, scale), **made, "convergence": shown, "what_if": other,
+    other = what_if_fronts(run, catalog, trials, seed, mine[1], whole, ablation_loss, say)
+    content = {"trials": trials, "itself": ablation_loss(own, whole, scale), **made, "convergence": shown, "what_if": other,
                "compare": side_by_side(run.space, catalog)}  # fmt: skip
     return content, found
 
@@ -89,7 +94,7 @@ def early_front(run: Run, trials: int) -> list[dict[str, Value]]:
     return [run.values(int(r)) for r in np.unique(front.rows if len(front) else run.front.rows)]
 
 
-def worth(points: FloatArray, whole: FloatArray, scale: Scale) -> dict[str, Any]:
+def ablation_loss(points: FloatArray, whole: FloatArray, scale: Scale) -> dict[str, Any]:
     """What a restricted front loses against that of the whole space: hypervolume kept and epsilon factors.
 
     Every point of the whole front is within ``factor`` of one of the restricted front in its worst
@@ -169,35 +174,3 @@ def missing_levels(run: Run) -> list[tuple[str, Value]]:
         usual = off.get(name, variable.choices[:1]) if mobile else ()
         out += [(name, c) for i, c in enumerate(variable.choices) if i not in present and c not in usual]
     return out
-
-
-def convergence(run: Run, model: DatacenterModel | MobileModel, seed: int, scale: Scale) -> dict[str, Any]:
-    """Hypervolume over designs of the search and of as many random designs."""
-    _, told = run.archive.joined()
-    random = model.evaluate(sample(run.space, run.own, np.random.default_rng(seed)))
-    marks = np.unique(np.linspace(1, run.own, CHECKPOINTS).astype(int))
-
-    def curve(t: Any) -> list[float]:
-        feasible = t.feasible
-        stack = np.stack([t.objectives[o] for o in run.space.objectives], axis=2)
-        out, kept, start = [], np.empty((0, len(run.space.objectives))), 0
-        for mark in marks:
-            fresh = stack[start:mark][feasible[start:mark]]
-            kept = np.concatenate([kept, fresh])
-            kept = kept[non_dominated(kept)]
-            out.append(hypervolume(kept, scale))
-            start = int(mark)
-        return out
-
-    return {"designs": marks.tolist(), "search": curve(told), "random": curve(random)}
-
-
-def reached(exact: Front, front: Front) -> float:
-    """Share of an exact front's hypervolume that another front dominates."""
-    scale = Scale.of(exact.points)
-    return hypervolume(front.points, scale) / hypervolume(exact.points, scale)
-
-
-def exact_on(run: Run, exact: Front) -> float:
-    """Hypervolume of an exact front on the scale of a run's convergence plot."""
-    return hypervolume(exact.points, Scale.of(run.front.points))

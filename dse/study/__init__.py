@@ -1,0 +1,1 @@
+"""Search with Optuna, the sweep that says how close it came, ablations and what-ifs: the only room that knows Optuna."""

@@ -1,0 +1,46 @@
+"""How a search converged, and how much of an exact front it reached."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dse.evaluator.first_order import DatacenterModel, MobileModel
+from dse.run.front import Front, Scale, hypervolume, non_dominated
+from dse.run.run import Run
+from dse.space.design import sample
+
+CHECKPOINTS = 24
+
+
+def convergence(run: Run, model: DatacenterModel | MobileModel, seed: int, scale: Scale) -> dict[str, Any]:
+    """Hypervolume over designs of the search and of as many random designs."""
+    _, told = run.archive.joined()
+    random = model.evaluate(sample(run.space, run.own, np.random.default_rng(seed)))
+    marks = np.unique(np.linspace(1, run.own, CHECKPOINTS).astype(int))
+
+    def curve(t: Any) -> list[float]:
+        feasible = t.feasible
+        stack = np.stack([t.objectives[o] for o in run.space.objectives], axis=2)
+        out, kept, start = [], np.empty((0, len(run.space.objectives))), 0
+        for mark in marks:
+            fresh = stack[start:mark][feasible[start:mark]]
+            kept = np.concatenate([kept, fresh])
+            kept = kept[non_dominated(kept)]
+            out.append(hypervolume(kept, scale))
+            start = int(mark)
+        return out
+
+    return {"designs": marks.tolist(), "search": curve(told), "random": curve(random)}
+
+
+def hypervolume_ratio(exact: Front, front: Front) -> float:
+    """Share of an exact front's hypervolume that another front dominates."""
+    scale = Scale.of(exact.points)
+    return hypervolume(front.points, scale) / hypervolume(exact.points, scale)
+
+
+def exact_on(run: Run, exact: Front) -> float:
+    """Hypervolume of an exact front on the scale of a run's convergence plot."""
+    return hypervolume(exact.points, Scale.of(run.front.points))
