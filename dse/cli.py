@@ -226,9 +226,6 @@ def _accuracy(sub: Any) -> None:
     p.add_argument("--split", choices=("none", "device", "model"), help="one split (default: all three)")
     p.add_argument("--ablate", action="store_true", help="also the error without each term (two minutes)")
     p.add_argument("--out", type=Path, default=Path("results/accuracy"), help="folder for page and CSV")
-    p.add_argument(
-        "--trust", type=Path, metavar="FILE", help="write the table of errors between its markers in a README"
-    )
 
     p = _command(
         sub,

@@ -273,7 +273,7 @@ def check(o: argparse.Namespace) -> int:
 
 def evaluate(o: argparse.Namespace) -> int:
     """One design or machine under one plan, and measured rows beside it."""
-    from dse.accuracy.resolve import device_name, llm_entry
+    from dse.calibration.resolve import device_name, llm_entry
 
     catalog = load_catalog()
     if o.device is None and o.space is None:
@@ -313,8 +313,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _measured(o: argparse.Namespace, e: Evaluation, target: str, catalog: Any) -> list[dict[str, Any]]:
-    from dse.measured import beside, measured_cases
-    from dse.measured import nearest as nearest_cases
+    from dse.calibration.neighbours import beside, measured_cases
+    from dse.calibration.neighbours import nearest_rows as nearest_cases
 
     if o.device is None or target != "datacenter":
         return []

@@ -11,17 +11,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dse.accuracy.store import calibrate as fit_stacks
-from dse.accuracy.store import rows_text, stack_files
-from dse.accuracy.table import predict_rows, read_rows, shipped_rows, write_rows
-from dse.accuracy.validate import SPLITS, Rows, ablate, measured_rows, ratios, score, split
+from dse.calibration.evidence import stored_evidence
+from dse.calibration.rows import predict_rows, read_rows, shipped_rows, write_rows
+from dse.calibration.scores import SPLITS, Rows, ablate, measured_rows, ratios, score, split
+from dse.calibration.stack_files import calibrate as fit_stacks
+from dse.calibration.stack_files import rows_text, stack_files
 from dse.catalog.catalog import load_catalog
 from dse.catalog.hf_import import import_llm as read_config
 from dse.catalog.transformer import transformer
 from dse.core.errors import OK, DataError
 from dse.report.accuracy import Findings, accuracy_csv, accuracy_html, findings
-from dse.report.elsewhere import elsewhere
-from dse.report.trust import trust_table, with_trust
 from dse.run.folder import write_atomically
 
 
@@ -56,10 +55,6 @@ def calibrate(o: argparse.Namespace) -> int:
 
 def validate(o: argparse.Namespace) -> int:
     """Score predictions, print and write page and tables."""
-    if o.trust is not None:
-        if o.split is not None:
-            raise DataError("--trust: needs all three splits; leave out --split")
-        with_trust(_text(o.trust), "")  # before the work, not after it
     rows, catalog = _rows(o), load_catalog()
     names = SPLITS if o.split is None else (o.split,)
     with tqdm(desc="validate", total=len(names), file=sys.stderr) as bar:
@@ -77,24 +72,13 @@ def validate(o: argparse.Namespace) -> int:
 
             table = ablate(rows, catalog, watch)
     made = findings(rows, splits, catalog, table)
-    other = elsewhere(catalog)
-    made.others = other.lines()
+    made.others = stored_evidence()
     _say(made)
     write_atomically(o.out / "accuracy.html", accuracy_html(made))
     write_atomically(o.out / "accuracy.csv", accuracy_csv(made))
-    if o.trust is not None:
-        write_atomically(o.trust, with_trust(_text(o.trust), trust_table(made, other)))
-        print(o.trust)
     print(o.out / "accuracy.html")
     print(o.out / "accuracy.csv")
     return OK
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
 
 
 def _say(made: Findings) -> None:

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dse import evaluate
-from dse.accuracy.cases import case_of
-from dse.accuracy.predict import machines, prepare, soft_rows, times
-from dse.accuracy.resolve import device_name, llm_entry
-from dse.accuracy.table import ADDED, predict_rows
+from dse.calibration.cases import case_of
+from dse.calibration.predict import machines, prepare, soft_rows, times
+from dse.calibration.resolve import device_name, llm_entry
+from dse.calibration.rows import ADDED, predict_rows
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.catalog.hf_import import import_llm
 from dse.catalog.transformer import transformer

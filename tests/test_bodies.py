@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from dse.accuracy.published import energies, hours, tokens
-from dse.accuracy.throttle import PUBLISHED, held, warm_phone
 from dse.catalog.catalog import Catalog
 from dse.core.errors import SpaceError
 from dse.evaluator.first_order import MobileModel
@@ -19,6 +17,8 @@ from dse.space.design import sample
 from dse.space.overrides import load_space
 from dse.space.reader import read_space
 from dse.space.targets import TARGET_OBJECTIVES
+from tests.validation.evidence.gpu_money_and_energy import energies, hours, tokens
+from tests.validation.evidence.warm_phone import PUBLISHED, held, warm_phone
 
 MOBILE = ("mobile", "laptop", "vehicle", "xr")
 

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dse import evaluate
-from dse.accuracy.rigs import Flash, Served, decoded, rig
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.catalog.transformer import transformer
 from dse.core.axes import OPERATORS
@@ -20,6 +19,7 @@ from dse.physics import experts, flash, roofline
 from dse.serving.serve import serve
 from dse.serving.software import software_of
 from dse.space.scenario import ModelLoad, RequestClass, RequestMix, mix_of
+from tests.validation.evidence.reference_machines import Flash, Served, decoded, reference_machine
 
 A = np.array
 
@@ -39,7 +39,9 @@ def load(llm: str, bits: float = 16.0) -> ModelLoad:
 
 
 def made(**inputs: Any) -> tuple[Machine, Catalog]:
-    return rig(load_catalog(), **({"peak": 1e18, "bandwidth": 8e12, "capacity": 1e12, "link": 1e12} | inputs))
+    return reference_machine(
+        load_catalog(), **({"peak": 1e18, "bandwidth": 8e12, "capacity": 1e12, "link": 1e12} | inputs)
+    )
 
 
 def one(

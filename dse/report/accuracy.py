@@ -15,10 +15,10 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from dse.accuracy.clean import RULES
-from dse.accuracy.store import nested_cover, widths
-from dse.accuracy.table import intervals
-from dse.accuracy.validate import Rows, Score, Split, ratios, score, strata, worst
+from dse.calibration.exclusions import RULES
+from dse.calibration.rows import intervals
+from dse.calibration.scores import Rows, Score, Split, ratios, score, strata, worst
+from dse.calibration.stack_files import nested_cover, widths
 from dse.catalog.catalog import Catalog
 from dse.core.text import inert
 from dse.report.document import STYLE

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dse.accuracy.table import shipped_rows
-from dse.accuracy.validate import SPLITS, Rows, Split, measured_rows, split
+from dse.calibration.rows import shipped_rows
+from dse.calibration.scores import SPLITS, Rows, Split, measured_rows, split
 from dse.catalog.catalog import Catalog
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dse.accuracy.claims import system_claims
-from dse.accuracy.edge import edge_rows
-from dse.accuracy.kernels import kernel_rows
 from dse.catalog.catalog import Catalog
+from tests.validation.evidence.a100_kernels import kernel_rows
+from tests.validation.evidence.edge_devices import edge_rows
+from tests.validation.evidence.systems import system_claims
 
 
 def test_phones_laptops_and_edge_boards_decode_within_20_percent(

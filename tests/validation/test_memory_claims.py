@@ -5,42 +5,42 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dse.accuracy import claims_flash, claims_near
-from dse.accuracy.claim import Claim, rows
-from dse.accuracy.imec import COOLANT, STAGES, Stage, temperatures
 from dse.catalog.catalog import Catalog
+from tests.validation.evidence import flash, pnm_and_stacks
+from tests.validation.evidence.imec import COOLANT, STAGES, Stage, temperatures
+from tests.validation.evidence.published_result import PublishedResult, rows
 
 TWO_THIRDS = 2.0 / 3.0
 
 
 @pytest.fixture(scope="module")
-def claims(catalog: Catalog) -> dict[str, Claim]:
-    return {c.id: c for c in [*claims_flash.flash_claims(catalog), *claims_near.near_claims(catalog)]}
+def claims(catalog: Catalog) -> dict[str, PublishedResult]:
+    return {c.id: c for c in [*flash.flash_claims(catalog), *pnm_and_stacks.near_claims(catalog)]}
 
 
 @pytest.fixture(scope="module")
 def asked() -> list[dict[str, str]]:
     """Rows that must be tests: confidence high, for PNM and stacks also medium."""
-    return [r for r, _ in rows("claims_memory.csv") if r["confidence"] == "high" or r["lever"] != "hbf"]
+    return [r for r, _ in rows("results_memory.csv") if r["confidence"] == "high" or r["lever"] != "hbf"]
 
 
-def test_every_row_with_inputs_is_computed(claims: dict[str, Claim], asked: list[dict[str, str]]) -> None:
-    skipped = {**claims_flash.SKIPPED, **claims_near.SKIPPED}
-    assert {r["id"] for r, _ in rows("claims_memory.csv")} == claims.keys() | skipped.keys()
+def test_every_row_with_inputs_is_computed(claims: dict[str, PublishedResult], asked: list[dict[str, str]]) -> None:
+    skipped = {**flash.SKIPPED, **pnm_and_stacks.SKIPPED}
+    assert {r["id"] for r, _ in rows("results_memory.csv")} == claims.keys() | skipped.keys()
     assert not [r["id"] for r in asked if r["id"] in skipped and r["confidence"] == "high"]
 
 
 @pytest.mark.parametrize("lever", ["hbf", "pnm", "stack"])
 def test_two_thirds_of_the_model_rows_agree(
-    lever: str, claims: dict[str, Claim], asked: list[dict[str, str]], capsys: pytest.CaptureFixture[str]
+    lever: str, claims: dict[str, PublishedResult], asked: list[dict[str, str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with capsys.disabled():
         print()
         for c in claims.values():
             if c.lever == lever:
                 print(c.line())
-        for row, _ in rows("claims_memory.csv"):
-            why = {**claims_flash.SKIPPED, **claims_near.SKIPPED}.get(row["id"])
+        for row, _ in rows("results_memory.csv"):
+            why = {**flash.SKIPPED, **pnm_and_stacks.SKIPPED}.get(row["id"])
             if row["lever"] == lever and why:
                 print(f"{row['id']:44s} published {row['published_value']:>8s}  ours not computed: {why}")
     must = {r["id"] for r in asked}
@@ -50,9 +50,9 @@ def test_two_thirds_of_the_model_rows_agree(
     assert all(c.agrees for c in claims.values() if c.lever == lever and c.kind in {"identity", "constant"})
 
 
-def test_a_claim_that_differs_says_by_which_term(claims: dict[str, Claim]) -> None:
+def test_a_claim_that_differs_says_by_which_term(claims: dict[str, PublishedResult]) -> None:
     differing = {c.id for c in claims.values() if not c.agrees}
-    assert differing == {**claims_flash.DIFFERS, **claims_near.DIFFERS}.keys()
+    assert differing == {**flash.DIFFERS, **pnm_and_stacks.DIFFERS}.keys()
     assert all(c.differs for c in claims.values() if not c.agrees)
 
 
@@ -69,7 +69,7 @@ def test_a_claim_that_differs_says_by_which_term(claims: dict[str, Claim]) -> No
         ("kyung-tpot-r1-hbm-nvlink6-8k-512gb", "kyung-tpot-r1-half-hbf-8k-512gb", "kyung-tpot-r1-hbf-8k-512gb"),
     ],
 )  # fmt: skip
-def test_published_orders_hold(order: tuple[str, ...], claims: dict[str, Claim]) -> None:
+def test_published_orders_hold(order: tuple[str, ...], claims: dict[str, PublishedResult]) -> None:
     """Ours falls along an order, and so does what was published."""
     ours = [claims[i].ours for i in order]
     published = [float(claims[i].published) for i in order]
@@ -80,12 +80,12 @@ def test_published_orders_hold(order: tuple[str, ...], claims: dict[str, Claim])
 
 def test_hbf_plus_beats_hbm4_from_mid_contexts_on(catalog: Catalog) -> None:
     """Son et al.: MID HBF+ > HBM4 > HBF, LONG HBF+ > HBF > HBM4."""
-    made = {r["id"]: i for r, i in rows("claims_memory.csv")}
+    made = {r["id"]: i for r, i in rows("results_memory.csv")}
     plus = {n: made[f"son-batch-hbfplus-8g-l3-{n}"] for n in ("mid",)}
     plus["long"] = {**plus["mid"], "input_tokens": 103500, "output_tokens": 1100, "workload": "LONG"}
     for length in ("mid", "long"):
-        other = [claims_flash._largest(catalog, made[f"son-tps-{m}-8g-l3-{length}"])[1] for m in ("hbm4", "hbf")]
-        assert claims_flash._largest(catalog, plus[length])[1] > max(other)
+        other = [flash._largest(catalog, made[f"son-tps-{m}-8g-l3-{length}"])[1] for m in ("hbm4", "hbf")]
+        assert flash._largest(catalog, plus[length])[1] > max(other)
 
 
 def _rise(catalog: Catalog, stage: Stage) -> float:

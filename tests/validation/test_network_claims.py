@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dse.accuracy import claims_network
-from dse.accuracy.claim import Claim, rows
-from dse.accuracy.reduces import EFFICIENCY, HEADER, Scored, scores, table
 from dse.catalog.catalog import Catalog
+from tests.validation.evidence import networks
+from tests.validation.evidence.all_reduce import EFFICIENCY, HEADER, Scored, scores, table
+from tests.validation.evidence.published_result import PublishedResult, rows
 
 TWO_THIRDS = 2.0 / 3.0
 
@@ -19,8 +19,8 @@ def reduces(catalog: Catalog) -> list[Scored]:
 
 
 @pytest.fixture(scope="module")
-def claims(catalog: Catalog) -> dict[str, Claim]:
-    return {c.id: c for c in claims_network.network_claims(catalog)}
+def claims(catalog: Catalog) -> dict[str, PublishedResult]:
+    return {c.id: c for c in networks.network_claims(catalog)}
 
 
 def test_all_reduce_within_15_percent(reduces: list[Scored], capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,25 +51,25 @@ def test_the_catalogue_launches_are_those_of_the_h100_rows(reduces: list[Scored]
         assert fits[library] == pytest.approx(value.nominal, rel=0.1)
 
 
-def test_every_row_with_inputs_is_computed(claims: dict[str, Claim]) -> None:
-    read = [r for r, _ in rows("claims_network.csv")]
-    assert {r["id"] for r in read} == claims.keys() | claims_network.SKIPPED.keys()
-    assert not [r["id"] for r in read if r["id"] in claims_network.SKIPPED and r["confidence"] == "high"]
+def test_every_row_with_inputs_is_computed(claims: dict[str, PublishedResult]) -> None:
+    read = [r for r, _ in rows("results_network.csv")]
+    assert {r["id"] for r in read} == claims.keys() | networks.SKIPPED.keys()
+    assert not [r["id"] for r in read if r["id"] in networks.SKIPPED and r["confidence"] == "high"]
     assert sum(r["confidence"] == "high" for r in read) == 26
 
 
-def test_published_results_agree(claims: dict[str, Claim], capsys: pytest.CaptureFixture[str]) -> None:
+def test_published_results_agree(claims: dict[str, PublishedResult], capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print()
         for c in claims.values():
             print(c.line())
-        for row, _ in rows("claims_network.csv"):
-            if row["id"] in claims_network.SKIPPED:
-                print(f"{row['id']:44s} published {row['published_value']:>8s}  ours not computed: {claims_network.SKIPPED[row['id']]}")  # fmt: skip
+        for row, _ in rows("results_network.csv"):
+            if row["id"] in networks.SKIPPED:
+                print(f"{row['id']:44s} published {row['published_value']:>8s}  ours not computed: {networks.SKIPPED[row['id']]}")  # fmt: skip
     model = [c for c in claims.values() if c.kind == "model"]
     assert np.mean([c.agrees for c in model]) >= TWO_THIRDS
     assert all(c.agrees for c in claims.values() if c.kind in {"identity", "constant", "range"})
-    assert {c.id for c in claims.values() if not c.agrees} == claims_network.DIFFERS.keys()
+    assert {c.id for c in claims.values() if not c.agrees} == networks.DIFFERS.keys()
 
 
 def test_large_domains_win_where_users_want_speed(catalog: Catalog) -> None:
@@ -77,8 +77,8 @@ def test_large_domains_win_where_users_want_speed(catalog: Catalog) -> None:
 
     Published: GB200 NVL72 against B200 servers 4.39 (941 tokens/s a GPU at EP8, where ours gives 2,488: 1.25).
     """
-    inputs = next(i for r, i in rows("claims_network.csv") if r["id"] == "inferencex-nvl72-vs-b200-nvl72")
+    inputs = next(i for r, i in rows("results_network.csv") if r["id"] == "inferencex-nvl72-vs-b200-nvl72")
     card, users = inputs["b200"]["inter_node_gb_s"], inputs["tokens_per_s_user"]
-    wide = claims_network._per_gpu(catalog, "gb200", 32, inputs, card, users)
-    over_cards = claims_network._per_gpu(catalog, "b200_sxm", 32, inputs, card, users)
+    wide = networks._per_gpu(catalog, "gb200", 32, inputs, card, users)
+    over_cards = networks._per_gpu(catalog, "b200_sxm", 32, inputs, card, users)
     assert 2.5 <= wide / over_cards <= 5.0

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dse.accuracy.calibrate import FITTED, fit, predicted
-from dse.accuracy.clean import RULES
-from dse.accuracy.predict import prepare, soft_rows, times
-from dse.accuracy.store import POOLED, nested_cover, widths
-from dse.accuracy.table import predict_rows, shipped_rows
-from dse.accuracy.validate import Rows, Split, folds, ratios, score
+from dse.calibration.exclusions import RULES
+from dse.calibration.fit import FITTED, fit, predicted
+from dse.calibration.predict import prepare, soft_rows, times
+from dse.calibration.rows import predict_rows, shipped_rows
+from dse.calibration.scores import Rows, Split, folds, ratios, score
+from dse.calibration.stack_files import POOLED, nested_cover, widths
 from dse.catalog.catalog import DATA, Catalog
 from dse.report.accuracy import findings
-from dse.report.elsewhere import elsewhere
-from dse.report.trust import trust_table, with_trust
 from dse.serving.software import FIELDS
+from tests.validation.evidence.evidence import evidence
+from tests.validation.evidence.trust_table import trust_table, with_trust
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -133,7 +133,7 @@ def test_rules_look_at_no_prediction_of_ours(measured: Rows, catalog: Catalog) -
         for factor in ("flop", "dense", "layer"):
             field = FIELDS[factor]
             other = other.replace("software", stack, field, catalog.value("software", stack, field) * 0.5)
-    from dse.accuracy.clean import reasons
+    from dse.calibration.exclusions import reasons
 
     assert tuple(reasons(prepare(measured.cases, other), other)) == measured.why
 
@@ -184,4 +184,4 @@ def test_unbuilt_machines_are_judged_no_better_than_built_ones(catalog: Catalog,
 def test_the_readme_table_is_what_validate_prints(measured: Rows, splits: dict[str, Split], catalog: Catalog) -> None:
     made = findings(measured, list(splits.values()), catalog)
     text = README.read_text(encoding="utf-8")
-    assert with_trust(text, trust_table(made, elsewhere(catalog))) == text
+    assert with_trust(text, trust_table(made, evidence(catalog))) == text

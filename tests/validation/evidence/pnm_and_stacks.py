@@ -8,10 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from dse.accuracy.claim import Claim, Inputs, against, kind_of, rows
-from dse.accuracy.imec import COOLANT, STAGES, temperatures
-from dse.accuracy.predict import NO_LIMIT
-from dse.accuracy.rigs import decoded, scenario
+from dse.calibration.predict import NO_LIMIT
 from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import transformer
 from dse.evaluator.explain import evaluate
@@ -20,6 +17,9 @@ from dse.hardware.datacenter import PNM
 from dse.hardware.devices import device_parts
 from dse.hardware.machine import FIXED_CLOCK, Machine
 from dse.space.scenario import ModelLoad, RequestClass, RequestMix
+from tests.validation.evidence.imec import COOLANT, STAGES, temperatures
+from tests.validation.evidence.published_result import Inputs, PublishedResult, against, kind_of, rows
+from tests.validation.evidence.reference_machines import decoded, scenario
 
 Ours = Callable[[Catalog, Inputs], float]
 
@@ -240,10 +240,10 @@ DIFFERS: Final[Mapping[str, str]] = {
 """the term that makes a claim differ"""
 
 
-def near_claims(catalog: Catalog) -> list[Claim]:
+def near_claims(catalog: Catalog) -> list[PublishedResult]:
     """Every published result about PNM and about stacks of which something can be computed, and ours."""
     out = []
-    for row, inputs in rows("claims_memory.csv"):
+    for row, inputs in rows("results_memory.csv"):
         if row["lever"] == "hbf" or row["id"] in SKIPPED:
             continue
         ours, stated = float(OURS[row["id"]](catalog, inputs)), row["published_value"]
@@ -254,6 +254,8 @@ def near_claims(catalog: Catalog) -> list[Claim]:
             ratio = against(ours, stated, BOUNDS.get(row["id"]))
         within = {"identity": 0.01, "constant": 0.01, "range": 0.1}.get(kind, 0.25)
         out.append(
-            Claim(row["id"], row["claim"], kind, stated, ours, ratio, row["lever"], DIFFERS.get(row["id"], ""), within)
+            PublishedResult(
+                row["id"], row["claim"], kind, stated, ours, ratio, row["lever"], DIFFERS.get(row["id"], ""), within
+            )
         )
     return out

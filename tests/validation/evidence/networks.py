@@ -10,10 +10,8 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import shortest_path
 
-from dse.accuracy.cases import Case, RankPlan
-from dse.accuracy.claim import Claim, Inputs, against, kind_of, rows
-from dse.accuracy.predict import NO_LIMIT, machines, prepare, soft_rows, textbook, times
-from dse.accuracy.reduces import Fit, Reduce, fitted, grouped, measured, predicted
+from dse.calibration.cases import Case, RankPlan
+from dse.calibration.predict import NO_LIMIT, machines, prepare, soft_rows, textbook, times
 from dse.catalog.catalog import Catalog
 from dse.core.axes import GROUPS
 from dse.hardware.assemble import assemble
@@ -23,6 +21,8 @@ from dse.hardware.devices import device_parts
 from dse.physics import collective, topology
 from dse.physics.network_shape import NetworkShape
 from dse.space.scenario import ModelLoad
+from tests.validation.evidence.all_reduce import Fit, Reduce, fitted, grouped, measured, predicted
+from tests.validation.evidence.published_result import Inputs, PublishedResult, against, kind_of, rows
 
 Ours = Callable[[Catalog, Inputs], float]
 
@@ -236,10 +236,10 @@ DIFFERS: Final[Mapping[str, str]] = {"inferencex-peak-nvl72": _PROMPTS, "inferen
 """claims that ours does not meet, and the term that makes it"""
 
 
-def network_claims(catalog: Catalog) -> list[Claim]:
+def network_claims(catalog: Catalog) -> list[PublishedResult]:
     """Every published result about networks of which something can be computed, and ours."""
     out = []
-    for row, inputs in rows("claims_network.csv"):
+    for row, inputs in rows("results_network.csv"):
         if row["id"] in SKIPPED:
             continue
         ours, stated = float(OURS[row["id"]](catalog, inputs)), row["published_value"]
@@ -247,6 +247,8 @@ def network_claims(catalog: Catalog) -> list[Claim]:
         ratio = against(ours, stated, BOUNDS.get(row["id"]))
         within = {"identity": 0.02, "constant": 0.2, "range": 0.1}.get(kind, STATED.get(row["id"], 0.25))
         out.append(
-            Claim(row["id"], row["claim"], kind, stated, ours, ratio, "network", DIFFERS.get(row["id"], ""), within)
+            PublishedResult(
+                row["id"], row["claim"], kind, stated, ours, ratio, "network", DIFFERS.get(row["id"], ""), within
+            )
         )
     return out

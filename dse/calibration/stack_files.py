@@ -11,8 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from dse.accuracy.calibrate import FITTED, FOLLOW, PRIOR, Fit
-from dse.accuracy.validate import Rows, Split, ratios, score, split
+from dse.calibration.fit import FITTED, FOLLOW, PRIOR, Fit
+from dse.calibration.scores import Rows, Split, ratios, score, split
 from dse.catalog.catalog import Catalog
 from dse.catalog.field_units import SHARES
 from dse.core.text import inert

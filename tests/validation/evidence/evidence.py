@@ -6,31 +6,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dse.accuracy.claim import Claim
-from dse.accuracy.claims import system_claims
-from dse.accuracy.claims_flash import flash_claims
-from dse.accuracy.claims_near import near_claims
-from dse.accuracy.claims_network import network_claims
-from dse.accuracy.edge import Edge, edge_rows
-from dse.accuracy.kernels import Kernel, kernel_rows
-from dse.accuracy.published import Beside, published
-from dse.accuracy.reduces import HEADER, Scored, scores, table
-from dse.accuracy.throttle import PUBLISHED, Warm, warm_phone
 from dse.catalog.catalog import Catalog
+from tests.validation.evidence.a100_kernels import Kernel, kernel_rows
+from tests.validation.evidence.all_reduce import HEADER, Scored, scores, table
+from tests.validation.evidence.edge_devices import Edge, edge_rows
+from tests.validation.evidence.flash import flash_claims
+from tests.validation.evidence.gpu_money_and_energy import PublishedRange, published
+from tests.validation.evidence.networks import network_claims
+from tests.validation.evidence.pnm_and_stacks import near_claims
+from tests.validation.evidence.published_result import PublishedResult
+from tests.validation.evidence.systems import system_claims
+from tests.validation.evidence.warm_phone import PUBLISHED, Warm, warm_phone
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class Evidence:
     """Rows of every kind."""
 
     edge: list[Edge]
     kernels: list[Kernel]
-    claims: list[Claim]
-    memory: list[Claim]
+    claims: list[PublishedResult]
+    memory: list[PublishedResult]
     """about flash, PNM, stacks and networks"""
     reduces: list[Scored]
     """all-reduces measured on GPUs"""
-    published: list[Beside]
+    published: list[PublishedRange]
     """dollars and joules per token and hour"""
     warm: Warm
     """a phone that gets warm"""
@@ -72,8 +72,27 @@ class Elsewhere:
                f"{self.warm.at_the_end:.2f}, after five minutes {self.warm.later:.2f}; published {PUBLISHED[1]:.2f} ({PUBLISHED[0]:.1f} to {PUBLISHED[2]:.1f})")]),
         ]  # fmt: skip
 
+    def table(self) -> list[list[str]]:
+        """Rows of ``evidence.csv``: the section, what a person reads, and the two numbers where a line sets two side by side."""
+        pairs = [
+            [(e.measured, e.predicted) for e in self.edge],
+            [(k.measured, k.predicted) for k in self.kernels],
+            [(c.published, c.ours) for c in self.claims],
+            [],
+            [(c.published, c.ours) for c in self.memory],
+            [(b.nominal, b.ours) for b in self.published],
+            [(PUBLISHED[1], self.warm.kept[-1])],
+        ]
+        out = [["section", "line", "published", "ours"]]
+        for (title, lines), numbers in zip(self.lines(), pairs, strict=True):
+            some = [(p if isinstance(p, str) else f"{p:.6g}", f"{o:.6g}") for p, o in numbers] or [("", "")] * len(
+                lines
+            )
+            out += [[title, line, *pair] for line, pair in zip(lines, some, strict=True)]
+        return out
 
-def by_kind(claims: list[Claim]) -> str:
+
+def by_kind(claims: list[PublishedResult]) -> str:
     """How many of each kind agree: identities are arithmetic, only ``model`` tests the model."""
     kinds = sorted({c.kind for c in claims})
     return ", ".join(
@@ -86,7 +105,7 @@ def mape(found: list[float]) -> float:
     return float(np.mean(np.abs(np.array(found) - 1.0)))
 
 
-def elsewhere(catalog: Catalog) -> Elsewhere:
+def evidence(catalog: Catalog) -> Evidence:
     """Evaluate every row."""
-    return Elsewhere(edge_rows(catalog), kernel_rows(catalog), system_claims(catalog),
+    return Evidence(edge_rows(catalog), kernel_rows(catalog), system_claims(catalog),
                      [*flash_claims(catalog), *near_claims(catalog), *network_claims(catalog)], scores(catalog), published(catalog), warm_phone(catalog))  # fmt: skip

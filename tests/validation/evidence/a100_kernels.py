@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from dse.accuracy.edge import published
 from dse.catalog.catalog import Catalog
+from tests.validation.evidence.edge_devices import published
 
 STACK: Final = "pytorch_eager"
 

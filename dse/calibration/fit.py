@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 from scipy.optimize import least_squares
 
-from dse.accuracy.cases import Case
-from dse.accuracy.predict import Served, Times, soft_rows, times
+from dse.calibration.cases import Case
+from dse.calibration.predict import Served, Times, soft_rows, times
 from dse.catalog.catalog import Catalog
 from dse.core.errors import DataError
 from dse.core.units import FloatArray, IntArray

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import Final
 
-from dse.accuracy.resolve import STORED_BITS, arithmetic_bits, device_name, llm_entry, number_format, stack_name
+from dse.calibration.resolve import STORED_BITS, arithmetic_bits, device_name, llm_entry, number_format, stack_name
 from dse.catalog.catalog import Catalog
 from dse.core.axes import GROUPS
 from dse.core.errors import DataError

@@ -32,7 +32,7 @@ OUTSIDE: Final = ("host", "switches", "cables and optics", "far memory", "fans",
 
 
 @dataclass(frozen=True)
-class Beside:
+class PublishedRange:
     """A published figure with its range, and ours."""
 
     what: str
@@ -84,14 +84,14 @@ JOULES: Final = (
 )  # fmt: skip
 
 
-def energies(catalog: Catalog) -> list[Beside]:
+def energies(catalog: Catalog) -> list[PublishedRange]:
     """Joules per output token of GPUs, prompts included where outputs are known, while they work."""
     space = _space(catalog, 1.0)
     out = []
     for what, device, llm, batch, tensor, inputs, outputs, bits, node, low, nominal, high, source in JOULES:
         e = _served(space, catalog, device, llm, batch, tensor, inputs, outputs, bits)
         ours = sum(v for n, v in e.energies.items() if (node and n != "facility (PUE)") or n not in OUTSIDE)
-        out.append(Beside(what, source, "J/token", low, nominal, high, ours))
+        out.append(PublishedRange(what, source, "J/token", low, nominal, high, ours))
     return out
 
 
@@ -120,7 +120,7 @@ def hour(catalog: Catalog, device: str, space: Space) -> Money:
     return Money((float(m.capital_rate[0]) + burnt) * HOUR, Basis.OWNED, f"{device}, an hour of ours")
 
 
-def hours(catalog: Catalog) -> list[Beside]:
+def hours(catalog: Catalog) -> list[PublishedRange]:
     """Hours of GPUs, owned."""
     space = _space(catalog, 1.0)
     out = []
@@ -129,7 +129,7 @@ def hours(catalog: Catalog) -> list[Beside]:
         Comparison(ours, Money(nominal, Basis.OWNED, f"{device}, an hour as published"))
         price = catalog.value("device", device, "market_price")
         out.append(
-            Beside(
+            PublishedRange(
                 f"{device}: an hour, at its list price of {price:,.0f} USD",
                 AVAILABLE,
                 "USD/h",
@@ -158,7 +158,7 @@ SERVED: Final = (
 )  # fmt: skip
 
 
-def tokens(catalog: Catalog) -> list[Beside]:
+def tokens(catalog: Catalog) -> list[PublishedRange]:
     """Cost of a million output tokens on H100-class devices: rented as the sources rent, or owned at list price at 60 % of the time."""
     out = []
     for what, device, llm, batch, tensor, inputs, outputs, low, nominal, high, source in SERVED:
@@ -168,7 +168,7 @@ def tokens(catalog: Catalog) -> list[Beside]:
         price = Money(RENT, Basis.RENTED, "an hour") if rented else hour(catalog, device, space)
         share = e.decode_time / e.tpot if "alone" in what or not rented else 1.0  # API prices ask for the prompt apart
         seconds = e.figures["packages"] / e.throughput / space.scenario["utilisation"] * share
-        out.append(Beside(what, source, "USD/Mtok", low, nominal, high, seconds * price.amount / HOUR * 1e6))
+        out.append(PublishedRange(what, source, "USD/Mtok", low, nominal, high, seconds * price.amount / HOUR * 1e6))
     return out
 
 
@@ -177,7 +177,7 @@ MATERIALS: Final = (("h100_sxm", 2024, 2500, 3320, 4500), ("h200_sxm", 2026, 425
                     ("mi300x", 2024, 4500, 5300, 6000), ("mi355x", 2026, 7000, 8000, 8870))  # fmt: skip
 
 
-def materials(catalog: Catalog) -> list[Beside]:
+def materials(catalog: Catalog) -> list[PublishedRange]:
     """Bills of materials of packages, at the memory prices of their year."""
     out = []
     for device, year, low, nominal, high in MATERIALS:
@@ -185,7 +185,7 @@ def materials(catalog: Catalog) -> list[Beside]:
         ours = Money(float(m.report["bom"][0]), Basis.MATERIALS, f"{device}, ours")
         Comparison(ours, Money(nominal, Basis.MATERIALS, f"{device}, as published"))
         out.append(
-            Beside(
+            PublishedRange(
                 f"{device}: bill of materials in {year}",
                 "analysts' models (siliconanalysts.com, Raymond James)",
                 "USD",
@@ -207,11 +207,11 @@ EMBODIED: Final = (
 )  # fmt: skip
 
 
-def embodied(catalog: Catalog) -> list[Beside]:
+def embodied(catalog: Catalog) -> list[PublishedRange]:
     """Embodied carbon of boards, cradle to gate."""
     model = DatacenterModel(_space(catalog, 1.0), catalog)
     return [
-        Beside(
+        PublishedRange(
             f"embodied carbon of {what}",
             source,
             "kgCO2e",
@@ -224,6 +224,6 @@ def embodied(catalog: Catalog) -> list[Beside]:
     ]
 
 
-def published(catalog: Catalog) -> list[Beside]:
+def published(catalog: Catalog) -> list[PublishedRange]:
     """All of it."""
     return [*energies(catalog), *hours(catalog), *tokens(catalog), *materials(catalog), *embodied(catalog)]

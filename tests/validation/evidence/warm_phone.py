@@ -13,13 +13,13 @@ from typing import Final
 
 import numpy as np
 
-from dse.accuracy.edge import burst
 from dse.catalog.catalog import Catalog
 from dse.core.units import FloatArray
 from dse.hardware.mobile import lumps
 from dse.physics import thermal
 from dse.space.reader import read_space, space_text
 from dse.space.targets import TARGET_OBJECTIVES
+from tests.validation.evidence.edge_devices import burst
 
 DEVICE: Final = "iphone_16_pro"
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from dse.accuracy.cases import Case, case_of
-from dse.accuracy.predict import Served, over_cards, prepare, soft_rows, times
+from dse.calibration.cases import Case, case_of
+from dse.calibration.predict import Served, over_cards, prepare, soft_rows, times
 from dse.catalog.catalog import DATA, Catalog
 from dse.core.errors import DataError
 from dse.core.text import inert

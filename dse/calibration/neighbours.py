@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import log2
 from typing import Any
 
-from dse.accuracy.cases import Case
-from dse.accuracy.predict import prepare
-from dse.accuracy.table import intervals, notes, read_cases, shipped_rows
+from dse.calibration.cases import Case
+from dse.calibration.predict import prepare
+from dse.calibration.rows import intervals, notes, read_cases, shipped_rows
 from dse.catalog.catalog import Catalog
 
 
@@ -17,7 +17,7 @@ def measured_cases(device: str, llm: str, catalog: Catalog) -> list[Case]:
     return [c for c in cases if c.device == device and c.llm == llm and c.mode == "agg" and c.tpot is not None]
 
 
-def nearest(cases: list[Case], batch: float, group: int, inputs: float, outputs: float, most: int) -> list[Case]:
+def nearest_rows(cases: list[Case], batch: float, group: int, inputs: float, outputs: float, most: int) -> list[Case]:
     """The cases nearest to a plan, in octaves of batch, group and lengths."""
 
     def away(c: Case) -> float:

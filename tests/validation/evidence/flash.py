@@ -9,8 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from dse.accuracy.claim import Claim, Inputs, kind_of, rows
-from dse.accuracy.rigs import Flash, Served, decoded, rig
 from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import transformer
 from dse.hardware.machine import Machine
@@ -18,6 +16,8 @@ from dse.physics import flash
 from dse.serving.serve import serve
 from dse.serving.software import software_of
 from dse.space.scenario import ModelLoad, RequestClass, RequestMix
+from tests.validation.evidence.published_result import Inputs, PublishedResult, kind_of, rows
+from tests.validation.evidence.reference_machines import Flash, Served, decoded, reference_machine
 
 GIB: Final = 2.0**30
 
@@ -50,13 +50,13 @@ def _son(c: Catalog, i: Inputs) -> tuple[Machine, Catalog]:
     """The machine: activations on chip (40 MB a stack, or the one HBM4 that the pool's bandwidth leaves out)."""
     m, gpu = i["memory_per_gpu"], {"peak": i["bf16_pflops_per_gpu"] * 1e15, "link": i["nvlink_gb_s"] * 1e9 / 2}
     if i["memory"] == "HBM4":
-        return rig(c, **gpu, bandwidth=m["read_tb_s"] * 1e12, capacity=m["capacity_gib"] * GIB)
+        return reference_machine(c, **gpu, bandwidth=m["read_tb_s"] * 1e12, capacity=m["capacity_gib"] * GIB)
     stacks = 7.0 if i["memory"] in {"HBF", "CONV"} else 8.0
     planes = float(m["planes_per_die"])
     page = 4096.0
     pool = Flash(stacks, 16.0, planes, page, m["t_read_us"] * 1e-6, stacks * 16.0 * planes * page / (m["write_tb_s"] * 1e12),
                  m["read_tb_s"] * 1e12 / stacks, m["capacity_gib"] * GIB / stacks, 40e6)  # fmt: skip
-    return rig(c, **gpu, bandwidth=0.0, capacity=0.0, sram=40e6 * stacks, flash=pool)
+    return reference_machine(c, **gpu, bandwidth=0.0, capacity=0.0, sram=40e6 * stacks, flash=pool)
 
 
 @cache
@@ -141,7 +141,7 @@ def _kyung(c: Catalog, i: Inputs) -> float:
     setting = i["configuration"]
     if "CPU" in setting:
         held = (i["kv_node_budget_gb"] + i["weights_node_gb"]) * 1e9 / i["devices"]
-        machine, made = rig(
+        machine, made = reference_machine(
             c, peak=2.25e15, bandwidth=8e12, capacity=256e9, link=9e11, far=(held, 1.8e12 if "6.0" in setting else 9e11)
         )
     else:
@@ -156,7 +156,7 @@ def _hbf_only(c: Catalog, h: Mapping[str, Any], share: float) -> tuple[Machine, 
     latency, program = h["t_read_us"] * 1e-6, h["t_prog_us"] * 1e-6
     planes = h["read_tb_s"] * 1e12 / n * latency / 4096.0 / 16.0
     pool = Flash(n, 16.0, planes, 4096.0, latency, program, read / n, h["stack_gb"] * 1e9, 1e9)
-    return rig(c, peak=2.25e15, bandwidth=0.0, capacity=0.0, link=9e11, flash=pool)
+    return reference_machine(c, peak=2.25e15, bandwidth=0.0, capacity=0.0, link=9e11, flash=pool)
 
 
 def _full_attention(c: Catalog) -> Catalog:
@@ -176,7 +176,9 @@ def _kyung_step(machine: Machine, c: Catalog, model: str, context: float, batch:
 
 def _cpu_memory(c: Catalog, i: Inputs, model: str, context: float) -> Served:
     """HBM beside CPU memory over NVLink-C2C 5: every batch."""
-    machine, made = rig(c, peak=2.25e15, bandwidth=8e12, capacity=256e9, link=9e11, far=(1e12, i["c2c_gb_s"] * 1e9))
+    machine, made = reference_machine(
+        c, peak=2.25e15, bandwidth=8e12, capacity=256e9, link=9e11, far=(1e12, i["c2c_gb_s"] * 1e9)
+    )
     llm = ALL_ATTENTION if "Maverick" in model else model
     batches = np.unique((np.geomspace(8, 8192, 200) / 8).astype(int)) * 8
     return decoded(
@@ -196,7 +198,7 @@ def _all_late(c: Catalog, i: Inputs) -> float:
             for budget in i["budgets_gb_per_device"]:
                 batch = budget * 8e9 / (m["kv_bytes_per_token"] * context)
                 held = (budget * 8e9 + m["weights_node_gb"] * 1e9) / 8
-                machine, made = rig(
+                machine, made = reference_machine(
                     c, peak=2.25e15, bandwidth=8e12, capacity=256e9, link=9e11, far=(held, i["c2c_gb_s"] * 1e9)
                 )
                 late += (
@@ -226,7 +228,7 @@ def _h3(c: Catalog, i: Inputs, with_flash: bool, shared: float) -> float:
     pool = Flash(
         8.0, 12.0, 98.0, 4096.0, i["hbf_latency_us"] * 1e-6, 1e-4, 1e12, i["hbf_gb"] * 1e9 / 8, 4e7, behind=True
     )
-    machine, made = rig(c, peak=2.25e15, bandwidth=i["hbm_tb_s"] * 1e12, capacity=i["hbm_gb"] * 1e9, link=9e11,
+    machine, made = reference_machine(c, peak=2.25e15, bandwidth=i["hbm_tb_s"] * 1e12, capacity=i["hbm_gb"] * 1e9, link=9e11,
                         flash=pool if with_flash else None, domain=64.0)  # fmt: skip
     load = ModelLoad(i["model"], 1.0, 1e9, i["weights_bits"], 16.0, 8.0)
     total = shared + i["input_tokens"]
@@ -240,7 +242,7 @@ def _h3(c: Catalog, i: Inputs, with_flash: bool, shared: float) -> float:
 def _sessions(c: Catalog, i: Inputs) -> float:
     """KV sessions that fit beside the weights in HBM and HBF together."""
     pool = Flash(8.0, 12.0, 98.0, 4096.0, 2.5e-5, 1e-4, 1e12, i["hbf_tib"] * 2**40 / 8, 4e7, behind=True)
-    machine, _ = rig(c, peak=2.25e15, bandwidth=8e12, capacity=i["hbm_gib"] * GIB, link=9e11, flash=pool)
+    machine, _ = reference_machine(c, peak=2.25e15, bandwidth=8e12, capacity=i["hbm_gib"] * GIB, link=9e11, flash=pool)
     held = float((machine.fast_capacity + machine.flash_capacity)[0])
     return float(np.floor((held / GIB - i["weights_gib"]) / i["kv_per_session_gib"]))
 
@@ -341,10 +343,10 @@ TOLERANCE: Final[Mapping[str, float]] = {
 """what the row itself states for a figure read off a plot or rounded; else 1 % for an identity, 10 % for a range"""
 
 
-def flash_claims(catalog: Catalog) -> list[Claim]:
+def flash_claims(catalog: Catalog) -> list[PublishedResult]:
     """Every published result about flash with complete inputs, and ours."""
     out = []
-    for row, inputs in rows("claims_memory.csv"):
+    for row, inputs in rows("results_memory.csv"):
         if row["lever"] != "hbf" or row["id"] in SKIPPED:
             continue
         ours = next(f for prefix, f in BY_PREFIX.items() if row["id"].startswith(prefix))(catalog, inputs)
@@ -352,7 +354,7 @@ def flash_claims(catalog: Catalog) -> list[Claim]:
     return out
 
 
-def _claim(row: dict[str, str], inputs: Inputs, ours: float) -> Claim:
+def _claim(row: dict[str, str], inputs: Inputs, ours: float) -> PublishedResult:
     kind, stated = kind_of(row), row["published_value"]
     within = {"identity": 0.01, "range": 0.1, "constant": 0.01}.get(kind, 0.25)
     within = next((t for prefix, t in TOLERANCE.items() if row["id"].startswith(prefix)), within)
@@ -367,4 +369,6 @@ def _claim(row: dict[str, str], inputs: Inputs, ours: float) -> Claim:
         ratio = ours / 8.0
     else:
         ratio = ours / float(stated)
-    return Claim(row["id"], row["claim"], kind, stated, ours, ratio, "hbf", DIFFERS.get(row["id"], ""), within)
+    return PublishedResult(
+        row["id"], row["claim"], kind, stated, ours, ratio, "hbf", DIFFERS.get(row["id"], ""), within
+    )

@@ -12,17 +12,21 @@ import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from dse.accuracy.cases import Case, RankPlan
-from dse.accuracy.predict import Served, prepare, soft_rows, times
-from dse.accuracy.resolve import llm_entry
-from dse.catalog.catalog import DATA, Catalog
+from dse.calibration.cases import Case, RankPlan
+from dse.calibration.predict import Served, prepare, soft_rows, times
+from dse.calibration.resolve import llm_entry
+from dse.catalog.catalog import Catalog
 from dse.core.errors import DataError
 from dse.core.units import FloatArray
 from dse.space.scenario import ModelLoad
+
+HERE = Path(__file__).parent
+
 
 DEVICES: Final = {
     "M1 7-core GPU 8GB": "m1", "M1 Max 32-core GPU 64GB": "m1_max", "Apple M4 (10 core) 16GB": "m4", "OnePlus 12": "oneplus_12",
@@ -75,7 +79,7 @@ class Edge:
 
 def published() -> list[dict[str, str]]:
     """Rows of other measurements than served tokens."""
-    return list(csv.DictReader(io.StringIO((DATA / "measured" / "other.csv").read_text(encoding="utf-8"))))
+    return list(csv.DictReader(io.StringIO((HERE / "other_measurements.csv").read_text(encoding="utf-8"))))
 
 
 def _case(row: Mapping[str, str], catalog: Catalog) -> Case:

@@ -7,9 +7,11 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
-from dse.catalog.catalog import DATA
+HERE = Path(__file__).parent
+
 
 Inputs = Mapping[str, Any]
 
@@ -18,7 +20,7 @@ WITHIN: Final = 0.25
 
 
 @dataclass(frozen=True)
-class Claim:
+class PublishedResult:
     """One published result with ours."""
 
     id: str
@@ -48,7 +50,7 @@ class Claim:
 
 def rows(name: str) -> Iterator[tuple[dict[str, str], Inputs]]:
     """Rows of a shipped file of claims with their inputs."""
-    text = (DATA / "measured" / name).read_text(encoding="utf-8")
+    text = (HERE / name).read_text(encoding="utf-8")
     for row in csv.DictReader(io.StringIO(text)):
         yield row, json.loads(row["inputs_json"])
 

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from dse.accuracy.calibrate import Fit, fit, predicted
-from dse.accuracy.cases import Case
-from dse.accuracy.clean import reasons
-from dse.accuracy.predict import Served, prepare
-from dse.accuracy.table import read_cases
+from dse.calibration.cases import Case
+from dse.calibration.exclusions import reasons
+from dse.calibration.fit import Fit, fit, predicted
+from dse.calibration.predict import Served, prepare
+from dse.calibration.rows import read_cases
 from dse.catalog.catalog import Catalog
 from dse.core.errors import DataError
 from dse.core.units import BoolArray, FloatArray
@@ -239,7 +239,7 @@ def _all_experts(s: Served) -> Served:
 
 def _experts(s: Served, distinct: Callable[[Any, float, int], float]) -> Served:
     """Served cases whose steps read another number of experts."""
-    from dse.accuracy.predict import models_of
+    from dse.calibration.predict import models_of
 
     weights = s.traffic.weights.copy()
     for i, model in enumerate(models_of(s)):

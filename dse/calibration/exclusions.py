@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from dse.accuracy.cases import Case
-from dse.accuracy.predict import Served, soft_rows, times
+from dse.calibration.cases import Case
+from dse.calibration.predict import Served, soft_rows, times
 from dse.catalog.catalog import Catalog
 from dse.core.units import FloatArray
 from dse.serving.software import SoftwareStack

@@ -7,12 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from dse.accuracy.rigs import BASE
 from dse.catalog.catalog import Catalog, names
 from dse.hardware.devices import device_parts
 from dse.hardware.heat import rises
 from dse.hardware.part_values import PartValues
 from dse.hardware.parts import Parts
+from tests.validation.evidence.reference_machines import BASE
 
 COOLANT: Final = 20.0
 """degC"""

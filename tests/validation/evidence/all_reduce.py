@@ -15,14 +15,14 @@ from typing import Final
 import numpy as np
 from scipy.optimize import least_squares
 
-from dse.accuracy.edge import published
-from dse.accuracy.predict import NO_LIMIT, textbook
+from dse.calibration.predict import NO_LIMIT, textbook
 from dse.catalog.catalog import Catalog, names
 from dse.core.axes import GROUPS
 from dse.core.units import FloatArray
 from dse.hardware.assemble import assemble
 from dse.hardware.collective_tables import LINES
 from dse.hardware.devices import device_parts
+from tests.validation.evidence.edge_devices import published
 
 DEVICES: Final = {
     "H100 SXM": ("h100_sxm", "switch"),

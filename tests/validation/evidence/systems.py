@@ -8,15 +8,15 @@ from typing import Final
 
 import numpy as np
 
-from dse.accuracy.cases import Case, RankPlan
-from dse.accuracy.claim import Claim, Inputs, kind_of, rows
-from dse.accuracy.kernels import DEVICE as A100
-from dse.accuracy.kernels import STACK, bench_layer
-from dse.accuracy.predict import prepare, soft_rows, times
+from dse.calibration.cases import Case, RankPlan
+from dse.calibration.predict import prepare, soft_rows, times
 from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import transformer
 from dse.serving.results import PlanResults
 from dse.space.scenario import ModelLoad
+from tests.validation.evidence.a100_kernels import DEVICE as A100
+from tests.validation.evidence.a100_kernels import STACK, bench_layer
+from tests.validation.evidence.published_result import Inputs, PublishedResult, kind_of, rows
 
 GIGA: Final = 1e9
 
@@ -277,10 +277,10 @@ OURS: Final[Mapping[str, Callable[[Catalog, Inputs], float]]] = {
 """claim -> ours, in the claim's unit; no number is tuned to any of them"""
 
 
-def system_claims(catalog: Catalog) -> list[Claim]:
+def system_claims(catalog: Catalog) -> list[PublishedResult]:
     """Every published system result with complete inputs, and ours."""
     out = []
-    for row, inputs in rows("claims_system.csv"):
+    for row, inputs in rows("results_system.csv"):
         ours = OURS[row["id"]](catalog, inputs)
         stated = row["published_value"]
         bound = float(stated.lstrip("<>"))
@@ -292,5 +292,5 @@ def system_claims(catalog: Catalog) -> list[Claim]:
             ratio = ours / (
                 32207.0 if row["id"] == "deepseek-prod-prefill" else bound
             )  # computed tokens, cache hits apart
-        out.append(Claim(row["id"], row["claim"], kind_of(row), stated, float(ours), ratio))
+        out.append(PublishedResult(row["id"], row["claim"], kind_of(row), stated, float(ours), ratio))
     return out

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from dse.accuracy.cases import Case, RankPlan
+from dse.calibration.cases import Case, RankPlan
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.catalog.transformer import Transformer, transformer
 from dse.core.units import FloatArray, IntArray

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from dse.accuracy.predict import NO_LIMIT, SITE
+from dse.calibration.predict import NO_LIMIT, SITE
 from dse.catalog.catalog import Catalog, names
 from dse.core.units import FloatArray
 from dse.hardware.assemble import assemble
@@ -72,7 +72,7 @@ class Served:
         return worst
 
 
-def rig(
+def reference_machine(
     catalog: Catalog, *, peak: float, bandwidth: float, capacity: float, link: float, sram: float = 1.26e8,
     flash: Flash | None = None, far: tuple[float, float] | None = None, domain: float = 8.0, scale_out: float = 1e11,
 ) -> tuple[Machine, Catalog]:  # fmt: skip

@@ -1,1 +1,0 @@
-"""Accuracy: measured rows, their prediction, calibration of software stacks, and scores."""

@@ -1,0 +1,1 @@
+"""Published and measured results beside ours, each worked again from its own inputs."""
