@@ -2,7 +2,7 @@
 
 import sys
 
-from dse.cli import main
+from dse.cli.parser import main
 
 if __name__ == "__main__":
     sys.exit(main())

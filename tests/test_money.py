@@ -269,7 +269,7 @@ def test_every_comparison_of_a_recommendation_stands_on_one_basis(datacenter: Sp
     from tempfile import TemporaryDirectory
 
     from dse.report.facts import gather
-    from dse.report.recommend import recommendation_json
+    from dse.report.recommendation import recommendation_json
     from dse.study.job import load_run, search
 
     del datacenter, catalog

@@ -7,7 +7,7 @@ import pytest
 
 from dse.catalog.catalog import Catalog
 from dse.core.errors import SpaceError
-from dse.report.asked import at_the_ends
+from dse.report.questions import at_the_ends
 from dse.space.design import absent, decode, encode, grid, sample
 from dse.space.overrides import Overrides, load_space
 from dse.space.reader import read_space, space_text

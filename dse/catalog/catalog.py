@@ -25,9 +25,6 @@ from dse.catalog.schema import KINDS, READINESS
 from dse.core.errors import DataError, Faults, UnitError, nearest
 from dse.core.units import FloatArray, IntArray, convert
 
-__all__ = ["DATA", "Catalog", "Entry", "LlmEntry", "Quantity", "load_catalog", "read_entry", "read_llm", "use_catalog"]
-
-
 DATA: Final = resources.files("dse") / "data"
 
 

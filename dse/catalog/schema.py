@@ -9,23 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = [
-    "ATTENTION",
-    "FFN",
-    "KINDS",
-    "LINEAR",
-    "LLM_OPTIONAL",
-    "LLM_SHAPE",
-    "LLM_TEXT",
-    "PRECISIONS",
-    "READINESS",
-    "SHARES",
-    "UNITS",
-    "Kind",
-    "unit_of",
-]
-
-
 READINESS: Final = ("shipping", "sampled", "announced", "paper")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from plotly.offline import get_plotlyjs
 
 from dse.report.facts import Facts, weighted
-from dse.report.recommend import answer, describe
+from dse.report.recommendation import answer, describe
 from dse.run.front import epsilon_survivors
 from dse.space.limits import CONSTRAINTS
 from dse.space.objectives import OBJECTIVES

@@ -15,7 +15,7 @@ from dse.core.errors import RunError
 from dse.core.units import show
 from dse.report.document import Document
 from dse.report.facts import Facts, shown
-from dse.report.recommend import NOISE, describe
+from dse.report.recommendation import NOISE, describe
 from dse.space.limits import CONSTRAINTS
 from dse.space.objectives import OBJECTIVES
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -17,9 +14,7 @@ from dse.calibration.scores import SPLITS, Rows, ablate, measured_rows, ratios, 
 from dse.calibration.stack_files import calibrate as fit_stacks
 from dse.calibration.stack_files import rows_text, stack_files
 from dse.catalog.catalog import load_catalog
-from dse.catalog.hf_import import import_llm as read_config
-from dse.catalog.transformer import transformer
-from dse.core.errors import OK, DataError
+from dse.core.errors import OK
 from dse.report.accuracy import Findings, accuracy_csv, accuracy_html, findings
 from dse.run.folder import write_atomically
 
@@ -101,27 +96,4 @@ def predict(o: argparse.Namespace) -> int:
             why[r["reason"]] = why.get(r["reason"], 0) + 1
     for reason, n in sorted(why.items(), key=lambda item: -item[1])[:10]:
         print(f"  {n:5d} not predicted: {reason}")
-    return OK
-
-
-def import_llm(o: argparse.Namespace) -> int:
-    """Write the catalogue file of a model from its config.json."""
-    if o.name is None:
-        raise DataError("catalog import-llm: give a config.json, e.g. dse catalog import-llm path/config.json")
-    if o.llm_name is not None and not re.fullmatch(r"\w[\w.-]*", o.llm_name):
-        raise DataError(f"--name: got {o.llm_name!r}, expected letters, digits, dots and dashes, e.g. my-model-7B")
-    made = read_config(Path(o.name), o.llm_name)
-    out: Any = o.out or Path(f"{made.entry.name}.toml")
-    write_atomically(out, made.text)
-    t = transformer(made.entry)
-    print(
-        f"{made.entry.name}: {t.parameters / 1e9:.3f} G parameters, KV {t.kv_bytes_per_token(16) / 1024:.1f} KiB a token at 16 bit, {made.entry.attention}, {made.entry.ffn}, {made.entry.precision}"
-    )
-    for line in made.assumed:
-        print(f"  assumed: {line}")
-    for line in made.unmapped:
-        print(f"  not mapped: {line}")
-    if not (made.unmapped or made.assumed):
-        print("  every key that bears on bytes or FLOP was mapped")
-    print(f"{out}; put it into DIR/llm and use it with: dse --catalog DIR ...")
     return OK

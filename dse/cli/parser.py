@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
         "explore",
         "the whole job: search, levers, page, recommendation",
         "dse explore datacenter mobile --out results",
-        "explore",
+        "explore_command",
     )
     p.add_argument(
         "spaces",
@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
         "search",
         "search one space",
         "dse search datacenter --trials 2000 --seed 1 --fix pnm=none --limit ttft=1s",
-        "search",
+        "run_commands",
     )
     p.add_argument("space", metavar="SPACE")
     _budget(p, 2000)
@@ -104,7 +104,7 @@ def _evaluating(sub: Any) -> None:
         "evaluate",
         "one design or existing machine in full",
         "dse evaluate --device h100_sxm --model Llama-3.1-70B --batch 32 --tp 4 --input 1024 --output 1024",
-        "evaluate",
+        "evaluate_command",
     )
     p.add_argument("space", metavar="SPACE", nargs="?")
     p.add_argument(
@@ -139,14 +139,18 @@ def _looking(sub: Any) -> None:
         "check",
         "faults of a space; with --probe its size, limits and baselines",
         "dse check datacenter --probe",
-        "check",
+        "run_commands",
     )
     p.add_argument("space", metavar="SPACE")
     p.add_argument("--probe", action="store_true")
     _overrides(p)
 
     p = _command(
-        sub, "sweep", "the exact front of the coarse grid", "dse sweep datacenter --run results/datacenter", "sweep"
+        sub,
+        "sweep",
+        "the exact front of the coarse grid",
+        "dse sweep datacenter --run results/datacenter",
+        "run_commands",
     )
     p.add_argument("space", metavar="SPACE")
     p.add_argument("--grid", choices=("coarse",), default="coarse")
@@ -163,13 +167,17 @@ def _reporting(sub: Any) -> None:
         "dashboard",
         "the page of a run as one HTML file",
         "dse dashboard results/datacenter --static page.html",
-        "dashboard",
+        "report_commands",
     )
     p.add_argument("run_folder", metavar="RUN", type=Path)
     p.add_argument("--static", type=Path, required=True, metavar="FILE")
 
     p = _command(
-        sub, "recommend", "the recommendation of a run", "dse recommend results/datacenter --out review", "recommend"
+        sub,
+        "recommend",
+        "the recommendation of a run",
+        "dse recommend results/datacenter --out review",
+        "report_commands",
     )
     p.add_argument("run_folder", metavar="RUN", type=Path)
     p.add_argument("--out", type=Path, required=True)
@@ -184,13 +192,17 @@ def _reporting(sub: Any) -> None:
         "review",
         "which technologies pay in which device, over several mobile runs",
         "dse review results/mobile results/laptop results/xr results/vehicle --out results/review",
-        "review",
+        "report_commands",
     )
     p.add_argument("run_folders", metavar="RUN", type=Path, nargs="+")
     p.add_argument("--out", type=Path, required=True)
 
     p = _command(
-        sub, "catalog", "what is known: kinds, entries, numbers with sources", "dse catalog memory hbm4", "catalog"
+        sub,
+        "catalog",
+        "what is known: kinds, entries, numbers with sources",
+        "dse catalog memory hbm4",
+        "catalog_commands",
     )
     p.add_argument("kind", nargs="?")
     p.add_argument("name", nargs="?")
@@ -198,7 +210,7 @@ def _reporting(sub: Any) -> None:
     p.add_argument("--out", type=Path, help="import-llm: file to write (default NAME.toml)")
     p.add_argument("--name", dest="llm_name", help="import-llm: name of the model (default: as in the file)")
 
-    p = _command(sub, "init", "copy the shipped spaces to edit", "dse init my_spaces", "init")
+    p = _command(sub, "init", "copy the shipped spaces to edit", "dse init my_spaces", "catalog_commands")
     p.add_argument("folder", type=Path, metavar="DIR")
 
 
@@ -208,8 +220,7 @@ def _accuracy(sub: Any) -> None:
         "calibrate",
         "fit the software stacks to measured rows",
         "dse calibrate --out my_catalogue",
-        "calibrate",
-        "dse.commands_accuracy",
+        "calibration_commands",
     )
     p.add_argument("--rows", type=Path, help="CSV of measured serving points (default: those that ship)")
     p.add_argument("--out", type=Path, default=Path("results/catalogue"), help="folder for catalogue files")
@@ -219,8 +230,7 @@ def _accuracy(sub: Any) -> None:
         "validate",
         "predictions against measurements: in sample, by device, by model",
         "dse validate --split model --out results/accuracy",
-        "validate",
-        "dse.commands_accuracy",
+        "calibration_commands",
     )
     p.add_argument("--rows", type=Path, help="CSV of measured serving points (default: those that ship)")
     p.add_argument("--split", choices=("none", "device", "model"), help="one split (default: all three)")
@@ -232,8 +242,7 @@ def _accuracy(sub: Any) -> None:
         "predict",
         "TTFT and TPOT of a table of serving rows",
         "dse predict rows.csv --out predicted.csv",
-        "predict",
-        "dse.commands_accuracy",
+        "calibration_commands",
     )
     p.add_argument(
         "file", type=Path, metavar="FILE", help="CSV with system, model_path, backend, isl, osl, batch_size ..."
@@ -241,9 +250,8 @@ def _accuracy(sub: Any) -> None:
     p.add_argument("--out", type=Path, required=True, metavar="FILE")
 
 
-def _command(
-    sub: Any, name: str, text: str, example: str, module: str, home: str = "dse.commands"
-) -> argparse.ArgumentParser:
+def _command(sub: Any, name: str, text: str, example: str, home: str) -> argparse.ArgumentParser:
+    """Add a command; ``home`` is the module of this room whose function of the command's name runs it."""
     p: argparse.ArgumentParser = sub.add_parser(
         name, help=text, description=text.capitalize() + ".", epilog=f"example:\n  {example}", formatter_class=RAW
     )
@@ -251,8 +259,7 @@ def _command(
     def run(options: argparse.Namespace) -> int:
         from importlib import import_module
 
-        commands = import_module(home)
-        code: int = getattr(commands, module)(options)
+        code: int = getattr(import_module(f"dse.cli.{home}"), name)(options)
         return code
 
     p.set_defaults(run=run, command=name)

@@ -7,7 +7,7 @@ from typing import Any
 
 from dse.core.units import show
 from dse.evaluator.site import NEVER, BreakEven, together
-from dse.report import asked, site
+from dse.report import questions, site
 from dse.report.document import Document
 from dse.report.facts import Chosen, Facts, shown, variable_text, weighted
 from dse.space.objectives import OBJECTIVES
@@ -77,9 +77,9 @@ def document(facts: Facts) -> Document:
     d.heading("What each lever is worth")
     _levers(d, facts)
     d.heading("How often each level stands on the front")
-    asked.on_the_front(d, facts)
-    asked.what_ifs(d, facts)
-    asked.side_by_side(d, facts)
+    questions.on_the_front(d, facts)
+    questions.what_ifs(d, facts)
+    questions.side_by_side(d, facts)
     d.heading("Machines that exist, under the same accounting")
     _baselines(d, facts)
     d.heading("Where the money, the energy and the carbon go")

@@ -102,7 +102,7 @@ def what_ifs(d: Document, facts: Facts) -> None:
     found: list[dict[str, Any]] = facts.study.get("what_if", [])
     if not found:
         return
-    from dse.report.pictures import pictures
+    from dse.report.plots import pictures
 
     d.heading("What if")
     goals = facts.run.space.objectives

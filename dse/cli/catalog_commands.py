@@ -1,0 +1,107 @@
+"""Commands that show the catalogue, import into it, and copy spaces to edit."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from dse.catalog.catalog import load_catalog
+from dse.catalog.hf_import import import_llm as read_config
+from dse.catalog.json_schema import json_schema
+from dse.catalog.schema import KINDS
+from dse.catalog.transformer import transformer
+from dse.core.errors import OK, DataError, RunError, nearest
+from dse.core.units import show
+from dse.run.folder import write_atomically
+from dse.space.json_schema import space_schema
+from dse.space.reader import shipped_spaces
+
+
+def catalog(o: argparse.Namespace) -> int:
+    """List kinds, entries, or one entry's numbers; or import a model."""
+    if o.kind == "import-llm":
+        from dse.cli.catalog_commands import import_llm
+
+        return import_llm(o)
+    if o.schema is not None:
+        for kind in [*KINDS, "llm"]:
+            write_atomically(o.schema / f"{kind}.json", json.dumps(json_schema(kind), indent=1) + "\n")
+        write_atomically(o.schema / "space.json", json.dumps(space_schema(), indent=1) + "\n")
+        print(f"{o.schema}: {len(KINDS) + 2} schemas")
+        return OK
+    c = load_catalog()
+    if o.kind is None:
+        for kind, group in sorted(c.entries.items()):
+            print(f"{kind:12s} {KINDS[kind].title:45s} {', '.join(sorted(group))}")
+        print(f"{'llm':12s} {'Language models':45s} {', '.join(sorted(c.llms))}")
+        guesses, total = c.estimates()
+        print(f"{total} numbers, {guesses} of them estimates.")
+        return OK
+    if o.kind == "llm":
+        return _print_llms(c, o.name)
+    if o.kind not in c.entries:
+        raise DataError(f"catalog: got kind {o.kind!r}, expected {nearest(o.kind, [*c.entries, 'llm'])}")
+    for name in [o.name] if o.name else sorted(c.entries[o.kind]):
+        entry = c.entry(o.kind, name)
+        print(
+            f"{o.kind}/{name}: {entry.title} [{entry.readiness}, {entry.available.low:.0f}/{entry.available.nominal:.0f}/{entry.available.high:.0f}]"
+        )
+        if o.name:
+            for f, q in entry.values.items():
+                print(
+                    f"  {f:32s} {show(q.low, q.unit):>14s} {show(q.nominal, q.unit):>14s} {show(q.high, q.unit):>14s}  {q.source[:110]}"
+                )
+    return OK
+
+
+def _print_llms(c: Any, name: str | None) -> int:
+    from dse.catalog.transformer import transformer
+
+    for n in [name] if name else sorted(c.llms):
+        t = transformer(c.llm(n))
+        published = c.llm(n).published.get("params_total", 0.0)
+        print(f"{n:26s} {t.parameters / 1e9:9.3f} G parameters ({100 * (t.parameters / published - 1) if published else 0:+.2f} % of published), "
+              f"KV {t.kv_bytes_per_token(16) / 1024:8.1f} KiB a token at 16 bit, {c.llm(n).attention}")  # fmt: skip
+    return OK
+
+
+def init(o: argparse.Namespace) -> int:
+    """Copy the shipped spaces and their schema to edit."""
+    for source in shipped_spaces():
+        place = o.folder / source.name
+        if place.exists():
+            raise RunError(f"{place}: exists; choose another folder")
+    for source in shipped_spaces():
+        write_atomically(
+            o.folder / source.name,
+            source.read_text(encoding="utf-8").replace("../dse/data/schema/space.json", "schema/space.json"),
+        )
+        print(o.folder / source.name)
+    write_atomically(o.folder / "schema" / "space.json", json.dumps(space_schema(), indent=1) + "\n")
+    return OK
+
+
+def import_llm(o: argparse.Namespace) -> int:
+    """Write the catalogue file of a model from its config.json."""
+    if o.name is None:
+        raise DataError("catalog import-llm: give a config.json, e.g. dse catalog import-llm path/config.json")
+    if o.llm_name is not None and not re.fullmatch(r"\w[\w.-]*", o.llm_name):
+        raise DataError(f"--name: got {o.llm_name!r}, expected letters, digits, dots and dashes, e.g. my-model-7B")
+    made = read_config(Path(o.name), o.llm_name)
+    out: Any = o.out or Path(f"{made.entry.name}.toml")
+    write_atomically(out, made.text)
+    t = transformer(made.entry)
+    print(
+        f"{made.entry.name}: {t.parameters / 1e9:.3f} G parameters, KV {t.kv_bytes_per_token(16) / 1024:.1f} KiB a token at 16 bit, {made.entry.attention}, {made.entry.ffn}, {made.entry.precision}"
+    )
+    for line in made.assumed:
+        print(f"  assumed: {line}")
+    for line in made.unmapped:
+        print(f"  not mapped: {line}")
+    if not (made.unmapped or made.assumed):
+        print("  every key that bears on bytes or FLOP was mapped")
+    print(f"{out}; put it into DIR/llm and use it with: dse --catalog DIR ...")
+    return OK

@@ -1,0 +1,43 @@
+"""The whole job of a space: search, levers, page, recommendation."""
+
+from __future__ import annotations
+
+import argparse
+
+from dse.catalog.catalog import load_catalog
+from dse.cli.report_commands import _report
+from dse.cli.run_commands import _bar, _say_front, _study, sampler_name
+from dse.core.errors import INTERRUPTED, OK
+from dse.evaluator.first_order import model_of
+from dse.run.folder import Folder
+from dse.space.overrides import load_space
+from dse.study import job
+
+
+def explore(o: argparse.Namespace) -> int:
+    """The whole job for each space."""
+    sampler = sampler_name(o.sampler)
+    for name in o.spaces or ["datacenter", "mobile"]:
+        space = load_space(name)
+        out = o.out / space.name
+        resume = bool(Folder(out).trials())
+        bar, watch = _bar(space.name, o.trials)
+        with bar:
+            done = job.search(
+                space,
+                out,
+                trials=o.trials,
+                sampler=sampler,
+                seed=o.seed,
+                resume=resume,
+                command=o.command_line,
+                watch=watch,
+            )
+        if done.interrupted:
+            _say_front(done.run, out)
+            return INTERRUPTED
+        model = model_of(space, load_catalog())
+        run = _study(done.run, model, out, o.lever_trials, o.seed)
+        for text in _report(run, model, out, out):
+            print(text)
+    return OK

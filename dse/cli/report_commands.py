@@ -1,0 +1,95 @@
+"""Commands that report on runs: dashboard, recommend, review."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from dse.cli.run_commands import _study
+from dse.core.errors import OK
+from dse.report.facts import gather
+from dse.report.page import page_html
+from dse.report.recommendation import document, recommendation_json
+from dse.run.folder import FRONT, read_study, write_atomically
+from dse.run.run import Run
+from dse.study import job
+from dse.study.job import load_run
+
+
+def _report(run: Run, model: Any, run_folder: Path, out: Path) -> list[str]:
+    facts = gather(run, model, read_study(run_folder))
+    write_atomically(out / "dashboard.html", page_html(facts))
+    return [*_recommendation(facts, run_folder, out), str(out / "dashboard.html")]
+
+
+def _recommendation(facts: Any, run_folder: Path, out: Path) -> list[str]:
+    written = document(facts)
+    write_atomically(out / "recommendation.md", written.markdown())
+    write_atomically(out / "recommendation.html", written.html())
+    for name, svg in written.pictures.items():
+        write_atomically(out / name, svg)
+    write_atomically(out / "recommendation.json", recommendation_json(facts))
+    if out != run_folder:
+        from dse.run.folder import csv_text
+        from dse.run.front import front_rows
+
+        design, told = facts.run.archive.joined()
+        write_atomically(out / FRONT, csv_text(front_rows(facts.run.space, design, told, facts.run.front)))
+    from dse.report.recommendation import answer
+
+    return [*answer(facts), str(out / "recommendation.md")]
+
+
+def dashboard(o: argparse.Namespace) -> int:
+    """Write the page of a run."""
+    run, model = _loaded(o.run_folder)
+    _need_front(run, o.run_folder)
+    write_atomically(o.static, page_html(gather(run, model, read_study(o.run_folder))))
+    print(o.static)
+    return OK
+
+
+def recommend(o: argparse.Namespace) -> int:
+    """Write the recommendation of a run, measuring the levers first if that was not done."""
+    run, model = _loaded(o.run_folder)
+    _need_front(run, o.run_folder)
+    if o.lever_trials or read_study(o.run_folder) is None:
+        run = _study(run, model, o.run_folder, o.lever_trials or len(run.trials), int(run.about.get("seed", 1)))
+    for text in _recommendation(gather(run, model, read_study(o.run_folder)), o.run_folder, o.out):
+        print(text)
+    return OK
+
+
+def _loaded(folder: Path) -> tuple[Run, Any]:
+    """A run rebuilt from its folder, with a word if the catalogue has changed since."""
+    run, model = load_run(folder)
+    if run.about.get("catalogue") != model.catalog.digest:
+        print(
+            f"dse: note: {folder} was searched with catalogue {run.about.get('catalogue')}, now judged with {model.catalog.digest}",
+            file=sys.stderr,
+        )
+    return run, model
+
+
+def _need_front(run: Run, folder: Path) -> None:
+    if len(run.front) == 0:
+        from dse.core.errors import InfeasibleError
+
+        raise InfeasibleError(f"{folder}: " + job.why_nothing(run.space, run.archive))
+
+
+def review(o: argparse.Namespace) -> int:
+    """Which technologies pay in which device, over several mobile runs."""
+    from dse.report.review import review as reviewed
+
+    found = []
+    for folder in o.run_folders:
+        run, model = load_run(folder)
+        found.append(gather(run, model, read_study(folder)))
+    written = reviewed(found)
+    write_atomically(o.out / "review.md", written.markdown())
+    write_atomically(o.out / "review.html", written.html())
+    print(o.out / "review.md")
+    return OK

@@ -1,0 +1,153 @@
+"""Commands that search: search, explore, sweep, check."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from dse.catalog.catalog import load_catalog
+from dse.core.errors import INTERRUPTED, OK, SpaceError, nearest
+from dse.core.units import show
+from dse.evaluator.first_order import model_of
+from dse.run.folder import FOUND, FRONT, Folder, read_study, save_study, write_atomically
+from dse.run.run import Run
+from dse.space.objectives import OBJECTIVES
+from dse.space.overrides import Overrides, load_space
+from dse.study import ablation, job
+from dse.study.convergence import exact_on, hypervolume_ratio
+from dse.study.job import load_run
+from dse.study.probe import probe
+from dse.study.samplers import DEFAULT, SAMPLERS
+from dse.study.sweep import sweep as exact_sweep
+
+
+def sampler_name(name: str | None) -> str:
+    """The sampler asked for, or the default.
+
+    Raises:
+        SpaceError: there is none of that name.
+
+    """
+    if name is None:
+        return DEFAULT
+    if name not in SAMPLERS:
+        raise SpaceError(f"--sampler: got {name!r}, expected {nearest(name, SAMPLERS)}")
+    return name
+
+
+def _given(o: argparse.Namespace) -> Overrides:
+    return Overrides(tuple(o.fix), tuple(o.limit), o.model, tuple(o.objective), o.traffic, o.year,
+                     o.command == "search" and o.grid is not None)  # fmt: skip
+
+
+def _bar(name: str, trials: int) -> tuple[tqdm[Any], Any]:
+    bar = tqdm(total=trials, desc=name, unit="trial", file=sys.stderr, dynamic_ncols=True, mininterval=0.3)
+
+    def watch(p: Any) -> None:
+        bar.n = p.trials
+        bar.set_postfix_str(f"feasible {100 * p.feasible:.0f} %, hypervolume {p.hypervolume:.3f}")
+        bar.refresh()
+
+    return bar, watch
+
+
+def search(o: argparse.Namespace) -> int:
+    """Search one space into a run folder."""
+    sampler = sampler_name(o.sampler)
+    space = load_space(o.space, _given(o))
+    out = o.out or Path("results") / f"{space.name}-seed{o.seed}"
+    bar, watch = _bar(space.name, o.trials)
+    with bar:
+        done = job.search(
+            space,
+            out,
+            trials=o.trials,
+            sampler=sampler,
+            seed=o.seed,
+            resume=o.resume,
+            command=o.command_line,
+            watch=watch,
+        )
+    _say_front(done.run, out)
+    if done.interrupted:
+        print(f"Stopped with a front; go on with: {o.command_line}{'' if o.resume else ' --resume'}")
+        return INTERRUPTED
+    return OK
+
+
+def _say_front(run: Run, out: Path) -> None:
+    best = ", ".join(
+        f"best {OBJECTIVES[n].label.lower()} {show(float(run.front.points[:, k].min()), OBJECTIVES[n].unit)}"
+        for k, n in enumerate(run.space.objectives)
+    )
+    print(f"{len(run.front)} operating points on {len(run.hardware)} distinct machines: {best}.")
+    print(f"{out / FRONT}")
+
+
+def _study(run: Run, model: Any, out: Path, trials: int, seed: int) -> Run:
+    """Study the levers; what that finds joins the run and its front."""
+    with tqdm(desc="levers", unit="search", file=sys.stderr, dynamic_ncols=True) as bar:
+
+        def watch(stage: str, detail: str) -> None:
+            bar.set_postfix_str(f"{stage} {detail}")
+            bar.update()
+
+        made, found = ablation.study(run, model, trials=trials, seed=seed, watch=watch)
+    folder = Folder(out)
+    folder.keep_designs(FOUND, [*folder.designs(FOUND), *found])
+    save_study(out, made)
+    job.add_found(run.archive, model, found)
+    front = folder.write_front(run.space, run.archive)
+    folder.update(front=len(front))
+    return replace(run, front=front)
+
+
+def sweep(o: argparse.Namespace) -> int:
+    """Enumerate the coarse grid; compare a run with it."""
+    space = load_space(o.space, _given(o))
+    model = model_of(space, load_catalog())
+    against = load_run(o.against)[0] if o.against else None
+    if against is not None and against.space.objectives != space.objectives:
+        raise SpaceError(f"--run: has objectives {list(against.space.objectives)}, this space {list(space.objectives)}")
+    with tqdm(desc=f"{space.name} grid", unit="design", file=sys.stderr, dynamic_ncols=True) as bar:
+        done = exact_sweep(space, model, lambda n: bar.update(n - bar.n))
+    out = o.out or Path("results") / f"{space.name}-sweep"
+    if len(done.front) == 0:
+        from dse.core.errors import InfeasibleError
+
+        raise InfeasibleError(f"{space.name}: none of {done.designs} grid designs met every limit")
+    from dse.run.folder import csv_text
+    from dse.run.front import front_rows
+
+    design, told = done.archive.joined()
+    write_atomically(out / FRONT, csv_text(front_rows(space, design, told, done.front)))
+    print(f"{done.designs:,} designs in {done.seconds:.0f} s ({done.designs / done.seconds:,.0f} a second), {done.feasible:,} feasible, "
+          f"{len(done.front)} operating points on the exact front.")  # fmt: skip
+    if against is not None:
+        share = hypervolume_ratio(done.front, against.front)
+        print(f"{o.against}: reached {100 * share:.1f} % of the exact hypervolume of the grid.")
+        study = read_study(o.against)
+        if study is not None:
+            kept = {"designs": done.designs, "front": len(done.front), "seconds": done.seconds, "reached": share}
+            exact = exact_on(against, done.front)
+            save_study(o.against, study | {"sweep": kept, "convergence": study["convergence"] | {"exact": exact}})
+    print(out / FRONT)
+    return OK
+
+
+def check(o: argparse.Namespace) -> int:
+    """Read a space; with --probe look into it."""
+    space = load_space(o.space, _given(o))
+    active = sum(1 for v in space.variables if not v.active_if)
+    print(
+        f"{space.name}: {len(space.variables)} variables ({active} always active), {len(space.objectives)} objectives, {len(space.rungs)} TPOT targets, no faults."
+    )
+    if o.probe:
+        for line in probe(space, load_catalog()):
+            print(line)
+    return OK
