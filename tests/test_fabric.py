@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -24,8 +25,9 @@ from dse.serving.step_work import lower_step
 from dse.space.design import Design, encode
 from dse.space.overrides import load_space
 from dse.space.space import Space
+from dse.space.variables import Value
 
-BASE = {
+BASE: dict[str, Value] = {
     "compute_node": "N3", "compute_area": 8e-4, "mac_share": 0.25, "sram": 64 * 2.0**20, "clock": 1.4e9, "fast_memory": "hbm4e",
     "stacks": 8, "stack_height": 12, "flash": "none", "far_memory": "none", "pnm": "none", "domain": 64, "topology": "switch",
     "link_bandwidth": 1e12, "collective_engine": "device",
@@ -40,17 +42,18 @@ def space() -> Space:
     return load_space("datacenter")
 
 
-def design(space: Space, *changes: dict[str, object]) -> Design:
+def design(space: Space, *changes: Mapping[str, Value]) -> Design:
     return encode(space, [{**BASE, **c} for c in changes])
 
 
-def built(space: Space, catalog: Catalog, *changes: dict[str, object]) -> Machine:
+def built(space: Space, catalog: Catalog, *changes: Mapping[str, Value]) -> Machine:
     return DatacenterModel(space, catalog, 1).machine(design(space, *changes))
 
 
 def best(m: Machine, group: int, message: float) -> np.ndarray:
     at = GROUPS.index(group)
-    return (m.reduce_alpha[:, at] + m.reduce_rate[:, at] * message).min(axis=1)
+    out: np.ndarray = (m.reduce_alpha[:, at] + m.reduce_rate[:, at] * message).min(axis=1)
+    return out
 
 
 def test_all_reduce_over_a_switch_by_hand(space: Space, catalog: Catalog) -> None:
@@ -80,7 +83,7 @@ def test_engines_run_what_their_entries_name(space: Space, catalog: Catalog) -> 
 
 @pytest.mark.parametrize("topology", ["full", "switch", "ring", "torus2d", "torus3d", "hyperx", "dragonfly", "clos", "tree"])  # fmt: skip
 def test_longer_messages_and_narrower_links_take_longer(topology: str, space: Space, catalog: Catalog) -> None:
-    m = built(space, catalog, *({"topology": topology, "domain": 16, "link_bandwidth": b} for b in (4e11, 8e11, 1.6e12)))  # fmt: skip
+    m = built(space, catalog, *(dict[str, Value](topology=topology, domain=16, link_bandwidth=b) for b in (4e11, 8e11, 1.6e12)))  # fmt: skip
     for size in (0.0, 1e3, 1e6, 1e9):
         took = best(m, 16, size)
         assert (np.diff(took) <= 0).all()

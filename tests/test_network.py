@@ -17,6 +17,15 @@ from dse.core.axes import GROUPS
 from dse.hardware.collective_tables import LINES, NEVER, catalogue_tables
 from dse.hardware.datacenter import ENGINES
 from dse.physics import collective, reliability, topology
+from dse.physics.network_shape import NetworkShape
+
+
+def cost(kind: str, algorithm: str, shape: NetworkShape) -> collective.Cost:
+    """Cost of a collective that the network runs."""
+    found = collective.cost(kind, algorithm, shape)
+    assert found is not None
+    return found
+
 
 NAMES = ("full", "ring", "torus2d", "torus3d", "hyperx", "dragonfly", "switch", "clos", "tree")
 
@@ -66,17 +75,17 @@ def graph(name: str, n: int) -> tuple[csr_array, int, np.ndarray]:
             links = [(i, n + i // leaf) for i in range(n)]
             links += [(n + b, n + leaves + s) for b in range(leaves) for s in range(spines)]
             weights, chips = [1.0] * n + [up / spines] * (leaves * spines), leaves + spines
-        links = np.array(links)
+        ends = np.array(links)
     elif name == "dragonfly":
         a, groups = topology.sides(name, n)
-        links, trunks = dragonfly_links(a, groups)
+        ends, trunks = dragonfly_links(a, groups)
         wide = topology.shape(name, n).ports - (a - 1)
-        weights = [1.0] * (len(links) - trunks) + [float(wide)] * trunks
+        weights = [1.0] * (len(ends) - trunks) + [float(wide)] * trunks
     else:
-        links = grid_links(topology.sides(name, n), meshed=name in {"full", "hyperx"})
-        weights = [1.0] * len(links)
+        ends = grid_links(topology.sides(name, n), meshed=name in {"full", "hyperx"})
+        weights = [1.0] * len(ends)
     size = n + chips
-    half = coo_array((weights, (links[:, 0], links[:, 1])), shape=(size, size))
+    half = coo_array((weights, (ends[:, 0], ends[:, 1])), shape=(size, size))
     return csr_array(half + half.T), chips, np.arange(n)
 
 
@@ -115,7 +124,7 @@ def cut(links: csr_array, side: np.ndarray, n: int) -> float:
     flow = csr_array(
         (np.concatenate([whole.data, held]).astype(np.int32), (rows, cols)), shape=(links.shape[0] + 2,) * 2
     )
-    return maximum_flow(flow, source, sink).flow_value / scale
+    return float(maximum_flow(flow, source, sink).flow_value) / scale
 
 
 def halves(name: str, n: int) -> list[np.ndarray]:
@@ -256,22 +265,22 @@ def test_collectives_over_a_switch_equal_the_textbook(n: int) -> None:
     if n == 2**rounds:
         forms["all_gather", "recursive_doubling"] = (rounds, share)
     for (kind, algorithm), (steps, volume) in forms.items():
-        cost = collective.cost(kind, algorithm, shape)
-        assert (cost.steps, cost.volume) == pytest.approx((steps, volume)), (kind, algorithm)
-        assert (cost.hops, cost.switches) == (2 * steps, steps)  # up to the switch and down
+        found = cost(kind, algorithm, shape)
+        assert (found.steps, found.volume) == pytest.approx((steps, volume)), (kind, algorithm)
+        assert (found.hops, found.switches) == (2 * steps, steps)  # up to the switch and down
 
 
 @pytest.mark.parametrize("n", [4, 8, 16, 64, 512])
 def test_collectives_on_rings_and_meshes_equal_the_textbook(n: int) -> None:
     """A ring's recursive doubling reaches 1, 2, 4, ... and crowds its links; a mesh sends to all at once."""
     ring, full = topology.shape("ring", n), topology.shape("full", n)
-    doubling = collective.cost("all_reduce", "recursive_doubling", ring)
+    doubling = cost("all_reduce", "recursive_doubling", ring)
     assert (doubling.steps, doubling.hops) == (log2(n), n - 1)
     assert doubling.volume == pytest.approx(2.0 * (n - 1))  # 2^k pairs share a link of L / 2
-    one = collective.cost("all_reduce", "one_shot", full)
+    one = cost("all_reduce", "one_shot", full)
     assert (one.steps, one.hops, one.volume) == (1, 1, n - 1)
-    assert collective.cost("all_reduce", "ring", ring).volume == pytest.approx(2 * (n - 1) / n)
-    tree = collective.cost("all_reduce", "tree", ring)
+    assert cost("all_reduce", "ring", ring).volume == pytest.approx(2 * (n - 1) / n)
+    tree = cost("all_reduce", "tree", ring)
     assert tree.steps == n  # n / 2 links to the root and back
     # a ring's all-to-all of a vector takes a quarter of its all-gather (jax-ml/scaling-book, sharding)
     gather = (n - 1) / n
@@ -281,17 +290,17 @@ def test_collectives_on_rings_and_meshes_equal_the_textbook(n: int) -> None:
 
 def test_torus_rounds_go_dimension_by_dimension() -> None:
     """An 8 x 8 torus: 2 (7 + 7) steps instead of 126, the same bytes over all four links."""
-    cost = collective.cost("all_reduce", "ring", topology.shape("torus2d", 64))
-    assert (cost.steps, cost.hops) == (28, 28)
-    assert cost.volume == pytest.approx(2 * 63 / 64)
+    found = cost("all_reduce", "ring", topology.shape("torus2d", 64))
+    assert (found.steps, found.hops) == (28, 28)
+    assert found.volume == pytest.approx(2 * 63 / 64)
 
 
 def test_hierarchical_over_leaves() -> None:
     """512 packages in leaves of 32: scatter in a leaf, one shot over 16 leaves on a 32nd, gather: by hand."""
-    cost = collective.cost("all_reduce", "hierarchical", topology.shape("clos", 512))
-    assert (cost.steps, cost.hops, cost.switches) == (3, 2 + 4 + 2, 1 + 3 + 1)
-    assert cost.volume == pytest.approx(2 * 31 / 32 + 15 / 32)
-    tapered = collective.cost("all_reduce", "hierarchical", topology.shape("tree", 512))
+    found = cost("all_reduce", "hierarchical", topology.shape("clos", 512))
+    assert (found.steps, found.hops, found.switches) == (3, 2 + 4 + 2, 1 + 3 + 1)
+    assert found.volume == pytest.approx(2 * 31 / 32 + 15 / 32)
+    tapered = cost("all_reduce", "hierarchical", topology.shape("tree", 512))
     assert tapered.volume == pytest.approx(2 * 31 / 32 + 15 / 32 * topology.TAPER)
 
 
@@ -306,16 +315,16 @@ def test_one_rank_is_free_and_no_collective_beats_its_bytes(where: tuple[str, in
     shape = topology.shape(name, n, g)
     for kind, algorithms in collective.COLLECTIVES.items():
         for algorithm in algorithms:
-            cost = collective.cost(kind, algorithm, shape)
-            if cost is None:
+            found = collective.cost(kind, algorithm, shape)
+            if found is None:
                 continue
             if g == 1:
-                assert cost == collective.Cost()
+                assert found == collective.Cost()
                 continue
-            assert cost.steps >= 1
-            assert cost.hops >= cost.steps
+            assert found.steps >= 1
+            assert found.hops >= found.steps
             if algorithm != "in_network":
-                assert cost.volume >= collective.bound(kind, g) * (1 - 1e-9), (name, n, g, kind, algorithm)
+                assert found.volume >= collective.bound(kind, g) * (1 - 1e-9), (name, n, g, kind, algorithm)
     assert collective.all_to_all(shape).volume >= (1.0 if g > 1 else 0.0)
 
 

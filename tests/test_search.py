@@ -17,6 +17,7 @@ from dse.run.front import Scale, front_of, hypervolume, non_dominated
 from dse.space.design import decode, encode, sample
 from dse.space.overrides import Overrides, load_space
 from dse.space.space import Space
+from dse.space.variables import Value
 from dse.study.ablation import ablation_loss, study
 from dse.study.convergence import hypervolume_ratio
 from dse.study.job import add_found, load_run, search
@@ -109,8 +110,8 @@ class Counting:
 
 def test_one_call_a_batch_and_no_design_twice(mobile: Space, catalog: Catalog) -> None:
     tight = mobile
-    for name, value in (("npu_area", 1e-5), ("npu_sram", 8e6), ("npu_clock", 1e9)):
-        tight = tight.restrict(name, [value])
+    for name, number in (("npu_area", 1e-5), ("npu_sram", 8e6), ("npu_clock", 1e9)):
+        tight = tight.restrict(name, [number])
     for name, value in (
         ("soc_node", "N3"),
         ("dram", "lpddr5x"),
@@ -205,7 +206,7 @@ def test_what_the_lever_study_finds_joins_the_front(tmp_path: Path, mobile: Spac
     assert len(Folder(out).trials()) == 150
 
 
-IDLE = {"compute_node": "N2", "compute_area": 1.6e-3, "mac_share": 0.35, "sram": 128e6, "clock": 1.5e9,
+IDLE: dict[str, Value] = {"compute_node": "N2", "compute_area": 1.6e-3, "mac_share": 0.35, "sram": 128e6, "clock": 1.5e9,
         "fast_memory": "hbm4", "stacks": 8, "stack_height": 12, "flash": "hbf_gen1", "flash_stacks": 1, "flash_height": 8,
         "flash_cell": "pslc", "flash_attach": "far", "far_memory": "none", "pnm": "none", "domain": 16, "topology": "switch",
         "link_bandwidth": 9e11, "collective_engine": "device"}  # fmt: skip

@@ -167,7 +167,8 @@ def _with(text: str, catalog: Catalog) -> Space:
 def test_what_ifs_and_comparisons_are_read_in_si(catalog: Catalog) -> None:
     space = _with(ASKED, catalog)
     assert [w.name for w in space.what_ifs] == ["pages read in 1 us", "no flash"]
-    assert space.what_ifs[0].catalogue == (("flash", "hbf_gen1", "read_latency_pslc", pytest.approx(1e-6)),)
+    assert [change[:3] for change in space.what_ifs[0].catalogue] == [("flash", "hbf_gen1", "read_latency_pslc")]
+    assert space.what_ifs[0].catalogue[0][3] == pytest.approx(1e-6)
     assert space.what_ifs[1].fixed == {"flash": ("none",)}
     assert [r.name for r in space.comparisons[0].rows] == ["HBM", "HBM at half the rate"]
 

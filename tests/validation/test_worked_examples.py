@@ -51,7 +51,7 @@ def gross(r: Row, area: float) -> Any:
 def good(r: Row, area: float) -> Any:
     if "die_yield" in r:
         return A(r["die_yield"])
-    alpha = {"poisson": POISSON, "murphy": 10.0}.get(r.get("model", ""), r.get("alpha", 10.0))
+    alpha = {"poisson": POISSON, "murphy": 10.0}.get(r.get("model", "")) or float(r.get("alpha", 10.0))
     return cost.die_yield(A(area * 1e-6), A(r["defect_density_per_cm2"] * 1e4), alpha)
 
 
@@ -63,7 +63,7 @@ def die(r: Row, area: float) -> float:
 
 
 def chiplets(r: Row) -> float:
-    return r["chiplets"] * die(r, r["chiplet_area_mm2"]) / die(r, r["monolithic_area_mm2"])
+    return float(r["chiplets"]) * die(r, r["chiplet_area_mm2"]) / die(r, r["monolithic_area_mm2"])
 
 
 def package(r: Row) -> float:
@@ -79,27 +79,27 @@ def package(r: Row) -> float:
     joined = r["bond_yield_si"] ** n * r["bond_yield_os"]
     chips = n * (die(r, area) + r["ubump_usd_per_mm2"] * area)
     substrate = r["substrate_usd_per_mm2"] * r["substrate_scale"] * interposer
-    return chips / joined + raw / (the(usable) * joined) + substrate / r["bond_yield_os"]
+    return float(chips / joined + raw / (the(usable) * joined) + substrate / r["bond_yield_os"])
 
 
 def act_logic(r: Row) -> float:
     per_area = carbon.per_area(
         r["ci_fab_g_kwh"] * 1e-3 / KWH, A(r["epa_kwh_cm2"] * KWH * 1e4), A(r["gpa_g_cm2"] * 10.0), r["mpa_g_cm2"] * 10.0
     )
-    count = r.get("cpus", 1)
+    count = float(r.get("cpus", 1))
     return count * the(
         carbon.packaged(
             A(r["area_cm2"] * 1e-4),
             per_area,
             A(r["fab_yield"]),
-            A(r.get("ics_per_cpu", r.get("ics", 1))),
+            A(float(r.get("ics_per_cpu") or r.get("ics", 1))),
             r["pkg_g"] * 1e-3,
         )
     )
 
 
 def act_memory(r: Row) -> float:
-    count = r.get("modules", r.get("drives", 1))
+    count = float(r.get("modules") or r.get("drives", 1))
     return count * the(
         carbon.packaged(A(r["capacity_gb"]), A(r["g_per_gb"] * 1e-3), A(r["fab_yield"]), A(r["ics"]), r["pkg_g"] * 1e-3)
     )
@@ -130,7 +130,7 @@ def embodied(name: str, r: Row) -> float:
     if name == "boavizta_cpu":
         return the(carbon.packaged(A(r["die_mm2"]), A(r["kg_per_mm2"]), A(1.0), A(1.0), r["base_kg"]))
     if name == "boavizta_ram":
-        return r["modules"] * the(
+        return float(r["modules"]) * the(
             carbon.packaged(A(r["gb"] / r["gb_per_cm2"]), A(r["kg_per_cm2"]), A(1.0), A(1.0), r["base_kg"])
         )
     if name == "hgx_h200_scaling":
@@ -144,7 +144,7 @@ def owned(name: str, r: Row) -> float:
         year = cost.YEAR
         it = cost.capital_charge(A(r["it_capex"]), r["it_years"] * year, r["discount_rate"])
         site = cost.capital_charge(A(r["capex"] - r["it_capex"]), r["facility_years"] * year, r["discount_rate"])
-        return the(it + site) * year + r["opex"]
+        return the(it + site) * year + float(r["opex"])
     if name.startswith("tco5y"):
         energy = r["tdp_w"] * r["pue"] * r["utilisation"] * r["years"] * 8760.0 / 1000.0
         return float(r["gpus"] * (r["gpu_usd"] + energy * r["usd_per_kwh"]))

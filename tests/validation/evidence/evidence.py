@@ -74,7 +74,7 @@ class Evidence:
 
     def table(self) -> list[list[str]]:
         """Rows of ``evidence.csv``: the section, what a person reads, and the two numbers where a line sets two side by side."""
-        pairs = [
+        pairs: list[list[tuple[str | float, float]]] = [
             [(e.measured, e.predicted) for e in self.edge],
             [(k.measured, k.predicted) for k in self.kernels],
             [(c.published, c.ours) for c in self.claims],
