@@ -204,7 +204,7 @@ def test_waiting_and_decoding_share_the_prompts_between_them(isl: int, osl: int,
         catalog,
     )
     s = prepare([case], catalog)
-    none = {"eager": np.zeros((1, 1)), "waiting": np.zeros((1, 1)), "layer": np.zeros((1, 1)), "step": np.zeros((1, 1))}
+    none = {"eager_launch_share": np.zeros((1, 1)), "waiting": np.zeros((1, 1)), "layer": np.zeros((1, 1)), "step": np.zeros((1, 1))}
     whole = []
     for share in (1.0, 0.6):
         t = times(s, soft_rows(catalog, [case], none | {"prefill_share": np.full((1, 1), share)}))
@@ -215,7 +215,7 @@ def test_waiting_and_decoding_share_the_prompts_between_them(isl: int, osl: int,
 @given(a=st.floats(0, 0.999), k=st.integers(0, 8))
 def test_accepted_tokens_are_the_geometric_sum(a: float, k: int) -> None:
     load = ModelLoad("", 1, 1, 8, 8, 8, draft_tokens=float(k), acceptance=a)
-    assert load.accepted == pytest.approx(sum(a**i for i in range(k + 1)), rel=1e-6)
+    assert load.tokens_per_step == pytest.approx(sum(a**i for i in range(k + 1)), rel=1e-6)
     assert load.positions == k + 1
 
 
@@ -228,7 +228,7 @@ def test_drafting_pays_at_small_batch_and_less_at_large(catalog: Catalog) -> Non
         plain, fast = (times(prepare([c], catalog), soft_rows(catalog, [c])).tpot[0] for c in (case, drafted))
         return float(plain / fast)
 
-    assert 1.5 < gain(1) <= ModelLoad("", 1, 1, 8, 8, 8, draft_tokens=3, acceptance=0.8).accepted + 1e-9
+    assert 1.5 < gain(1) <= ModelLoad("", 1, 1, 8, 8, 8, draft_tokens=3, acceptance=0.8).tokens_per_step + 1e-9
     assert gain(512) < gain(1)
 
 
@@ -366,7 +366,7 @@ def test_a_class_of_the_catalogue_can_be_the_traffic(tmp_path: Path, catalog: Ca
     (tmp_path / "one.toml").write_text(one)
     s = load_space(str(tmp_path / "one.toml")).scenario
     assert s.mix.classes[0].input_tokens == catalog.value("traffic", "diffusion", "input_tokens")
-    assert s.workloads[0].accepted == catalog.value("traffic", "diffusion", "tokens_per_pass")
+    assert s.workloads[0].tokens_per_step == catalog.value("traffic", "diffusion", "tokens_per_pass")
     assert s.numbers["routing_skew"] == catalog.value("traffic", "diffusion", "routing_skew")
     (tmp_path / "two.toml").write_text(
         one.replace("share = 1.0\n", 'share = 0.5\n\n[[scenario.traffic]]\nuse = "chat"\nshare = 0.5\n')

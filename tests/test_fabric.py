@@ -134,7 +134,7 @@ def test_domains_that_fill_racks_need_longer_cables(space: Space, catalog: Catal
     assert medium[0] == 0
     assert medium[-1] > 0
     cheap = catalog.replace("cooling", "cold_plate", "max_rack_power", 1e9)
-    one = DatacenterModel(replace(space, limits={**space.limits, "rack_power": 1e9}), cheap, 1)
+    one = DatacenterModel(replace(space, thresholds={**space.thresholds, "rack_power": 1e9}), cheap, 1)
     near = one.machine(design(space, {"topology": "hyperx", "domain": 512}))
     assert near.report["racks of a domain"][0] == 1
     assert near.report["cost: cables and optics"][0] < m.report["cost: cables and optics"][-1]

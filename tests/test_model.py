@@ -80,7 +80,7 @@ def test_explain_gives_what_the_search_was_told(model: DatacenterModel, some: De
             model,
             model.machine(some.take(np.array([row]))),
             plans,
-            [datacenter.rungs[k] for k in datacenter.points[rung]],
+            [datacenter.tpot_targets[k] for k in datacenter.operating_points[rung]],
         )
         for kind, name in (("costs", "cost_per_mtoken"), ("energies", "energy_per_token"), ("times", "tpot")):
             total = sum(w * sum(getattr(p, kind).values()) for w, p in zip(weights, parts, strict=True)) / sum(weights)
@@ -93,8 +93,8 @@ def test_a_batch_equals_its_rows_bit_for_bit(model: DatacenterModel, some: Desig
         one = model.evaluate(some.take(np.array([row])))
         for name, values in whole.objectives.items():
             assert np.array_equal(one.objectives[name][0], values[row]), name
-        for name, values in whole.ratios.items():
-            assert np.array_equal(one.ratios[name][0], values[row]), name
+        for name, values in whole.limit_ratios.items():
+            assert np.array_equal(one.limit_ratios[name][0], values[row]), name
 
 
 def test_large_batches_group_by_domain_and_agree(model: DatacenterModel, datacenter: Space, catalog: Catalog) -> None:
@@ -162,8 +162,8 @@ def test_prefill_of_one_token_is_no_dearer_than_a_decode_step() -> None:
 def test_no_flash_has_no_endurance_limit(model: DatacenterModel, some: Design) -> None:
     told = model.evaluate(some)
     without = some.columns["flash"] == 0
-    assert (told.ratios["flash_life"][without] == 0).all()
-    assert (told.ratios["flash_life"][~without] > 0).any()
+    assert (told.limit_ratios["flash_life"][without] == 0).all()
+    assert (told.limit_ratios["flash_life"][~without] > 0).any()
 
 
 def test_a_lower_disturb_limit_shortens_flash_life(catalog: Catalog) -> None:
@@ -202,7 +202,7 @@ def test_later_years_admit_more(datacenter: Space, catalog: Catalog, some: Desig
     for year in (2026.0, 2028.0, 2032.0):
         scenario = replace(datacenter.scenario, numbers={**datacenter.scenario.numbers, "year": year})
         told = DatacenterModel(replace(datacenter, scenario=scenario), catalog, 1).evaluate(some)
-        feasible.append(int((told.ratios["available"][:, 0] <= 1).sum()))
+        feasible.append(int((told.limit_ratios["available"][:, 0] <= 1).sum()))
     assert feasible == sorted(feasible)
     assert feasible[0] < feasible[2]
 
@@ -270,14 +270,14 @@ def test_a_workload_may_be_one_rung_faster_than_the_others(
 ) -> None:
     """Points beyond the rungs are sums of what the workloads do on theirs."""
     told = model.evaluate(some)
-    rungs = len(datacenter.rungs)
-    assert len(datacenter.points) == rungs + 2 * (rungs - 1)
-    for point, (a, b) in enumerate(datacenter.points):
+    rungs = len(datacenter.tpot_targets)
+    assert len(datacenter.operating_points) == rungs + 2 * (rungs - 1)
+    for point, (a, b) in enumerate(datacenter.operating_points):
         for name in ("plan.0", "busy.0", "step.0"):
             assert np.array_equal(told.detail[name][:, point], told.detail[name][:, a])
         assert np.array_equal(told.detail["plan.1"][:, point], told.detail["plan.1"][:, b])
-        assert datacenter.rung_at(point) == datacenter.rungs[max(a, b)]
-    between = 1 + datacenter.points[rungs:].index((0, 1))
+        assert datacenter.tpot_target_at(point) == datacenter.tpot_targets[max(a, b)]
+    between = 1 + datacenter.operating_points[rungs:].index((0, 1))
     t = told.objectives["tpot"]
     assert (t[:, rungs + between - 1] <= np.maximum(t[:, 0], t[:, 1]) * (1 + 1e-12)).all()
 

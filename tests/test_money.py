@@ -36,13 +36,13 @@ def explained(space: Space, catalog: Catalog, some: int) -> list[Evaluation]:
     told = model.judge(machine)
     out = []
     for row in range(some):
-        rung = row % len(space.rungs)
+        rung = row % len(space.tpot_targets)
         plans = (
             [int(told.detail[f"plan.{i}"][row, rung]) for i in range(len(space.scenario.workloads))]
             if isinstance(model, DatacenterModel)
             else []
         )
-        out += explain(model, machine.take(np.array([row])), plans, [space.rungs[rung]] * len(space.scenario.workloads))
+        out += explain(model, machine.take(np.array([row])), plans, [space.tpot_targets[rung]] * len(space.scenario.workloads))
     return out
 
 
@@ -127,7 +127,7 @@ def test_money_of_two_bases_is_never_compared() -> None:
 def some(datacenter: Space, model: DatacenterModel) -> tuple[DatacenterModel, int, int]:
     """A model, a row of its sampled designs and the operating point at which it is cheapest."""
     told = model.evaluate(sample(datacenter, 800, np.random.default_rng(0)))
-    point = len(datacenter.rungs) - 2
+    point = len(datacenter.tpot_targets) - 2
     price = np.where(told.feasible[:, point], told.objectives["cost_per_mtoken"][:, point], np.inf)
     return model, int(np.argmin(price)), point
 
@@ -240,7 +240,7 @@ def test_power_stays_within_its_limits_and_idle_falls_with_use(datacenter: Space
 def test_carbon_follows_the_grid_and_the_fab(catalog: Catalog) -> None:
     """Operational by the scenario's grid, embodied untouched by it; the fab's own grid moves the dies."""
     space = load_space("datacenter")
-    clean = replace(space, scenario=replace(space.scenario, grid="iceland"))
+    clean = replace(space, scenario=replace(space.scenario, electricity_grid="iceland"))
     usa, iceland = (
         evaluate(s, device="h100_sxm", llm="Llama-3.1-70B", batch=32, tensor_parallel=4) for s in (space, clean)
     )

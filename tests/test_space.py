@@ -107,7 +107,7 @@ def test_overrides_are_recorded() -> None:
         fix=("pnm=none",), limit=("ttft=1 s",), model="Llama-3.1-8B", objectives=("tpot",), traffic="chat", year=2028
     )
     space = load_space("datacenter", o)
-    assert space.limits["ttft"] == 1.0
+    assert space.thresholds["ttft"] == 1.0
     assert [w.llm for w in space.scenario.workloads] == ["Llama-3.1-8B"]
     assert len(space.overrides) == 6
 

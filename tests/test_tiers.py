@@ -146,7 +146,7 @@ def test_hot_experts_in_fast_memory_serve_more_reads_than_bytes() -> None:
     m, c = made(capacity=2.6e11, flash=pool(1e12))
     t = decoded(m, c, load("DeepSeek-V3", 8.0), mix_of(1024.0), [(1, 1, 1, 1)], overflow=True, skew=1.0)
     even = decoded(m, c, load("DeepSeek-V3", 8.0), mix_of(1024.0), [(1, 1, 1, 1)], overflow=True, skew=0.0)
-    assert t.pairs.share[0, 0] == pytest.approx(even.pairs.share[0, 0], rel=1e-6)
+    assert t.pairs.fast_tier_share[0, 0] == pytest.approx(even.pairs.fast_tier_share[0, 0], rel=1e-6)
     assert t.pairs.flash_read[0, 0] * t.pairs.step[0, 0] < 0.8 * even.pairs.flash_read[0, 0] * even.pairs.step[0, 0]
 
 

@@ -109,8 +109,8 @@ def _least(s: Served, catalog: Catalog) -> FloatArray:
     between its tokens, for each of the others' prompts once. No stack's factor enters.
     """
     pairs = times(s, soft_rows_of(catalog, s.cases, "ideal")).pairs
-    each = pairs.step + pairs.joining
-    out: FloatArray = (each / s.traffic.accepted)[:, 0] * np.array([c.output_tokens for c in s.cases])
+    each = pairs.step + pairs.prefill_interference
+    out: FloatArray = (each / s.traffic.tokens_per_step)[:, 0] * np.array([c.output_tokens for c in s.cases])
     return out
 
 

@@ -127,7 +127,7 @@ def lowered(cases: Sequence[Case], plans: Sequence[RankPlan], batches: FloatArra
 
 def _reorder(t: StepWork, rows: IntArray) -> StepWork:
     """Aligned traffic with its rows in another order."""
-    whole = {"model", "load", "plans", "prefill", "shape_plan", "alike", "aligned"}
+    whole = {"model", "load", "plans", "prefill", "plan_of_shape", "distinct_reduces", "aligned"}
     moved = {f.name: getattr(t, f.name)[..., rows, :] for f in fields(StepWork) if f.name not in whole}
     plans = Plans(*(getattr(t.plans, f.name)[rows] for f in fields(Plans)))
     work = replace(t.prefill, **{f.name: getattr(t.prefill, f.name)[..., rows, :] for f in fields(t.prefill)})
@@ -174,7 +174,7 @@ def _room(m: Machine, t: StepWork, stages: FloatArray) -> FloatArray:
     """Sequences per stage whose KV cache fits, at the share of memory that runtimes claim."""
     free = m.fast_capacity * CLAIMED - t.resident[:, 0] / stages
     each = t.live_p95[:, 0] / t.per_rank[:, 0]
-    return free / np.maximum(each, 1.0) * t.plans.replicas[:, 0]
+    return free / np.maximum(each, 1.0) * t.plans.attention_dp[:, 0]
 
 
 def soft_rows(
@@ -197,8 +197,8 @@ def times(s: Served, soft: SoftwareStack) -> Times:
     """
     pairs = serve(s.machine, s.traffic, soft)
     own = pairs if s.prompts is s.traffic else serve(s.feeding, s.prompts, soft)
-    extra = pairs.prompt * s.traffic.arriving if s.alone else pairs.joining
-    tpot = (pairs.step + s.shared * soft.prefill_share * extra) / s.traffic.accepted
+    extra = pairs.prompt * s.traffic.arriving if s.alone else pairs.prefill_interference
+    tpot = (pairs.step + s.shared * soft.prefill_share * extra) / s.traffic.tokens_per_step
     others = np.maximum(s.batch / s.traffic.prompts - 1.0, 0.0) * s.shared
     moved = (1.0 - s.shared) * s.traffic.prompt_kv / s.machine.scale_out_bandwidth[:, None]
     together = np.array([[c.prefill.batch / c.prefill.replicas if c.prefill else 1.0] for c in s.cases])

@@ -244,7 +244,7 @@ def _experts(s: Served, distinct: Callable[[Any, float, int], float]) -> Served:
     weights = s.traffic.weights.copy()
     for i, model in enumerate(models_of(s)):
         if model.experts:
-            ranks = int(s.traffic.plans.expert_ranks[i, 0])
+            ranks = int(s.traffic.plans.expert_parallel[i, 0])
             bits = s.cases[i].load.stored("experts")
             slices = s.traffic.plans.group[i, 0] / ranks
             weights[EXPERTS, i, 0] = distinct(model, s.batch[i, 0], ranks) * model.expert / slices * bits / 8
@@ -272,7 +272,7 @@ def _no_slack(s: Served) -> Served:
 
 ABLATIONS: Final[Mapping[str, tuple[Mapping[str, float], Callable[[Served], Served] | None]]] = {
     "nothing": ({}, None),
-    "arriving prompts (prefill interference)": ({"prefill_share": 1e-9, "eager": 0.0}, None),
+    "arriving prompts (prefill interference)": ({"prefill_share": 1e-9, "eager_launch_share": 0.0}, None),
     "prompts share the step's idle compute": ({}, _no_slack),
     "expected distinct experts: all are read": ({}, _all_experts),
     "skew of expert popularity and load": ({}, _no_skew),
@@ -281,7 +281,7 @@ ABLATIONS: Final[Mapping[str, tuple[Mapping[str, float], Callable[[Served], Serv
     "kernels by kind of layer": ({}, _alike),
     "overhead per sequence": ({"sequence": 0.0}, None),
     "overhead per step": ({"step": 0.0}, None),
-    "eager launches of prompt steps": ({"eager": 0.0}, None),
+    "eager launches of prompt steps": ({"eager_launch_share": 0.0}, None),
     "FLOP efficiency by number format": ({"narrow": 1.0}, None),
     "emulated number formats": ({"emulation": 1.0}, None),
     "FLOP efficiency": ({"flop": 1.0, "flop_experts": 1.0}, None),

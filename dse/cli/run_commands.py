@@ -145,7 +145,7 @@ def check(o: argparse.Namespace) -> int:
     space = load_space(o.space, _given(o))
     active = sum(1 for v in space.variables if not v.active_if)
     print(
-        f"{space.name}: {len(space.variables)} variables ({active} always active), {len(space.objectives)} objectives, {len(space.rungs)} TPOT targets, no faults."
+        f"{space.name}: {len(space.variables)} variables ({active} always active), {len(space.objectives)} objectives, {len(space.tpot_targets)} TPOT targets, no faults."
     )
     if o.probe:
         for line in probe(space, load_catalog()):

@@ -61,7 +61,7 @@ class OperatingPoint:
     @property
     def per_token(self) -> float:
         """Steps of all ranks that an output token takes."""
-        return scalar(self.traffic.plans.group) / (scalar(self.traffic.plans.batch) * self.traffic.accepted)
+        return scalar(self.traffic.plans.group) / (scalar(self.traffic.plans.batch) * self.traffic.tokens_per_step)
 
     @property
     def prompts(self) -> float:
@@ -101,7 +101,7 @@ def energies(r: OperatingPoint, ledger: Terms, prompt: Terms, near: Terms) -> di
 
 def _decode(m: Machine, t: StepWork, ledger: Terms, near: Terms) -> dict[str, float]:
     """J of a rank's decode step: arithmetic by precision, clocks, each memory by its parts, the PNM engine."""
-    twice = 2.0 if t.plans.halves[0] else 1.0
+    twice = 2.0 if t.plans.sub_batch_interleaving[0] else 1.0
     engine, arithmetic = near.get("reads", 0.0) * twice, near.get("arithmetic", 0.0) * twice
     tier = {1: "fast memory", 2: "flash", 3: "far memory"}.get(int(m.pnm_site[0]), "")
     out = {
@@ -149,7 +149,7 @@ def mobile_energies(
     ``present`` [s] is the time of the device that a token takes.
     """
     ledger, prompt, near = notes
-    inside = {n: v / t.accepted for n, v in _decode(m, t, ledger, near).items()}
+    inside = {n: v / t.tokens_per_step for n, v in _decode(m, t, ledger, near).items()}
     charged = 1.0 if s.mix.computed_tokens > 0 else 0.0
     inside |= {n: v * charged / s.mix.output_tokens for n, v in _prompt(m, prompt).items()}
     inside |= {n.removeprefix("static: "): scalar(v) * present for n, v in m.report.items() if n.startswith("static: ")}

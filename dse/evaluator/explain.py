@@ -112,7 +112,7 @@ def evaluate(
         mix=mix,
         workloads=(replace(space.scenario.workloads[0], concurrency=float(batch * GROUPS[-1])),),
     )
-    space = replace(space, scenario=scenario, rungs=(1e9,))
+    space = replace(space, scenario=scenario, tpot_targets=(1e9,))
     model = model_of(space, catalog, 1)
     machine, name = _machine(model, space, variables, device)
     if (
@@ -157,20 +157,20 @@ def explain(
             s = model.space.scenario
             grid = model.plans[i]
             one = grid.take(np.arange(len(grid)) == plan)
-            one = replace(one, shape=np.zeros(1, dtype=np.int64))
+            one = replace(one, plan_shape=np.zeros(1, dtype=np.int64))
             traffic = lower_step(s.workloads[i], one, model.catalog, s)
             ledger = Ledger()
             pairs = serve(machine, traffic, model.soft, ledger)
             e = _datacenter(with_rung(model, rungs[i]), machine, traffic, pairs, ledger)
             e.plan = {"llm": s.workloads[i].llm, "batch": int(one.batch[0]), "group": int(one.group[0]),
-                      "attention": "dp" if one.data_parallel[0] else "sp" if one.sequence[0] else "tp", "halves": bool(one.halves[0]), "pipeline depth": int(min(pairs.stages[0, 0], FAR_TOO_DEEP))}  # fmt: skip
+                      "attention": "dp" if one.data_parallel[0] else "sp" if one.context_parallel[0] else "tp", "halves": bool(one.sub_batch_interleaving[0]), "pipeline depth": int(min(pairs.stages[0, 0], FAR_TOO_DEEP))}  # fmt: skip
             out.append(e)
     return out
 
 
 def with_rung(model: DatacenterModel, rung: float) -> DatacenterModel:
     """The model with one TPOT target."""
-    return DatacenterModel(replace(model.space, rungs=(rung,)), model.catalog, 1)
+    return DatacenterModel(replace(model.space, tpot_targets=(rung,)), model.catalog, 1)
 
 
 def _asked(target: str | Space, catalog: Catalog, llm: str | None, software: str | None,
@@ -237,16 +237,16 @@ def _times(ledger: Ledger, pairs: PlanResults, tpot: float, accepted: float) -> 
 
 def _datacenter(model: DatacenterModel, m: Machine, t: StepWork, p: PlanResults, ledger: Ledger) -> Evaluation:
     s = model.space.scenario
-    e = choose(m, t, p, s, dict(model.space.limits), model.space.rungs)
+    e = choose(m, t, p, s, dict(model.space.thresholds), model.space.tpot_targets)
     ran = OperatingPoint(m, t, p, e, fleet_cost(m, t, p, s), s)
     batch = scalar(t.plans.batch)
     energies = breakdown.energies(ran, ledger.of("energy"), ledger.of("prompt"), ledger.of("near"))
     costs = breakdown.costs(ran, model.catalog)
-    limits = {k: scalar(v) for k, v in {**m.limits, **e.violation}.items() if k not in {"tpot", "demand"}}
+    limits = {k: scalar(v) for k, v in {**m.limits, **e.limit_ratios}.items() if k not in {"tpot", "demand"}}
     figures = {"fast memory bandwidth": scalar(m.fast_bandwidth), "fast memory capacity": scalar(m.fast_capacity),
                "flash bandwidth": scalar(m.flash_bandwidth) if scalar(m.flash_capacity) else 0.0, "flash capacity": scalar(m.flash_capacity),
                "peak": scalar(m.peak[:, t.bits[2]]), "package power, sustained": scalar(m.report["package_power"]), "capital per package": scalar(m.capital),
-               "bill of materials": scalar(m.report["bom"]), "NRE": scalar(m.report["nre"]), "embodied carbon": scalar(m.embodied), "share in fast memory": scalar(p.share),
+               "bill of materials": scalar(m.report["bom"]), "NRE": scalar(m.report["nre"]), "embodied carbon": scalar(m.embodied), "share in fast memory": scalar(p.fast_tier_share),
                "packages": scalar(t.plans.group) * scalar(p.stages), "prompt alone": scalar(p.prompt)}  # fmt: skip
     figures |= breakdown.powers(ran) | breakdown.idle(ran) | breakdown.by_side(ran, costs, energies)
     if scalar(m.flash_capacity):
@@ -258,7 +258,7 @@ def _datacenter(model: DatacenterModel, m: Machine, t: StepWork, p: PlanResults,
     return Evaluation(
         "", "datacenter", {}, scalar(p.step), scalar(p.unthrottled), tpot, scalar(e.ttft), batch * scalar(p.stages) / tpot,
         {"tpot": tpot, "cost_per_mtoken": scalar(e.cost) * 1e6, "energy_per_token": scalar(e.energy), "carbon_per_mtoken": scalar(e.carbon) * 1e6},
-        _times(ledger, p, tpot, t.accepted), energies, costs, breakdown.carbons(ran), _engines(ledger), limits, figures, site(ran),
+        _times(ledger, p, tpot, t.tokens_per_step), energies, costs, breakdown.carbons(ran), _engines(ledger), limits, figures, site(ran),
     )  # fmt: skip
 
 
@@ -282,7 +282,7 @@ def _heat(m: Machine, ledger: Ledger, p: PlanResults) -> dict[str, float]:
 def _breakeven(model: DatacenterModel, m: Machine, p: PlanResults) -> dict[str, float]:
     """Read-disturb limit below which reclaim alone ends the flash's life too early."""
     s = model.space.scenario
-    wanted = model.space.limits.get("flash_life", s["lifetime"])
+    wanted = model.space.thresholds.get("flash_life", s["lifetime"])
     budget = m.flash_endurance / wanted
     other = p.stored[:, 0] * (m.flash_refresh + 1.0 / s["weight_update_interval"])
     read = p.flash_read[:, 0] * s["utilisation"]
@@ -323,11 +323,11 @@ def _mobile(model: MobileModel, m: Machine, p: PlanResults, ledger: Ledger) -> E
     carbons |= {k.removeprefix("carbon: "): scalar(v) * scale for k, v in m.report.items() if k.startswith("carbon: ")}
     figures = {"DRAM bandwidth": scalar(m.fast_bandwidth), "DRAM free for the model": scalar(m.fast_capacity), "peak": scalar(m.peak[:, 1]),
                **_engine(m), **{k: scalar(v) for k, v in told.detail.items() if "." not in k and k != "ttft"}}  # fmt: skip
-    step = scalar(p.step) / model.lowered.accepted
+    step = scalar(p.step) / model.lowered.tokens_per_step
     return Evaluation(
-        "", "mobile", {}, scalar(p.step), scalar(p.unthrottled), step, scalar(p.first), 1.0 / step, objectives,
-        _times(ledger, p, step, model.lowered.accepted),
-        energies, costs, carbons, _engines(ledger), {k: scalar(v) for k, v in told.ratios.items() if k != "tpot"}, figures,
+        "", "mobile", {}, scalar(p.step), scalar(p.unthrottled), step, scalar(p.ttft), 1.0 / step, objectives,
+        _times(ledger, p, step, model.lowered.tokens_per_step),
+        energies, costs, carbons, _engines(ledger), {k: scalar(v) for k, v in told.limit_ratios.items() if k != "tpot"}, figures,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import transformer
 from dse.core.table import chunks, total
 from dse.core.units import BoolArray, FloatArray, IntArray
-from dse.evaluator.protocol import Outcomes, join_outcomes, objective_ratio
+from dse.evaluator.protocol import Outcomes, objective_ratio
 from dse.hardware.assemble import assemble
 from dse.hardware.datacenter import datacenter_parts
 from dse.hardware.devices import device_parts
@@ -67,7 +67,7 @@ class DatacenterModel:
         s = space.scenario
         self.soft = software_of(catalog, s.software)
         self.plans = [
-            plan_grid(transformer(catalog.llm(w.llm)), tiers=True, near=True, sequence=s.sequence_parallel)
+            plan_grid(transformer(catalog.llm(w.llm)), tiers=True, near=True, sequence=s.context_parallel)
             for w in s.workloads
         ]
         self._lowered: dict[tuple[bool, bool], list[StepWork]] = {}
@@ -87,19 +87,19 @@ class DatacenterModel:
 
         A group wider than a domain crosses the scale-out network.
         """
-        return (tiers | ~plans.overflow) & (near | ~plans.halves)
+        return (tiers | ~plans.fill_fast_tier) & (near | ~plans.sub_batch_interleaving)
 
     @property
     def pairs_per_design(self) -> int:
         """Size of the plan grid of the scenario's workloads on a machine of one memory and no PNM engine."""
-        return sum(int((~(p.overflow | p.halves)).sum()) for p in self.plans)
+        return sum(int((~(p.fill_fast_tier | p.sub_batch_interleaving)).sum()) for p in self.plans)
 
     def machine(self, design: Design) -> Machine:
         """Build n designs."""
         s = self.space.scenario
         parts = datacenter_parts(self.space, design, self.catalog, s)
         with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
-            return assemble(parts, self.catalog, s, self.space.limits.get("rack_power", 1e12))
+            return assemble(parts, self.catalog, s, self.space.thresholds.get("rack_power", 1e12))
 
     def screen(self, design: Design) -> BoolArray:
         """Which designs break no limit of their own, whatever the plan: all that a sweep need judge."""
@@ -108,7 +108,7 @@ class DatacenterModel:
     def devices(self, devices: list[str]) -> Machine:
         """Build machines that exist from their device files."""
         s = self.space.scenario
-        return assemble(device_parts(self.catalog, devices), self.catalog, s, self.space.limits.get("rack_power", 1e12))
+        return assemble(device_parts(self.catalog, devices), self.catalog, s, self.space.thresholds.get("rack_power", 1e12))
 
     def evaluate(self, design: Design) -> Outcomes:
         """Judge n designs at every operating point of the space; shape (n, points) throughout, rungs first."""
@@ -118,7 +118,7 @@ class DatacenterModel:
         cuts = np.linspace(0, n, self.threads + 1).astype(int)
         parts = [design.take(slice(a, b)) for a, b in pairwise(cuts)]
         with ThreadPoolExecutor(self.threads) as pool:
-            return join_outcomes(list(pool.map(lambda d: self.judge(self.machine(d)), parts)))
+            return Outcomes.concat(list(pool.map(lambda d: self.judge(self.machine(d)), parts)))
 
     def judge(self, machine: Machine, workloads: tuple[int, ...] | None = None) -> Outcomes:
         """Judge machines however they were built; ``workloads`` restricts to some models."""
@@ -139,9 +139,9 @@ class DatacenterModel:
             if workloads is not None and i not in workloads:
                 continue
             pairs = serve(m, t, self.soft)
-            e = choose(m, t, pairs, s, dict(self.space.limits), self.space.rungs)
+            e = choose(m, t, pairs, s, dict(self.space.thresholds), self.space.tpot_targets)
             e.chosen["plan"] = self._index(i, tiers=tiers, near=near)[e.chosen["plan"].astype(np.int64)]
-            estimates.append(e.pick([point[i] for point in self.space.points]))
+            estimates.append(e.pick([point[i] for point in self.space.operating_points]))
             weights.append(t.load.weight)
         return weighted(estimates, weights)
 
@@ -171,8 +171,8 @@ class DatacenterModel:
         objectives = {name: getattr(e, o.attribute) * o.scale for name, o in asked.items()}
         shape = e.tpot.shape
         ratios = {k: np.broadcast_to(np.minimum(v, CAP)[:, None], shape) for k, v in m.limits.items()}
-        ratios |= {k: np.minimum(v, CAP) for k, v in e.violation.items()}
-        worst = objective_ratio(objectives, self.space.limits)
+        ratios |= {k: np.minimum(v, CAP) for k, v in e.limit_ratios.items()}
+        worst = objective_ratio(objectives, self.space.thresholds)
         if worst is not None:
             ratios["objective"] = np.minimum(worst, CAP)
         detail = {"ttft": e.ttft, "packages": e.packages, "capital": np.broadcast_to(m.capital[:, None], shape),
@@ -204,8 +204,8 @@ def _put(out: dict[str, Any], e: Estimate, rows: Any) -> None:
 def _compact(plans: Plans, rows: BoolArray) -> Plans:
     """Some plans, with their shapes renumbered."""
     kept = plans.take(rows)
-    _, renumbered = np.unique(kept.shape, return_inverse=True)
-    return replace(kept, shape=renumbered.astype(np.int64))
+    _, renumbered = np.unique(kept.plan_shape, return_inverse=True)
+    return replace(kept, plan_shape=renumbered.astype(np.int64))
 
 
 CHUNK = 8192
@@ -253,7 +253,7 @@ class MobileModel:
     def machine(self, design: Design) -> Machine:
         """Build n phones."""
         return mobile_machine(phone_design(self.space, design, self.catalog), self.catalog, self.space.scenario,
-                              dict(self.space.limits), self.weights, built=False)  # fmt: skip
+                              dict(self.space.thresholds), self.weights, built=False)  # fmt: skip
 
     def screen(self, design: Design) -> BoolArray:
         """Which designs break no limit of their own, whatever the plan: all that a sweep need judge."""
@@ -265,7 +265,7 @@ class MobileModel:
         for name in devices:
             body = self.catalog.entry("device", name).attributes.get("body", self.space.scenario.body)
             built.append(mobile_machine(phone_devices(self.catalog, [name]), self.catalog, replace(self.space.scenario, body=body),
-                                        dict(self.space.limits), self.weights, built=True))  # fmt: skip
+                                        dict(self.space.thresholds), self.weights, built=True))  # fmt: skip
         return Machine.concat(built)
 
     def evaluate(self, design: Design) -> Outcomes:
@@ -284,22 +284,22 @@ class MobileModel:
             for rows in blocks:
                 m = machine.take(rows)
                 parts.append(self.told(m, serve(m, self.lowered, self.soft)))
-        return join_outcomes(parts).take(np.argsort(np.concatenate(blocks), kind="stable"))
+        return Outcomes.concat(parts).take(np.argsort(np.concatenate(blocks), kind="stable"))
 
     def present(self, p: PlanResults) -> FloatArray:
         """Seconds of the device that an output token takes, its prompt's share included, (n, 1)."""
         s, t = self.space.scenario, self.lowered
-        return p.step / t.accepted + (s.mix.computed_tokens > 0) * p.prompt / s.mix.output_tokens
+        return p.step / t.tokens_per_step + (s.mix.computed_tokens > 0) * p.prompt / s.mix.output_tokens
 
     def energy(self, m: Machine, p: PlanResults) -> dict[str, FloatArray]:
         """J per token from the battery by component, (n, 1)."""
         s, t = self.space.scenario, self.lowered
         present = self.present(p)
         loss = m.power_loss[:, None]
-        kept = p.share * t.resident  # weight bytes that stay in DRAM between questions
+        kept = p.fast_tier_share * t.resident  # weight bytes that stay in DRAM between questions
         waiting = kept * m.report["refresh_per_byte"][:, None] * max(s["resident_day"] / s["daily_use"] - 1.0, 0.0)
         return {
-            "decoding": loss * p.energy / t.accepted,
+            "decoding": loss * p.energy / t.tokens_per_step,
             "prefill": loss * p.prompt_energy / s.mix.output_tokens * (1.0 if s.mix.computed_tokens > 0 else 0.0),
             "static and refresh": loss * m.static_power[:, None] * present,
             "refresh while resident": loss * waiting * present,
@@ -309,14 +309,14 @@ class MobileModel:
         """Time [s] from rest that work at ``power`` [W], (n, 1), may go on until the skin's limit; at most LONGEST."""
         body = partial(self.catalog.value, "mobile", self.space.scenario.body)
         warm = power / body("power_conversion") * self.spots[:, 0] + body("background_power") * self.spots[:, 1]
-        over = warm > self.space.limits["skin_temperature"] - self.space.scenario["ambient"]
+        over = warm > self.space.thresholds["skin_temperature"] - self.space.scenario["ambient"]
         return TIMES[np.where(over.any(axis=1), np.argmax(over, axis=1), len(TIMES) - 1)][:, None]
 
     def told(self, m: Machine, p: PlanResults) -> Outcomes:
         """Objectives, limits and details of served phones on every rung."""
         s, t = self.space.scenario, self.lowered
-        limits = dict(self.space.limits)
-        rungs = np.array(self.space.rungs)
+        limits = dict(self.space.thresholds)
+        rungs = np.array(self.space.tpot_targets)
         shape = (len(m.domain), len(rungs))
 
         def spread(x: FloatArray) -> FloatArray:
@@ -324,34 +324,34 @@ class MobileModel:
 
         drawn = sum(self.catalog.value("mobile", s.body, f, 0.0) for f in ("background_power", "aside_power"))
         energy = total(self.energy(m, p).values())
-        tpot, present = p.step / t.accepted, self.present(p)
+        tpot, present = p.step / t.tokens_per_step, self.present(p)
         quick = np.maximum(p.unthrottled, m.throttle[BURST][0][:, None] * p.energy)  # the supply holds a burst too
         burst = p.energy / quick + m.static_power[:, None]
-        load = p.share * t.resident / m.report["flash_load"][:, None]
+        load = p.fast_tier_share * t.resident / m.report["flash_load"][:, None]
         duty = s["daily_use"] / DAY
         read = p.flash_read * duty * m.flash_reclaim[:, None]
         writes = read + p.stored * (m.flash_refresh[:, None] + 1.0 / s["weight_update_interval"])
         life = flash.life(np.ones(1), m.flash_endurance[:, None], np.ones(1), writes)
         has = (m.flash_capacity > 0)[:, None]
-        ratios: dict[str, Any] = {**m.limits, **p.ratios}
+        ratios: dict[str, Any] = {**m.limits, **p.limit_ratios}
         ratios |= {
-            "ttft": p.first / limits["ttft"], "cold_start": load / limits["cold_start"],
+            "ttft": p.ttft / limits["ttft"], "cold_start": load / limits["cold_start"],
             "flash_life": np.where(has, limits["flash_life"] / np.minimum(life, LARGE), 0.0),
         }  # fmt: skip
         told_ratios = {k: np.minimum(spread(v), CAP) for k, v in ratios.items()}
         told_ratios["tpot"] = np.minimum(tpot / rungs[None, :], CAP)
         carbon = (m.embodied[:, None] / (s["lifetime"] * duty) * present + energy * m.grid[:, None]) * 1e6
-        detail = {"ttft": p.first, "burst": quick / t.accepted, "share.0": p.share, "burst_power": burst, "cold_start": load,
+        detail = {"ttft": p.ttft, "burst": quick / t.tokens_per_step, "share.0": p.fast_tier_share, "burst_power": burst, "cold_start": load,
                   "tokens_per_charge": s["battery"] / (energy + drawn * present), "burst_duration": self.lasts(burst),
-                  "memory_left": (m.report["memory"] - np.minimum(p.share[:, 0] * float(t.resident[0]) + float(t.live_p95[0]), m.report["memory"]))[:, None], "stages.0": p.stages, "flash_read.0": p.flash_read}  # fmt: skip
+                  "memory_left": (m.report["memory"] - np.minimum(p.fast_tier_share[:, 0] * float(t.resident[0]) + float(t.live_p95[0]), m.report["memory"]))[:, None], "stages.0": p.stages, "flash_read.0": p.flash_read}  # fmt: skip
         objectives = {
             "tpot": spread(tpot),
             "energy_per_token": spread(energy),
             "bom": spread(m.capital),
             "carbon_per_mtoken": spread(carbon),
-            "ttft": spread(p.first),
+            "ttft": spread(p.ttft),
         }
-        asked = objective_ratio(objectives, self.space.limits)
+        asked = objective_ratio(objectives, self.space.thresholds)
         if asked is not None:
             told_ratios["objective"] = np.minimum(asked, CAP)
         return Outcomes(objectives, told_ratios, {k: spread(v) for k, v in detail.items()})

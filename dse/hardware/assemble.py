@@ -95,7 +95,7 @@ def assemble(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: flo
         slow_latency=np.maximum(tier["latency"], distant["latency"]), level_energy=level_energy(look),
         static_power=static, active_power=active, near_active_power=near_active, on_chip_energy=on_chip, throttle=heat["throttle"], hot=heat["hot"], hot_loss=heat["hot_loss"],
         refresh_power=parts.fast_capacity * look.memory("refresh_power_per_byte"), fast_on_chip=look.on_chip,
-        grid=np.full(len(static), catalog.value("grid", scenario.grid, "intensity")), domain=parts.domain, link_bandwidth=parts.link_bandwidth, limits=limits,
+        grid=np.full(len(static), catalog.value("grid", scenario.electricity_grid, "intensity")), domain=parts.domain, link_bandwidth=parts.link_bandwidth, limits=limits,
         **{k: v for k, v in net.items() if k.startswith("scale_out")},
         **{k: net[k] for k in kept}, **{k: money[k] for k in paid}, **broken,
     )  # fmt: skip

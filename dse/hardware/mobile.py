@@ -89,7 +89,7 @@ def mobile_machine(
         reduce_alpha=np.zeros((n, len(GROUPS), len(LINES))), reduce_rate=np.zeros((n, len(GROUPS), len(LINES))),
         exchange_alpha=groups, exchange_rate=groups, gather_alpha=groups, hop_time=0 * one, link_bandwidth=one,
         scale_out_bandwidth=one, scale_out_latency=0 * one, scale_out_energy=0 * one, provisioned=static, capital=bom["total"],
-        capital_rate=0 * one, failure_rate=0 * one, spare_share=0 * one, repair_time=0 * one, recovery_time=0 * one, embodied=total(kg.values()), grid=np.full(n, catalog.value("grid", scenario.grid, "intensity")), limits=checks,
+        capital_rate=0 * one, failure_rate=0 * one, spare_share=0 * one, repair_time=0 * one, recovery_time=0 * one, embodied=total(kg.values()), grid=np.full(n, catalog.value("grid", scenario.electricity_grid, "intensity")), limits=checks,
         report={f"cost: {k}": v for k, v in bom.items() if k != "total"} | {f"carbon: {k}": v for k, v in kg.items()}
         | {"bom": bom["total"], "flash_load": tier["bandwidth"], "refresh_per_byte": c.dram("refresh_power_per_byte"),
            "read: array": c.dram("read_energy"), "read: interface": io, "flash read: array": c.flash("read_energy"),

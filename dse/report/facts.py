@@ -91,7 +91,7 @@ def binding(ratios: dict[str, FloatArray], row: int, rung: int) -> list[str]:
 def gather(run: Run, model: DatacenterModel | MobileModel, study: dict[str, Any] | None = None) -> Facts:
     """Pick designs, explain them, judge the baselines."""
     _, told = run.archive.joined()
-    binds = [binding(told.ratios, int(r), int(q)) for r, q in zip(run.front.rows, run.front.rungs, strict=True)]
+    binds = [binding(told.limit_ratios, int(r), int(q)) for r, q in zip(run.front.rows, run.front.operating_points, strict=True)]
     base = baselines(run, model)
     facts = Facts(
         run,
@@ -117,7 +117,7 @@ def gather(run: Run, model: DatacenterModel | MobileModel, study: dict[str, Any]
 def _chosen(facts: Facts, label: str, index: int) -> Chosen:
     run, model = facts.run, facts.model
     design, told = run.archive.joined()
-    row, rung = int(run.front.rows[index]), int(run.front.rungs[index])
+    row, rung = int(run.front.rows[index]), int(run.front.operating_points[index])
     c = Chosen(
         label,
         index,
@@ -133,7 +133,7 @@ def _chosen(facts: Facts, label: str, index: int) -> Chosen:
         if run.space.target == "datacenter"
         else []
     )
-    c.parts = explain(model, machine, plans, [run.space.rungs[k] for k in run.space.points[rung]])
+    c.parts = explain(model, machine, plans, [run.space.tpot_targets[k] for k in run.space.operating_points[rung]])
     c.why = _why(facts, c)
     c.rejected = _rejected(facts, c)
     return c
@@ -169,7 +169,7 @@ def _rejected(facts: Facts, c: Chosen) -> str:
     distance = gower(run, c.row)
     if better.any():
         row = int(np.argmin(np.where(better, distance, np.inf)))
-        broken = [(float(r[row, c.rung]), n) for n, r in told.ratios.items() if r[row, c.rung] > 1.0]
+        broken = [(float(r[row, c.rung]), n) for n, r in told.limit_ratios.items() if r[row, c.rung] > 1.0]
         factor, name = max(broken)
         how = f"by {factor - 1:.0%}" if factor < 11 else f"{factor:.3g} times over"
         differs = _differs(run, c.row, row)
@@ -258,9 +258,9 @@ def baselines(run: Run, model: DatacenterModel | MobileModel) -> list[dict[str, 
             continue
         machine = model.devices([b.device])
         told = model.judge(machine, loads if b.only else None)
-        ok = told.feasible[0, : len(run.space.rungs)]
+        ok = told.feasible[0, : len(run.space.tpot_targets)]
         rung = int(np.argmax(ok)) if ok.any() else len(ok) - 1
-        broken = sorted(((float(r[0, rung]), n) for n, r in told.ratios.items() if r[0, rung] > 1.0), reverse=True)
+        broken = sorted(((float(r[0, rung]), n) for n, r in told.limit_ratios.items() if r[0, rung] > 1.0), reverse=True)
         _, distance = nearest_design(run.space, model.catalog, model, b.device)
         points = [[float(told.objectives[o][0, q]) for o in run.space.objectives] for q in range(len(ok)) if ok[q]]
         busy = (
@@ -274,7 +274,7 @@ def baselines(run: Run, model: DatacenterModel | MobileModel) -> list[dict[str, 
         )
         out.append({
             "device": b.device, "title": entry.title, "readiness": entry.readiness, "only": list(b.only), "points": points, "busy": busy,
-            "rungs": [float(run.space.rungs[q]) for q in range(len(ok)) if ok[q]], "distance": distance,
+            "rungs": [float(run.space.tpot_targets[q]) for q in range(len(ok)) if ok[q]], "distance": distance,
             "why_not": f"{broken[0][1]}: {CONSTRAINTS.get(broken[0][1], broken[0][1])}" if broken and not ok.any() else "",
             "basis": {"cost_per_mtoken": Basis.OWNED.value, "bom": Basis.MATERIALS.value},
             "market_price": entry.values["market_price"].nominal if "market_price" in entry.values else None,

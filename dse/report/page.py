@@ -52,9 +52,9 @@ def page_data(facts: Facts) -> dict[str, Any]:
     hardware: dict[bytes, int] = {}
     front = []
     for i in kept:
-        row, rung = int(run.front.rows[i]), int(run.front.rungs[i])
+        row, rung = int(run.front.rows[i]), int(run.front.operating_points[i])
         front.append({"id": i, "hw": hardware.setdefault(keys[i], len(hardware)), "obj": [float(x) for x in run.front.points[i]],
-                      "values": run.values(row), "rung": run.space.rung_at(rung), "binds": facts.binds[i]})  # fmt: skip
+                      "values": run.values(row), "rung": run.space.tpot_target_at(rung), "binds": facts.binds[i]})  # fmt: skip
     weights = [w.weight for w in run.space.scenario.workloads]
     breakdown = [
         {"label": c.label, **{k: weighted(c.parts, k, weights) for k in ("times", "energies", "costs", "carbons")}}
@@ -85,7 +85,7 @@ def curves(facts: Facts) -> list[dict[str, Any]]:
         return out
     weights = np.array([w.weight for w in run.space.scenario.workloads])
     for c in facts.chosen:
-        ok = np.nonzero(told.feasible[c.row, : len(run.space.rungs)])[0]
+        ok = np.nonzero(told.feasible[c.row, : len(run.space.tpot_targets)])[0]
         busy = np.stack([told.detail[f"busy.{i}"][c.row, ok] for i in range(len(weights))])
         out.append({"name": c.label, "baseline": False, "interactivity": (1 / told.objectives["tpot"][c.row, ok]).tolist(),
                     "throughput": (weights.sum() / (weights[:, None] * busy).sum(axis=0)).tolist(), "cost": told.objectives["cost_per_mtoken"][c.row, ok].tolist()})  # fmt: skip
@@ -94,7 +94,7 @@ def curves(facts: Facts) -> list[dict[str, Any]]:
             continue
         machine = facts.model.devices([b["device"]])
         t = facts.model.judge(machine)
-        ok = np.nonzero(t.feasible[0, : len(run.space.rungs)])[0]
+        ok = np.nonzero(t.feasible[0, : len(run.space.tpot_targets)])[0]
         busy = np.stack([t.detail[f"busy.{i}"][0, ok] for i in range(len(weights))])
         out.append({"name": b["title"], "baseline": True, "interactivity": (1 / t.objectives["tpot"][0, ok]).tolist(),
                     "throughput": (weights.sum() / (weights[:, None] * busy).sum(axis=0)).tolist(), "cost": t.objectives["cost_per_mtoken"][0, ok].tolist()})  # fmt: skip

@@ -28,7 +28,7 @@ def recommendation_json(facts: Facts) -> str:
     """The recommendation as data: SI values, objectives as named in the space."""
     run = facts.run
     chosen = [{"label": c.label, "point": c.index, "values": c.values, "objectives": dict(zip(run.space.objectives, c.objectives, strict=True)),
-               "tpot_target": run.space.rung_at(c.rung), "binds": c.binds, "why": c.why, "rejected": c.rejected,
+               "tpot_target": run.space.tpot_target_at(c.rung), "binds": c.binds, "why": c.why, "rejected": c.rejected,
                "plans": [p.plan for p in c.parts], "site": together([p.site for p in c.parts]), "figures": [p.figures for p in c.parts],
                "energy": weighted(c.parts, "energies", _weights(facts)), "cost": weighted(c.parts, "costs", _weights(facts)),
                "carbon": weighted(c.parts, "carbons", _weights(facts)), "time": weighted(c.parts, "times", _weights(facts))} for c in facts.chosen]  # fmt: skip
@@ -371,7 +371,7 @@ def _assumptions(d: Document, facts: Facts) -> None:
     d.table(["part of a chosen design", "readiness", "available", "estimates"], rows)
     d.items(["Demand is finite: packages of a domain not filled by whole replicas are paid for.",
              "Prefill is charged to every output token; TTFT is a limit.", "KV cache written while serving goes to DRAM or SRAM first; what does not fit is programmed into flash, in time and in wear.",
-             "Temperatures are steady: columns of dies under one lid that spreads heat evenly beyond each of them, one kind of hot-spot.", "Unbuilt engines have the efficiencies of today's for the same access pattern.", f"Electricity is that of {catalog.entry('grid', space.scenario.grid).title.removeprefix('Electricity: ')} in {catalog.entry('grid', space.scenario.grid).available.nominal:.0f}, whatever the scenario's year; spares stand cold."])  # fmt: skip
+             "Temperatures are steady: columns of dies under one lid that spreads heat evenly beyond each of them, one kind of hot-spot.", "Unbuilt engines have the efficiencies of today's for the same access pattern.", f"Electricity is that of {catalog.entry('grid', space.scenario.electricity_grid).title.removeprefix('Electricity: ')} in {catalog.entry('grid', space.scenario.electricity_grid).available.nominal:.0f}, whatever the scenario's year; spares stand cold."])  # fmt: skip
 
 
 def _used(facts: Facts) -> list[tuple[str, str]]:

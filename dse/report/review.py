@@ -115,7 +115,7 @@ def _share(f: Facts, variable: str, level: str) -> float:
     _, told = f.run.archive.joined()
     have = [f.run.values(int(r)).get(variable) == level for r in f.run.front.rows]
     if variable in {"flash", "weights_home"}:
-        in_dram = told.detail["share.0"][f.run.front.rows, f.run.front.rungs]
+        in_dram = told.detail["share.0"][f.run.front.rows, f.run.front.operating_points]
         have = [h and float(s) < ALL for h, s in zip(have, in_dram, strict=True)]
     if variable == "on_package_link":  # DRAM bonded to the SoC uses no link
         have = [

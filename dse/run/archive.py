@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dse.evaluator.protocol import Outcomes, join_outcomes
+from dse.evaluator.protocol import Outcomes
 from dse.space.design import Design
 from dse.space.space import Space
 
@@ -26,7 +26,7 @@ class Archive:
         """All designs and what was told of them, in order of evaluation."""
         if len(self.designs) > 1:
             self.designs = [Design.concat(self.designs)]
-            self.told = [join_outcomes(self.told)]
+            self.told = [Outcomes.concat(self.told)]
         return self.designs[0], self.told[0]
 
     def __len__(self) -> int:

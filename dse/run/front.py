@@ -105,7 +105,7 @@ class Front:
     """Non-dominated operating points: rows into an archive, with their objectives."""
 
     rows: IntArray
-    rungs: IntArray
+    operating_points: IntArray
     """operating point of each row, as in ``Space.points``"""
     points: FloatArray
     """(m, objectives), minimised"""
@@ -138,11 +138,11 @@ def front_rows(space: Space, design: Design, told: Outcomes, front: Front) -> It
     yield ["point", "hardware", *labels, "tpot_target [s]", *names, *details]
     hardware: dict[bytes, int] = {}
     keys = design.take(front.rows).row_keys()
-    for i, (row, rung) in enumerate(zip(front.rows, front.rungs, strict=True)):
+    for i, (row, rung) in enumerate(zip(front.rows, front.operating_points, strict=True)):
         at = hardware.setdefault(keys[i], len(hardware))
         values = decode(space, design, int(row))
         shown = [
             inert(v) if isinstance(v, str) else number(v) for v in (values.get(x.name, "") for x in space.variables)
         ]
-        yield [str(i), str(at), *(number(p) for p in front.points[i]), number(space.rung_at(int(rung))), *shown,
+        yield [str(i), str(at), *(number(p) for p in front.points[i]), number(space.tpot_target_at(int(rung))), *shown,
                *(number(told.detail[d][row, rung]) for d in details)]  # fmt: skip

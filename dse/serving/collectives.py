@@ -42,9 +42,9 @@ def decode_reduces(m: Machine, t: StepWork, soft: SoftwareStack) -> FloatArray:
     """Time of one all-reduce of a decode step, (n, p); plans that send the same message share one answer."""
     if t.aligned:
         return all_reduce(m, t.plans.tensor_index, t.reduce_bytes / soft.link)
-    few = t.alike[0]
+    few = t.distinct_reduces[0]
     each = all_reduce(m, t.plans.tensor_index[few], t.reduce_bytes[few] / soft.link)
-    return np.take(each, t.alike[1], axis=1)
+    return np.take(each, t.distinct_reduces[1], axis=1)
 
 
 def exchanged(m: Machine, index: IntArray, sent: FloatArray, count: FloatArray, shared: FloatArray) -> FloatArray:

@@ -28,7 +28,7 @@ ORDER = [*((i, op) for i, op in enumerate(OPERATORS) if i != ATTENTION), (ATTENT
 
 def _read(t: StepWork, placed: Placement, i: int, op: str) -> Read:
     """Split an operator's bytes over the tiers."""
-    b = placed.below
+    b = placed.lower_tiers
     if op == "attention":
         everything = t.kv_live + t.kv_prefix
         if b is None:
@@ -55,15 +55,15 @@ def decode(m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, note
     An operator takes the longest of its compute and of the tiers it touches, operators add up;
     then what a read-ahead buffer lets the slow tiers do during other operators is taken off.
     """
-    k, below = rates_of(m, t), placed.below
+    k, below = rates_of(m, t), placed.lower_tiers
     site = int(m.pnm_site[0])
     shape = placed.depth.shape
     levels = m.levels()
     d = Decoded([np.zeros(shape) for _ in levels], np.zeros(shape), np.zeros((1, 1)), np.zeros(shape))
     _charge(d, m, t, k, placed)
     if site:
-        alternating = (shape[0], int(t.plans.halves.sum()))  # halves stand last
-        d.near, d.bank, d.alone = np.zeros(alternating), np.zeros(alternating), np.zeros(alternating)
+        alternating = (shape[0], int(t.plans.sub_batch_interleaving.sum()))  # halves stand last
+        d.pnm_time, d.pnm_memory_contention, d.host_only_time = np.zeros(alternating), np.zeros(alternating), np.zeros(alternating)
     slow_time, other_times = np.zeros(shape), [np.zeros(shape) for _ in levels]
     for i, op in ORDER:
         flop = t.flop[i]
@@ -131,8 +131,8 @@ def _read_ahead(d: Decoded, slow: FloatArray, others: list[FloatArray], buffered
         time -= hidden
     d.slack -= hidden  # a wait that is read ahead leaves no compute idle
     d.products -= hidden
-    if d.alone is not None:
-        d.alone -= np.minimum(hidden[:, hidden.shape[1] - d.alone.shape[1] :], d.alone)
+    if d.host_only_time is not None:
+        d.host_only_time -= np.minimum(hidden[:, hidden.shape[1] - d.host_only_time.shape[1] :], d.host_only_time)
     return hidden
 
 
@@ -150,10 +150,10 @@ def _charge(d: Decoded, m: Machine, t: StepWork, k: Rates, placed: Placement) ->
         key = i if t.aligned else int(t.bits[i])
         own = t.flop[i] * t.mean_flop[i]
         flops[key] = (joule, own + flops[key][1] if key in flops else own)
-    d.dynamic = total(joule * own for joule, own in flops.values())
-    d.still = (dense + experts + t.kv_live + t.kv_prefix) * on_chip
+    d.clocked_energy = total(joule * own for joule, own in flops.values())
+    d.unclocked_energy = (dense + experts + t.kv_live + t.kv_prefix) * on_chip
     chip = 0.0 if placed.chip is None else placed.chip
-    b = placed.below
+    b = placed.lower_tiers
     if b is None:
         d.fast = (dense * (1.0 - chip) + (experts + t.kv_live + t.kv_prefix)) * e_fast
         return

@@ -48,7 +48,7 @@ class Estimate(Table):
     ttft: FloatArray
     packages: FloatArray
     """(n, r) packages for the demand, whole domains"""
-    violation: dict[str, FloatArray]
+    limit_ratios: dict[str, FloatArray]
     """(n, r) value over limit of each check"""
     chosen: dict[str, FloatArray] = field(default_factory=dict)
     """(n, r) what the chosen plan is: plan index, stages, share, disaggregated, parts of cost"""
@@ -78,10 +78,10 @@ def fleet_cost(m: Machine, t: StepWork, p: PlanResults, scenario: Scenario) -> d
     replicas = np.ceil(np.maximum(demand / (batch * p.stages), 1e-9) - 1e-9)
     fleet = np.ceil(replicas / per_domain - 1e-9) * step_up
     prompt_s = charged * p.prompt / t.prompts  # package-group seconds per prompt
-    disagg = p.step * (1.0 / t.accepted)
-    shared = disagg + p.joining * (1.0 / t.accepted)
+    disagg = p.step * (1.0 / t.tokens_per_step)
+    shared = disagg + p.prefill_interference * (1.0 / t.tokens_per_step)
     pool = np.ceil(demand / (disagg * osl) * prompt_s / (p.stages * per_domain) - 1e-9) * step_up
-    energy = g * p.energy / (batch * t.accepted) + charged * g / t.prompts * p.prompt_energy / osl
+    energy = g * p.energy / (batch * t.tokens_per_step) + charged * g / t.prompts * p.prompt_energy / osl
     transfer = t.prompt_kv * g / t.prompts * m.scale_out_energy[:, None] * charged
     return {
         "standby": spare_overhead(m, unit),
@@ -127,7 +127,7 @@ def plan_limits(
     m: Machine, t: StepWork, p: PlanResults, limits: dict[str, float], writes: FloatArray
 ) -> dict[str, FloatArray]:
     """Value over limit of every check on a pair but TPOT and TTFT, broadcastable to (n, p)."""
-    out = dict(p.ratios)
+    out = dict(p.limit_ratios)
     out["demand"] = t.plans.batch * p.stages / t.load.concurrency
     has = (m.flash_capacity > 0)[:, None]
     if has.any():
@@ -152,7 +152,7 @@ def choose(m: Machine, t: StepWork, p: PlanResults, scenario: Scenario, limits: 
     checks = plan_limits(m, t, p, limits, writes)
     wait = limits.get("ttft", LARGE)
     shift = t.prompt_kv / m.scale_out_bandwidth[:, None]
-    ttft = {"shared": p.first + p.step, "disagg": p.first + shift + p.step}
+    ttft = {"shared": p.ttft + p.step, "disagg": p.ttft + shift + p.step}
     u, price, grid = scenario["utilisation"], scenario["electricity_price"], m.grid[:, None]
     rate = (1.0 + a["standby"]) * (m.capital_rate[:, None] / u)
     common = np.ones(p.step.shape)
@@ -207,8 +207,8 @@ def choose(m: Machine, t: StepWork, p: PlanResults, scenario: Scenario, limits: 
     embodied = busy * (1.0 + standby) * m.embodied[:, None] / (u * scenario["lifetime"])
     return Estimate(
         tpot=tpot, cost=by_mode("cost"), energy=energy, carbon=embodied + energy * grid, ttft=first,
-        packages=np.where(mode_of > 0, at(a["disagg_fleet"]), at(a["shared_fleet"])), violation=violation,
-        chosen={"plan": pick.astype(np.float64), "stages": at(p.stages), "share": at(p.share), "disaggregated": mode_of.astype(np.float64),
+        packages=np.where(mode_of > 0, at(a["disagg_fleet"]), at(a["shared_fleet"])), limit_ratios=violation,
+        chosen={"plan": pick.astype(np.float64), "stages": at(p.stages), "share": at(p.fast_tier_share), "disaggregated": mode_of.astype(np.float64),
                 "busy": busy, "standby": standby, "step": at(p.step), "prompt": at(p.prompt), "flash_read": at(p.flash_read)},
     )  # fmt: skip
 
@@ -220,13 +220,13 @@ def weighted(estimates: list[Estimate], weights: list[float]) -> Estimate:
     def mean(f: str) -> FloatArray:
         return total(w * getattr(e, f) for e, w in zip(estimates, shares, strict=True))
 
-    names = sorted({k for e in estimates for k in e.violation})
+    names = sorted({k for e in estimates for k in e.limit_ratios})
     zero = np.zeros_like(estimates[0].tpot)
     violation = {}
     for name in names:
         worst = zero
         for e in estimates:
-            worst = np.maximum(worst, e.violation.get(name, zero))
+            worst = np.maximum(worst, e.limit_ratios.get(name, zero))
         violation[name] = worst
     chosen = {f"{k}.{i}": v for i, e in enumerate(estimates) for k, v in e.chosen.items()}
     return Estimate(mean("tpot"), mean("cost"), mean("energy"), mean("carbon"),

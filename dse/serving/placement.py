@@ -34,7 +34,7 @@ class LowerTiers:
     """share of dense weights (those not on chip) that the fast tier serves"""
     experts: FloatArray
     """share of the expert bytes a step reads"""
-    hot: FloatArray
+    popular_expert_share: FloatArray
     """share of the experts held that the fast tier holds: what serves a prompt, which reads them all"""
     prefix: FloatArray
     live: FloatArray
@@ -52,7 +52,7 @@ class LowerTiers:
     kv_pages: FloatArray
     stored: FloatArray
     """bytes of weights and prefixes in flash per package"""
-    swap: FloatArray
+    evicts_to_flash: FloatArray
     """1 where there is no room below for a copy of every expert: what cools down is written back"""
 
 
@@ -64,11 +64,11 @@ class Placement:
     """pipeline stages"""
     chip: FloatArray | None
     """share of dense weights held on chip; None where no machine places any there"""
-    below: LowerTiers | None
+    lower_tiers: LowerTiers | None
     """None where everything lies in the fast tier or on chip"""
-    share: FloatArray
+    fast_tier_share: FloatArray
     """share of weights and prefixes held in the fast tier or on chip"""
-    ratios: dict[str, FloatArray]
+    limit_ratios: dict[str, FloatArray]
     """value over limit of the capacity checks"""
 
 
@@ -111,14 +111,14 @@ def _lower_tiers(
     b_slow = b_flash * has_flash + b_far * has_far
     shared = m.shared_phy[:, None] > 0
     level = np.where(shared, 1.0, b_fast / (b_fast + b_slow))
-    level = np.where(t.plans.overflow, 1.0, level)
+    level = np.where(t.plans.fill_fast_tier, 1.0, level)
     own = np.minimum(fast / np.maximum(live, TINY), 1.0)  # live KV that fits; the rest is written below
     free = np.maximum(fast - live - _spread(m, t), 0.0)
     dense = np.minimum(level, free / np.maximum(weights, TINY))
     free -= dense * weights
     prefix = np.minimum(free / np.maximum(t.prefix_held, TINY), 1.0)
     evenly = roofline.level_share(np.maximum(t.kv_prefix, TINY), t.kv_live * own, b_fast, b_slow)
-    prefix = np.minimum(prefix, np.where(shared | t.plans.overflow, 1.0, evenly))
+    prefix = np.minimum(prefix, np.where(shared | t.plans.fill_fast_tier, 1.0, evenly))
     free -= prefix * t.prefix_held
     hot, read = np.ones((1, 1)), np.ones((1, 1))
     if moe:
@@ -133,7 +133,7 @@ def _lower_tiers(
     if has_flash and has_far:
         held = np.maximum(kept + np.maximum(live - fast, 0.0), TINY)
         must = np.maximum(1.0 - m.flash_capacity[:, None] / held, 0.0)
-        may = np.minimum(np.where(t.plans.overflow, 0.0, b_far / b_slow), m.far_capacity[:, None] / held)
+        may = np.minimum(np.where(t.plans.fill_fast_tier, 0.0, b_far / b_slow), m.far_capacity[:, None] / held)
         in_flash = 1.0 - np.maximum(must, may)
     pages = flash.read_amplification(t.kv_run, m.flash_page[:, None]) if has_flash else np.ones((1, 1))
     expert_pages = stretch = np.ones((1, 1))

@@ -41,21 +41,21 @@ class Plans:
     group: FloatArray
     group_index: IntArray
     """column of the collective tables"""
-    replicas: FloatArray
+    attention_dp: FloatArray
     """copies of attention, each of group / replicas tensor-parallel ranks"""
     tensor_index: IntArray
     """column of the collective tables for a replica's tensor-parallel group"""
-    expert_ranks: FloatArray
+    expert_parallel: FloatArray
     """ranks over which whole experts are dealt; each expert is sliced over group / expert_ranks"""
     batch: FloatArray
     """sequences that decode in one pass of a group"""
-    shape: IntArray
+    plan_shape: IntArray
     """which (group, replicas, expert ranks): what prefill depends on"""
-    sequence: BoolArray
+    context_parallel: BoolArray
     """sequence-parallel attention: a replica's ranks split the KV cache by position where heads run out"""
-    overflow: BoolArray
+    fill_fast_tier: BoolArray
     """with flash: fast memory takes all it can hold (else no more than balances the tiers)"""
-    halves: BoolArray
+    sub_batch_interleaving: BoolArray
     """with PNM: the batch runs as two halves, one on the host while the other is near its data"""
 
     def __len__(self) -> int:
@@ -64,12 +64,12 @@ class Plans:
     @property
     def data_parallel(self) -> BoolArray:
         """Whether attention is data-parallel."""
-        return self.replicas > 1
+        return self.attention_dp > 1
 
     @property
     def at_once(self) -> FloatArray:
         """Sequences that pass through an operator together: half the batch where halves alternate."""
-        return np.where(self.halves, self.batch / 2, self.batch)
+        return np.where(self.sub_batch_interleaving, self.batch / 2, self.batch)
 
     def take(self, rows: BoolArray) -> Plans:
         """Return some plans."""
@@ -88,11 +88,11 @@ def plans_of(rows: Sequence[tuple[int, int, int, int]], shape: Sequence[int], ov
         return int(np.argmin(np.abs(np.log2(np.array(GROUPS) / ranks))))
 
     return Plans(
-        group=g, group_index=np.array([column(r[0]) for r in rows], dtype=np.int64), replicas=d,
-        tensor_index=np.array([column(r[0] // r[1]) for r in rows], dtype=np.int64), expert_ranks=e, batch=b,
-        shape=np.array(shape, dtype=np.int64), overflow=overflow,
-        sequence=np.zeros(len(rows), dtype=bool) if sequence is None else sequence,
-        halves=np.zeros(len(rows), dtype=bool) if halves is None else halves,
+        group=g, group_index=np.array([column(r[0]) for r in rows], dtype=np.int64), attention_dp=d,
+        tensor_index=np.array([column(r[0] // r[1]) for r in rows], dtype=np.int64), expert_parallel=e, batch=b,
+        plan_shape=np.array(shape, dtype=np.int64), fill_fast_tier=overflow,
+        context_parallel=np.zeros(len(rows), dtype=bool) if sequence is None else sequence,
+        sub_batch_interleaving=np.zeros(len(rows), dtype=bool) if halves is None else halves,
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ def pnm_operator(m: Machine, t: StepWork, k: Rates, soft: SoftwareStack, i: int,
     inputs and partial sums in as many copies as the partition needs.
     """
     op, site = OPERATORS[i], int(m.pnm_site[0])
-    assert d.near is not None and d.bank is not None and d.alone is not None  # noqa: S101, PT018 - a site has them
+    assert d.pnm_time is not None and d.pnm_memory_contention is not None and d.host_only_time is not None  # noqa: S101, PT018 - a site has them
     on_chip, e_fast, e_flash, e_far, e_near = k.energy
     flop, efficiency = t.flop[i], 1.0 / soft.compute(op, t.bits[i])
     even, even_flop = t.mean_weights[i], flop * t.mean_flop[i]
@@ -69,20 +69,20 @@ def pnm_operator(m: Machine, t: StepWork, k: Rates, soft: SoftwareStack, i: int,
     wired = moved * on_chip - beside * (even * on_chip)
     use = time < host * np.where(beyond + wired < spared, 1.0 / TIE, TIE)
     use &= m.pnm_serves[:, i : i + 1] > 0
-    d.dynamic -= np.where(use, spared, 0.0)
-    d.still += np.where(use, wired, 0.0)
+    d.clocked_energy -= np.where(use, spared, 0.0)
+    d.unclocked_energy += np.where(use, wired, 0.0)
     where = {ON_FAST: d.fast, ON_FLASH: d.flash, ON_FAR: d.far}[site]
     where += np.where(use, beyond, 0.0)
     if note:
         note("near", "reads", np.where(use, beside * (even * pages * e_near), 0.0))
         note("near", "arithmetic", np.where(use, part * (even_flop * k.near_flop_energy[i]), 0.0))
-    last = slice(host.shape[1] - d.near.shape[1], None)
-    if d.near.shape[1]:
+    last = slice(host.shape[1] - d.pnm_time.shape[1], None)
+    if d.pnm_time.shape[1]:
         on = use[:, last]
-        d.near += np.where(on, near[:, last], 0.0)
+        d.pnm_time += np.where(on, near[:, last], 0.0)
         inside = np.broadcast_to(beside * (stretch * inverse * k.near), host.shape)[:, last]
-        d.bank += np.where(on, 0.0, inside)
-        d.alone += np.where(on, 0.0 if rest is None else rest[:, last], host[:, last])
+        d.pnm_memory_contention += np.where(on, 0.0, inside)
+        d.host_only_time += np.where(on, 0.0 if rest is None else rest[:, last], host[:, last])
     return np.where(use, time, host), use
 
 

@@ -54,11 +54,11 @@ def _streams(k: Rates, placed: Placement, cols: Any) -> _Streams:
         out: FloatArray = np.asarray(x, dtype=np.float64)
         return out if out.ndim < 2 or out.shape[1] == 1 else out[:, cols]
 
-    b = placed.below
+    b = placed.lower_tiers
     e_fast, e_flash, e_far = k.energy[1], k.energy[2], k.energy[3]
     if b is None:
         return _Streams(k.fast, k.fast, (e_fast, zero, zero), (e_fast, zero, zero))
-    share, hot, in_flash = wide(b.dense), wide(b.hot), wide(b.in_flash)
+    share, hot, in_flash = wide(b.dense), wide(b.popular_expert_share), wide(b.in_flash)
 
     def seconds(part: FloatArray, inverse: FloatArray) -> FloatArray:
         below = 1.0 - part
@@ -84,15 +84,15 @@ def prefill(m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, sla
     prompts in them, so n P - k slack remain. Limits of heat hold. Without flash plans of a shape share an answer.
     """
     k, work = rates_of(m, t), t.prefill
-    by_plan, half = placed.below is not None, len(t.shape_plan)
+    by_plan, half = placed.lower_tiers is not None, len(t.plan_of_shape)
     cols: tuple[Any, Any]
     if t.aligned:
         count, cols = 1, (..., slice(None))
         doubled: Any = np.array([0, 0])
         index = (np.repeat(t.plans.tensor_index, 2, axis=1), np.repeat(t.plans.group_index, 2, axis=1))
     else:
-        plans = np.arange(len(t.plans)) if by_plan else t.shape_plan
-        shape = t.plans.shape[plans]
+        plans = np.arange(len(t.plans)) if by_plan else t.plan_of_shape
+        shape = t.plans.plan_shape[plans]
         count, cols = len(plans), (..., np.concatenate([shape, shape + half]))
         doubled = np.concatenate([plans, plans])
         index = (np.concatenate([t.plans.tensor_index[plans]] * 2), np.concatenate([t.plans.group_index[plans]] * 2))
@@ -134,7 +134,7 @@ def prefill(m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, sla
     _tell(note, logic, still, (fast, flash, far))
     own, pay = products[:, :count] * stretch[:, :count], scores[:, :count] * stretch[:, :count]
     if not (by_plan or t.aligned):
-        by = t.plans.shape
+        by = t.plans.plan_shape
         own, pay, held = (
             np.take(own, by, axis=1),
             np.take(pay, by, axis=1),
@@ -146,7 +146,7 @@ def prefill(m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, sla
     join -= _carried(t, soft, work, chunks) * slack
     np.maximum(join, 0.0, out=join)
     join += pay * t.arriving
-    join += soft.eager * soft.once(t) * _carried(t, soft, work, chunks)
+    join += soft.eager_launch_share * soft.once(t) * _carried(t, soft, work, chunks)
     return Served(held[:, :count], join, joules[:, :count], held[:, count:])
 
 
@@ -212,7 +212,7 @@ def _messages(
     if t.aligned:
         reduces, exchanges = np.repeat(t.reduces, 2, axis=1), np.repeat(t.exchanges, 2, axis=1)
     else:
-        plans = np.arange(len(t.plans)) if len(index[0]) == 2 * len(t.plans) else t.shape_plan
+        plans = np.arange(len(t.plans)) if len(index[0]) == 2 * len(t.plans) else t.plan_of_shape
         reduces, exchanges = np.concatenate([t.reduces[plans]] * 2), np.concatenate([t.exchanges[plans]] * 2)
     message, sent = t.prefill.reduce_bytes[cols] / soft.link, t.prefill.exchange_bytes[cols] / soft.link
     time = reduces * all_reduce(m, index[0], message) + exchanged(m, index[1], sent, exchanges, shared)

@@ -21,14 +21,14 @@ class PlanResults:
     """J of a step per rank, dynamic"""
     stages: FloatArray
     """pipeline depth"""
-    share: FloatArray
+    fast_tier_share: FloatArray
     """share of weights and prefixes held in the fast tier or on chip"""
     prompt: FloatArray
     """s of a mean prompt on its own"""
-    joining: FloatArray
+    prefill_interference: FloatArray
     """s that the prompts which arrive per step add to it"""
     prompt_energy: FloatArray
-    first: FloatArray
+    ttft: FloatArray
     """s of the prompt that the TTFT limit asks about"""
     flash_read: FloatArray
     """B/s read from flash per package"""
@@ -38,7 +38,7 @@ class PlanResults:
     """bytes of weights and prefixes held in flash per package"""
     clock: FloatArray
     """clock of the step over the design clock"""
-    ratios: dict[str, FloatArray] = field(default_factory=dict)
+    limit_ratios: dict[str, FloatArray] = field(default_factory=dict)
     """value over limit of the checks on a pair"""
 
 
@@ -59,19 +59,19 @@ class Decoded:
     """s of shared experts, which wait for no dispatch"""
     products: FloatArray
     """s of the matrix products at the design clock: a slower clock leaves less of them"""
-    dynamic: FloatArray = field(default_factory=nothing)
+    clocked_energy: FloatArray = field(default_factory=nothing)
     """J of arithmetic on the host at the design clock"""
-    still: FloatArray = field(default_factory=nothing)
+    unclocked_energy: FloatArray = field(default_factory=nothing)
     """J of the logic that no clock level changes: bytes moved on chip"""
     fast: FloatArray = field(default_factory=nothing)
     flash: FloatArray = field(default_factory=nothing)
     far: FloatArray = field(default_factory=nothing)
     flash_bytes: FloatArray = field(default_factory=nothing)
-    near: FloatArray | None = None
+    pnm_time: FloatArray | None = None
     """(n, halves) s that the PNM engine works, for the plans in halves alone; as the two below"""
-    bank: FloatArray | None = None
+    pnm_memory_contention: FloatArray | None = None
     """s that what the host reads of the engine's memory takes of that memory's inner bandwidth"""
-    alone: FloatArray | None = None
+    host_only_time: FloatArray | None = None
     """s that the host works, whatever the engine does"""
 
 

@@ -28,9 +28,9 @@ def serve(m: Machine, t: StepWork, soft: SoftwareStack, note: Note | None = None
     times, twice, slack = _passes(m, t, soft, placed, d, note)
     written, to_flash = _written(m, t, placed)
     promoted, swapped = _promoted(t, placed)
-    if promoted is not None and placed.below is not None:
-        written = written + times[0] * (promoted * placed.below.per_byte)
-        demoted = swapped * placed.below.in_flash
+    if promoted is not None and placed.lower_tiers is not None:
+        written = written + times[0] * (promoted * placed.lower_tiers.per_byte)
+        demoted = swapped * placed.lower_tiers.in_flash
         written = written + times[0] * (demoted * (1.0 / m.flash_write_bandwidth)[:, None])
         to_flash = to_flash + times[0] * demoted
     for time in times:
@@ -49,16 +49,16 @@ def serve(m: Machine, t: StepWork, soft: SoftwareStack, note: Note | None = None
     # at a slower clock the products finish no sooner, and what they leave is worth less by the clock
     served = prefill(m, t, soft, placed, np.maximum(slack - (1.0 - clock) * d.products * twice, 0.0), note)
     zero = np.zeros((1, 1))
-    below = placed.below
+    below = placed.lower_tiers
     chunk = np.minimum(t.prefill.tokens[..., -1:], soft.chunk)  # of the prompt that the TTFT limit asks about
     passed = pipeline_transfer(
         m, t, placed.depth, chunk * t.model.hidden * ACTIVATION_BYTES
     )  # later chunks follow while it computes
     return PlanResults(
-        step=step, unthrottled=unthrottled, energy=energy, stages=placed.depth, share=placed.share,
-        prompt=served.alone, joining=served.joining, prompt_energy=served.energy, first=served.first + passed,
+        step=step, unthrottled=unthrottled, energy=energy, stages=placed.depth, fast_tier_share=placed.fast_tier_share,
+        prompt=served.alone, prefill_interference=served.joining, prompt_energy=served.energy, ttft=served.first + passed,
         flash_read=zero if below is None else d.flash_bytes * twice / step + (0.0 if promoted is None else promoted * below.in_flash), flash_written=to_flash,
-        stored=zero if below is None else below.stored, clock=clock, ratios=placed.ratios,
+        stored=zero if below is None else below.stored, clock=clock, limit_ratios=placed.limit_ratios,
     )  # fmt: skip
 
 
@@ -75,20 +75,20 @@ def _passes(
     held = np.minimum(depth, layers)
     pace = np.ceil(layers / held) * held / layers  # the stage with most layers sets it
     spent = collectives(m, t, soft, depth, d.shared, note)
-    halves = t.plans.halves
+    halves = t.plans.sub_batch_interleaving
     overhead = soft.once(t) + soft.sequence * (t.per_rank * np.where(halves, 0.5, 1.0))
     times = [time * pace + spent + overhead for time in d.times]
     if note:
         note("time", "overhead", np.broadcast_to(overhead * np.where(halves, 2.0, 1.0), depth.shape))
-    if d.near is None or d.bank is None or d.alone is None or not halves.any():
+    if d.pnm_time is None or d.pnm_memory_contention is None or d.host_only_time is None or not halves.any():
         return times, 1.0, d.slack
-    last = slice(spent.shape[1] - d.near.shape[1], None)
+    last = slice(spent.shape[1] - d.pnm_time.shape[1], None)
 
     def of(x: Any) -> Any:
         return np.broadcast_to(x, spent.shape)[:, last]
 
-    host = d.alone * of(pace) + of(spent) + of(overhead)
-    pair = 2.0 * np.maximum(host, (d.near + d.bank) * of(pace))
+    host = d.host_only_time * of(pace) + of(spent) + of(overhead)
+    pair = 2.0 * np.maximum(host, (d.pnm_time + d.pnm_memory_contention) * of(pace))
     whole = times[0][:, last].copy()
     slack = d.slack.copy()  # what one half does while the other waits is no longer idle
     slack[:, last] = np.maximum(2.0 * slack[:, last] - np.maximum(2.0 * whole - pair, 0.0), 0.0)
@@ -104,11 +104,11 @@ def _promoted(t: StepWork, placed: Placement) -> tuple[FloatArray | None, FloatA
 
     Where memory below has room for a copy of every expert, what cools down is only forgotten.
     """
-    b = placed.below
+    b = placed.lower_tiers
     if b is None or not t.resident_experts.any():
         return None, np.zeros((1, 1))
-    up = np.where(b.hot < 1.0, b.hot * t.resident_experts / (placed.depth * t.popularity_life), 0.0)
-    return up, up * b.swap
+    up = np.where(b.popular_expert_share < 1.0, b.popular_expert_share * t.resident_experts / (placed.depth * t.popularity_life), 0.0)
+    return up, up * b.evicts_to_flash
 
 
 def _written(m: Machine, t: StepWork, placed: Placement) -> tuple[FloatArray, FloatArray]:
@@ -117,10 +117,10 @@ def _written(m: Machine, t: StepWork, placed: Placement) -> tuple[FloatArray, Fl
     What overflows the fast tier, and prefixes kept below it, are programmed once; DRAM takes writes as
     fast as reads.
     """
-    below, fast = placed.below, t.kv_written * (1.0 / m.fast_bandwidth)[:, None]
+    below, fast = placed.lower_tiers, t.kv_written * (1.0 / m.fast_bandwidth)[:, None]
     if below is None:
         return fast, np.zeros((1, 1))
-    fresh = t.per_rank * t.accepted * t.prefix_written / t.output_tokens
+    fresh = t.per_rank * t.tokens_per_step * t.prefix_written / t.output_tokens
     moved = (1.0 - below.live) * t.kv_written + (1.0 - below.prefix) * fresh
     flash = moved * below.in_flash
     time = below.live * fast + flash * (1.0 / m.flash_write_bandwidth)[:, None]
@@ -132,12 +132,12 @@ def _written(m: Machine, t: StepWork, placed: Placement) -> tuple[FloatArray, Fl
 def _refreshed(m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, d: Decoded, time: FloatArray,
                twice: Any) -> tuple[FloatArray, FloatArray]:  # fmt: skip
     """Time [s] and energy [J] that doubled refresh takes where DRAM is above the temperature for it."""
-    logic = (d.dynamic + d.still) * twice + m.active_power[:, None] * time
+    logic = (d.clocked_energy + d.unclocked_energy) * twice + m.active_power[:, None] * time
     warm = (m.hot[0][:, None] * logic + m.hot[1][:, None] * (d.fast * twice)) > time
-    if placed.below is None:
+    if placed.lower_tiers is None:
         streamed: Any = t.weights.sum(axis=0) + t.kv_prefix
     else:
-        streamed = placed.share * (t.weights.sum(axis=0) + t.kv_prefix)
+        streamed = placed.fast_tier_share * (t.weights.sum(axis=0) + t.kv_prefix)
     busy = twice * (t.kv_live + streamed) * (1.0 / m.fast_bandwidth)[:, None] / soft.dense
     lost = np.where(warm, m.hot_loss[:, None] * np.minimum(busy, time), 0.0)
     return lost, np.where(warm, m.refresh_power[:, None] * time, 0.0)
@@ -154,7 +154,7 @@ def _clocked(m: Machine, d: Decoded, times: list[FloatArray], twice: Any, note: 
         level, scale = CLOCK_LEVELS[i], m.level_energy[:, i : i + 1]
         clocked = (m.active_power[:, None] * (level * scale) + steady) * time  # gated while a throttled step waits
         clocks.append(clocked)
-        logic.append((d.dynamic * scale + d.still) * twice + clocked)
+        logic.append((d.clocked_energy * scale + d.unclocked_energy) * twice + clocked)
     fast, flash, far = d.fast * twice, d.flash * twice, d.far * twice
     steps = thermal.governed(times, logic, (fast, flash), limits_of(m))
     step, energy, free = steps[0], logic[0], times[0]
@@ -170,8 +170,8 @@ def _clocked(m: Machine, d: Decoded, times: list[FloatArray], twice: Any, note: 
             best = [np.where(better, clocks[i], best[0]), np.where(better, logic[i] - clocks[i], best[1])]
     if note:
         note("energy", "clocks", best[0])
-        note("energy", "on chip", d.still * twice)
-        note("energy", "logic", best[1] - d.still * twice)
+        note("energy", "on chip", d.unclocked_energy * twice)
+        note("energy", "logic", best[1] - d.unclocked_energy * twice)
         for name, e in (("fast memory", fast), ("flash", flash), ("far memory", far)):
             note("energy", name, e)
         note("clock", "level", np.broadcast_to(clock, step.shape))

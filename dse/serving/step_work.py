@@ -86,7 +86,7 @@ class StepWork:
     moe_layers: FloatArray
     launches: FloatArray
     """kernel launches of a pass, in dense layers"""
-    accepted: float
+    tokens_per_step: float
     """tokens won per sequence and pass"""
     flop: FloatArray
     """(ops, p)"""
@@ -150,9 +150,9 @@ class StepWork:
     """(p,) prompts that arrive per step and attention replica of a closed loop"""
     prefill: Prefill
     """the mean request, then the prompt of the TTFT limit"""
-    shape_plan: IntArray
+    plan_of_shape: IntArray
     """a plan of each shape"""
-    alike: tuple[IntArray, IntArray]
+    distinct_reduces: tuple[IntArray, IntArray]
     """plans with different all-reduces, and which of them each plan equals"""
     bits: IntArray
     """(ops,) column of the machine's peaks that an operator multiplies in"""
@@ -177,9 +177,9 @@ class _Ranks:
 
     @staticmethod
     def of(model: Transformer, plans: Plans, rows: Any = slice(None)) -> _Ranks:
-        g, d, e = plans.group[rows], plans.replicas[rows], plans.expert_ranks[rows]
+        g, d, e = plans.group[rows], plans.attention_dp[rows], plans.expert_parallel[rows]
         heads = 1.0 if model.latent else float(model.kv_heads)
-        return _Ranks(g, d, e, g / d, g / e, np.where(plans.sequence[rows], g / d, np.minimum(g / d, heads)))
+        return _Ranks(g, d, e, g / d, g / e, np.where(plans.context_parallel[rows], g / d, np.minimum(g / d, heads)))
 
 
 def _expert_loads(model: Transformer, tokens: FloatArray, ranks: FloatArray, skew: float) -> tuple[FloatArray, ...]:
@@ -228,17 +228,17 @@ def lower_step(load: ModelLoad, plans: Plans, catalog: Catalog, scenario: Scenar
         every * (model.hidden + model.vocab / r.group),
     ])  # fmt: skip
     inputs = mix.mean([c.input_tokens for c in mix.classes])
-    arriving = resident * load.accepted / mix.output_tokens * (mix.computed_tokens > 0)
+    arriving = resident * load.tokens_per_step / mix.output_tokens * (mix.computed_tokens > 0)
     return StepWork(
         model=model, load=load, plans=plans, layers=np.array(model.layers), moe_layers=np.array(float(model.moe_layers)),
         launches=np.array(model.launches),
-        accepted=load.accepted, output_tokens=mix.output_tokens, flop=flop,
+        tokens_per_step=load.tokens_per_step, output_tokens=mix.output_tokens, flop=flop,
         popularity_life=scenario.numbers.get("popularity_life", NEVER_CHANGES),
         weights=drafting * _streamed(model, load, r, distinct, zero),
         kv_live=np.maximum(kv_all - kv_prefix, 0.0), kv_prefix=kv_prefix, crossing=crossing, resident=_resident(model, load, r),
         kv_pieces=tokens * np.maximum((1.0 if model.latent else float(model.kv_heads)) / r.tensor, 1.0),
         **_places(model, load, r, every, context, skew),
-        kv_written=(resident * load.accepted * model.kv_bytes_per_token(load.kv_bits)
+        kv_written=(resident * load.tokens_per_step * model.kv_bytes_per_token(load.kv_bits)
                     + (mix.output_tokens >= 1.0) * arriving * model.held_bytes(mix.computed_tokens, load.kv_bits)) / r.kv, activations=2.0 * rows * model.hidden * ACTIVATION_BYTES,
         mean_flop=mean_flop, mean_weights=mean_weights,
         live_p95=np.maximum(held - prefix_held, 0.0), prefix_held=prefix_held, longest=np.broadcast_to(longest, r.group.shape).copy(),
@@ -252,7 +252,7 @@ def lower_step(load: ModelLoad, plans: Plans, catalog: Catalog, scenario: Scenar
         arriving=arriving,
         prefill=_beside(_prefill(model, load, plans, mix.computed_tokens, mix.prefill_pairs, skew),
                         _prefill(model, load, plans, scenario["ttft_input"], scenario["ttft_input"] ** 2 / 2, skew)),
-        shape_plan=_shape_plans(plans), alike=_distinct_reduces(plans, rows),
+        plan_of_shape=_shape_plans(plans), distinct_reduces=_distinct_reduces(plans, rows),
         bits=np.array([COLUMN[load.computed(op)] for op in OPERATORS], dtype=np.int64),
         emulated=np.array([float(op != "attention" and load.stored(op) < load.computed(op) == WIDEST) for op in OPERATORS]),
     )  # fmt: skip
@@ -264,7 +264,7 @@ def _reduces(model: Transformer, plans: Plans, many: BoolArray) -> FloatArray:
     Attention split by position merges its partial outputs and their weights once more a layer.
     """
     each = np.where(plans.data_parallel, 2.0 * model.layers - model.moe_layers, 2.0 * model.layers)
-    return np.where(many, each + np.where(plans.sequence, model.layers, 0.0), 0.0)
+    return np.where(many, each + np.where(plans.context_parallel, model.layers, 0.0), 0.0)
 
 
 def _drafting(model: Transformer, load: ModelLoad) -> FloatArray:
@@ -346,7 +346,7 @@ def _distinct_reduces(plans: Plans, rows: FloatArray) -> tuple[IntArray, IntArra
 
 def _shape_plans(plans: Plans) -> IntArray:
     """Index of the first plan of each shape."""
-    return np.array([int(np.argmax(plans.shape == s)) for s in range(int(plans.shape.max()) + 1)], dtype=np.int64)
+    return np.array([int(np.argmax(plans.plan_shape == s)) for s in range(int(plans.plan_shape.max()) + 1)], dtype=np.int64)
 
 
 def _beside(request: Prefill, first: Prefill) -> Prefill:
@@ -390,7 +390,7 @@ def align(parts: Sequence[StepWork]) -> StepWork:
     lone = [
         f.name
         for f in fields(StepWork)
-        if f.name not in {"model", "load", "plans", "prefill", "shape_plan", "alike", "aligned"}
+        if f.name not in {"model", "load", "plans", "prefill", "plan_of_shape", "distinct_reduces", "aligned"}
     ]
 
     def column(name: str) -> Any:
@@ -405,8 +405,8 @@ def align(parts: Sequence[StepWork]) -> StepWork:
     def prompts(name: str) -> FloatArray:
         pairs = []
         for t in parts:
-            work, half = getattr(t.prefill, name), len(t.shape_plan)
-            pairs.append(np.stack([work[..., t.plans.shape], work[..., t.plans.shape + half]], axis=-1))
+            work, half = getattr(t.prefill, name), len(t.plan_of_shape)
+            pairs.append(np.stack([work[..., t.plans.plan_shape], work[..., t.plans.plan_shape + half]], axis=-1))
         return np.concatenate(pairs, axis=-2)
 
     plans = Plans(*(np.concatenate([getattr(t.plans, f.name) for t in parts])[:, None] for f in fields(Plans)))

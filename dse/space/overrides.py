@@ -104,7 +104,7 @@ def _limited(space: Space, name: str, value: str) -> Space:
         raise SpaceError(f"--limit {name}: {error}") from error
     if number <= 0:
         raise SpaceError(f"--limit {name}: got {value!r}, expected a number above 0")
-    return replace(space, limits={**space.limits, name: number})
+    return replace(space, thresholds={**space.thresholds, name: number})
 
 
 def overrides_of(texts: list[str]) -> Overrides:

@@ -136,14 +136,14 @@ class _Reader:
                 "body",
                 "traffic",
                 "workload",
-                "sequence_parallel",
+                "context_parallel",
                 *units,
                 *SCENARIO_OPTIONAL[target],
             ),
             "scenario.",
         )
-        if not isinstance(raw.get("sequence_parallel", False), bool):
-            self.faults.add("scenario.sequence_parallel", raw["sequence_parallel"], "true or false")
+        if not isinstance(raw.get("context_parallel", False), bool):
+            self.faults.add("scenario.context_parallel", raw["context_parallel"], "true or false")
         numbers, sources = {}, {}
         for name, unit in (units | SCENARIO_OPTIONAL[target]).items():
             if name not in raw and name in units:
@@ -164,7 +164,7 @@ class _Reader:
         if not loads:
             self.faults.add("scenario.workload", None, "at least one model")
         return Scenario(str(raw.get("software", "textbook")), numbers, RequestMix(tuple(classes)), tuple(loads), sources,
-                        raw.get("sequence_parallel", False) is True, *read_site(raw, target, self.catalog, self.faults))  # fmt: skip
+                        raw.get("context_parallel", False) is True, *read_site(raw, target, self.catalog, self.faults))  # fmt: skip
 
     def _traffic(self, items: Sequence[Any]) -> tuple[list[RequestClass], dict[str, float]]:
         """Classes of requests, and what the catalogue's classes say of the workloads they go to."""

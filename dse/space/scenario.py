@@ -57,7 +57,7 @@ class ModelLoad:
         return self.block_tokens or 1.0 + self.draft_tokens
 
     @property
-    def accepted(self) -> float:
+    def tokens_per_step(self) -> float:
         """Tokens won per sequence and pass: 1 + a + a^2 + ... (Leviathan et al. 2023, equation 1)."""
         if self.block_tokens:
             return self.tokens_per_pass or 1.0
@@ -76,9 +76,9 @@ class Scenario:
     mix: RequestMix
     workloads: tuple[ModelLoad, ...]
     sources: Mapping[str, str]
-    sequence_parallel: bool = False
+    context_parallel: bool = False
     """whether plans may split a KV cache by position over tensor-parallel ranks"""
-    grid: str = "usa"
+    electricity_grid: str = "usa"
     """entry of the catalogue whose electricity is used"""
     body: str = "phone"
     """entry of the catalogue that a mobile package stands in"""

@@ -76,9 +76,9 @@ class Space:
     target: str
     variables: tuple[Variable, ...]
     objectives: tuple[str, ...]
-    rungs: tuple[float, ...]
+    tpot_targets: tuple[float, ...]
     scenario: Scenario
-    limits: Mapping[str, float]
+    thresholds: Mapping[str, float]
     levers: tuple[Lever, ...]
     baselines: tuple[Baseline, ...]
     overrides: tuple[str, ...] = ()
@@ -101,20 +101,20 @@ class Space:
         )
 
     @property
-    def points(self) -> tuple[tuple[int, ...], ...]:
+    def operating_points(self) -> tuple[tuple[int, ...], ...]:
         """Rung of each workload at every operating point of a design.
 
         First every rung for all workloads alike, then each workload one rung faster than the others: without
         those a machine would win for being unable to do what is cheapest on a rung.
         """
         count = len(self.scenario.workloads) if self.target == "datacenter" else 1
-        alike = [(k,) * count for k in range(len(self.rungs))]
-        faster = [tuple(k - (j == i) for j in range(count)) for i in range(count) for k in range(1, len(self.rungs))]
+        alike = [(k,) * count for k in range(len(self.tpot_targets))]
+        faster = [tuple(k - (j == i) for j in range(count)) for i in range(count) for k in range(1, len(self.tpot_targets))]
         return tuple(alike + (faster if count > 1 else []))
 
-    def rung_at(self, point: int) -> float:
+    def tpot_target_at(self, point: int) -> float:
         """TPOT target [s] of an operating point: that of its slowest workload."""
-        return self.rungs[max(self.points[point])]
+        return self.tpot_targets[max(self.operating_points[point])]
 
     def restrict(self, name: str, choices: Sequence[Value], *, reach: bool = True) -> Space:
         """Return the space with a variable held to ``choices`` (one choice fixes it).

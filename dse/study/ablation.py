@@ -132,7 +132,7 @@ def held_by(
     at = np.argmax(told.feasible[some], axis=1)
     if not len(some):
         return {}
-    shares = {name: float(np.mean(r[some, at] > NEAR)) for name, r in told.ratios.items() if name not in UNTOLD}
+    shares = {name: float(np.mean(r[some, at] > NEAR)) for name, r in told.limit_ratios.items() if name not in UNTOLD}
     if "burst" in told.detail:
         slowed = told.detail["burst"][some, at] < SLOWED * told.objectives["tpot"][some, at]
         shares["heat"] = float(np.mean(slowed))

@@ -32,7 +32,7 @@ def probe(space: Space, catalog: Catalog, seed: int = 0) -> Iterator[str]:
     feasible = told.feasible.any(axis=1)
     yield f"size: {grid_size(space):,} designs on the coarse grid; {sum(not v.discrete for v in space.variables)} variables are numbers."
     yield f"feasible: {100 * feasible.mean():.1f} % of {DRAWN} random designs on at least one TPOT target."
-    kills = sorted(((float((r > 1.0).all(axis=1).mean()), n) for n, r in told.ratios.items()), reverse=True)
+    kills = sorted(((float((r > 1.0).all(axis=1).mean()), n) for n, r in told.limit_ratios.items()), reverse=True)
     for share, name in kills:
         if share > 0:
             yield f"  {name:20s} kills {100 * share:5.1f} %: {CONSTRAINTS.get(name, name)}"
@@ -44,7 +44,7 @@ def probe(space: Space, catalog: Catalog, seed: int = 0) -> Iterator[str]:
         t = model.judge(model.devices([b.device]), loads)
         _, distance = nearest_design(space, catalog, model, b.device)
         ok = bool(t.feasible.any())
-        broken = [n for n, r in t.ratios.items() if (r > 1).all()]
+        broken = [n for n, r in t.limit_ratios.items() if (r > 1).all()]
         yield f"baseline {b.device}: {'feasible' if ok else 'infeasible (' + ', '.join(broken) + ')'}, nearest point of the space {distance:.2f} octaves away."
 
 
@@ -85,7 +85,7 @@ def moves(space: Space, model: object, design: Design, told: Outcomes, name: str
     for key, value in told.objectives.items():
         if not np.allclose(np.log(other.objectives[key]), np.log(value[on]), rtol=0, atol=1e-9):
             return True
-    return any(not np.allclose(other.ratios[k], told.ratios[k][on], rtol=1e-9, atol=1e-12) for k in told.ratios)
+    return any(not np.allclose(other.ratios[k], told.limit_ratios[k][on], rtol=1e-9, atol=1e-12) for k in told.limit_ratios)
 
 
 def correlations(space: Space, told: Outcomes) -> Iterator[str]:

@@ -157,7 +157,7 @@ class Search:
             else:
                 self.known.setdefault(v.name, FloatDistribution(v.low, v.high, log=v.log))
                 values[v.name] = trial.suggest_float(v.name, v.low, v.high, log=v.log)
-        rungs = tuple(range(len(self.space.rungs)))
+        rungs = tuple(range(len(self.space.tpot_targets)))
         self.known.setdefault(TARGET, CategoricalDistribution(rungs))
         return PendingTrial(trial, values, int(trial.suggest_categorical(TARGET, rungs)))
 
@@ -184,7 +184,7 @@ class Search:
         """Tell Optuna log10 objectives and log constraint violations; return the log line."""
         values = [float(told.objectives[o][row, asked.rung]) for o in self.space.objectives]
         worst, total = "", 0.0
-        for name, ratio in told.ratios.items():
+        for name, ratio in told.limit_ratios.items():
             violation = float(np.log(max(float(ratio[row, asked.rung]), LEAST)))
             asked.trial.set_constraint(name, violation)
             if violation > 0:

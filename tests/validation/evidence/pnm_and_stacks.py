@@ -53,7 +53,7 @@ def _rates(m: Machine, c: Catalog, llm: str, shapes: Sequence[Shape], context: t
     mix = RequestMix((RequestClass("claim", 1.0, *context),))
     asked = [(*s, b) for s in shapes for b in batches]
     served = decoded(m, c, load, mix, asked, halves=halves)
-    took = served.pairs.step[0] + served.pairs.joining[0]
+    took = served.pairs.step[0] + served.pairs.prefill_interference[0]
     fits = (served.fits <= 1.0) & (served.pairs.stages[0] == 1)
     found = np.where(fits, np.array([float(r[3]) for r in asked]) / took, 0.0)
     best: np.ndarray = found.reshape(len(shapes), len(batches)).max(axis=0)

@@ -207,7 +207,7 @@ def _drafting(c: Catalog, i: Inputs) -> float:
     return (
         plain
         / drafted
-        * ModelLoad("", 1, 1, 8, 8, 8, draft_tokens=float(i["draft_tokens"]), acceptance=accept).accepted
+        * ModelLoad("", 1, 1, 8, 8, 8, draft_tokens=float(i["draft_tokens"]), acceptance=accept).tokens_per_step
     )
 
 

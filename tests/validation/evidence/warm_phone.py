@@ -82,7 +82,7 @@ def held(power: float, idle: float, limit: float, catalog: Catalog, body: str, s
 def warm_phone(catalog: Catalog, generations: int = 2) -> Warm:
     """Long generations in a row on the published phone; skin limit and air of the mobile space."""
     space = read_space(*space_text("mobile"), TARGET_OBJECTIVES, catalog)
-    rise = space.limits["skin_temperature"] - space.scenario["ambient"]
+    rise = space.thresholds["skin_temperature"] - space.scenario["ambient"]
     step, power, idle = burst(catalog, DEVICE, LLM)
     seconds = max(generations * TOKENS * step / PUBLISHED[0], 2.0 * LATER)
     share = held(power, idle, rise, catalog, "phone", seconds)
