@@ -177,9 +177,9 @@ def test_more_ranks_never_cost_what_a_missing_link_would(catalog: Catalog) -> No
     """Ranks within a server, over PCIe, and over network cards: shared weights stay worth it or nearly so."""
     targets = [d for d, e in catalog.entries["device"].items() if e.attributes["target"] == "datacenter"]
     for device in targets:
-        told = [_tpot(catalog, system=device, tp_size=str(tp), moe_tp_size=str(tp)) for tp in (1, 2, 4, 8, 16)]
-        steps = [b / a for a, b in itertools.pairwise(told)]
-        assert max(steps) < 2.0, (device, told)
+        outcomes = [_tpot(catalog, system=device, tp_size=str(tp), moe_tp_size=str(tp)) for tp in (1, 2, 4, 8, 16)]
+        steps = [b / a for a, b in itertools.pairwise(outcomes)]
+        assert max(steps) < 2.0, (device, outcomes)
 
 
 @settings(max_examples=20, deadline=None)
@@ -189,14 +189,14 @@ def test_more_ranks_never_cost_what_a_missing_link_would(catalog: Catalog) -> No
     batch=st.sampled_from([1, 8, 64]),
     tp=st.sampled_from([1, 2, 4, 8]),
 )
-def test_waiting_and_decoding_share_the_prompts_between_them(isl: int, osl: int, batch: int, tp: int) -> None:
+def test_waiting_and_decoding_share_the_prompts_between_them(isl: int, output_tokens: int, batch: int, tp: int) -> None:
     """What prefill_share takes from the decode time it gives to the wait: one request's whole time stays."""
     catalog = load_catalog()
     case = case_of(
         ROW
         | {
             "isl": str(isl),
-            "osl": str(osl),
+            "osl": str(output_tokens),
             "batch_size": str(batch),
             "tp_size": str(tp),
             "model_path": "Llama-3.1-8B",
@@ -204,11 +204,16 @@ def test_waiting_and_decoding_share_the_prompts_between_them(isl: int, osl: int,
         catalog,
     )
     s = prepare([case], catalog)
-    none = {"eager_launch_share": np.zeros((1, 1)), "waiting": np.zeros((1, 1)), "layer": np.zeros((1, 1)), "step": np.zeros((1, 1))}
+    none = {
+        "eager_launch_share": np.zeros((1, 1)),
+        "waiting": np.zeros((1, 1)),
+        "layer": np.zeros((1, 1)),
+        "step": np.zeros((1, 1)),
+    }
     whole = []
     for share in (1.0, 0.6):
         t = times(s, soft_rows(catalog, [case], none | {"prefill_share": np.full((1, 1), share)}))
-        whole.append(float(t.ttft[0] + osl * t.tpot[0]))
+        whole.append(float(t.ttft[0] + output_tokens * t.tpot[0]))
     assert whole[0] == pytest.approx(whole[1], rel=0.25)
 
 
@@ -364,10 +369,10 @@ def test_a_class_of_the_catalogue_can_be_the_traffic(tmp_path: Path, catalog: Ca
     rest = tail[tail.index("[[scenario.workload]]") :]
     one = head + '[[scenario.traffic]]\nuse = "diffusion"\nshare = 1.0\n\n' + rest
     (tmp_path / "one.toml").write_text(one)
-    s = load_space(str(tmp_path / "one.toml")).scenario
-    assert s.mix.classes[0].input_tokens == catalog.value("traffic", "diffusion", "input_tokens")
-    assert s.workloads[0].tokens_per_step == catalog.value("traffic", "diffusion", "tokens_per_pass")
-    assert s.numbers["routing_skew"] == catalog.value("traffic", "diffusion", "routing_skew")
+    scenario = load_space(str(tmp_path / "one.toml")).scenario
+    assert scenario.mix.classes[0].input_tokens == catalog.value("traffic", "diffusion", "input_tokens")
+    assert scenario.workloads[0].tokens_per_step == catalog.value("traffic", "diffusion", "tokens_per_pass")
+    assert scenario.numbers["routing_skew"] == catalog.value("traffic", "diffusion", "routing_skew")
     (tmp_path / "two.toml").write_text(
         one.replace("share = 1.0\n", 'share = 0.5\n\n[[scenario.traffic]]\nuse = "chat"\nshare = 0.5\n')
     )

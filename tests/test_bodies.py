@@ -53,7 +53,7 @@ def test_sustained_work_holds_the_skin(name: str, catalog: Catalog) -> None:
     model = MobileModel(space, catalog)
     design = sample(space, 400, np.random.default_rng(3))
     machine = model.machine(design)
-    told = model.judge(machine)
+    outcomes = model.judge(machine)
     body = {f: catalog.value("mobile", space.scenario.body, f) for f in ("junction_resistance", "skin_resistance", "local_heat_capacity", "heat_capacity",
                                                                          "spot_share", "power_conversion", "background_power")}  # fmt: skip
     after = space.scenario["sustained_after"]
@@ -63,16 +63,16 @@ def test_sustained_work_holds_the_skin(name: str, catalog: Catalog) -> None:
         after,
     )
     spot = thermal.spot_rise(rises, body["spot_share"])
-    tpot, burst = told.objectives["tpot"][:, 0], told.detail["burst"][:, 0]
-    held_back = (burst < 0.98 * tpot) & (told.limit_ratios["skin_temperature"][:, 0] < 0.9)
+    tpot, burst = outcomes.objectives["tpot"][:, 0], outcomes.detail["burst"][:, 0]
+    held_back = (burst < 0.98 * tpot) & (outcomes.limit_ratios["skin_temperature"][:, 0] < 0.9)
     static = machine.static_power
-    unthrottled = told.detail["burst_power"][:, 0]
+    unthrottled = outcomes.detail["burst_power"][:, 0]
     assert held_back.any() or name == "vehicle"
     for row in np.nonzero(held_back & (unthrottled < 0.99 * space.thresholds["burst_power"]))[0]:
         sustained = static[row] + (unthrottled[row] - static[row]) * burst[row] / tpot[row]
         warm = spot[0] * sustained / body["power_conversion"] + spot[1] * body["background_power"]
         assert space.scenario["ambient"] + warm <= space.thresholds["skin_temperature"] + 0.05
-        assert told.detail["burst_duration"][row, 0] <= after * 1.1
+        assert outcomes.detail["burst_duration"][row, 0] <= after * 1.1
 
 
 def test_an_iphone_throttles_as_published(catalog: Catalog) -> None:
@@ -124,7 +124,9 @@ def test_a_laptop_sustains_more_than_a_phone_and_glasses_less(catalog: Catalog) 
     design = sample(space, 300, np.random.default_rng(4))
     tpot = {}
     for body in ("xr_glasses", "phone", "laptop"):
-        s = replace(space, scenario=replace(space.scenario, body=body), thresholds={**space.thresholds, "burst_power": 100.0})
+        s = replace(
+            space, scenario=replace(space.scenario, body=body), thresholds={**space.thresholds, "burst_power": 100.0}
+        )
         model = MobileModel(s, catalog)
         tpot[body] = model.judge(model.machine(design)).objectives["tpot"][:, 0]
     assert (tpot["laptop"] <= tpot["phone"] * 1.000001).mean() > 0.99

@@ -46,7 +46,7 @@ def test_a_good_entry_is_read_in_si() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ('source = "s" }\n[values]', 'source = "" }\n[values]', "available.source"),
         ("hop_latency", "hop_latencyy", "did you mean 'hop_latency'"),
@@ -60,11 +60,11 @@ def test_a_good_entry_is_read_in_si() -> None:
         ("[values]", "[valu", "not valid TOML"),
     ],
 )
-def test_a_fault_names_file_key_and_what_is_allowed(old: str, new: str, told: str) -> None:
+def test_a_fault_names_file_key_and_what_is_allowed(old: str, new: str, message: str) -> None:
     with pytest.raises(DataError) as error:
         read_entry("topology", GOOD.replace(old, new), "f.toml")
     assert "f.toml" in str(error.value)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_all_faults_of_a_file_are_told_at_once() -> None:

@@ -29,7 +29,7 @@ def dse(*arguments: str, cwd: Path | None = None, timeout: float = 240) -> subpr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (
             ["search", "nowhere"],
@@ -58,10 +58,10 @@ def dse(*arguments: str, cwd: Path | None = None, timeout: float = 240) -> subpr
         (["evaluate", "--device", "iphone_16_pro", "--tp", "8"], "one user"),
     ],
 )
-def test_bad_input_ends_with_2_and_says_what_to_do(arguments: list[str], told: str) -> None:
+def test_bad_input_ends_with_2_and_says_what_to_do(arguments: list[str], message: str) -> None:
     done = dse(*arguments)
     assert done.returncode == 2, done.stderr
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -231,19 +231,19 @@ ROW = "backend,model_path,system,precision,isl,osl,batch_size,tp_size\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "no column backend"),
         ("backend,model_path\nvllm,x\n", "no column system, isl, osl"),
         (None, "cannot be read"),
     ],
 )
-def test_a_table_that_is_none_is_refused(text: str | None, told: str, tmp_path: Path) -> None:
+def test_a_table_that_is_none_is_refused(text: str | None, message: str, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "rows.csv").write_text(text)
     done = dse("predict", str(tmp_path / "rows.csv"), "--out", str(tmp_path / "out.csv"))
     assert done.returncode == 2, done.stderr
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out.csv").exists()
 

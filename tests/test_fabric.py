@@ -50,9 +50,9 @@ def built(space: Space, catalog: Catalog, *changes: Mapping[str, Value]) -> Mach
     return DatacenterModel(space, catalog, 1).machine(design(space, *changes))
 
 
-def best(m: Machine, group: int, message: float) -> np.ndarray:
+def best(machine: Machine, group: int, message: float) -> np.ndarray:
     at = GROUPS.index(group)
-    out: np.ndarray = (m.reduce_alpha[:, at] + m.reduce_rate[:, at] * message).min(axis=1)
+    out: np.ndarray = (machine.reduce_alpha[:, at] + machine.reduce_rate[:, at] * message).min(axis=1)
     return out
 
 
@@ -178,12 +178,12 @@ def test_dies_read_each_other_through_their_joint(space: Space, catalog: Catalog
 
 def test_interposers_grow_with_the_years_and_larger_ones_cost_more(space: Space, catalog: Catalog) -> None:
     parts = datacenter_parts(space, design(space, {}), catalog, space.scenario)
-    look = PartValues(catalog, parts)
-    sizes = [largest_interposer(look, "cowos_l", y) for y in (2024, 2025, 2026, 2027, 2028, 2029, 2030, 2035)]
+    values = PartValues(catalog, parts)
+    sizes = [largest_interposer(values, "cowos_l", y) for y in (2024, 2025, 2026, 2027, 2028, 2029, 2030, 2035)]
     assert sizes == sorted(sizes)
     assert sizes[0] == pytest.approx(2.8e-3)
     assert sizes[-1] == pytest.approx(13.728e-3)
-    assert largest_interposer(look, "cowos_s", 2030) == pytest.approx(2.7e-3)
+    assert largest_interposer(values, "cowos_s", 2030) == pytest.approx(2.7e-3)
     m = built(space, catalog, {"stacks": 2}, {"stacks": 12, "compute_area": 16e-4})
     assert m.report["packaging"].tolist() == [1, 2]  # on silicon to 2,700 mm2, then on local silicon
     assert m.report["cost: packaging"][1] > 1.5 * m.report["cost: packaging"][0]
@@ -205,8 +205,12 @@ def test_messages_hide_behind_shared_experts_and_nothing_else(space: Space, cata
     assert exchanged(m, index, sent, count, whole / 2)[0, 0] == pytest.approx(whole[0, 0] / 2)
     assert exchanged(m, index, sent, count, 2 * whole)[0, 0] == 0
     plans = single_plan(64, data_parallel=True, batch=512)
-    s = space.scenario
-    shares = {w.llm: lower_step(w, plans, catalog, s).shared_share for w in s.workloads if w.llm == "DeepSeek-V3"}
+    scenario = space.scenario
+    shares = {
+        w.llm: lower_step(w, plans, catalog, scenario).shared_share
+        for w in scenario.workloads
+        if w.llm == "DeepSeek-V3"
+    }
     # one shared expert of 2,048 in 58 layers beside three dense layers of 18,432 and the routers
     shared = 58 * 3 * 7168 * 2048
     assert float(shares["DeepSeek-V3"]) == pytest.approx(shared / (shared + 3 * 3 * 7168 * 18432 + 58 * 256 * 7168))

@@ -70,12 +70,12 @@ def test_parts_sum_on_a_phone(kind: str) -> None:
 
 
 def test_explain_gives_what_the_search_was_told(model: DatacenterModel, some: Design, datacenter: Space) -> None:
-    told = model.evaluate(some)
+    outcomes = model.evaluate(some)
     weights = [w.weight for w in datacenter.scenario.workloads]
-    rows, rungs = np.nonzero(told.feasible)
+    rows, rungs = np.nonzero(outcomes.feasible)
     assert len(rows) > 5
     for row, rung in list(zip(rows, rungs, strict=True))[::7]:
-        plans = [int(told.detail[f"plan.{i}"][row, rung]) for i in range(2)]
+        plans = [int(outcomes.detail[f"plan.{i}"][row, rung]) for i in range(2)]
         parts = explain(
             model,
             model.machine(some.take(np.array([row]))),
@@ -84,7 +84,7 @@ def test_explain_gives_what_the_search_was_told(model: DatacenterModel, some: De
         )
         for kind, name in (("costs", "cost_per_mtoken"), ("energies", "energy_per_token"), ("times", "tpot")):
             total = sum(w * sum(getattr(p, kind).values()) for w, p in zip(weights, parts, strict=True)) / sum(weights)
-            assert total == pytest.approx(told.objectives[name][row, rung], rel=1e-9), (row, rung, name)
+            assert total == pytest.approx(outcomes.objectives[name][row, rung], rel=1e-9), (row, rung, name)
 
 
 def test_a_batch_equals_its_rows_bit_for_bit(model: DatacenterModel, some: Design) -> None:
@@ -121,11 +121,11 @@ def test_permuting_rows_permutes_results(seed: int, model: DatacenterModel, some
 def test_more_bandwidth_is_never_slower(factor: float, batch: int) -> None:
     from dse.catalog.catalog import load_catalog
 
-    c = load_catalog()
-    more = c.replace(
-        "device", "h100_sxm", "memory_bandwidth", c.value("device", "h100_sxm", "memory_bandwidth") * factor
+    catalog = load_catalog()
+    more = catalog.replace(
+        "device", "h100_sxm", "memory_bandwidth", catalog.value("device", "h100_sxm", "memory_bandwidth") * factor
     )
-    slow = evaluate("datacenter", **H100, batch=batch, catalog=c)
+    slow = evaluate("datacenter", **H100, batch=batch, catalog=catalog)
     fast = evaluate("datacenter", **H100, batch=batch, catalog=more)
     assert fast.unthrottled_time <= slow.unthrottled_time * (1 + 1e-12)
 
@@ -135,11 +135,13 @@ def test_more_bandwidth_is_never_slower(factor: float, batch: int) -> None:
 def test_cheaper_memory_never_costs_more(factor: float) -> None:
     from dse.catalog.catalog import load_catalog
 
-    c = load_catalog()
-    less = c.replace("memory", "hbm3", "price_per_byte", c.value("memory", "hbm3", "price_per_byte") * factor)
+    catalog = load_catalog()
+    less = catalog.replace(
+        "memory", "hbm3", "price_per_byte", catalog.value("memory", "hbm3", "price_per_byte") * factor
+    )
     assert (
         evaluate("datacenter", **H100, batch=8, catalog=less).objectives["cost_per_mtoken"]
-        <= evaluate("datacenter", **H100, batch=8, catalog=c).objectives["cost_per_mtoken"]
+        <= evaluate("datacenter", **H100, batch=8, catalog=catalog).objectives["cost_per_mtoken"]
     )
 
 
@@ -160,10 +162,10 @@ def test_prefill_of_one_token_is_no_dearer_than_a_decode_step() -> None:
 
 
 def test_no_flash_has_no_endurance_limit(model: DatacenterModel, some: Design) -> None:
-    told = model.evaluate(some)
+    outcomes = model.evaluate(some)
     without = some.columns["flash"] == 0
-    assert (told.limit_ratios["flash_life"][without] == 0).all()
-    assert (told.limit_ratios["flash_life"][~without] > 0).any()
+    assert (outcomes.limit_ratios["flash_life"][without] == 0).all()
+    assert (outcomes.limit_ratios["flash_life"][~without] > 0).any()
 
 
 def test_a_lower_disturb_limit_shortens_flash_life(catalog: Catalog) -> None:
@@ -193,16 +195,16 @@ def test_whole_domains_are_paid_for(datacenter: Space, catalog: Catalog) -> None
         datacenter.scenario, workloads=tuple(replace(w, concurrency=8.0) for w in datacenter.scenario.workloads)
     )
     tiny = DatacenterModel(replace(datacenter, scenario=scenario), catalog, 1)
-    told = tiny.judge(tiny.devices(["gb200"]))
-    assert (told.detail["packages"] >= 64).all()
+    outcomes = tiny.judge(tiny.devices(["gb200"]))
+    assert (outcomes.detail["packages"] >= 64).all()
 
 
 def test_later_years_admit_more(datacenter: Space, catalog: Catalog, some: Design) -> None:
     feasible = []
     for year in (2026.0, 2028.0, 2032.0):
         scenario = replace(datacenter.scenario, numbers={**datacenter.scenario.numbers, "year": year})
-        told = DatacenterModel(replace(datacenter, scenario=scenario), catalog, 1).evaluate(some)
-        feasible.append(int((told.limit_ratios["available"][:, 0] <= 1).sum()))
+        outcomes = DatacenterModel(replace(datacenter, scenario=scenario), catalog, 1).evaluate(some)
+        feasible.append(int((outcomes.limit_ratios["available"][:, 0] <= 1).sum()))
     assert feasible == sorted(feasible)
     assert feasible[0] < feasible[2]
 
@@ -269,16 +271,16 @@ def test_a_workload_may_be_one_rung_faster_than_the_others(
     model: DatacenterModel, some: Design, datacenter: Space
 ) -> None:
     """Points beyond the rungs are sums of what the workloads do on theirs."""
-    told = model.evaluate(some)
+    outcomes = model.evaluate(some)
     rungs = len(datacenter.tpot_targets)
     assert len(datacenter.operating_points) == rungs + 2 * (rungs - 1)
     for point, (a, b) in enumerate(datacenter.operating_points):
         for name in ("plan.0", "busy.0", "step.0"):
-            assert np.array_equal(told.detail[name][:, point], told.detail[name][:, a])
-        assert np.array_equal(told.detail["plan.1"][:, point], told.detail["plan.1"][:, b])
+            assert np.array_equal(outcomes.detail[name][:, point], outcomes.detail[name][:, a])
+        assert np.array_equal(outcomes.detail["plan.1"][:, point], outcomes.detail["plan.1"][:, b])
         assert datacenter.tpot_target_at(point) == datacenter.tpot_targets[max(a, b)]
     between = 1 + datacenter.operating_points[rungs:].index((0, 1))
-    t = told.objectives["tpot"]
+    t = outcomes.objectives["tpot"]
     assert (t[:, rungs + between - 1] <= np.maximum(t[:, 0], t[:, 1]) * (1 + 1e-12)).all()
 
 

@@ -33,16 +33,18 @@ def explained(space: Space, catalog: Catalog, some: int) -> list[Evaluation]:
     model = model_of(space, catalog)
     design = sample(space, some, np.random.default_rng(7))
     machine = model.machine(design)
-    told = model.judge(machine)
+    outcomes = model.judge(machine)
     out = []
     for row in range(some):
         rung = row % len(space.tpot_targets)
         plans = (
-            [int(told.detail[f"plan.{i}"][row, rung]) for i in range(len(space.scenario.workloads))]
+            [int(outcomes.detail[f"plan.{i}"][row, rung]) for i in range(len(space.scenario.workloads))]
             if isinstance(model, DatacenterModel)
             else []
         )
-        out += explain(model, machine.take(np.array([row])), plans, [space.tpot_targets[rung]] * len(space.scenario.workloads))
+        out += explain(
+            model, machine.take(np.array([row])), plans, [space.tpot_targets[rung]] * len(space.scenario.workloads)
+        )
     return out
 
 
@@ -126,9 +128,9 @@ def test_money_of_two_bases_is_never_compared() -> None:
 @pytest.fixture(scope="module")
 def some(datacenter: Space, model: DatacenterModel) -> tuple[DatacenterModel, int, int]:
     """A model, a row of its sampled designs and the operating point at which it is cheapest."""
-    told = model.evaluate(sample(datacenter, 800, np.random.default_rng(0)))
+    outcomes = model.evaluate(sample(datacenter, 800, np.random.default_rng(0)))
     point = len(datacenter.tpot_targets) - 2
-    price = np.where(told.feasible[:, point], told.objectives["cost_per_mtoken"][:, point], np.inf)
+    price = np.where(outcomes.feasible[:, point], outcomes.objectives["cost_per_mtoken"][:, point], np.inf)
     return model, int(np.argmin(price)), point
 
 
@@ -147,8 +149,8 @@ def test_a_part_of_ones_own_breaks_even_where_it_says(
     there = DatacenterModel(
         replace(datacenter, scenario=replace(datacenter.scenario, numbers=numbers)), model.catalog, 1
     )
-    told = there.judge(there.machine(sample(datacenter, 800, np.random.default_rng(0)).take(np.array([row]))))
-    assert told.objectives["cost_per_mtoken"][0, point] == pytest.approx(b.bought.amount, rel=1e-6)
+    outcomes = there.judge(there.machine(sample(datacenter, 800, np.random.default_rng(0)).take(np.array([row]))))
+    assert outcomes.objectives["cost_per_mtoken"][0, point] == pytest.approx(b.bought.amount, rel=1e-6)
     assert break_even(model, machine, point, margin=0.0, other=other).packages < b.packages  # type: ignore[union-attr]
     assert b.bought.basis is b.made.basis is Basis.OWNED
 
@@ -198,8 +200,8 @@ def test_eight_times_the_demand_takes_eight_times_the_site(catalog: Catalog) -> 
     loads = tuple(replace(w, concurrency=8 * w.concurrency) for w in space.scenario.workloads)
     large = replace(space, scenario=replace(space.scenario, workloads=loads))
     models = [DatacenterModel(s, catalog, 1) for s in (space, large)]
-    told = models[0].judge(models[0].devices(["h200_sxm"]))
-    plans = [int(told.detail[f"plan.{i}"][0, -1]) for i in range(2)]
+    outcomes = models[0].judge(models[0].devices(["h200_sxm"]))
+    plans = [int(outcomes.detail[f"plan.{i}"][0, -1]) for i in range(2)]
     one, eight = (together([e.site for e in explain(m, m.devices(["h200_sxm"]), plans, [1.0, 1.0])]) for m in models)
     for what in ("packages", "racks", "capital", "cost a year", "operational carbon a year", "output tokens/s, mean"):
         assert eight[what] == pytest.approx(8 * one[what], rel=0.03), what

@@ -132,9 +132,9 @@ def test_one_call_a_batch_and_no_design_twice(mobile: Space, catalog: Catalog) -
 def test_nsga2_beats_random_at_equal_designs(datacenter: Space, model: DatacenterModel) -> None:
     s = Search(datacenter, model, "nsga2", 1)
     front = s.run(600)
-    told = model.evaluate(sample(datacenter, 600, np.random.default_rng(1)))
-    rows, rungs = np.nonzero(told.feasible)
-    points = np.stack([told.objectives[o][rows, rungs] for o in datacenter.objectives], axis=1)
+    outcomes = model.evaluate(sample(datacenter, 600, np.random.default_rng(1)))
+    rows, rungs = np.nonzero(outcomes.feasible)
+    points = np.stack([outcomes.objectives[o][rows, rungs] for o in datacenter.objectives], axis=1)
     scale = Scale.of(front.points)
     assert hypervolume(front.points, scale) > hypervolume(points[non_dominated(points)], scale)
 
@@ -237,8 +237,8 @@ def test_a_polished_front_is_no_worse_and_stays_inside_the_space(mobile: Space, 
     assert all((points <= p).all(axis=1).any() for p in front.points)
     scale = Scale.of(points)
     assert hypervolume(points, scale) > hypervolume(front.points, scale)
-    told = phone.evaluate(encode(mobile, designs))
-    assert told.feasible.any(axis=1).all()
+    outcomes = phone.evaluate(encode(mobile, designs))
+    assert outcomes.feasible.any(axis=1).all()
 
 
 def test_a_dominated_point_always_leaves_a_front() -> None:

@@ -19,7 +19,7 @@ TEXT = space_text("datacenter")[0]
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ('kind = "int"\nlow = 1\nhigh = 12', 'kind = "int"\nlow = 12\nhigh = 1', "low below high"),
         ('low = "100 mm2"', 'low = "100 GB"', "variables.compute_area.low"),
@@ -42,12 +42,12 @@ TEXT = space_text("datacenter")[0]
         ("[scenario]", "[scenari", "not valid TOML"),
     ],
 )
-def test_a_fault_names_file_key_and_mend(old: str, new: str, told: str, catalog: Catalog) -> None:
+def test_a_fault_names_file_key_and_mend(old: str, new: str, message: str, catalog: Catalog) -> None:
     assert old in TEXT
     with pytest.raises(SpaceError) as error:
         read_space(TEXT.replace(old, new), "my.toml", TARGET_OBJECTIVES, catalog)
     assert "my.toml" in str(error.value)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["datacenter", "mobile"])
@@ -113,7 +113,7 @@ def test_overrides_are_recorded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("o", "told"),
+    ("o", "message"),
     [
         (Overrides(fix=("pnm=nonsense",)), "pnm"),
         (Overrides(fix=("pnm",)), "name=value"),
@@ -127,8 +127,8 @@ def test_overrides_are_recorded() -> None:
         (Overrides(objectives=("beauty",)), "beauty"),
     ],
 )
-def test_bad_overrides_are_refused(o: Overrides, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_bad_overrides_are_refused(o: Overrides, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         load_space("datacenter", o)
 
 

@@ -45,19 +45,26 @@ def made(**inputs: Any) -> tuple[Machine, Catalog]:
 
 
 def one(
-    m: Machine, c: Catalog, llm: str, *, batch: int = 1, mix: RequestMix | None = None, group: int = 1, **how: Any
+    machine: Machine,
+    catalog: Catalog,
+    llm: str,
+    *,
+    batch: int = 1,
+    mix: RequestMix | None = None,
+    group: int = 1,
+    **how: Any,
 ) -> Served:
-    return decoded(m, c, load(llm), mix or mix_of(1024.0), [(group, 1, 1, batch)], **how)
+    return decoded(machine, catalog, load(llm), mix or mix_of(1024.0), [(group, 1, 1, batch)], **how)
 
 
-def notes(m: Machine, c: Catalog, served: Served) -> dict[str, float]:
+def notes(machine: Machine, catalog: Catalog, served: Served) -> dict[str, float]:
     """Every term of a step."""
     found: dict[str, float] = {}
 
     def note(kind: str, name: str, value: Any) -> None:
         found[f"{kind} {name}"] = found.get(f"{kind} {name}", 0.0) + float(np.ravel(value)[0])
 
-    serve(m, served.traffic, software_of(c, "ideal"), note)
+    serve(machine, served.traffic, software_of(catalog, "ideal"), note)
     return found
 
 
@@ -78,8 +85,8 @@ def test_a_split_is_never_faster_than_both_tiers_together(
 ) -> None:
     m, c = made(bandwidth=first, capacity=fast, flash=pool(second))
     served = one(m, c, "Llama-3.1-8B", overflow=overflow)
-    t = served.traffic
-    stored = t.weights.sum() + t.kv_live.sum() + t.kv_prefix.sum()
+    work = served.traffic
+    stored = work.weights.sum() + work.kv_live.sum() + work.kv_prefix.sum()
     assert served.pairs.step[0, 0] >= stored / (first + second) * (1 - 1e-9)
 
 
@@ -114,9 +121,9 @@ def test_sram_holds_weights_that_memory_then_need_not_give() -> None:
     """Half of the weights on chip: the other half sets the time."""
     m, c = made(bandwidth=1e12)
     plain = one(m, c, "Llama-3.2-1B").pairs.step[0, 0]
-    t = one(m, c, "Llama-3.2-1B").traffic
-    half = replace(m, sram_capacity=A([t.resident[0] / 2 + t.activations[0]]), sram_bandwidth=A([1e15]))
-    weights = t.weights.sum() / 1e12
+    work = one(m, c, "Llama-3.2-1B").traffic
+    half = replace(m, sram_capacity=A([work.resident[0] / 2 + work.activations[0]]), sram_bandwidth=A([1e15]))
+    weights = work.weights.sum() / 1e12
     assert one(half, c, "Llama-3.2-1B").pairs.step[0, 0] == pytest.approx(plain - weights / 2, rel=1e-6)
 
 

@@ -63,18 +63,18 @@ def test_skewed_routing_reads_fewer_experts_and_loads_one_rank_more(catalog: Cat
 
 
 def test_one_rank_sends_nothing(datacenter: Space, catalog: Catalog) -> None:
-    s = datacenter.scenario
-    t = lower_step(s.workloads[1], single_plan(1, data_parallel=False, batch=8), catalog, s)
+    scenario = datacenter.scenario
+    t = lower_step(scenario.workloads[1], single_plan(1, data_parallel=False, batch=8), catalog, scenario)
     assert t.reduces[0] == 0
     assert t.exchanges[0] == 0
 
 
 def test_resident_weights_over_a_group_add_up_to_the_model(datacenter: Space, catalog: Catalog) -> None:
-    s = datacenter.scenario
-    for load in s.workloads:
+    scenario = datacenter.scenario
+    for load in scenario.workloads:
         model = transformer(catalog.llm(load.llm))
         plans = plan_grid(model)
-        t = lower_step(load, plans, catalog, s)
+        t = lower_step(load, plans, catalog, scenario)
         tp = ~plans.data_parallel & (plans.group <= 64)
         whole = t.resident[tp] * plans.group[tp]
         assert np.all(whole >= model.parameters * 0.999)

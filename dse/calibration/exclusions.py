@@ -74,10 +74,10 @@ RULES: Final = {
 }
 
 
-def reasons(s: Served, catalog: Catalog) -> list[str]:
+def reasons(served: Served, catalog: Catalog) -> list[str]:
     """Rule that excludes each case, ``""`` for a clean row; in the order of ``RULES``."""
-    cases = s.cases
-    least = _least(s, catalog)
+    cases = served.cases
+    least = _least(served, catalog)
     found = [""] * len(cases)
 
     def mark(rows: Sequence[int], why: str) -> None:
@@ -102,15 +102,15 @@ def reasons(s: Served, catalog: Catalog) -> list[str]:
     return found
 
 
-def _least(s: Served, catalog: Catalog) -> FloatArray:
+def _least(served: Served, catalog: Catalog) -> FloatArray:
     """Least time [s] of a request, (n,): its own steps at peak rates, and the arithmetic of all prompts in flight.
 
     Work is conserved however a scheduler orders it: in a closed loop every request waits, before or
     between its tokens, for each of the others' prompts once. No stack's factor enters.
     """
-    pairs = times(s, soft_rows_of(catalog, s.cases, "ideal")).pairs
+    pairs = times(served, soft_rows_of(catalog, served.cases, "ideal")).pairs
     each = pairs.step + pairs.prefill_interference
-    out: FloatArray = (each / s.traffic.tokens_per_step)[:, 0] * np.array([c.output_tokens for c in s.cases])
+    out: FloatArray = (each / served.traffic.tokens_per_step)[:, 0] * np.array([c.output_tokens for c in served.cases])
     return out
 
 
@@ -140,14 +140,16 @@ def _duplicates(cases: Sequence[Case]) -> list[int]:
     return out
 
 
-def _odd_labels(c: Case) -> bool:
-    return c.stated > 0 and not np.isclose(c.stated, c.labelled)
+def _odd_labels(case: Case) -> bool:
+    return case.stated > 0 and not np.isclose(case.stated, case.labelled)
 
 
-def _queued(c: Case) -> bool:
-    if c.ttft is None or c.tpot is None:
+def _queued(case: Case) -> bool:
+    if case.ttft is None or case.tpot is None:
         return False
-    return c.ttft > QUEUE_TTFT and c.output_tokens * c.tpot < QUEUE_SHARE * (c.ttft + c.output_tokens * c.tpot)
+    return case.ttft > QUEUE_TTFT and case.output_tokens * case.tpot < QUEUE_SHARE * (
+        case.ttft + case.output_tokens * case.tpot
+    )
 
 
 def _outliers(cases: Sequence[Case]) -> list[int]:

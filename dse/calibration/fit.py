@@ -79,7 +79,7 @@ class Fit:
         return float(np.exp(best))
 
 
-def fit(s: Served, catalog: Catalog, held: Mapping[str, float] | None = None) -> Fit:
+def fit(served: Served, catalog: Catalog, held: Mapping[str, float] | None = None) -> Fit:
     """Fit the stacks of the cases to their measured TPOT and TTFT.
 
     Least squares on relative error with a soft-L1 loss; residuals of stacks towards the common
@@ -89,10 +89,12 @@ def fit(s: Served, catalog: Catalog, held: Mapping[str, float] | None = None) ->
         DataError: no case has a measured TPOT.
 
     """
-    measured = [i for i, c in enumerate(s.cases) if c.tpot is not None]
+    measured = [i for i, c in enumerate(served.cases) if c.tpot is not None]
     if not measured:
         raise DataError("calibrate: no row has a measured TPOT (silicon_tpot_ms)")
-    problem = _Problem(s if len(measured) == len(s.cases) else s.take(np.array(measured)), catalog, held or {})
+    problem = _Problem(
+        served if len(measured) == len(served.cases) else served.take(np.array(measured)), catalog, held or {}
+    )
     start = np.tile(problem.prior, len(problem.stacks) + 1)
     low, high = (np.tile(b, len(problem.stacks) + 1) for b in problem.bounds)
     found = least_squares(
@@ -161,14 +163,14 @@ def soft_of_factors(
     return replace(base, **{name: column for name, column in columns.items() if name not in held})
 
 
-def predicted(s: Served, catalog: Catalog, fitted: Fit) -> Times:
+def predicted(served: Served, catalog: Catalog, fitted: Fit) -> Times:
     """Times of cases under a fit."""
-    base = soft_rows(catalog, [replace(c, software=PRIOR) for c in s.cases], _columns(fitted.held, len(s)))
+    base = soft_rows(catalog, [replace(c, software=PRIOR) for c in served.cases], _columns(fitted.held, len(served)))
     rows = np.array([fitted.factors[fitted.stacks.index(c.software)] if c.software in fitted.stacks else fitted.common
-                     for c in s.cases])  # fmt: skip
+                     for c in served.cases])  # fmt: skip
     ratio = {n: catalog.value("software", PRIOR, FIELDS[n]) / catalog.value("software", PRIOR, FIELDS[f])
              for n, f in FOLLOW.items() if n not in fitted.held}  # fmt: skip
-    return times(s, soft_of_factors(base, np.exp(rows), ratio, fitted.held))
+    return times(served, soft_of_factors(base, np.exp(rows), ratio, fitted.held))
 
 
 def _columns(held: Mapping[str, float], n: int) -> dict[str, FloatArray]:

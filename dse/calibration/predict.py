@@ -134,11 +134,11 @@ def _reorder(t: StepWork, rows: IntArray) -> StepWork:
     return replace(t, **moved, plans=plans, prefill=work)
 
 
-def models_of(s: Served, catalog: Catalog | None = None) -> list[Transformer]:
+def models_of(served: Served, catalog: Catalog | None = None) -> list[Transformer]:
     """Model of each case."""
     c = catalog or load_catalog()
-    known = {name: transformer(c.llm(name)) for name in {case.llm for case in s.cases}}
-    return [known[case.llm] for case in s.cases]
+    known = {name: transformer(c.llm(name)) for name in {case.llm for case in served.cases}}
+    return [known[case.llm] for case in served.cases]
 
 
 def prepare(cases: Sequence[Case], catalog: Catalog, batches: FloatArray | None = None) -> Served:
@@ -165,16 +165,16 @@ def prepare(cases: Sequence[Case], catalog: Catalog, batches: FloatArray | None 
     )  # fmt: skip
 
 
-def _roomy(m: Machine) -> Machine:
+def _roomy(machine: Machine) -> Machine:
     """The machine with memory for anything: what fits was counted before."""
-    return replace(m, fast_capacity=np.full(len(m.domain), NO_LIMIT**2))
+    return replace(machine, fast_capacity=np.full(len(machine.domain), NO_LIMIT**2))
 
 
-def _room(m: Machine, t: StepWork, stages: FloatArray) -> FloatArray:
+def _room(machine: Machine, work: StepWork, stages: FloatArray) -> FloatArray:
     """Sequences per stage whose KV cache fits, at the share of memory that runtimes claim."""
-    free = m.fast_capacity * CLAIMED - t.resident[:, 0] / stages
-    each = t.live_p95[:, 0] / t.per_rank[:, 0]
-    return free / np.maximum(each, 1.0) * t.plans.attention_dp[:, 0]
+    free = machine.fast_capacity * CLAIMED - work.resident[:, 0] / stages
+    each = work.live_p95[:, 0] / work.per_rank[:, 0]
+    return free / np.maximum(each, 1.0) * work.plans.attention_dp[:, 0]
 
 
 def soft_rows(
@@ -187,7 +187,7 @@ def soft_rows(
     return SoftwareStack(**(table | dict(changed or {})))
 
 
-def times(s: Served, soft: SoftwareStack) -> Times:
+def times(served: Served, software: SoftwareStack) -> Times:
     """TPOT and TTFT of a closed loop of requests.
 
     TPOT: the step and what arriving prompts add to it, over the tokens it wins; batch / output tokens
@@ -195,17 +195,17 @@ def times(s: Served, soft: SoftwareStack) -> Times:
     itself, and those that arrive with it; a disaggregated row waits for the prompts of its prefill batch
     and moves its KV cache.
     """
-    pairs = serve(s.machine, s.traffic, soft)
-    own = pairs if s.prompts is s.traffic else serve(s.feeding, s.prompts, soft)
-    extra = pairs.prompt * s.traffic.arriving if s.alone else pairs.prefill_interference
-    tpot = (pairs.step + s.shared * soft.prefill_share * extra) / s.traffic.tokens_per_step
-    others = np.maximum(s.batch / s.traffic.prompts - 1.0, 0.0) * s.shared
-    moved = (1.0 - s.shared) * s.traffic.prompt_kv / s.machine.scale_out_bandwidth[:, None]
-    together = np.array([[c.prefill.batch / c.prefill.replicas if c.prefill else 1.0] for c in s.cases])
+    pairs = serve(served.machine, served.traffic, software)
+    own = pairs if served.prompts is served.traffic else serve(served.feeding, served.prompts, software)
+    extra = pairs.prompt * served.traffic.arriving if served.alone else pairs.prefill_interference
+    tpot = (pairs.step + served.shared * software.prefill_share * extra) / served.traffic.tokens_per_step
+    others = np.maximum(served.batch / served.traffic.prompts - 1.0, 0.0) * served.shared
+    moved = (1.0 - served.shared) * served.traffic.prompt_kv / served.machine.scale_out_bandwidth[:, None]
+    together = np.array([[c.prefill.batch / c.prefill.replicas if c.prefill else 1.0] for c in served.cases])
     ttft = (
-        soft.first_token
-        + own.prompt * together * (1.0 + np.maximum(1.0 - soft.prefill_share, 0.0) * others)
-        + soft.waiting * tpot * s.shared
+        software.first_token
+        + own.prompt * together * (1.0 + np.maximum(1.0 - software.prefill_share, 0.0) * others)
+        + software.waiting * tpot * served.shared
         + moved
     )
-    return Times(tpot[:, 0], ttft[:, 0] + (1.0 - s.shared[:, 0]) * pairs.step[:, 0], pairs)
+    return Times(tpot[:, 0], ttft[:, 0] + (1.0 - served.shared[:, 0]) * pairs.step[:, 0], pairs)

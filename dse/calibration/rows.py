@@ -115,16 +115,16 @@ def read_cases(rows: Sequence[Mapping[str, str]], catalog: Catalog) -> tuple[lis
     return cases, where, refused
 
 
-def intervals(s: Served, catalog: Catalog) -> tuple[Interval, Interval]:
+def intervals(served: Served, catalog: Catalog) -> tuple[Interval, Interval]:
     """TTFT and TPOT under the catalogued factors of each case's stack, with their ranges."""
-    t = times(s, soft_rows(catalog, s.cases))
-    return _ranged(s, catalog, t.ttft, "ttft"), _ranged(s, catalog, t.tpot, "tpot")
+    t = times(served, soft_rows(catalog, served.cases))
+    return _ranged(served, catalog, t.ttft, "ttft"), _ranged(served, catalog, t.tpot, "tpot")
 
 
-def _ranged(s: Served, catalog: Catalog, value: FloatArray, metric: str) -> Interval:
+def _ranged(served: Served, catalog: Catalog, value: FloatArray, metric: str) -> Interval:
     """The stack's range of measured over predicted; a device it never ran on has the wider of two."""
-    low, high = np.full(len(s), np.nan), np.full(len(s), np.nan)
-    for i, c in enumerate(s.cases):
+    low, high = np.full(len(served), np.nan), np.full(len(served), np.nan)
+    for i, c in enumerate(served.cases):
         entry = catalog.entry("software", c.software)
         names = [f"{metric}_ratio"]
         if c.device not in entry.attributes.get("devices", "").split():

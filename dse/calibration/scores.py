@@ -118,13 +118,13 @@ def measured_rows(rows: Sequence[Mapping[str, str]], catalog: Catalog, where: st
     return made
 
 
-def _unmeasured(c: Case, row: Mapping[str, str]) -> str:
+def _unmeasured(case: Case, row: Mapping[str, str]) -> str:
     """Why a case cannot be scored, "" where it can."""
-    if c.software in UNMEASURED:
-        return f"backend {c.software}: no stack that was measured"
-    if c.mode != "agg":
+    if case.software in UNMEASURED:
+        return f"backend {case.software}: no stack that was measured"
+    if case.mode != "agg":
         return "disaggregated: workers and load are not fixed by its labels"
-    if c.tpot is None:
+    if case.tpot is None:
         text = (row.get("silicon_tpot_ms") or "").strip()
         return (
             f"silicon_tpot_ms: got {text!r}, expected a number of ms above 0"
@@ -225,49 +225,50 @@ def worst(rows: Rows, made: Split, metric: str, most: int) -> list[tuple[Case, f
     return [(rows.cases[i], float(seen[i]), float(value[i])) for i in np.argsort(-error)[:most] if error[i] >= 0]
 
 
-def _no_skew(s: Served) -> Served:
+def _no_skew(served: Served) -> Served:
     """Experts read as a uniform router would: E (1 - (1 - k/E)^tokens)."""
     return _experts(
-        s, lambda model, tokens, ranks: experts.mean_load(model.experts, model.experts_per_token, tokens, ranks, 0.0)[1]
+        served,
+        lambda model, tokens, ranks: experts.mean_load(model.experts, model.experts_per_token, tokens, ranks, 0.0)[1],
     )
 
 
-def _all_experts(s: Served) -> Served:
+def _all_experts(served: Served) -> Served:
     """Every expert read in every step."""
-    return _experts(s, lambda model, _, ranks: model.experts / ranks)
+    return _experts(served, lambda model, _, ranks: model.experts / ranks)
 
 
-def _experts(s: Served, distinct: Callable[[Any, float, int], float]) -> Served:
+def _experts(served: Served, distinct: Callable[[Any, float, int], float]) -> Served:
     """Served cases whose steps read another number of experts."""
     from dse.calibration.predict import models_of
 
-    weights = s.traffic.weights.copy()
-    for i, model in enumerate(models_of(s)):
+    weights = served.traffic.weights.copy()
+    for i, model in enumerate(models_of(served)):
         if model.experts:
-            ranks = int(s.traffic.plans.expert_parallel[i, 0])
-            bits = s.cases[i].load.stored("experts")
-            slices = s.traffic.plans.group[i, 0] / ranks
-            weights[EXPERTS, i, 0] = distinct(model, s.batch[i, 0], ranks) * model.expert / slices * bits / 8
-    traffic = replace(s.traffic, weights=weights)
-    return replace(s, traffic=traffic, prompts=traffic if s.prompts is s.traffic else s.prompts)
+            ranks = int(served.traffic.plans.expert_parallel[i, 0])
+            bits = served.cases[i].load.stored("experts")
+            slices = served.traffic.plans.group[i, 0] / ranks
+            weights[EXPERTS, i, 0] = distinct(model, served.batch[i, 0], ranks) * model.expert / slices * bits / 8
+    traffic = replace(served.traffic, weights=weights)
+    return replace(served, traffic=traffic, prompts=traffic if served.prompts is served.traffic else served.prompts)
 
 
-def _alike(s: Served) -> Served:
+def _alike(served: Served) -> Served:
     """Every layer launches as many kernels as a dense one."""
-    traffic = replace(s.traffic, launches=s.traffic.layers)
-    return replace(s, traffic=traffic, prompts=traffic if s.prompts is s.traffic else s.prompts)
+    traffic = replace(served.traffic, launches=served.traffic.layers)
+    return replace(served, traffic=traffic, prompts=traffic if served.prompts is served.traffic else served.prompts)
 
 
-def _no_messages(s: Served) -> Served:
+def _no_messages(served: Served) -> Served:
     """Collectives take no time."""
-    none = {n: np.zeros_like(getattr(s.traffic, n)) for n in ("reduces", "exchanges")}
-    traffic = replace(s.traffic, **none)
-    return replace(s, traffic=traffic, prompts=traffic if s.prompts is s.traffic else s.prompts)
+    none = {n: np.zeros_like(getattr(served.traffic, n)) for n in ("reduces", "exchanges")}
+    traffic = replace(served.traffic, **none)
+    return replace(served, traffic=traffic, prompts=traffic if served.prompts is served.traffic else served.prompts)
 
 
-def _no_slack(s: Served) -> Served:
+def _no_slack(served: Served) -> Served:
     """A joining prompt reads its weights again: it finds no idle compute."""
-    return replace(s, alone=True)
+    return replace(served, alone=True)
 
 
 ABLATIONS: Final[Mapping[str, tuple[Mapping[str, float], Callable[[Served], Served] | None]]] = {

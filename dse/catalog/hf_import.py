@@ -281,9 +281,9 @@ class _Config:
         if self.raw.get("hybrid_override_pattern") or self.raw.get("linear_num_value_heads"):
             return "hybrid"
         heads = self.number("num_attention_heads", "n_head", "n_heads")
-        told = len(self.assumed)
+        already = len(self.assumed)
         groups = self._kv_heads(heads)
-        del self.assumed[told:]  # it is told once
+        del self.assumed[already:]  # it is told once
         return "mha" if groups == heads else "mqa" if groups == 1 else "gqa"
 
     @property
@@ -330,9 +330,9 @@ class _Config:
         method = str(made.get("quant_method", "")).lower()
         nested = made.get("quantization")
         algorithm = made.get("quant_algo") or (nested.get("quant_algo") if isinstance(nested, dict) else "")
-        told = f"{method} {made.get('format', '')} {algorithm} {made.get('fmt', '')}".lower()
+        named = f"{method} {made.get('format', '')} {algorithm} {made.get('fmt', '')}".lower()
         for fmt in ("nvfp4", "mxfp4"):
-            if fmt in told:
+            if fmt in named:
                 return fmt
         groups = made.get("config_groups")
         weights = (
@@ -344,7 +344,7 @@ class _Config:
                 return "nvfp4" if kind == "float" else "int4"
             if bits == 8:
                 return "fp8" if kind == "float" else "int8"
-        if "fp8" in told or "e4m3" in told:
+        if "fp8" in named or "e4m3" in named:
             return "fp8"
         return "int4" if method in {"awq", "gptq"} else ""
 

@@ -19,22 +19,22 @@ from dse.report.accuracy import Findings, accuracy_csv, accuracy_html, findings
 from dse.run.folder import write_atomically
 
 
-def _rows(o: argparse.Namespace) -> Rows:
-    if o.rows is None:
+def _rows(options: argparse.Namespace) -> Rows:
+    if options.rows is None:
         return measured_rows(shipped_rows(), load_catalog())
-    return measured_rows(read_rows(o.rows)[1], load_catalog(), str(o.rows))
+    return measured_rows(read_rows(options.rows)[1], load_catalog(), str(options.rows))
 
 
-def calibrate(o: argparse.Namespace) -> int:
+def calibrate(options: argparse.Namespace) -> int:
     """Fit the stacks and write their catalogue files."""
-    rows, catalog = _rows(o), load_catalog()
+    rows, catalog = _rows(options), load_catalog()
     with tqdm(desc="calibrate", total=1, file=sys.stderr) as bar:
         made = fit_stacks(rows, catalog)
         bar.update()
     files = stack_files(made, catalog, datetime.now(UTC).date())
     for name, text in files.items():
-        write_atomically(o.out / "software" / name, text)
-    write_atomically(o.out / "measured" / "calibration.csv", rows_text(made))
+        write_atomically(options.out / "software" / name, text)
+    write_atomically(options.out / "measured" / "calibration.csv", rows_text(made))
     for what, s in (
         ("in sample", made.everything),
         ("devices held out", made.by_device),
@@ -43,22 +43,22 @@ def calibrate(o: argparse.Namespace) -> int:
         for metric in ("tpot", "ttft"):
             print(f"{metric.upper()} {what:17s} {score(ratios(rows, s, metric, rows.clean)).line()}")
     print(
-        f"{len(made.ids)} rows fitted of {len(rows.cases)}; {', '.join(files)} in {o.out / 'software'}; use them with: dse --catalog {o.out} ..."
+        f"{len(made.ids)} rows fitted of {len(rows.cases)}; {', '.join(files)} in {options.out / 'software'}; use them with: dse --catalog {options.out} ..."
     )
     return OK
 
 
-def validate(o: argparse.Namespace) -> int:
+def validate(options: argparse.Namespace) -> int:
     """Score predictions, print and write page and tables."""
-    rows, catalog = _rows(o), load_catalog()
-    names = SPLITS if o.split is None else (o.split,)
+    rows, catalog = _rows(options), load_catalog()
+    names = SPLITS if options.split is None else (options.split,)
     with tqdm(desc="validate", total=len(names), file=sys.stderr) as bar:
         splits = []
         for name in names:
             splits.append(split(rows, catalog, name))
             bar.update()
     table = None
-    if o.ablate:
+    if options.ablate:
         with tqdm(desc="ablations", file=sys.stderr) as bar:
 
             def watch(term: str) -> None:
@@ -69,10 +69,10 @@ def validate(o: argparse.Namespace) -> int:
     made = findings(rows, splits, catalog, table)
     made.others = stored_evidence()
     _say(made)
-    write_atomically(o.out / "accuracy.html", accuracy_html(made))
-    write_atomically(o.out / "accuracy.csv", accuracy_csv(made))
-    print(o.out / "accuracy.html")
-    print(o.out / "accuracy.csv")
+    write_atomically(options.out / "accuracy.html", accuracy_html(made))
+    write_atomically(options.out / "accuracy.csv", accuracy_csv(made))
+    print(options.out / "accuracy.html")
+    print(options.out / "accuracy.csv")
     return OK
 
 
@@ -83,13 +83,13 @@ def _say(made: Findings) -> None:
             print(f"  {line}")
 
 
-def predict(o: argparse.Namespace) -> int:
+def predict(options: argparse.Namespace) -> int:
     """Add predictions to a table of serving rows."""
-    header, rows = read_rows(o.file)
+    header, rows = read_rows(options.file)
     out = predict_rows(rows, load_catalog())
-    write_atomically(o.out, write_rows(header, out))
+    write_atomically(options.out, write_rows(header, out))
     done = sum(not r["reason"] for r in out)
-    print(f"{done} of {len(out)} rows predicted; {o.out}")
+    print(f"{done} of {len(out)} rows predicted; {options.out}")
     why: dict[str, int] = {}
     for r in out:
         if r["reason"]:

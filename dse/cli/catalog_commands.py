@@ -20,36 +20,36 @@ from dse.space.json_schema import space_schema
 from dse.space.reader import shipped_spaces
 
 
-def catalog(o: argparse.Namespace) -> int:
+def catalog(options: argparse.Namespace) -> int:
     """List kinds, entries, or one entry's numbers; or import a model."""
-    if o.kind == "import-llm":
+    if options.kind == "import-llm":
         from dse.cli.catalog_commands import import_llm
 
-        return import_llm(o)
-    if o.schema is not None:
+        return import_llm(options)
+    if options.schema is not None:
         for kind in [*KINDS, "llm"]:
-            write_atomically(o.schema / f"{kind}.json", json.dumps(json_schema(kind), indent=1) + "\n")
-        write_atomically(o.schema / "space.json", json.dumps(space_schema(), indent=1) + "\n")
-        print(f"{o.schema}: {len(KINDS) + 2} schemas")
+            write_atomically(options.schema / f"{kind}.json", json.dumps(json_schema(kind), indent=1) + "\n")
+        write_atomically(options.schema / "space.json", json.dumps(space_schema(), indent=1) + "\n")
+        print(f"{options.schema}: {len(KINDS) + 2} schemas")
         return OK
     c = load_catalog()
-    if o.kind is None:
+    if options.kind is None:
         for kind, group in sorted(c.entries.items()):
             print(f"{kind:12s} {KINDS[kind].title:45s} {', '.join(sorted(group))}")
         print(f"{'llm':12s} {'Language models':45s} {', '.join(sorted(c.llms))}")
         guesses, total = c.estimates()
         print(f"{total} numbers, {guesses} of them estimates.")
         return OK
-    if o.kind == "llm":
-        return _print_llms(c, o.name)
-    if o.kind not in c.entries:
-        raise DataError(f"catalog: got kind {o.kind!r}, expected {nearest(o.kind, [*c.entries, 'llm'])}")
-    for name in [o.name] if o.name else sorted(c.entries[o.kind]):
-        entry = c.entry(o.kind, name)
+    if options.kind == "llm":
+        return _print_llms(c, options.name)
+    if options.kind not in c.entries:
+        raise DataError(f"catalog: got kind {options.kind!r}, expected {nearest(options.kind, [*c.entries, 'llm'])}")
+    for name in [options.name] if options.name else sorted(c.entries[options.kind]):
+        entry = c.entry(options.kind, name)
         print(
-            f"{o.kind}/{name}: {entry.title} [{entry.readiness}, {entry.available.low:.0f}/{entry.available.nominal:.0f}/{entry.available.high:.0f}]"
+            f"{options.kind}/{name}: {entry.title} [{entry.readiness}, {entry.available.low:.0f}/{entry.available.nominal:.0f}/{entry.available.high:.0f}]"
         )
-        if o.name:
+        if options.name:
             for f, q in entry.values.items():
                 print(
                     f"  {f:32s} {show(q.low, q.unit):>14s} {show(q.nominal, q.unit):>14s} {show(q.high, q.unit):>14s}  {q.source[:110]}"
@@ -68,30 +68,32 @@ def _print_llms(c: Any, name: str | None) -> int:
     return OK
 
 
-def init(o: argparse.Namespace) -> int:
+def init(options: argparse.Namespace) -> int:
     """Copy the shipped spaces and their schema to edit."""
     for source in shipped_spaces():
-        place = o.folder / source.name
+        place = options.folder / source.name
         if place.exists():
             raise RunError(f"{place}: exists; choose another folder")
     for source in shipped_spaces():
         write_atomically(
-            o.folder / source.name,
+            options.folder / source.name,
             source.read_text(encoding="utf-8").replace("../dse/data/schema/space.json", "schema/space.json"),
         )
-        print(o.folder / source.name)
-    write_atomically(o.folder / "schema" / "space.json", json.dumps(space_schema(), indent=1) + "\n")
+        print(options.folder / source.name)
+    write_atomically(options.folder / "schema" / "space.json", json.dumps(space_schema(), indent=1) + "\n")
     return OK
 
 
-def import_llm(o: argparse.Namespace) -> int:
+def import_llm(options: argparse.Namespace) -> int:
     """Write the catalogue file of a model from its config.json."""
-    if o.name is None:
+    if options.name is None:
         raise DataError("catalog import-llm: give a config.json, e.g. dse catalog import-llm path/config.json")
-    if o.llm_name is not None and not re.fullmatch(r"\w[\w.-]*", o.llm_name):
-        raise DataError(f"--name: got {o.llm_name!r}, expected letters, digits, dots and dashes, e.g. my-model-7B")
-    made = read_config(Path(o.name), o.llm_name)
-    out: Any = o.out or Path(f"{made.entry.name}.toml")
+    if options.llm_name is not None and not re.fullmatch(r"\w[\w.-]*", options.llm_name):
+        raise DataError(
+            f"--name: got {options.llm_name!r}, expected letters, digits, dots and dashes, e.g. my-model-7B"
+        )
+    made = read_config(Path(options.name), options.llm_name)
+    out: Any = options.out or Path(f"{made.entry.name}.toml")
     write_atomically(out, made.text)
     t = transformer(made.entry)
     print(

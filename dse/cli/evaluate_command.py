@@ -15,26 +15,26 @@ from dse.evaluator.explain import Evaluation
 from dse.evaluator.explain import evaluate as evaluate_point
 
 
-def evaluate(o: argparse.Namespace) -> int:
+def evaluate(options: argparse.Namespace) -> int:
     """One design or machine under one plan, and measured rows beside it."""
     from dse.calibration.resolve import device_name, llm_entry
 
     catalog = load_catalog()
-    if o.device is None and o.space is None:
+    if options.device is None and options.space is None:
         raise SpaceError("evaluate: give a SPACE with --set, or --device NAME")
-    if o.device is not None and o.set:
+    if options.device is not None and options.set:
         raise SpaceError("evaluate: give --set or --device, not both")
-    if o.device is not None:
-        o.device = device_name(catalog, o.device)
-    if o.model is not None:
-        o.model = llm_entry(catalog, o.model).name
-    target = o.space or _usual_space(catalog.entry("device", str(o.device)).attributes)
-    variables = dict(_pair(text) for text in o.set) if o.device is None else None
-    e = evaluate_point(target, variables=variables, device=o.device, llm=o.model, batch=o.batch, tensor_parallel=o.tp, attention=o.attention,
-                       context=o.context, input_tokens=o.input, output_tokens=o.output, weight_bits=o.weight_bits, kv_bits=o.kv_bits,
-                       compute_bits=o.compute_bits, software=o.software, catalog=catalog)  # fmt: skip
-    rows = _measured(o, e, target, catalog)
-    if o.json:
+    if options.device is not None:
+        options.device = device_name(catalog, options.device)
+    if options.model is not None:
+        options.model = llm_entry(catalog, options.model).name
+    target = options.space or _usual_space(catalog.entry("device", str(options.device)).attributes)
+    variables = dict(_pair(text) for text in options.set) if options.device is None else None
+    e = evaluate_point(target, variables=variables, device=options.device, llm=options.model, batch=options.batch, tensor_parallel=options.tp, attention=options.attention,
+                       context=options.context, input_tokens=options.input, output_tokens=options.output, weight_bits=options.weight_bits, kv_bits=options.kv_bits,
+                       compute_bits=options.compute_bits, software=options.software, catalog=catalog)  # fmt: skip
+    rows = _measured(options, e, target, catalog)
+    if options.json:
         print(json.dumps({**asdict(e), "measured": rows}, indent=1, sort_keys=True))
         return OK
     print_evaluation(e)
@@ -56,11 +56,16 @@ def _pair(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _measured(o: argparse.Namespace, e: Evaluation, target: str, catalog: Any) -> list[dict[str, Any]]:
+def _measured(options: argparse.Namespace, e: Evaluation, target: str, catalog: Any) -> list[dict[str, Any]]:
     from dse.calibration.neighbours import beside, measured_cases
     from dse.calibration.neighbours import nearest_rows as nearest_cases
 
-    if o.device is None or target != "datacenter":
+    if options.device is None or target != "datacenter":
         return []
-    found = measured_cases(o.device, str(e.plan["llm"]), catalog)
-    return beside(nearest_cases(found, o.batch, o.tp, o.input or o.context or 1024.0, o.output or 1024.0, 5), catalog)
+    found = measured_cases(options.device, str(e.plan["llm"]), catalog)
+    return beside(
+        nearest_cases(
+            found, options.batch, options.tp, options.input or options.context or 1024.0, options.output or 1024.0, 5
+        ),
+        catalog,
+    )

@@ -14,30 +14,30 @@ from dse.space.overrides import load_space
 from dse.study import job
 
 
-def explore(o: argparse.Namespace) -> int:
+def explore(options: argparse.Namespace) -> int:
     """The whole job for each space."""
-    sampler = sampler_name(o.sampler)
-    for name in o.spaces or ["datacenter", "mobile"]:
+    sampler = sampler_name(options.sampler)
+    for name in options.spaces or ["datacenter", "mobile"]:
         space = load_space(name)
-        out = o.out / space.name
+        out = options.out / space.name
         resume = bool(Folder(out).trials())
-        bar, watch = _bar(space.name, o.trials)
+        bar, watch = _bar(space.name, options.trials)
         with bar:
             done = job.search(
                 space,
                 out,
-                trials=o.trials,
+                trials=options.trials,
                 sampler=sampler,
-                seed=o.seed,
+                seed=options.seed,
                 resume=resume,
-                command=o.command_line,
+                command=options.command_line,
                 watch=watch,
             )
         if done.interrupted:
             _say_front(done.run, out)
             return INTERRUPTED
         model = model_of(space, load_catalog())
-        run = _study(done.run, model, out, o.lever_trials, o.seed)
+        run = _study(done.run, model, out, options.lever_trials, options.seed)
         for text in _report(run, model, out, out):
             print(text)
     return OK

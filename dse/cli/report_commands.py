@@ -35,29 +35,31 @@ def _recommendation(facts: Any, run_folder: Path, out: Path) -> list[str]:
         from dse.run.folder import csv_text
         from dse.run.front import front_rows
 
-        design, told = facts.run.archive.joined()
-        write_atomically(out / FRONT, csv_text(front_rows(facts.run.space, design, told, facts.run.front)))
+        design, outcomes = facts.run.archive.joined()
+        write_atomically(out / FRONT, csv_text(front_rows(facts.run.space, design, outcomes, facts.run.front)))
     from dse.report.recommendation import answer
 
     return [*answer(facts), str(out / "recommendation.md")]
 
 
-def dashboard(o: argparse.Namespace) -> int:
+def dashboard(options: argparse.Namespace) -> int:
     """Write the page of a run."""
-    run, model = _loaded(o.run_folder)
-    _need_front(run, o.run_folder)
-    write_atomically(o.static, page_html(gather(run, model, read_study(o.run_folder))))
-    print(o.static)
+    run, model = _loaded(options.run_folder)
+    _need_front(run, options.run_folder)
+    write_atomically(options.static, page_html(gather(run, model, read_study(options.run_folder))))
+    print(options.static)
     return OK
 
 
-def recommend(o: argparse.Namespace) -> int:
+def recommend(options: argparse.Namespace) -> int:
     """Write the recommendation of a run, measuring the levers first if that was not done."""
-    run, model = _loaded(o.run_folder)
-    _need_front(run, o.run_folder)
-    if o.lever_trials or read_study(o.run_folder) is None:
-        run = _study(run, model, o.run_folder, o.lever_trials or len(run.trials), int(run.about.get("seed", 1)))
-    for text in _recommendation(gather(run, model, read_study(o.run_folder)), o.run_folder, o.out):
+    run, model = _loaded(options.run_folder)
+    _need_front(run, options.run_folder)
+    if options.lever_trials or read_study(options.run_folder) is None:
+        run = _study(
+            run, model, options.run_folder, options.lever_trials or len(run.trials), int(run.about.get("seed", 1))
+        )
+    for text in _recommendation(gather(run, model, read_study(options.run_folder)), options.run_folder, options.out):
         print(text)
     return OK
 
@@ -80,16 +82,16 @@ def _need_front(run: Run, folder: Path) -> None:
         raise InfeasibleError(f"{folder}: " + job.why_nothing(run.space, run.archive))
 
 
-def review(o: argparse.Namespace) -> int:
+def review(options: argparse.Namespace) -> int:
     """Which technologies pay in which device, over several mobile runs."""
     from dse.report.review import review as reviewed
 
     found = []
-    for folder in o.run_folders:
+    for folder in options.run_folders:
         run, model = load_run(folder)
         found.append(gather(run, model, read_study(folder)))
     written = reviewed(found)
-    write_atomically(o.out / "review.md", written.markdown())
-    write_atomically(o.out / "review.html", written.html())
-    print(o.out / "review.md")
+    write_atomically(options.out / "review.md", written.markdown())
+    write_atomically(options.out / "review.html", written.html())
+    print(options.out / "review.md")
     return OK

@@ -40,9 +40,9 @@ def sampler_name(name: str | None) -> str:
     return name
 
 
-def _given(o: argparse.Namespace) -> Overrides:
-    return Overrides(tuple(o.fix), tuple(o.limit), o.model, tuple(o.objective), o.traffic, o.year,
-                     o.command == "search" and o.grid is not None)  # fmt: skip
+def _given(options: argparse.Namespace) -> Overrides:
+    return Overrides(tuple(options.fix), tuple(options.limit), options.model, tuple(options.objective), options.traffic, options.year,
+                     options.command == "search" and options.grid is not None)  # fmt: skip
 
 
 def _bar(name: str, trials: int) -> tuple[tqdm[Any], Any]:
@@ -56,26 +56,26 @@ def _bar(name: str, trials: int) -> tuple[tqdm[Any], Any]:
     return bar, watch
 
 
-def search(o: argparse.Namespace) -> int:
+def search(options: argparse.Namespace) -> int:
     """Search one space into a run folder."""
-    sampler = sampler_name(o.sampler)
-    space = load_space(o.space, _given(o))
-    out = o.out or Path("results") / f"{space.name}-seed{o.seed}"
-    bar, watch = _bar(space.name, o.trials)
+    sampler = sampler_name(options.sampler)
+    space = load_space(options.space, _given(options))
+    out = options.out or Path("results") / f"{space.name}-seed{options.seed}"
+    bar, watch = _bar(space.name, options.trials)
     with bar:
         done = job.search(
             space,
             out,
-            trials=o.trials,
+            trials=options.trials,
             sampler=sampler,
-            seed=o.seed,
-            resume=o.resume,
-            command=o.command_line,
+            seed=options.seed,
+            resume=options.resume,
+            command=options.command_line,
             watch=watch,
         )
     _say_front(done.run, out)
     if done.interrupted:
-        print(f"Stopped with a front; go on with: {o.command_line}{'' if o.resume else ' --resume'}")
+        print(f"Stopped with a front; go on with: {options.command_line}{'' if options.resume else ' --resume'}")
         return INTERRUPTED
     return OK
 
@@ -107,16 +107,16 @@ def _study(run: Run, model: Any, out: Path, trials: int, seed: int) -> Run:
     return replace(run, front=front)
 
 
-def sweep(o: argparse.Namespace) -> int:
+def sweep(options: argparse.Namespace) -> int:
     """Enumerate the coarse grid; compare a run with it."""
-    space = load_space(o.space, _given(o))
+    space = load_space(options.space, _given(options))
     model = model_of(space, load_catalog())
-    against = load_run(o.against)[0] if o.against else None
+    against = load_run(options.against)[0] if options.against else None
     if against is not None and against.space.objectives != space.objectives:
         raise SpaceError(f"--run: has objectives {list(against.space.objectives)}, this space {list(space.objectives)}")
     with tqdm(desc=f"{space.name} grid", unit="design", file=sys.stderr, dynamic_ncols=True) as bar:
         done = exact_sweep(space, model, lambda n: bar.update(n - bar.n))
-    out = o.out or Path("results") / f"{space.name}-sweep"
+    out = options.out or Path("results") / f"{space.name}-sweep"
     if len(done.front) == 0:
         from dse.core.errors import InfeasibleError
 
@@ -124,30 +124,30 @@ def sweep(o: argparse.Namespace) -> int:
     from dse.run.folder import csv_text
     from dse.run.front import front_rows
 
-    design, told = done.archive.joined()
-    write_atomically(out / FRONT, csv_text(front_rows(space, design, told, done.front)))
+    design, outcomes = done.archive.joined()
+    write_atomically(out / FRONT, csv_text(front_rows(space, design, outcomes, done.front)))
     print(f"{done.designs:,} designs in {done.seconds:.0f} s ({done.designs / done.seconds:,.0f} a second), {done.feasible:,} feasible, "
           f"{len(done.front)} operating points on the exact front.")  # fmt: skip
     if against is not None:
         share = hypervolume_ratio(done.front, against.front)
-        print(f"{o.against}: reached {100 * share:.1f} % of the exact hypervolume of the grid.")
-        study = read_study(o.against)
+        print(f"{options.against}: reached {100 * share:.1f} % of the exact hypervolume of the grid.")
+        study = read_study(options.against)
         if study is not None:
             kept = {"designs": done.designs, "front": len(done.front), "seconds": done.seconds, "reached": share}
             exact = exact_on(against, done.front)
-            save_study(o.against, study | {"sweep": kept, "convergence": study["convergence"] | {"exact": exact}})
+            save_study(options.against, study | {"sweep": kept, "convergence": study["convergence"] | {"exact": exact}})
     print(out / FRONT)
     return OK
 
 
-def check(o: argparse.Namespace) -> int:
+def check(options: argparse.Namespace) -> int:
     """Read a space; with --probe look into it."""
-    space = load_space(o.space, _given(o))
+    space = load_space(options.space, _given(options))
     active = sum(1 for v in space.variables if not v.active_if)
     print(
         f"{space.name}: {len(space.variables)} variables ({active} always active), {len(space.objectives)} objectives, {len(space.tpot_targets)} TPOT targets, no faults."
     )
-    if o.probe:
+    if options.probe:
         for line in probe(space, load_catalog()):
             print(line)
     return OK

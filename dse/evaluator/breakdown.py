@@ -77,35 +77,44 @@ class OperatingPoint:
         return 1.0 - scalar(a["disagg_tpot"]) / scalar(a["shared_tpot"])
 
 
-def energies(r: OperatingPoint, ledger: Terms, prompt: Terms, near: Terms) -> dict[str, float]:
+def energies(point: OperatingPoint, ledger: Terms, prompt: Terms, near: Terms) -> dict[str, float]:
     """J per output token at the wall by component.
 
     ``ledger``, ``prompt`` and ``near`` are the terms noted while serving: of a step, of a mean prompt, of the
     PNM engine. Voltage conversion and what PUE adds stand on their own.
     """
-    m, s = r.machine, r.scenario
-    inside = {n: v * r.per_token for n, v in _decode(m, r.traffic, ledger, near).items()} | _prompts(r, prompt)
+    machine, scenario = point.machine, point.scenario
+    inside = {n: v * point.per_token for n, v in _decode(machine, point.traffic, ledger, near).items()} | _prompts(
+        point, prompt
+    )
     inside |= {
-        n.removeprefix("static: "): scalar(v) * r.present for n, v in m.report.items() if n.startswith("static: ")
+        n.removeprefix("static: "): scalar(v) * point.present
+        for n, v in machine.report.items()
+        if n.startswith("static: ")
     }
-    if scalar(m.flash_capacity):
-        inside["flash programming"] = scalar(wear(m, r.pairs, s)) * scalar(m.flash_program_energy) * r.present
+    if scalar(machine.flash_capacity):
+        inside["flash programming"] = (
+            scalar(wear(machine, point.pairs, scenario)) * scalar(machine.flash_program_energy) * point.present
+        )
     outside = {
-        n.removeprefix("outside: "): scalar(v) * r.present for n, v in m.report.items() if n.startswith("outside: ")
+        n.removeprefix("outside: "): scalar(v) * point.present
+        for n, v in machine.report.items()
+        if n.startswith("outside: ")
     }
     within = sum(inside.values())
-    parts = inside | {"voltage conversion": within * (scalar(m.power_loss) - 1.0)} | outside
-    parts["facility (PUE)"] = sum(parts.values()) * (s["pue"] - 1.0)
+    parts = inside | {"voltage conversion": within * (scalar(machine.power_loss) - 1.0)} | outside
+    parts["facility (PUE)"] = sum(parts.values()) * (scenario["pue"] - 1.0)
     return {n: v for n, v in parts.items() if v}
 
 
-def _decode(m: Machine, t: StepWork, ledger: Terms, near: Terms) -> dict[str, float]:
+def _decode(machine: Machine, work: StepWork, ledger: Terms, near: Terms) -> dict[str, float]:
     """J of a rank's decode step: arithmetic by precision, clocks, each memory by its parts, the PNM engine."""
-    twice = 2.0 if t.plans.sub_batch_interleaving[0] else 1.0
+    twice = 2.0 if work.plans.sub_batch_interleaving[0] else 1.0
     engine, arithmetic = near.get("reads", 0.0) * twice, near.get("arithmetic", 0.0) * twice
-    tier = {1: "fast memory", 2: "flash", 3: "far memory"}.get(int(m.pnm_site[0]), "")
+    tier = {1: "fast memory", 2: "flash", 3: "far memory"}.get(int(machine.pnm_site[0]), "")
     out = {
-        f"decode: arithmetic, {bits} bit": ledger.get("logic", 0.0) * share for bits, share in _precisions(m, t).items()
+        f"decode: arithmetic, {bits} bit": ledger.get("logic", 0.0) * share
+        for bits, share in _precisions(machine, work).items()
     }
     out["decode: clocks"] = ledger.get("clocks", 0.0)
     out["decode: on-chip SRAM and wires"] = ledger.get("on chip", 0.0)
@@ -114,9 +123,9 @@ def _decode(m: Machine, t: StepWork, ledger: Terms, near: Terms) -> dict[str, fl
         for n in ("fast memory", "flash", "far memory")
     }
     left["fast memory"] -= ledger.get("doubled refresh", 0.0)
-    out |= _read("decode", m, left["fast memory"])
-    if scalar(m.flash_energy):
-        array = scalar(m.report["flash read: array"]) / scalar(m.flash_energy)
+    out |= _read("decode", machine, left["fast memory"])
+    if scalar(machine.flash_energy):
+        array = scalar(machine.report["flash read: array"]) / scalar(machine.flash_energy)
         out |= {
             "decode: flash, array": left["flash"] * array,
             "decode: flash, interface and links": left["flash"] * (1.0 - array),
@@ -129,19 +138,24 @@ def _decode(m: Machine, t: StepWork, ledger: Terms, near: Terms) -> dict[str, fl
     }
 
 
-def _precisions(m: Machine, t: StepWork) -> dict[int, float]:
+def _precisions(machine: Machine, work: StepWork) -> dict[int, float]:
     """Share of the host's arithmetic energy by bits of its operands; operators weigh by FLOP and J/FLOP."""
     found: dict[int, float] = {}
     for i in range(len(OPERATORS)):
-        column = int(np.ravel(t.bits[i])[0])
-        joules = scalar(t.flop[i]) * scalar(t.mean_flop[i]) * scalar(m.flop_energy[:, column])
+        column = int(np.ravel(work.bits[i])[0])
+        joules = scalar(work.flop[i]) * scalar(work.mean_flop[i]) * scalar(machine.flop_energy[:, column])
         if joules:
             found[BITS[column]] = found.get(BITS[column], 0.0) + joules
     return {bits: v / sum(found.values()) for bits, v in found.items()}
 
 
 def mobile_energies(
-    m: Machine, t: StepWork, whole: Terms, present: float, s: Scenario, notes: tuple[Terms, Terms, Terms]
+    machine: Machine,
+    work: StepWork,
+    whole: Terms,
+    present: float,
+    scenario: Scenario,
+    notes: tuple[Terms, Terms, Terms],
 ) -> dict[str, float]:
     """J per output token from the battery by component; ``notes`` of a step, of a mean prompt, of the PNM engine.
 
@@ -149,111 +163,117 @@ def mobile_energies(
     ``present`` [s] is the time of the device that a token takes.
     """
     ledger, prompt, near = notes
-    inside = {n: v / t.tokens_per_step for n, v in _decode(m, t, ledger, near).items()}
-    charged = 1.0 if s.mix.computed_tokens > 0 else 0.0
-    inside |= {n: v * charged / s.mix.output_tokens for n, v in _prompt(m, prompt).items()}
-    inside |= {n.removeprefix("static: "): scalar(v) * present for n, v in m.report.items() if n.startswith("static: ")}
-    inside["refresh while resident"] = whole["refresh while resident"] / scalar(m.power_loss)
-    parts = inside | {"voltage conversion": sum(inside.values()) * (scalar(m.power_loss) - 1.0)}
+    inside = {n: v / work.tokens_per_step for n, v in _decode(machine, work, ledger, near).items()}
+    charged = 1.0 if scenario.mix.computed_tokens > 0 else 0.0
+    inside |= {n: v * charged / scenario.mix.output_tokens for n, v in _prompt(machine, prompt).items()}
+    inside |= {
+        n.removeprefix("static: "): scalar(v) * present for n, v in machine.report.items() if n.startswith("static: ")
+    }
+    inside["refresh while resident"] = whole["refresh while resident"] / scalar(machine.power_loss)
+    parts = inside | {"voltage conversion": sum(inside.values()) * (scalar(machine.power_loss) - 1.0)}
     return {n: v for n, v in parts.items() if v}
 
 
-def _prompt(m: Machine, noted: Terms) -> dict[str, float]:
+def _prompt(machine: Machine, noted: Terms) -> dict[str, float]:
     """J of a rank's mean prompt: arithmetic and clocks, on-chip bytes, memories by their parts."""
     out = {f"prefill: {n}": v for n, v in noted.items() if n != "fast memory"}
-    return out | _read("prefill", m, noted.get("fast memory", 0.0))
+    return out | _read("prefill", machine, noted.get("fast memory", 0.0))
 
 
-def _read(phase: str, m: Machine, joules: float) -> dict[str, float]:
+def _read(phase: str, machine: Machine, joules: float) -> dict[str, float]:
     """The host's reads of fast memory by array, wires and interface."""
-    ways = {n.removeprefix("read: "): scalar(v) for n, v in m.report.items() if n.startswith("read: ")}
+    ways = {n.removeprefix("read: "): scalar(v) for n, v in machine.report.items() if n.startswith("read: ")}
     return {f"{phase}: fast memory, {n}": joules * v / sum(ways.values()) for n, v in ways.items() if v}
 
 
-def _prompts(r: OperatingPoint, prompt: Terms) -> dict[str, float]:
+def _prompts(point: OperatingPoint, prompt: Terms) -> dict[str, float]:
     """J per output token of prompts, and of moving their KV cache where they have a pool of their own."""
-    t, s = r.traffic, r.scenario
-    scale = r.prompts * scalar(t.plans.group) / scalar(t.prompts) / s.mix.output_tokens
-    out = {n: v * scale for n, v in _prompt(r.machine, prompt).items()}
-    if r.mode == "disagg":
-        out["prefill: KV cache moved"] = scalar(t.prompt_kv) * scale * scalar(r.machine.scale_out_energy)
+    work, scenario = point.traffic, point.scenario
+    scale = point.prompts * scalar(work.plans.group) / scalar(work.prompts) / scenario.mix.output_tokens
+    out = {n: v * scale for n, v in _prompt(point.machine, prompt).items()}
+    if point.mode == "disagg":
+        out["prefill: KV cache moved"] = scalar(work.prompt_kv) * scale * scalar(point.machine.scale_out_energy)
     return out
 
 
-def idle(r: OperatingPoint) -> dict[str, float]:
+def idle(point: OperatingPoint) -> dict[str, float]:
     """Watts of a package and its surroundings at the wall while it waits, and the share of its energy that is spent so."""
-    m, s = r.machine, r.scenario
-    standing = (scalar(m.static_power) * scalar(m.power_loss) + scalar(m.outside_power)) * s["pue"]
-    waiting = standing * r.present * (1.0 - s["utilisation"])
+    machine, scenario = point.machine, point.scenario
+    standing = (scalar(machine.static_power) * scalar(machine.power_loss) + scalar(machine.outside_power)) * scenario[
+        "pue"
+    ]
+    waiting = standing * point.present * (1.0 - scenario["utilisation"])
     return {
         "idle power per package, at the wall": standing,
-        "share of energy spent idle": waiting / scalar(r.estimate.energy),
+        "share of energy spent idle": waiting / scalar(point.estimate.energy),
     }
 
 
-def powers(r: OperatingPoint) -> dict[str, float]:
+def powers(point: OperatingPoint) -> dict[str, float]:
     """Watts of a package at its operating point beside its limits, and of a rack full of them."""
-    m, step = r.machine, scalar(r.pairs.step)
-    decode = scalar(r.pairs.energy) / step + scalar(m.static_power)
-    prompts = scalar(r.pairs.prompt)
-    prefill = scalar(r.pairs.prompt_energy) / prompts + scalar(m.static_power) if prompts else 0.0
+    machine, step = point.machine, scalar(point.pairs.step)
+    decode = scalar(point.pairs.energy) / step + scalar(machine.static_power)
+    prompts = scalar(point.pairs.prompt)
+    prefill = scalar(point.pairs.prompt_energy) / prompts + scalar(machine.static_power) if prompts else 0.0
     worst = max(decode, prefill)
-    beside = scalar(m.outside_power)
-    held = 1.0 / max(scalar(m.report["racks"]), 1e-12)
+    beside = scalar(machine.outside_power)
+    held = 1.0 / max(scalar(machine.report["racks"]), 1e-12)
     return {
-        "package power, decode": decode, "package power, prefill": prefill, "package power limit": scalar(m.report["power_limit"]),
-        "packages per rack": held, "rack power": held * (worst * scalar(m.power_loss) + beside), "rack power limit": scalar(m.report["rack_limit"]),
+        "package power, decode": decode, "package power, prefill": prefill, "package power limit": scalar(machine.report["power_limit"]),
+        "packages per rack": held, "rack power": held * (worst * scalar(machine.power_loss) + beside), "rack power limit": scalar(machine.report["rack_limit"]),
     }  # fmt: skip
 
 
-def costs(r: OperatingPoint, catalog: Catalog) -> dict[str, float]:
+def costs(point: OperatingPoint, catalog: Catalog) -> dict[str, float]:
     """USD per million output tokens by line: what is bought, kept, housed and burnt."""
-    m, s = r.machine, r.scenario
-    scale = r.present * MILLION
-    lines = {n.removeprefix("cost: "): scalar(v) for n, v in m.report.items() if n.startswith("cost: ") and scalar(v)}
-    out = {n: v / s["lifetime"] * scale for n, v in lines.items()}
+    machine, scenario = point.machine, point.scenario
+    scale = point.present * MILLION
+    lines = {
+        n.removeprefix("cost: "): scalar(v) for n, v in machine.report.items() if n.startswith("cost: ") and scalar(v)
+    }
+    out = {n: v / scenario["lifetime"] * scale for n, v in lines.items()}
     whole = sum(lines.values())
     interest = catalog.value("economics", "datacenter", "discount_rate")
     out["cost of capital"] = (
-        scalar(cost.capital_charge(np.array([whole]), s["lifetime"], interest)) - whole / s["lifetime"]
+        scalar(cost.capital_charge(np.array([whole]), scenario["lifetime"], interest)) - whole / scenario["lifetime"]
     ) * scale
     out["maintenance"] = whole * catalog.value("economics", "datacenter", "maintenance") * scale
-    out["facility"] = scalar(m.report["facility rate"]) * scale
-    out["standby for failures"] = scalar(r.fleet["standby"]) * sum(out.values())
-    out["electricity"] = scalar(r.estimate.energy) * s["electricity_price"] * MILLION
+    out["facility"] = scalar(machine.report["facility rate"]) * scale
+    out["standby for failures"] = scalar(point.fleet["standby"]) * sum(out.values())
+    out["electricity"] = scalar(point.estimate.energy) * scenario["electricity_price"] * MILLION
     return out
 
 
-def carbons(r: OperatingPoint) -> dict[str, float]:
+def carbons(point: OperatingPoint) -> dict[str, float]:
     """kgCO2e per million output tokens by line, embodied over the life and operational by grid."""
-    m, s = r.machine, r.scenario
-    scale = r.present * MILLION / s["lifetime"]
+    machine, scenario = point.machine, point.scenario
+    scale = point.present * MILLION / scenario["lifetime"]
     out = {
         n.removeprefix("carbon: "): scalar(v) * scale
-        for n, v in m.report.items()
+        for n, v in machine.report.items()
         if n.startswith("carbon: ") and scalar(v)
     }
-    out["standby for failures"] = scalar(r.fleet["standby"]) * sum(out.values())
-    out["electricity"] = scalar(carbon.operational(r.estimate.energy, scalar(m.grid))) * MILLION
+    out["standby for failures"] = scalar(point.fleet["standby"]) * sum(out.values())
+    out["electricity"] = scalar(carbon.operational(point.estimate.energy, scalar(machine.grid))) * MILLION
     return out
 
 
-def by_side(r: OperatingPoint, cost: Mapping[str, float], energy: Mapping[str, float]) -> dict[str, float]:
+def by_side(point: OperatingPoint, cost: Mapping[str, float], energy: Mapping[str, float]) -> dict[str, float]:
     """USD per million tokens of input and of output, were each charged its own share.
 
     Prompts are charged the package-seconds they take and the energy they burn; cached prefixes count as input.
     input x tokens in + output x tokens out = the all-in cost of a request.
     """
-    s = r.scenario
+    scenario = point.scenario
     spent = sum(cost.values())
     burnt = cost["electricity"]
     own = sum(v for n, v in energy.items() if n.startswith("prefill: "))
     still = sum(energy.values())
     dynamic = sum(v for n, v in energy.items() if n.startswith(("prefill: ", "decode: ", "flash programming")))
-    share = own / still + (still - dynamic) / still * r.prompt_share  # what stands goes by time
-    asked = sum(c.share * c.input_tokens for c in s.mix.classes) / sum(c.share for c in s.mix.classes)
-    prompts = r.prompts * ((spent - burnt) * r.prompt_share + burnt * share)
+    share = own / still + (still - dynamic) / still * point.prompt_share  # what stands goes by time
+    asked = sum(c.share * c.input_tokens for c in scenario.mix.classes) / sum(c.share for c in scenario.mix.classes)
+    prompts = point.prompts * ((spent - burnt) * point.prompt_share + burnt * share)
     return {
-        "USD per million input tokens": prompts * s.mix.output_tokens / max(asked, 1e-12),
+        "USD per million input tokens": prompts * scenario.mix.output_tokens / max(asked, 1e-12),
         "USD per million output tokens, without its prompt": spent - prompts,
     }

@@ -128,7 +128,7 @@ def evaluate(
         plans = single_plan(tensor_parallel, data_parallel=attention == "dp", batch=batch, sequence=attention == "sp")
         traffic = lower_step(scenario.workloads[0], plans, catalog, scenario)
         ledger = Ledger()
-        pairs = serve(machine, traffic, model.soft, ledger)
+        pairs = serve(machine, traffic, model.software, ledger)
         if isinstance(model, MobileModel):
             out = _mobile(model, machine, pairs, ledger)
         else:
@@ -151,18 +151,18 @@ def explain(
     with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
         if isinstance(model, MobileModel):
             ledger = Ledger()
-            pairs = serve(machine, model.lowered, model.soft, ledger)
+            pairs = serve(machine, model.lowered, model.software, ledger)
             return [_mobile(model, machine, pairs, ledger)]
         for i, plan in enumerate(plans):
-            s = model.space.scenario
+            scenario = model.space.scenario
             grid = model.plans[i]
             one = grid.take(np.arange(len(grid)) == plan)
             one = replace(one, plan_shape=np.zeros(1, dtype=np.int64))
-            traffic = lower_step(s.workloads[i], one, model.catalog, s)
+            traffic = lower_step(scenario.workloads[i], one, model.catalog, scenario)
             ledger = Ledger()
-            pairs = serve(machine, traffic, model.soft, ledger)
+            pairs = serve(machine, traffic, model.software, ledger)
             e = _datacenter(with_rung(model, rungs[i]), machine, traffic, pairs, ledger)
-            e.plan = {"llm": s.workloads[i].llm, "batch": int(one.batch[0]), "group": int(one.group[0]),
+            e.plan = {"llm": scenario.workloads[i].llm, "batch": int(one.batch[0]), "group": int(one.group[0]),
                       "attention": "dp" if one.data_parallel[0] else "sp" if one.context_parallel[0] else "tp", "halves": bool(one.sub_batch_interleaving[0]), "pipeline depth": int(min(pairs.stages[0, 0], FAR_TOO_DEEP))}  # fmt: skip
             out.append(e)
     return out
@@ -235,30 +235,32 @@ def _times(ledger: Ledger, pairs: PlanResults, tpot: float, accepted: float) -> 
     return times
 
 
-def _datacenter(model: DatacenterModel, m: Machine, t: StepWork, p: PlanResults, ledger: Ledger) -> Evaluation:
-    s = model.space.scenario
-    e = choose(m, t, p, s, dict(model.space.thresholds), model.space.tpot_targets)
-    ran = OperatingPoint(m, t, p, e, fleet_cost(m, t, p, s), s)
-    batch = scalar(t.plans.batch)
+def _datacenter(
+    model: DatacenterModel, machine: Machine, work: StepWork, results: PlanResults, ledger: Ledger
+) -> Evaluation:
+    scenario = model.space.scenario
+    e = choose(machine, work, results, scenario, dict(model.space.thresholds), model.space.tpot_targets)
+    ran = OperatingPoint(machine, work, results, e, fleet_cost(machine, work, results, scenario), scenario)
+    batch = scalar(work.plans.batch)
     energies = breakdown.energies(ran, ledger.of("energy"), ledger.of("prompt"), ledger.of("near"))
     costs = breakdown.costs(ran, model.catalog)
-    limits = {k: scalar(v) for k, v in {**m.limits, **e.limit_ratios}.items() if k not in {"tpot", "demand"}}
-    figures = {"fast memory bandwidth": scalar(m.fast_bandwidth), "fast memory capacity": scalar(m.fast_capacity),
-               "flash bandwidth": scalar(m.flash_bandwidth) if scalar(m.flash_capacity) else 0.0, "flash capacity": scalar(m.flash_capacity),
-               "peak": scalar(m.peak[:, t.bits[2]]), "package power, sustained": scalar(m.report["package_power"]), "capital per package": scalar(m.capital),
-               "bill of materials": scalar(m.report["bom"]), "NRE": scalar(m.report["nre"]), "embodied carbon": scalar(m.embodied), "share in fast memory": scalar(p.fast_tier_share),
-               "packages": scalar(t.plans.group) * scalar(p.stages), "prompt alone": scalar(p.prompt)}  # fmt: skip
+    limits = {k: scalar(v) for k, v in {**machine.limits, **e.limit_ratios}.items() if k not in {"tpot", "demand"}}
+    figures = {"fast memory bandwidth": scalar(machine.fast_bandwidth), "fast memory capacity": scalar(machine.fast_capacity),
+               "flash bandwidth": scalar(machine.flash_bandwidth) if scalar(machine.flash_capacity) else 0.0, "flash capacity": scalar(machine.flash_capacity),
+               "peak": scalar(machine.peak[:, work.bits[2]]), "package power, sustained": scalar(machine.report["package_power"]), "capital per package": scalar(machine.capital),
+               "bill of materials": scalar(machine.report["bom"]), "NRE": scalar(machine.report["nre"]), "embodied carbon": scalar(machine.embodied), "share in fast memory": scalar(results.fast_tier_share),
+               "packages": scalar(work.plans.group) * scalar(results.stages), "prompt alone": scalar(results.prompt)}  # fmt: skip
     figures |= breakdown.powers(ran) | breakdown.idle(ran) | breakdown.by_side(ran, costs, energies)
-    if scalar(m.flash_capacity):
-        figures |= _breakeven(model, m, p)
-    figures |= _engine(m)
-    figures |= _network(m)
-    figures |= _heat(m, ledger, p)
+    if scalar(machine.flash_capacity):
+        figures |= _breakeven(model, machine, results)
+    figures |= _engine(machine)
+    figures |= _network(machine)
+    figures |= _heat(machine, ledger, results)
     tpot = scalar(e.tpot)
     return Evaluation(
-        "", "datacenter", {}, scalar(p.step), scalar(p.unthrottled), tpot, scalar(e.ttft), batch * scalar(p.stages) / tpot,
+        "", "datacenter", {}, scalar(results.step), scalar(results.unthrottled), tpot, scalar(e.ttft), batch * scalar(results.stages) / tpot,
         {"tpot": tpot, "cost_per_mtoken": scalar(e.cost) * 1e6, "energy_per_token": scalar(e.energy), "carbon_per_mtoken": scalar(e.carbon) * 1e6},
-        _times(ledger, p, tpot, t.tokens_per_step), energies, costs, breakdown.carbons(ran), _engines(ledger), limits, figures, site(ran),
+        _times(ledger, results, tpot, work.tokens_per_step), energies, costs, breakdown.carbons(ran), _engines(ledger), limits, figures, site(ran),
     )  # fmt: skip
 
 
@@ -266,7 +268,7 @@ HOT = ("logic", "fast memory", "flash", "package")
 """limits of a package, in the order of its throttle rows"""
 
 
-def _heat(m: Machine, ledger: Ledger, p: PlanResults) -> dict[str, float]:
+def _heat(machine: Machine, ledger: Ledger, results: PlanResults) -> dict[str, float]:
     """Share of each limit's headroom that a decode step uses, 1 where it throttles; the clock it runs at."""
     e = ledger.of("energy")
     joules = (
@@ -274,28 +276,28 @@ def _heat(m: Machine, ledger: Ledger, p: PlanResults) -> dict[str, float]:
         e.get("fast memory", 0.0),
         e.get("flash", 0.0),
     )
-    step = scalar(p.step)
-    used = [sum(scalar(c) * j for c, j in zip(row, joules, strict=True)) / step for row in m.throttle]
-    return {f"heat: {name}": x for name, x in zip(HOT, used, strict=False)} | {"clock level": scalar(p.clock)}
+    step = scalar(results.step)
+    used = [sum(scalar(c) * j for c, j in zip(row, joules, strict=True)) / step for row in machine.throttle]
+    return {f"heat: {name}": x for name, x in zip(HOT, used, strict=False)} | {"clock level": scalar(results.clock)}
 
 
-def _breakeven(model: DatacenterModel, m: Machine, p: PlanResults) -> dict[str, float]:
+def _breakeven(model: DatacenterModel, machine: Machine, results: PlanResults) -> dict[str, float]:
     """Read-disturb limit below which reclaim alone ends the flash's life too early."""
-    s = model.space.scenario
-    wanted = model.space.thresholds.get("flash_life", s["lifetime"])
-    budget = m.flash_endurance / wanted
-    other = p.stored[:, 0] * (m.flash_refresh + 1.0 / s["weight_update_interval"])
-    read = p.flash_read[:, 0] * s["utilisation"]
-    limit = flash.breakeven_disturb_limit(read, m.flash_pages, budget, other)
+    scenario = model.space.scenario
+    wanted = model.space.thresholds.get("flash_life", scenario["lifetime"])
+    budget = machine.flash_endurance / wanted
+    other = results.stored[:, 0] * (machine.flash_refresh + 1.0 / scenario["weight_update_interval"])
+    read = results.flash_read[:, 0] * scenario["utilisation"]
+    limit = flash.breakeven_disturb_limit(read, machine.flash_pages, budget, other)
     return {"flash read rate": float(read[0]), "break-even read-disturb limit": float(limit[0]),
-            "read-disturb limit": float(m.flash_pages[0] / m.flash_reclaim[0])}  # fmt: skip
+            "read-disturb limit": float(machine.flash_pages[0] / machine.flash_reclaim[0])}  # fmt: skip
 
 
-def _network(m: Machine) -> dict[str, float]:
+def _network(machine: Machine) -> dict[str, float]:
     """Links, cables and switches of a package in its domain; nothing for a package of its own."""
-    if scalar(m.domain) < 2:
+    if scalar(machine.domain) < 2:
         return {}
-    r, medium = m.report, MEDIA[int(scalar(m.report["medium"]))]
+    r, medium = machine.report, MEDIA[int(scalar(machine.report["medium"]))]
     out = {"links of a package": scalar(r["ports"]), "cables, bandwidth a package": scalar(r["cables"])}
     if scalar(r["cables between racks"]) > 0:
         out[f"of them {medium}, bandwidth"] = scalar(r["cables between racks"])
@@ -303,31 +305,35 @@ def _network(m: Machine) -> dict[str, float]:
                   "spare packages of a domain": scalar(r["spare packages"]), "time between failures of a domain": 1.0 / scalar(r["failures of a domain"])}  # fmt: skip
 
 
-def _engine(m: Machine) -> dict[str, float]:
+def _engine(machine: Machine) -> dict[str, float]:
     """What the PNM engines of a package read and compute; nothing where there are none."""
-    if not m.pnm_site[0]:
+    if not machine.pnm_site[0]:
         return {}
-    return {"PNM bandwidth": scalar(m.pnm_bandwidth), "PNM compute at 8 bit": scalar(m.pnm_flops)}
+    return {"PNM bandwidth": scalar(machine.pnm_bandwidth), "PNM compute at 8 bit": scalar(machine.pnm_flops)}
 
 
-def _mobile(model: MobileModel, m: Machine, p: PlanResults, ledger: Ledger) -> Evaluation:
-    told = model.told(m, p)
-    objectives = {k: scalar(v) for k, v in told.objectives.items()}
-    whole = {k: scalar(v) for k, v in model.energy(m, p).items()}
+def _mobile(model: MobileModel, machine: Machine, results: PlanResults, ledger: Ledger) -> Evaluation:
+    outcomes = model.outcomes(machine, results)
+    objectives = {k: scalar(v) for k, v in outcomes.objectives.items()}
+    whole = {k: scalar(v) for k, v in model.energy(machine, results).items()}
     notes = (ledger.of("energy"), ledger.of("prompt"), ledger.of("near"))
-    energies = breakdown.mobile_energies(m, model.lowered, whole, scalar(model.present(p)), model.space.scenario, notes)
-    costs = {k.removeprefix("cost: "): scalar(v) for k, v in m.report.items() if k.startswith("cost: ")}
-    carbons = {"electricity": objectives["energy_per_token"] * scalar(m.grid) * 1e6}
-    s = model.space.scenario
-    scale = scalar(model.present(p)) / (s["lifetime"] * s["daily_use"] / DAY) * 1e6
-    carbons |= {k.removeprefix("carbon: "): scalar(v) * scale for k, v in m.report.items() if k.startswith("carbon: ")}
-    figures = {"DRAM bandwidth": scalar(m.fast_bandwidth), "DRAM free for the model": scalar(m.fast_capacity), "peak": scalar(m.peak[:, 1]),
-               **_engine(m), **{k: scalar(v) for k, v in told.detail.items() if "." not in k and k != "ttft"}}  # fmt: skip
-    step = scalar(p.step) / model.lowered.tokens_per_step
+    energies = breakdown.mobile_energies(
+        machine, model.lowered, whole, scalar(model.present(results)), model.space.scenario, notes
+    )
+    costs = {k.removeprefix("cost: "): scalar(v) for k, v in machine.report.items() if k.startswith("cost: ")}
+    carbons = {"electricity": objectives["energy_per_token"] * scalar(machine.grid) * 1e6}
+    scenario = model.space.scenario
+    scale = scalar(model.present(results)) / (scenario["lifetime"] * scenario["daily_use"] / DAY) * 1e6
+    carbons |= {
+        k.removeprefix("carbon: "): scalar(v) * scale for k, v in machine.report.items() if k.startswith("carbon: ")
+    }
+    figures = {"DRAM bandwidth": scalar(machine.fast_bandwidth), "DRAM free for the model": scalar(machine.fast_capacity), "peak": scalar(machine.peak[:, 1]),
+               **_engine(machine), **{k: scalar(v) for k, v in outcomes.detail.items() if "." not in k and k != "ttft"}}  # fmt: skip
+    step = scalar(results.step) / model.lowered.tokens_per_step
     return Evaluation(
-        "", "mobile", {}, scalar(p.step), scalar(p.unthrottled), step, scalar(p.ttft), 1.0 / step, objectives,
-        _times(ledger, p, step, model.lowered.tokens_per_step),
-        energies, costs, carbons, _engines(ledger), {k: scalar(v) for k, v in told.limit_ratios.items() if k != "tpot"}, figures,
+        "", "mobile", {}, scalar(results.step), scalar(results.unthrottled), step, scalar(results.ttft), 1.0 / step, objectives,
+        _times(ledger, results, step, model.lowered.tokens_per_step),
+        energies, costs, carbons, _engines(ledger), {k: scalar(v) for k, v in outcomes.limit_ratios.items() if k != "tpot"}, figures,
     )  # fmt: skip
 
 

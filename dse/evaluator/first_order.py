@@ -64,11 +64,11 @@ class DatacenterModel:
 
     def __init__(self, space: Space, catalog: Catalog, threads: int = 2) -> None:
         self.space, self.catalog, self.threads = space, catalog, threads
-        s = space.scenario
-        self.soft = software_of(catalog, s.software)
+        scenario = space.scenario
+        self.software = software_of(catalog, scenario.software)
         self.plans = [
-            plan_grid(transformer(catalog.llm(w.llm)), tiers=True, near=True, sequence=s.context_parallel)
-            for w in s.workloads
+            plan_grid(transformer(catalog.llm(w.llm)), tiers=True, near=True, sequence=scenario.context_parallel)
+            for w in scenario.workloads
         ]
         self._lowered: dict[tuple[bool, bool], list[StepWork]] = {}
 
@@ -76,9 +76,11 @@ class DatacenterModel:
         """Lowered workloads with the plans that a machine's memories and engine admit."""
         key = (tiers, near)
         if key not in self._lowered:
-            s = self.space.scenario
+            scenario = self.space.scenario
             kept = [_compact(p, self.admitted(p, tiers=tiers, near=near)) for p in self.plans]
-            self._lowered[key] = [lower_step(w, p, self.catalog, s) for w, p in zip(s.workloads, kept, strict=True)]
+            self._lowered[key] = [
+                lower_step(w, p, self.catalog, scenario) for w, p in zip(scenario.workloads, kept, strict=True)
+            ]
         return self._lowered[key]
 
     @staticmethod
@@ -96,10 +98,10 @@ class DatacenterModel:
 
     def machine(self, design: Design) -> Machine:
         """Build n designs."""
-        s = self.space.scenario
-        parts = datacenter_parts(self.space, design, self.catalog, s)
+        scenario = self.space.scenario
+        parts = datacenter_parts(self.space, design, self.catalog, scenario)
         with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
-            return assemble(parts, self.catalog, s, self.space.thresholds.get("rack_power", 1e12))
+            return assemble(parts, self.catalog, scenario, self.space.thresholds.get("rack_power", 1e12))
 
     def screen(self, design: Design) -> BoolArray:
         """Which designs break no limit of their own, whatever the plan: all that a sweep need judge."""
@@ -107,8 +109,10 @@ class DatacenterModel:
 
     def devices(self, devices: list[str]) -> Machine:
         """Build machines that exist from their device files."""
-        s = self.space.scenario
-        return assemble(device_parts(self.catalog, devices), self.catalog, s, self.space.thresholds.get("rack_power", 1e12))
+        scenario = self.space.scenario
+        return assemble(
+            device_parts(self.catalog, devices), self.catalog, scenario, self.space.thresholds.get("rack_power", 1e12)
+        )
 
     def evaluate(self, design: Design) -> Outcomes:
         """Judge n designs at every operating point of the space; shape (n, points) throughout, rungs first."""
@@ -129,17 +133,17 @@ class DatacenterModel:
                 if not out:
                     out = _room(e, len(machine.domain))
                 _put(out, e, rows)
-            return self._told(machine, Estimate(**out))
+            return self._outcomes(machine, Estimate(**out))
 
-    def _estimate(self, m: Machine, workloads: tuple[int, ...] | None) -> Estimate:
-        s = self.space.scenario
-        tiers, near = bool(m.flash_capacity[0] + m.far_capacity[0] > 0), bool(m.pnm_site[0] > 0)
+    def _estimate(self, machine: Machine, workloads: tuple[int, ...] | None) -> Estimate:
+        scenario = self.space.scenario
+        tiers, near = bool(machine.flash_capacity[0] + machine.far_capacity[0] > 0), bool(machine.pnm_site[0] > 0)
         estimates, weights = [], []
         for i, t in enumerate(self.traffic(tiers=tiers, near=near)):
             if workloads is not None and i not in workloads:
                 continue
-            pairs = serve(m, t, self.soft)
-            e = choose(m, t, pairs, s, dict(self.space.thresholds), self.space.tpot_targets)
+            pairs = serve(machine, t, self.software)
+            e = choose(machine, t, pairs, scenario, dict(self.space.thresholds), self.space.tpot_targets)
             e.chosen["plan"] = self._index(i, tiers=tiers, near=near)[e.chosen["plan"].astype(np.int64)]
             estimates.append(e.pick([point[i] for point in self.space.operating_points]))
             weights.append(t.load.weight)
@@ -149,51 +153,54 @@ class DatacenterModel:
         """Index into the full grid of the plans that were evaluated."""
         return np.nonzero(self.admitted(self.plans[workload], tiers=tiers, near=near))[0].astype(np.float64)
 
-    def _jobs(self, m: Machine) -> list[IntArray]:
+    def _jobs(self, machine: Machine) -> list[IntArray]:
         """Rows to evaluate together.
 
         A block is uniform in which memories lie below the fast one and where the PNM engine sits, so that
         it pays for no other term.
         """
-        key = ((m.flash_capacity > 0) * 2 + (m.far_capacity > 0)) * 4 + m.pnm_site
+        key = ((machine.flash_capacity > 0) * 2 + (machine.far_capacity > 0)) * 4 + machine.pnm_site
         jobs = []
         for value in np.unique(key):
             rows = np.nonzero(key == value)[0]
             first = rows[0]
-            tiers, near = bool(m.flash_capacity[first] + m.far_capacity[first] > 0), bool(m.pnm_site[first] > 0)
+            tiers, near = (
+                bool(machine.flash_capacity[first] + machine.far_capacity[first] > 0),
+                bool(machine.pnm_site[first] > 0),
+            )
             plans = max(len(t.plans) for t in self.traffic(tiers=tiers, near=near))
             size = min(max(ELEMENTS // max(plans, 1), LEAST_ROWS), MOST_ROWS)
             jobs += [rows[c] for c in chunks(len(rows), size)]
         return jobs
 
-    def _told(self, m: Machine, e: Estimate) -> Outcomes:
+    def _outcomes(self, machine: Machine, estimate: Estimate) -> Outcomes:
         asked = {name: OBJECTIVES[name] for name in TARGET_OBJECTIVES["datacenter"]}
-        objectives = {name: getattr(e, o.attribute) * o.scale for name, o in asked.items()}
-        shape = e.tpot.shape
-        ratios = {k: np.broadcast_to(np.minimum(v, CAP)[:, None], shape) for k, v in m.limits.items()}
-        ratios |= {k: np.minimum(v, CAP) for k, v in e.limit_ratios.items()}
+        objectives = {name: getattr(estimate, o.attribute) * o.scale for name, o in asked.items()}
+        shape = estimate.tpot.shape
+        ratios = {k: np.broadcast_to(np.minimum(v, CAP)[:, None], shape) for k, v in machine.limits.items()}
+        ratios |= {k: np.minimum(v, CAP) for k, v in estimate.limit_ratios.items()}
         worst = objective_ratio(objectives, self.space.thresholds)
         if worst is not None:
             ratios["objective"] = np.minimum(worst, CAP)
-        detail = {"ttft": e.ttft, "packages": e.packages, "capital": np.broadcast_to(m.capital[:, None], shape),
-                  "site_power": e.packages * m.provisioned[:, None] * self.space.scenario["pue"], **e.chosen}  # fmt: skip
+        detail = {"ttft": estimate.ttft, "packages": estimate.packages, "capital": np.broadcast_to(machine.capital[:, None], shape),
+                  "site_power": estimate.packages * machine.provisioned[:, None] * self.space.scenario["pue"], **estimate.chosen}  # fmt: skip
         return Outcomes(objectives, ratios, detail)
 
 
-def _room(e: Estimate, n: int) -> dict[str, Any]:
+def _room(estimate: Estimate, n: int) -> dict[str, Any]:
     """Empty columns for n designs, shaped as those of an estimate."""
-    width = e.tpot.shape[1]
+    width = estimate.tpot.shape[1]
 
     def empty(value: Any) -> Any:
         return {k: np.empty((n, width)) for k in value} if isinstance(value, dict) else np.empty((n, width))
 
-    return {f.name: empty(getattr(e, f.name)) for f in fields(e)}
+    return {f.name: empty(getattr(estimate, f.name)) for f in fields(estimate)}
 
 
-def _put(out: dict[str, Any], e: Estimate, rows: Any) -> None:
+def _put(out: dict[str, Any], estimate: Estimate, rows: Any) -> None:
     """Write the rows of an estimate into the columns."""
     for name, place in out.items():
-        value = getattr(e, name)
+        value = getattr(estimate, name)
         if isinstance(place, dict):
             for k, column in place.items():
                 column[rows] = value[k]
@@ -239,7 +246,7 @@ class MobileModel:
     def __init__(self, space: Space, catalog: Catalog, threads: int = 1) -> None:
         del threads
         self.space, self.catalog = space, catalog
-        self.soft = software_of(catalog, space.scenario.software)
+        self.software = software_of(catalog, space.scenario.software)
         plan = single_plan(1, data_parallel=False, batch=1)
         self.lowered: StepWork = lower_step(space.scenario.workloads[0], plan, catalog, space.scenario)
         self.weights = float(self.lowered.resident[0])
@@ -283,25 +290,32 @@ class MobileModel:
         with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
             for rows in blocks:
                 m = machine.take(rows)
-                parts.append(self.told(m, serve(m, self.lowered, self.soft)))
+                parts.append(self.outcomes(m, serve(m, self.lowered, self.software)))
         return Outcomes.concat(parts).take(np.argsort(np.concatenate(blocks), kind="stable"))
 
-    def present(self, p: PlanResults) -> FloatArray:
+    def present(self, results: PlanResults) -> FloatArray:
         """Seconds of the device that an output token takes, its prompt's share included, (n, 1)."""
-        s, t = self.space.scenario, self.lowered
-        return p.step / t.tokens_per_step + (s.mix.computed_tokens > 0) * p.prompt / s.mix.output_tokens
+        scenario, t = self.space.scenario, self.lowered
+        return (
+            results.step / t.tokens_per_step
+            + (scenario.mix.computed_tokens > 0) * results.prompt / scenario.mix.output_tokens
+        )
 
-    def energy(self, m: Machine, p: PlanResults) -> dict[str, FloatArray]:
+    def energy(self, machine: Machine, results: PlanResults) -> dict[str, FloatArray]:
         """J per token from the battery by component, (n, 1)."""
-        s, t = self.space.scenario, self.lowered
-        present = self.present(p)
-        loss = m.power_loss[:, None]
-        kept = p.fast_tier_share * t.resident  # weight bytes that stay in DRAM between questions
-        waiting = kept * m.report["refresh_per_byte"][:, None] * max(s["resident_day"] / s["daily_use"] - 1.0, 0.0)
+        scenario, t = self.space.scenario, self.lowered
+        present = self.present(results)
+        loss = machine.power_loss[:, None]
+        kept = results.fast_tier_share * t.resident  # weight bytes that stay in DRAM between questions
+        waiting = (
+            kept
+            * machine.report["refresh_per_byte"][:, None]
+            * max(scenario["resident_day"] / scenario["daily_use"] - 1.0, 0.0)
+        )
         return {
-            "decoding": loss * p.energy / t.tokens_per_step,
-            "prefill": loss * p.prompt_energy / s.mix.output_tokens * (1.0 if s.mix.computed_tokens > 0 else 0.0),
-            "static and refresh": loss * m.static_power[:, None] * present,
+            "decoding": loss * results.energy / t.tokens_per_step,
+            "prefill": loss * results.prompt_energy / scenario.mix.output_tokens * (1.0 if scenario.mix.computed_tokens > 0 else 0.0),
+            "static and refresh": loss * machine.static_power[:, None] * present,
             "refresh while resident": loss * waiting * present,
         }  # fmt: skip
 
@@ -312,44 +326,48 @@ class MobileModel:
         over = warm > self.space.thresholds["skin_temperature"] - self.space.scenario["ambient"]
         return TIMES[np.where(over.any(axis=1), np.argmax(over, axis=1), len(TIMES) - 1)][:, None]
 
-    def told(self, m: Machine, p: PlanResults) -> Outcomes:
+    def outcomes(self, machine: Machine, results: PlanResults) -> Outcomes:
         """Objectives, limits and details of served phones on every rung."""
-        s, t = self.space.scenario, self.lowered
+        scenario, t = self.space.scenario, self.lowered
         limits = dict(self.space.thresholds)
         rungs = np.array(self.space.tpot_targets)
-        shape = (len(m.domain), len(rungs))
+        shape = (len(machine.domain), len(rungs))
 
         def spread(x: FloatArray) -> FloatArray:
             return np.broadcast_to(x[:, None] if x.ndim == 1 else x[:, :1], shape)
 
-        drawn = sum(self.catalog.value("mobile", s.body, f, 0.0) for f in ("background_power", "aside_power"))
-        energy = total(self.energy(m, p).values())
-        tpot, present = p.step / t.tokens_per_step, self.present(p)
-        quick = np.maximum(p.unthrottled, m.throttle[BURST][0][:, None] * p.energy)  # the supply holds a burst too
-        burst = p.energy / quick + m.static_power[:, None]
-        load = p.fast_tier_share * t.resident / m.report["flash_load"][:, None]
-        duty = s["daily_use"] / DAY
-        read = p.flash_read * duty * m.flash_reclaim[:, None]
-        writes = read + p.stored * (m.flash_refresh[:, None] + 1.0 / s["weight_update_interval"])
-        life = flash.life(np.ones(1), m.flash_endurance[:, None], np.ones(1), writes)
-        has = (m.flash_capacity > 0)[:, None]
-        ratios: dict[str, Any] = {**m.limits, **p.limit_ratios}
+        drawn = sum(self.catalog.value("mobile", scenario.body, f, 0.0) for f in ("background_power", "aside_power"))
+        energy = total(self.energy(machine, results).values())
+        tpot, present = results.step / t.tokens_per_step, self.present(results)
+        quick = np.maximum(
+            results.unthrottled, machine.throttle[BURST][0][:, None] * results.energy
+        )  # the supply holds a burst too
+        burst = results.energy / quick + machine.static_power[:, None]
+        load = results.fast_tier_share * t.resident / machine.report["flash_load"][:, None]
+        duty = scenario["daily_use"] / DAY
+        read = results.flash_read * duty * machine.flash_reclaim[:, None]
+        writes = read + results.stored * (machine.flash_refresh[:, None] + 1.0 / scenario["weight_update_interval"])
+        life = flash.life(np.ones(1), machine.flash_endurance[:, None], np.ones(1), writes)
+        has = (machine.flash_capacity > 0)[:, None]
+        ratios: dict[str, Any] = {**machine.limits, **results.limit_ratios}
         ratios |= {
-            "ttft": p.ttft / limits["ttft"], "cold_start": load / limits["cold_start"],
+            "ttft": results.ttft / limits["ttft"], "cold_start": load / limits["cold_start"],
             "flash_life": np.where(has, limits["flash_life"] / np.minimum(life, LARGE), 0.0),
         }  # fmt: skip
         told_ratios = {k: np.minimum(spread(v), CAP) for k, v in ratios.items()}
         told_ratios["tpot"] = np.minimum(tpot / rungs[None, :], CAP)
-        carbon = (m.embodied[:, None] / (s["lifetime"] * duty) * present + energy * m.grid[:, None]) * 1e6
-        detail = {"ttft": p.ttft, "burst": quick / t.tokens_per_step, "share.0": p.fast_tier_share, "burst_power": burst, "cold_start": load,
-                  "tokens_per_charge": s["battery"] / (energy + drawn * present), "burst_duration": self.lasts(burst),
-                  "memory_left": (m.report["memory"] - np.minimum(p.fast_tier_share[:, 0] * float(t.resident[0]) + float(t.live_p95[0]), m.report["memory"]))[:, None], "stages.0": p.stages, "flash_read.0": p.flash_read}  # fmt: skip
+        carbon = (
+            machine.embodied[:, None] / (scenario["lifetime"] * duty) * present + energy * machine.grid[:, None]
+        ) * 1e6
+        detail = {"ttft": results.ttft, "burst": quick / t.tokens_per_step, "share.0": results.fast_tier_share, "burst_power": burst, "cold_start": load,
+                  "tokens_per_charge": scenario["battery"] / (energy + drawn * present), "burst_duration": self.lasts(burst),
+                  "memory_left": (machine.report["memory"] - np.minimum(results.fast_tier_share[:, 0] * float(t.resident[0]) + float(t.live_p95[0]), machine.report["memory"]))[:, None], "stages.0": results.stages, "flash_read.0": results.flash_read}  # fmt: skip
         objectives = {
             "tpot": spread(tpot),
             "energy_per_token": spread(energy),
-            "bom": spread(m.capital),
+            "bom": spread(machine.capital),
             "carbon_per_mtoken": spread(carbon),
-            "ttft": spread(p.ttft),
+            "ttft": spread(results.ttft),
         }
         asked = objective_ratio(objectives, self.space.thresholds)
         if asked is not None:

@@ -26,25 +26,25 @@ UNITS = {
 }  # fmt: skip
 
 
-def site(r: OperatingPoint) -> dict[str, float]:
+def site(point: OperatingPoint) -> dict[str, float]:
     """What the scenario's demand for one workload asks of a site, SI; keys and units as UNITS.
 
     Packages are whole domains, prompts' pool included; power provisioned is that of the nameplate with PUE,
     power drawn the mean over busy and idle times.
     """
-    m, s = r.machine, r.scenario
-    packages = scalar(r.fleet[f"{r.mode}_fleet"])
-    waiting = packages * scalar(r.fleet["standby"])
+    machine, scenario = point.machine, point.scenario
+    packages = scalar(point.fleet[f"{point.mode}_fleet"])
+    waiting = packages * scalar(point.fleet["standby"])
     bought = packages + waiting
-    peak = r.traffic.load.concurrency / scalar(r.estimate.tpot)
-    mean = peak * s["utilisation"]
-    drawn = scalar(r.estimate.energy) * mean
+    peak = point.traffic.load.concurrency / scalar(point.estimate.tpot)
+    mean = peak * scenario["utilisation"]
+    drawn = scalar(point.estimate.energy) * mean
     return {
-        "packages": packages, "standing by": waiting, "racks": bought * scalar(m.report["racks"]), "power provisioned": bought * scalar(m.provisioned) * s["pue"],
-        "power drawn, mean": drawn, "capital": bought * scalar(m.capital), "of it spares": bought * scalar(m.report["cost: spares"]) + waiting * scalar(m.capital),
-        "facility": bought * scalar(m.report["facility"]), "cost a year": scalar(r.estimate.cost) * mean * YEAR,
-        "embodied carbon a year": bought * scalar(m.embodied) / s["lifetime"] * YEAR,
-        "operational carbon a year": scalar(carbon.operational(np.array([drawn * YEAR]), scalar(m.grid))),
+        "packages": packages, "standing by": waiting, "racks": bought * scalar(machine.report["racks"]), "power provisioned": bought * scalar(machine.provisioned) * scenario["pue"],
+        "power drawn, mean": drawn, "capital": bought * scalar(machine.capital), "of it spares": bought * scalar(machine.report["cost: spares"]) + waiting * scalar(machine.capital),
+        "facility": bought * scalar(machine.report["facility"]), "cost a year": scalar(point.estimate.cost) * mean * YEAR,
+        "embodied carbon a year": bought * scalar(machine.embodied) / scenario["lifetime"] * YEAR,
+        "operational carbon a year": scalar(carbon.operational(np.array([drawn * YEAR]), scalar(machine.grid))),
         "output tokens/s, all demand at once": peak, "output tokens/s, mean": mean,
     }  # fmt: skip
 
@@ -60,7 +60,7 @@ def within(sites: Sequence[Mapping[str, float]], power: float) -> float:
     return whole["output tokens/s, all demand at once"] * power / whole["power provisioned"]
 
 
-def at_price(m: Machine, package: Money, catalog: Catalog, scenario: Scenario) -> Machine:
+def at_price(machine: Machine, package: Money, catalog: Catalog, scenario: Scenario) -> Machine:
     """Machines whose package is bought at a price, whatever its materials cost; everything around it as it is.
 
     Raises:
@@ -72,12 +72,15 @@ def at_price(m: Machine, package: Money, catalog: Catalog, scenario: Scenario) -
         f: catalog.value("economics", "datacenter", f)
         for f in ("gross_margin", "spares", "maintenance", "discount_rate")
     }
-    wires = (m.report["cost: switches"] + m.report["cost: cables and optics"]) / (1.0 - e["gross_margin"])
+    wires = (machine.report["cost: switches"] + machine.report["cost: cables and optics"]) / (1.0 - e["gross_margin"])
     around = ("host", "network card", "board and power supply", "regulators", "cooling", "rack")
-    beside = sum((m.report[f"cost: {n}"] for n in around), wires)
+    beside = sum((machine.report[f"cost: {n}"] for n in around), wires)
     capital = (package.amount + beside) * (1.0 + e["spares"])
-    rate = cost.owned(capital, scenario["lifetime"], e["discount_rate"], e["maintenance"]) + m.report["facility rate"]
-    return replace(m, capital=capital, capital_rate=rate)
+    rate = (
+        cost.owned(capital, scenario["lifetime"], e["discount_rate"], e["maintenance"])
+        + machine.report["facility rate"]
+    )
+    return replace(machine, capital=capital, capital_rate=rate)
 
 
 @dataclass(frozen=True)
@@ -127,17 +130,17 @@ def best_on_sale(model: DatacenterModel, point: int) -> tuple[str, Money] | None
     best: tuple[str, Money] | None = None
     for name in on_sale(model):
         machine = model.devices([name])
-        told = model.judge(at_price(machine, list_price(model.catalog, name), model.catalog, model.space.scenario))
-        if not told.feasible[0, point]:
+        outcomes = model.judge(at_price(machine, list_price(model.catalog, name), model.catalog, model.space.scenario))
+        if not outcomes.feasible[0, point]:
             continue
-        found = Money(float(told.objectives["cost_per_mtoken"][0, point]), Basis.OWNED, f"{name} at its list price")
+        found = Money(float(outcomes.objectives["cost_per_mtoken"][0, point]), Basis.OWNED, f"{name} at its list price")
         if best is None or Comparison(found, best[1]).ratio < 1.0:
             best = (name, found)
     return best
 
 
 def break_even(
-    model: DatacenterModel, m: Machine, point: int, *, margin: float, other: tuple[str, Money] | None
+    model: DatacenterModel, machine: Machine, point: int, *, margin: float, other: tuple[str, Money] | None
 ) -> BreakEven | None:
     """Volume from which a machine (n = 1) of one's own is cheaper than ``other``, the best one on sale; None where there is none.
 
@@ -147,19 +150,19 @@ def break_even(
     """
     if other is None:
         return None
-    s, c = model.space.scenario, model.catalog
-    materials = Money(scalar(m.report["bom"]), Basis.MATERIALS, "the own part")
-    nre = scalar(m.report["nre"])
+    scenario, catalog = model.space.scenario, model.catalog
+    materials = Money(scalar(machine.report["bom"]), Basis.MATERIALS, "the own part")
+    nre = scalar(machine.report["nre"])
 
     def owned(price: Money) -> Money:
-        told = model.judge(at_price(m, price, c, s))
-        return Money(float(told.objectives["cost_per_mtoken"][0, point]), Basis.OWNED, price.what)
+        outcomes = model.judge(at_price(machine, price, catalog, scenario))
+        return Money(float(outcomes.objectives["cost_per_mtoken"][0, point]), Basis.OWNED, price.what)
 
-    made, dearer = owned(paid(materials, margin, 0.0)), owned(paid(materials, margin, nre / s["volume"]))
-    spread = (dearer.amount - made.amount) * s["volume"]  # USD per million tokens, were NRE borne by one package
+    made, dearer = owned(paid(materials, margin, 0.0)), owned(paid(materials, margin, nre / scenario["volume"]))
+    spread = (dearer.amount - made.amount) * scenario["volume"]  # USD per million tokens, were NRE borne by one package
     gap = other[1].amount - made.amount
     Comparison(other[1], made)  # one basis, or it says so
-    told = model.judge(m)
+    outcomes = model.judge(machine)
     return BreakEven(
         other[0],
         other[1],
@@ -167,5 +170,5 @@ def break_even(
         margin,
         nre,
         spread / gap if gap > 0 else NEVER,
-        float(told.detail["packages"][0, point]),
+        float(outcomes.detail["packages"][0, point]),
     )

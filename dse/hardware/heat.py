@@ -27,26 +27,26 @@ LEAST_HEADROOM = 0.01
 """share of a limit kept as headroom when static power alone breaks it (and a limit says so)"""
 
 
-def rises(look: PartValues, resistance: FloatArray) -> tuple[Row, Row, Row]:
+def rises(values: PartValues, resistance: FloatArray) -> tuple[Row, Row, Row]:
     """Rise [K/W] of logic, hottest DRAM die and flash per watt of (logic, fast, flash).
 
     ``resistance`` is that from lid to coolant. Each source has its column (TIM, silicon, layers) under a lid
     that all share; memory bonded to the logic shares its column.
     """
-    p = look.parts
-    n = len(p.logic_area)
-    area = np.maximum(p.logic_area, 1e-9)
-    on, up = look.on_logic > 0, p.logic_above > 0
-    sram = (look.stacked + look.packaged + look.on_logic) == 0
+    parts = values.parts
+    n = len(parts.logic_area)
+    area = np.maximum(parts.logic_area, 1e-9)
+    on, up = values.on_logic > 0, parts.logic_above > 0
+    sram = (values.stacked + values.packaged + values.on_logic) == 0
     beside = ~(on | sram)
-    memory_foot = np.where(beside, np.maximum(look.memory("footprint_area"), 1e-9), area)
-    memories = np.where(beside, np.maximum(p.stacks, 1.0), 1.0)
-    near = (p.flash_stacks > 0) & (p.flash_attach != ATTACH.index("far"))
-    flash_foot = np.where(near, look.flash("footprint_area"), 1e-4)
-    flashes = np.where(near, p.flash_stacks, 1.0)
+    memory_foot = np.where(beside, np.maximum(values.memory("footprint_area"), 1e-9), area)
+    memories = np.where(beside, np.maximum(parts.stacks, 1.0), 1.0)
+    near = (parts.flash_stacks > 0) & (parts.flash_attach != ATTACH.index("far"))
+    flash_foot = np.where(near, values.flash("footprint_area"), 1e-4)
+    flashes = np.where(near, parts.flash_stacks, 1.0)
     lid = area + np.where(beside, memories * memory_foot, 0.0) + np.where(near, flashes * flash_foot, 0.0)
     lid = package.substrate_area(lid)
-    length = thermal.spreading_length(look.thermal("lid_conductivity"), look.thermal("lid_thickness"), resistance)
+    length = thermal.spreading_length(values.thermal("lid_conductivity"), values.thermal("lid_thickness"), resistance)
 
     def over_lid(foot: FloatArray, count: FloatArray) -> tuple[FloatArray, FloatArray]:
         return thermal.lid_rises(resistance, thermal.spreading_share(foot, lid, length), foot, count, lid)
@@ -54,25 +54,28 @@ def rises(look: PartValues, resistance: FloatArray) -> tuple[Row, Row, Row]:
     logic_own, logic_other = over_lid(area, np.ones(n))
     memory_own, memory_other = over_lid(memory_foot, memories)
     flash_own, flash_other = over_lid(flash_foot, flashes)
-    layer, tim = look.bond("layer_resistance"), look.thermal("tim_lid_resistance")
-    layers = np.where(look.packaged > 0, look.memory("reference_height"), np.maximum(p.height, 1.0))
+    layer, tim = values.bond("layer_resistance"), values.thermal("tim_lid_resistance")
+    layers = np.where(values.packaged > 0, values.memory("reference_height"), np.maximum(parts.height, 1.0))
     # on the logic: the lid's own rise over the die's area, then the column that both share; where the stacks
     # leave some of the die bare, their heat has the less area and that of the logic a detour
     top = logic_own * area + tim
-    thin = look.thermal("logic_resistance") * np.ones(n)
-    cover = look.thermal("stack_cover")
+    thin = values.thermal("logic_resistance") * np.ones(n)
+    cover = values.thermal("stack_cover")
     below = thermal.logic_rise_below(top, layer, thin, layers, area)
     below_memory = thermal.memory_rise_below(top, layer, layers, area)
     above = thermal.rises_above(top, layer, thin, layers, area)
     column = top + layers * layer + thin
     gaps = (
-        thermal.parallel_resistance(look.thermal("stack_cover"), column, top + look.thermal("gap_resistance")) / column
+        thermal.parallel_resistance(values.thermal("stack_cover"), column, top + values.thermal("gap_resistance"))
+        / column
     )
-    bare = logic_own + (tim + look.thermal("bulk_resistance")) / area
-    spot = _hot_spot(look, np.where(on & ~up, column, (tim + look.thermal("bulk_resistance")) + logic_own * area), area)
+    bare = logic_own + (tim + values.thermal("bulk_resistance")) / area
+    spot = _hot_spot(
+        values, np.where(on & ~up, column, (tim + values.thermal("bulk_resistance")) + logic_own * area), area
+    )
     memory_column = memory_own + (tim + layer * (layers + 1.0) / 2.0) / (memory_foot * memories)
-    micro = look.catalog.value("bond", "microbump", "layer_resistance")
-    flash_column = flash_own + (tim + micro * (p.flash_height + 1.0) / 2.0) / (flash_foot * flashes)
+    micro = values.catalog.value("bond", "microbump", "layer_resistance")
+    flash_column = flash_own + (tim + micro * (parts.flash_height + 1.0) / 2.0) / (flash_foot * flashes)
     apart = np.where(near, 1.0, 0.0)
     logic_row = (
         np.where(on, np.where(up, above[0], below[0] * gaps), bare) + spot,
@@ -88,10 +91,14 @@ def rises(look: PartValues, resistance: FloatArray) -> tuple[Row, Row, Row]:
     return logic_row, dram_row, flash_row
 
 
-def _hot_spot(look: PartValues, column: FloatArray, area: FloatArray) -> FloatArray:
+def _hot_spot(values: PartValues, column: FloatArray, area: FloatArray) -> FloatArray:
     """Rise [K/W] of the hottest spot over the mean of its die; ``column`` [m2 K/W] is all that lies above it."""
-    length = thermal.spreading_length(look.thermal("silicon_conductivity"), look.thermal("silicon_thickness"), column)
-    return thermal.hot_spot_rise(look.thermal("hot_spot_ratio"), look.thermal("hot_spot_radius"), length, column, area)
+    length = thermal.spreading_length(
+        values.thermal("silicon_conductivity"), values.thermal("silicon_thickness"), column
+    )
+    return thermal.hot_spot_rise(
+        values.thermal("hot_spot_ratio"), values.thermal("hot_spot_radius"), length, column, area
+    )
 
 
 def cooled(look: PartValues, scenario: Scenario, draw: dict[str, FloatArray]) -> dict[str, Any]:
@@ -131,14 +138,14 @@ def cooled(look: PartValues, scenario: Scenario, draw: dict[str, FloatArray]) ->
     return out
 
 
-def _option(look: PartValues, scenario: Scenario, draw: dict[str, FloatArray], name: str) -> dict[str, Any]:
-    p, c = look.parts, look.catalog
-    n = len(p.logic_area)
-    cool = partial(c.value, "cooling", name)
-    logic, dram, flash = rises(look, np.full(n, cool("area_resistance")))
+def _option(values: PartValues, scenario: Scenario, draw: dict[str, FloatArray], name: str) -> dict[str, Any]:
+    parts, catalog = values.parts, values.catalog
+    n = len(parts.logic_area)
+    cool = partial(catalog.value, "cooling", name)
+    logic, dram, flash = rises(values, np.full(n, cool("area_resistance")))
     statics = (draw["logic_static"], draw["fast_static"], draw["flash_static"])
-    tops = (np.full(n, look.thermal("logic_max_temperature")), look.memory("max_temperature"),
-            np.where(p.flash_stacks > 0, look.flash("max_temperature"), 1e4))  # fmt: skip
+    tops = (np.full(n, values.thermal("logic_max_temperature")), values.memory("max_temperature"),
+            np.where(parts.flash_stacks > 0, values.flash("max_temperature"), 1e4))  # fmt: skip
     built: list[Row] = []
     worst = np.zeros(n)
     for row, top in zip((logic, dram, flash), tops, strict=True):
@@ -147,14 +154,14 @@ def _option(look: PartValues, scenario: Scenario, draw: dict[str, FloatArray], n
         headroom = np.maximum(span - at_rest, LEAST_HEADROOM * span)
         worst = np.maximum(worst, at_rest / span)
         built.append((row[0] / headroom, row[1] / headroom, row[2] / headroom))
-    limit = np.minimum(cool("max_package_power"), p.power_cap)
+    limit = np.minimum(cool("max_package_power"), parts.power_cap)
     worst = np.maximum(worst, draw["static"] / limit)
     left = np.maximum(limit - draw["static"], LEAST_HEADROOM * limit)
     built.append((1.0 / left, 1.0 / left, 1.0 / left))
-    span = look.memory("refresh_doubling_temperature") - cool("coolant_temperature")
+    span = values.memory("refresh_doubling_temperature") - cool("coolant_temperature")
     at_rest = sum(r * s for r, s in zip(dram, statics, strict=True))
     hot = tuple(r / np.maximum(span - at_rest, LEAST_HEADROOM * np.abs(span)) for r in dram)
-    compute, stream = _phases(look, scenario, draw)
+    compute, stream = _phases(values, scenario, draw)
     need = np.zeros(n)
     for row in built:
         need = np.maximum(need, row[0] * compute)
@@ -162,9 +169,9 @@ def _option(look: PartValues, scenario: Scenario, draw: dict[str, FloatArray], n
     # decode on the engines: their reads and arithmetic in the memory, the clocks of the logic
     near = np.where(draw["near"] > 0, draw["near"] + stream[2], 0.0)
     peak = draw["static"] + np.maximum(np.maximum(compute, stream[0] + stream[1] + stream[2]), near)
-    lost = c.value("power_delivery", "lateral", "efficiency")
-    domain_power = p.domain * (np.minimum(peak, limit) / lost + draw["beside"]) * (1.0 + cool("fan_share"))
-    one_rack = (p.domain == 1) | (domain_power <= cool("max_rack_power"))  # copper reaches within a rack
+    lost = catalog.value("power_delivery", "lateral", "efficiency")
+    domain_power = parts.domain * (np.minimum(peak, limit) / lost + draw["beside"]) * (1.0 + cool("fan_share"))
+    one_rack = (parts.domain == 1) | (domain_power <= cool("max_rack_power"))  # copper reaches within a rack
     return {
         "rows": built, "hot": [hot], "fits": (need <= 1.0) & (worst <= 1.0) & one_rack,
         "power_limit": limit, "package_power": np.minimum(peak, limit), "unthrottled": peak, "static_heat": worst,
@@ -173,16 +180,16 @@ def _option(look: PartValues, scenario: Scenario, draw: dict[str, FloatArray], n
     }  # fmt: skip
 
 
-def _phases(look: PartValues, scenario: Scenario, draw: dict[str, FloatArray]) -> tuple[FloatArray, Row]:
+def _phases(values: PartValues, scenario: Scenario, draw: dict[str, FloatArray]) -> tuple[FloatArray, Row]:
     """Sustained dynamic power [W]: prefill (compute), decode (fast, flash and on-chip streams)."""
-    p = look.parts
-    soft = partial(look.catalog.value, "software", scenario.software)
-    compute = p.peak[:, 1] * p.flop_energy[:, 1] * soft("flop_efficiency") + draw["active"]
-    eff = soft("bandwidth_efficiency")
-    flash = np.where(p.flash_stacks > 0, draw["flash_bandwidth"] * draw["flash_energy"], 0.0)
-    bytes_in = eff * (p.fast_bandwidth + np.where(p.flash_stacks > 0, draw["flash_bandwidth"], 0.0))
+    parts = values.parts
+    software = partial(values.catalog.value, "software", scenario.software)
+    compute = parts.peak[:, 1] * parts.flop_energy[:, 1] * software("flop_efficiency") + draw["active"]
+    eff = software("bandwidth_efficiency")
+    flash = np.where(parts.flash_stacks > 0, draw["flash_bandwidth"] * draw["flash_energy"], 0.0)
+    bytes_in = eff * (parts.fast_bandwidth + np.where(parts.flash_stacks > 0, draw["flash_bandwidth"], 0.0))
     return compute, (
-        eff * p.fast_bandwidth * draw["fast_energy"],
+        eff * parts.fast_bandwidth * draw["fast_energy"],
         eff * flash,
         bytes_in * draw["on_chip"] + draw["active"],
     )

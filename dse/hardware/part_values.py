@@ -75,8 +75,8 @@ class PartValues:
 
     def pnm(self, f: str) -> FloatArray:
         """A field of the PNM entry that the placement means on this memory."""
-        c = self.catalog
-        column = np.array([0.0, *(c.value("pnm", name, f) for name in ENTRIES)])
+        catalog = self.catalog
+        column = np.array([0.0, *(catalog.value("pnm", name, f) for name in ENTRIES)])
         out: FloatArray = column[self._engine]
         return out
 
@@ -143,8 +143,10 @@ class PartValues:
 
     def bond(self, f: str) -> FloatArray:
         """A field of the bonding that the memory stack needs."""
-        c = self.catalog
-        return np.where(self.hybrid_bonded > 0, c.value("bond", "hybrid_bond", f), c.value("bond", "microbump", f))
+        catalog = self.catalog
+        return np.where(
+            self.hybrid_bonded > 0, catalog.value("bond", "hybrid_bond", f), catalog.value("bond", "microbump", f)
+        )
 
 
 TALL = 20

@@ -15,7 +15,7 @@ NO_SPARE: Final = 1e3
 """share of a domain that stands for a spare that cannot take the place of a broken package"""
 
 
-def standby(look: PartValues, net: dict[str, FloatArray]) -> dict[str, FloatArray]:
+def standby(values: PartValues, net: dict[str, FloatArray]) -> dict[str, FloatArray]:
     """How often a package stops its group, and what spares in its domain would cost.
 
     A group stops where a package of it fails, where packages route also where a cable of it does; a plane
@@ -23,12 +23,12 @@ def standby(look: PartValues, net: dict[str, FloatArray]) -> dict[str, FloatArra
     after the recovery time; where packages route, the place has its links, and the group waits for the repair.
     ``spare_share`` is the least of spares over packages plus the time with more broken than spare.
     """
-    p = look.parts
-    v = partial(look.catalog.value, "reliability", "common")
+    parts = values.parts
+    v = partial(values.catalog.value, "reliability", "common")
     switched = net["chips"] > 0
     rate = v("package_failure_rate") + np.where(switched, 0.0, net["cable_failures"])
-    tails = reliability.unserved(p.domain * rate * v("repair_time"))[:, 1:]
-    share = np.arange(1, tails.shape[1] + 1) / p.domain[:, None] + tails
+    tails = reliability.unserved(parts.domain * rate * v("repair_time"))[:, 1:]
+    share = np.arange(1, tails.shape[1] + 1) / parts.domain[:, None] + tails
     best = np.argmin(share, axis=1)
     return {
         "failure_rate": rate,
@@ -36,5 +36,5 @@ def standby(look: PartValues, net: dict[str, FloatArray]) -> dict[str, FloatArra
         "repair_time": np.full(len(rate), v("repair_time")),
         "recovery_time": np.full(len(rate), v("recovery_time")),
         "spares": np.where(switched, best + 1.0, 0.0),
-        "failures": p.domain * (rate + net["chips"] * v("switch_failure_rate")),
+        "failures": parts.domain * (rate + net["chips"] * v("switch_failure_rate")),
     }

@@ -90,8 +90,11 @@ def binding(ratios: dict[str, FloatArray], row: int, rung: int) -> list[str]:
 
 def gather(run: Run, model: DatacenterModel | MobileModel, study: dict[str, Any] | None = None) -> Facts:
     """Pick designs, explain them, judge the baselines."""
-    _, told = run.archive.joined()
-    binds = [binding(told.limit_ratios, int(r), int(q)) for r, q in zip(run.front.rows, run.front.operating_points, strict=True)]
+    _, outcomes = run.archive.joined()
+    binds = [
+        binding(outcomes.limit_ratios, int(r), int(q))
+        for r, q in zip(run.front.rows, run.front.operating_points, strict=True)
+    ]
     base = baselines(run, model)
     facts = Facts(
         run,
@@ -116,7 +119,7 @@ def gather(run: Run, model: DatacenterModel | MobileModel, study: dict[str, Any]
 
 def _chosen(facts: Facts, label: str, index: int) -> Chosen:
     run, model = facts.run, facts.model
-    design, told = run.archive.joined()
+    design, outcomes = run.archive.joined()
     row, rung = int(run.front.rows[index]), int(run.front.operating_points[index])
     c = Chosen(
         label,
@@ -129,7 +132,7 @@ def _chosen(facts: Facts, label: str, index: int) -> Chosen:
     )
     machine = model.machine(design.take(np.array([row])))
     plans = (
-        [int(told.detail[f"plan.{i}"][row, rung]) for i in range(len(run.space.scenario.workloads))]
+        [int(outcomes.detail[f"plan.{i}"][row, rung]) for i in range(len(run.space.scenario.workloads))]
         if run.space.target == "datacenter"
         else []
     )
@@ -163,18 +166,18 @@ def _why(facts: Facts, c: Chosen) -> str:
 def _rejected(facts: Facts, c: Chosen) -> str:
     """The nearest evaluated design that would beat this one, and the limit that rejected it."""
     run = facts.run
-    _, told = run.archive.joined()
-    stack = np.stack([told.objectives[o][:, c.rung] for o in run.space.objectives], axis=1)
-    better = (stack <= np.array(c.objectives)).all(axis=1) & ~told.feasible[:, c.rung]
+    _, outcomes = run.archive.joined()
+    stack = np.stack([outcomes.objectives[o][:, c.rung] for o in run.space.objectives], axis=1)
+    better = (stack <= np.array(c.objectives)).all(axis=1) & ~outcomes.feasible[:, c.rung]
     distance = gower(run, c.row)
     if better.any():
         row = int(np.argmin(np.where(better, distance, np.inf)))
-        broken = [(float(r[row, c.rung]), n) for n, r in told.limit_ratios.items() if r[row, c.rung] > 1.0]
+        broken = [(float(r[row, c.rung]), n) for n, r in outcomes.limit_ratios.items() if r[row, c.rung] > 1.0]
         factor, name = max(broken)
         how = f"by {factor - 1:.0%}" if factor < 11 else f"{factor:.3g} times over"
         differs = _differs(run, c.row, row)
         return f"A design with {differs} would beat it, but breaks {name} {how}: {CONSTRAINTS.get(name, name)}."
-    feasible = told.feasible[:, c.rung].copy()
+    feasible = outcomes.feasible[:, c.rung].copy()
     feasible[c.row] = False
     if not feasible.any():
         return "No other design was feasible on this rung."
@@ -230,7 +233,12 @@ def closest_to_existing(run: Run, model: DatacenterModel | MobileModel) -> int |
         values, _ = nearest_design(run.space, model.catalog, model, b.device)
         both = Design.concat([encode(run.space, [values]), on_front])
         probe = Run(
-            run.space, type(run.archive)(run.space, [both], [run.archive.told[0]]), run.front, run.about, run.trials, 0
+            run.space,
+            type(run.archive)(run.space, [both], [run.archive.outcomes[0]]),
+            run.front,
+            run.about,
+            run.trials,
+            0,
         )
         away = gower(probe, 0)[1:]
         at = int(np.argmin(away))
@@ -257,15 +265,17 @@ def baselines(run: Run, model: DatacenterModel | MobileModel) -> list[dict[str, 
         if not loads:
             continue
         machine = model.devices([b.device])
-        told = model.judge(machine, loads if b.only else None)
-        ok = told.feasible[0, : len(run.space.tpot_targets)]
+        outcomes = model.judge(machine, loads if b.only else None)
+        ok = outcomes.feasible[0, : len(run.space.tpot_targets)]
         rung = int(np.argmax(ok)) if ok.any() else len(ok) - 1
-        broken = sorted(((float(r[0, rung]), n) for n, r in told.limit_ratios.items() if r[0, rung] > 1.0), reverse=True)
+        broken = sorted(
+            ((float(r[0, rung]), n) for n, r in outcomes.limit_ratios.items() if r[0, rung] > 1.0), reverse=True
+        )
         _, distance = nearest_design(run.space, model.catalog, model, b.device)
-        points = [[float(told.objectives[o][0, q]) for o in run.space.objectives] for q in range(len(ok)) if ok[q]]
+        points = [[float(outcomes.objectives[o][0, q]) for o in run.space.objectives] for q in range(len(ok)) if ok[q]]
         busy = (
             [
-                float(np.mean([told.detail[k][0, q] for k in told.detail if k.startswith("busy.")]))
+                float(np.mean([outcomes.detail[k][0, q] for k in outcomes.detail if k.startswith("busy.")]))
                 for q in range(len(ok))
                 if ok[q]
             ]

@@ -79,16 +79,16 @@ def page_data(facts: Facts) -> dict[str, Any]:
 def curves(facts: Facts) -> list[dict[str, Any]]:
     """Throughput per package and cost against interactivity, over the rungs, of chosen and existing machines."""
     run = facts.run
-    _, told = run.archive.joined()
+    _, outcomes = run.archive.joined()
     out: list[dict[str, Any]] = []
     if run.space.target != "datacenter":
         return out
     weights = np.array([w.weight for w in run.space.scenario.workloads])
     for c in facts.chosen:
-        ok = np.nonzero(told.feasible[c.row, : len(run.space.tpot_targets)])[0]
-        busy = np.stack([told.detail[f"busy.{i}"][c.row, ok] for i in range(len(weights))])
-        out.append({"name": c.label, "baseline": False, "interactivity": (1 / told.objectives["tpot"][c.row, ok]).tolist(),
-                    "throughput": (weights.sum() / (weights[:, None] * busy).sum(axis=0)).tolist(), "cost": told.objectives["cost_per_mtoken"][c.row, ok].tolist()})  # fmt: skip
+        ok = np.nonzero(outcomes.feasible[c.row, : len(run.space.tpot_targets)])[0]
+        busy = np.stack([outcomes.detail[f"busy.{i}"][c.row, ok] for i in range(len(weights))])
+        out.append({"name": c.label, "baseline": False, "interactivity": (1 / outcomes.objectives["tpot"][c.row, ok]).tolist(),
+                    "throughput": (weights.sum() / (weights[:, None] * busy).sum(axis=0)).tolist(), "cost": outcomes.objectives["cost_per_mtoken"][c.row, ok].tolist()})  # fmt: skip
     for b in facts.baselines:
         if not b["points"] or b["only"]:
             continue

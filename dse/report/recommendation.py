@@ -192,7 +192,7 @@ def _designs(d: Document, facts: Facts) -> None:
                 *(variable_text(run, v.name, c.values[v.name]) if v.name in c.values else "-" for c in facts.chosen),
             ]
         )
-    _, told = run.archive.joined()
+    _, outcomes = run.archive.joined()
     for key, unit in (
         ("ttft", "s"),
         ("burst", "s"),
@@ -202,8 +202,8 @@ def _designs(d: Document, facts: Facts) -> None:
         ("memory_left", "B"),
         ("cold_start", "s"),
     ):
-        if key in told.detail:
-            rows.append([DETAILS[key], *(show(float(told.detail[key][c.row, c.rung]), unit) for c in facts.chosen)])
+        if key in outcomes.detail:
+            rows.append([DETAILS[key], *(show(float(outcomes.detail[key][c.row, c.rung]), unit) for c in facts.chosen)])
     if run.space.target == "datacenter":
         rows.append(
             [

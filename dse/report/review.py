@@ -49,12 +49,12 @@ DETAILS: Final = (("burst", "time per output token in a burst", "s"), ("burst_du
                   ("cold_start", "cold start from flash", "s"), ("ttft", "time to first token", "s"))  # fmt: skip
 
 
-def _pays(f: Facts, variable: str, level: str) -> str:
+def _pays(facts: Facts, variable: str, level: str) -> str:
     """A technology's verdict: how much of the front uses it, and whether a front that must have it keeps up."""
-    held = _held(f, variable, level)
-    own = f.study["itself"]
+    held = _held(facts, variable, level)
+    own = facts.study["itself"]
     keeps = held is not None and held["feasible"] and held["typical"] <= own["typical"] + NOISE
-    return verdict(_share(f, variable, level), keeps=keeps)
+    return verdict(_share(facts, variable, level), keeps=keeps)
 
 
 def review(runs: Sequence[Facts]) -> Document:
@@ -100,27 +100,27 @@ def review(runs: Sequence[Facts]) -> Document:
     return d
 
 
-def device(f: Facts) -> str:
+def device(facts: Facts) -> str:
     """What the package stands in."""
-    return f.run.space.scenario.body.replace("_", " ").replace("xr", "XR")
+    return facts.run.space.scenario.body.replace("_", " ").replace("xr", "XR")
 
 
-def _year(f: Facts) -> str:
+def _year(facts: Facts) -> str:
     """The scenario's year."""
-    return f"{f.run.space.scenario['year']:.0f}"
+    return f"{facts.run.space.scenario['year']:.0f}"
 
 
-def _share(f: Facts, variable: str, level: str) -> float:
+def _share(facts: Facts, variable: str, level: str) -> float:
     """Share of a front's points that have a level; flash counts where weights or an engine use it."""
-    _, told = f.run.archive.joined()
-    have = [f.run.values(int(r)).get(variable) == level for r in f.run.front.rows]
+    _, outcomes = facts.run.archive.joined()
+    have = [facts.run.values(int(r)).get(variable) == level for r in facts.run.front.rows]
     if variable in {"flash", "weights_home"}:
-        in_dram = told.detail["share.0"][f.run.front.rows, f.run.front.operating_points]
+        in_dram = outcomes.detail["share.0"][facts.run.front.rows, facts.run.front.operating_points]
         have = [h and float(s) < ALL for h, s in zip(have, in_dram, strict=True)]
     if variable == "on_package_link":  # DRAM bonded to the SoC uses no link
         have = [
-            h and f.run.values(int(r)).get("dram_mount") != "3d_on_soc"
-            for h, r in zip(have, f.run.front.rows, strict=True)
+            h and facts.run.values(int(r)).get("dram_mount") != "3d_on_soc"
+            for h, r in zip(have, facts.run.front.rows, strict=True)
         ]
     return float(np.mean(have))
 
@@ -130,25 +130,25 @@ def verdict(share: float, *, keeps: bool) -> str:
     return "pays" if share >= MOSTLY and keeps else "pays for some" if share >= SOME else "does not pay"
 
 
-def _held(f: Facts, variable: str, level: str) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = f.study["lost"].get(f"{variable}={level}")
+def _held(facts: Facts, variable: str, level: str) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = facts.study["lost"].get(f"{variable}={level}")
     return found
 
 
-def _cell(f: Facts, variable: str, level: str) -> str:
-    held, share = _held(f, variable, level), _share(f, variable, level)
+def _cell(facts: Facts, variable: str, level: str) -> str:
+    held, share = _held(facts, variable, level), _share(facts, variable, level)
     if held is None:
         return "-"
     if not held["feasible"]:
         return "does not fit"
-    return f"{_pays(f, variable, level)}: {100 * share:.0f} % of the front, {held['typical']:.2f} where required; {_decides(f, held)}"
+    return f"{_pays(facts, variable, level)}: {100 * share:.0f} % of the front, {held['typical']:.2f} where required; {_decides(facts, held)}"
 
 
-def _decides(f: Facts, held: dict[str, Any]) -> str:
+def _decides(facts: Facts, held: dict[str, Any]) -> str:
     """The objective whose best value suffers most where a technology is required, and the limits that hold it."""
-    free = f.run.front.points.min(axis=0)
+    free = facts.run.front.points.min(axis=0)
     losses = sorted(
-        ((x / y, o) for x, y, o in zip(held["best"], free, f.run.space.objectives, strict=True)), reverse=True
+        ((x / y, o) for x, y, o in zip(held["best"], free, facts.run.space.objectives, strict=True)), reverse=True
     )
     said = [f"{OBJECTIVES[o].label.split(',')[0].lower()} x {r:.2f}" for r, o in losses[:1] if r > 1.0 + COUNTS]
     binds = sorted(held.get("binds", {}).items(), key=lambda x: -float(x[1]))
@@ -156,22 +156,22 @@ def _decides(f: Facts, held: dict[str, Any]) -> str:
     return ", ".join(said) or "nothing lost"
 
 
-def _why(f: Facts, name: str, variable: str, level: str) -> str:
-    held = _held(f, variable, level)
+def _why(facts: Facts, name: str, variable: str, level: str) -> str:
+    held = _held(facts, variable, level)
     if held is None or not held["feasible"]:
         return f"{name} does not fit"
     binds = sorted(held.get("binds", {}).items(), key=lambda x: -float(x[1]))
     limit = next((n for n, v in binds if v >= COUNTS), "")
-    told = f" ({CONSTRAINTS.get(limit, limit)})" if limit else ""
+    outcomes = f" ({CONSTRAINTS.get(limit, limit)})" if limit else ""
     best = ", ".join(
         f"{shown(o, x)} against {shown(o, y)}"
-        for o, x, y in zip(f.run.space.objectives, held["best"], f.run.front.points.min(axis=0), strict=True)
+        for o, x, y in zip(facts.run.space.objectives, held["best"], facts.run.front.points.min(axis=0), strict=True)
     )
-    return f"{name}: at best {best}{told}"
+    return f"{name}: at best {best}{outcomes}"
 
 
-def _lever(f: Facts, name: str) -> str:
-    found = f.study["levers"].get(name)
+def _lever(facts: Facts, name: str) -> str:
+    found = facts.study["levers"].get(name)
     return "-" if found is None else _worth(found)
 
 
@@ -188,8 +188,8 @@ def _knees(runs: Sequence[Facts]) -> list[list[str]]:
     for key, label, unit in DETAILS:
         cells = []
         for f in runs:
-            _, told = f.run.archive.joined()
+            _, outcomes = f.run.archive.joined()
             c = f.chosen[0]
-            cells.append(show(float(told.detail[key][c.row, c.rung]), unit))
+            cells.append(show(float(outcomes.detail[key][c.row, c.rung]), unit))
         rows.append([label, *cells])
     return rows

@@ -15,19 +15,19 @@ class Archive:
 
     space: Space
     designs: list[Design] = field(default_factory=list)
-    told: list[Outcomes] = field(default_factory=list)
+    outcomes: list[Outcomes] = field(default_factory=list)
 
-    def add(self, design: Design, told: Outcomes) -> None:
+    def add(self, design: Design, outcomes: Outcomes) -> None:
         """Append evaluated designs."""
         self.designs.append(design)
-        self.told.append(told)
+        self.outcomes.append(outcomes)
 
     def joined(self) -> tuple[Design, Outcomes]:
         """All designs and what was told of them, in order of evaluation."""
         if len(self.designs) > 1:
             self.designs = [Design.concat(self.designs)]
-            self.told = [Outcomes.concat(self.told)]
-        return self.designs[0], self.told[0]
+            self.outcomes = [Outcomes.concat(self.outcomes)]
+        return self.designs[0], self.outcomes[0]
 
     def __len__(self) -> int:
         return sum(len(d) for d in self.designs)

@@ -191,7 +191,7 @@ class Folder:
 
     def write_front(self, space: Space, archive: Archive) -> Front:
         """Write front.csv from an archive and return the front."""
-        design, told = archive.joined()
-        front = front_of(space, told)
-        write_atomically(self.path / FRONT, csv_text(front_rows(space, design, told, front)))
+        design, outcomes = archive.joined()
+        front = front_of(space, outcomes)
+        write_atomically(self.path / FRONT, csv_text(front_rows(space, design, outcomes, front)))
         return front

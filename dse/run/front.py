@@ -114,11 +114,11 @@ class Front:
         return len(self.rows)
 
 
-def front_of(space: Space, told: Outcomes) -> Front:
+def front_of(space: Space, outcomes: Outcomes) -> Front:
     """Feasible, non-dominated operating points, sorted by the objectives in order."""
-    rows, rungs = np.nonzero(told.feasible)
+    rows, rungs = np.nonzero(outcomes.feasible)
     points = (
-        np.stack([told.objectives[o][rows, rungs] for o in space.objectives], axis=1)
+        np.stack([outcomes.objectives[o][rows, rungs] for o in space.objectives], axis=1)
         if len(rows)
         else np.empty((0, len(space.objectives)))
     )
@@ -130,11 +130,11 @@ def front_of(space: Space, told: Outcomes) -> Front:
     return Front(rows[order].astype(np.int64), rungs[order].astype(np.int64), points[order])
 
 
-def front_rows(space: Space, design: Design, told: Outcomes, front: Front) -> Iterator[list[str]]:
+def front_rows(space: Space, design: Design, outcomes: Outcomes, front: Front) -> Iterator[list[str]]:
     """Header and rows of front.csv: objectives with units, variables, details."""
     labels = [f"{o} [{OBJECTIVES[o].unit}]" for o in space.objectives]
     names = [v.name + (f" [{v.unit}]" if v.unit != "1" else "") for v in space.variables]
-    details = sorted(told.detail)
+    details = sorted(outcomes.detail)
     yield ["point", "hardware", *labels, "tpot_target [s]", *names, *details]
     hardware: dict[bytes, int] = {}
     keys = design.take(front.rows).row_keys()
@@ -145,4 +145,4 @@ def front_rows(space: Space, design: Design, told: Outcomes, front: Front) -> It
             inert(v) if isinstance(v, str) else number(v) for v in (values.get(x.name, "") for x in space.variables)
         ]
         yield [str(i), str(at), *(number(p) for p in front.points[i]), number(space.tpot_target_at(int(rung))), *shown,
-               *(number(told.detail[d][row, rung]) for d in details)]  # fmt: skip
+               *(number(outcomes.detail[d][row, rung]) for d in details)]  # fmt: skip

@@ -21,44 +21,44 @@ def at(table: FloatArray, index: IntArray) -> FloatArray:
     return np.take_along_axis(table, index, axis=1) if index.ndim == 2 else np.take(table, index, axis=1)
 
 
-def all_reduce(m: Machine, index: IntArray, message: FloatArray, *, launched: bool = True) -> FloatArray:
+def all_reduce(machine: Machine, index: IntArray, message: FloatArray, *, launched: bool = True) -> FloatArray:
     """Time of one all-reduce, (n, p): the fastest algorithm that some design of the chunk can run.
 
     ``launched`` False leaves out alpha: what a longer message adds to one that is sent anyway.
     """
     best: FloatArray | None = None
-    for a in range(m.reduce_alpha.shape[2]):
-        if not (m.reduce_alpha[:, 1:, a] < NEVER).any():
+    for a in range(machine.reduce_alpha.shape[2]):
+        if not (machine.reduce_alpha[:, 1:, a] < NEVER).any():
             continue
-        each = at(m.reduce_rate[:, :, a], index) * message
+        each = at(machine.reduce_rate[:, :, a], index) * message
         if launched:
-            each += at(m.reduce_alpha[:, :, a], index)
+            each += at(machine.reduce_alpha[:, :, a], index)
         best = each if best is None else np.minimum(best, each, out=best)
     assert best is not None  # noqa: S101 - ring runs everywhere
     return best
 
 
-def decode_reduces(m: Machine, t: StepWork, soft: SoftwareStack) -> FloatArray:
+def decode_reduces(machine: Machine, work: StepWork, software: SoftwareStack) -> FloatArray:
     """Time of one all-reduce of a decode step, (n, p); plans that send the same message share one answer."""
-    if t.aligned:
-        return all_reduce(m, t.plans.tensor_index, t.reduce_bytes / soft.link)
-    few = t.distinct_reduces[0]
-    each = all_reduce(m, t.plans.tensor_index[few], t.reduce_bytes[few] / soft.link)
-    return np.take(each, t.distinct_reduces[1], axis=1)
+    if work.aligned:
+        return all_reduce(machine, work.plans.tensor_index, work.reduce_bytes / software.link)
+    few = work.distinct_reduces[0]
+    each = all_reduce(machine, work.plans.tensor_index[few], work.reduce_bytes[few] / software.link)
+    return np.take(each, work.distinct_reduces[1], axis=1)
 
 
-def exchanged(m: Machine, index: IntArray, sent: FloatArray, count: FloatArray, shared: FloatArray) -> FloatArray:
+def exchanged(machine: Machine, index: IntArray, sent: FloatArray, count: FloatArray, shared: FloatArray) -> FloatArray:
     """Time of ``count`` dispatches and combines, less what shared experts compute meanwhile.
 
     ``shared`` is the time of the layer's work that waits for no message: its shared experts, all
     layers summed. Everything else in a layer needs the message before it.
     """
-    time = count * (at(m.exchange_alpha, index) + sent * at(m.exchange_rate, index))
+    time = count * (at(machine.exchange_alpha, index) + sent * at(machine.exchange_rate, index))
     return np.maximum(time - shared, 0.0)
 
 
 def collectives(
-    m: Machine, t: StepWork, soft: SoftwareStack, depth: FloatArray, shared: FloatArray, note: Note | None
+    machine: Machine, work: StepWork, software: SoftwareStack, depth: FloatArray, shared: FloatArray, note: Note | None
 ) -> FloatArray:
     """Time of all-reduces, all-to-alls, the gather of sampled tokens and stage-to-stage messages.
 
@@ -66,21 +66,23 @@ def collectives(
     operator here needs the message before it. Links draw their power always, so messages cost no
     energy of their own.
     """
-    time = t.reduces * decode_reduces(m, t, soft)
-    if t.exchanges.any():
-        time += exchanged(m, t.plans.group_index, t.exchange_bytes / soft.link, t.exchanges, shared)
-    time += at(m.gather_alpha, t.plans.group_index)  # best token and its score: bytes do not count
-    stages = pipeline_transfer(m, t, depth, t.stage_bytes)
+    time = work.reduces * decode_reduces(machine, work, software)
+    if work.exchanges.any():
+        time += exchanged(machine, work.plans.group_index, work.exchange_bytes / software.link, work.exchanges, shared)
+    time += at(machine.gather_alpha, work.plans.group_index)  # best token and its score: bytes do not count
+    stages = pipeline_transfer(machine, work, depth, work.stage_bytes)
     if note:
         note("time", "collectives", time)
         note("time", "pipeline", stages)
     return time + stages
 
 
-def pipeline_transfer(m: Machine, t: StepWork, depth: FloatArray, size: FloatArray) -> FloatArray:
+def pipeline_transfer(machine: Machine, work: StepWork, depth: FloatArray, size: FloatArray) -> FloatArray:
     """Time of ``size`` bytes that go from stage to stage of a pipeline, over cards where it leaves the domain."""
-    inside = depth * t.plans.group <= m.domain[:, None]
-    rate = np.where(inside, 1.0 / np.maximum(m.link_bandwidth, 1.0)[:, None], 1.0 / m.scale_out_bandwidth[:, None])
-    alpha = np.where(inside, m.hop_time[:, None], m.scale_out_latency[:, None])
+    inside = depth * work.plans.group <= machine.domain[:, None]
+    rate = np.where(
+        inside, 1.0 / np.maximum(machine.link_bandwidth, 1.0)[:, None], 1.0 / machine.scale_out_bandwidth[:, None]
+    )
+    alpha = np.where(inside, machine.hop_time[:, None], machine.scale_out_latency[:, None])
     out: FloatArray = (depth - 1.0) * (alpha + size * rate)
     return out

@@ -26,57 +26,71 @@ ORDER = [*((i, op) for i, op in enumerate(OPERATORS) if i != ATTENTION), (ATTENT
 """operators with attention last"""
 
 
-def _read(t: StepWork, placed: Placement, i: int, op: str) -> Read:
+def _read(work: StepWork, placement: Placement, i: int, op: str) -> Read:
     """Split an operator's bytes over the tiers."""
-    b = placed.lower_tiers
+    lower = placement.lower_tiers
     if op == "attention":
-        everything = t.kv_live + t.kv_prefix
-        if b is None:
+        everything = work.kv_live + work.kv_prefix
+        if lower is None:
             return Read(everything, everything, None, None, 0.0, 1.0, 1.0)
-        fast = b.live * t.kv_live + b.prefix * t.kv_prefix
-        return Read(everything, fast, np.maximum(everything - fast, 0.0), None, b.per_kv_byte, b.kv_pages, b.kv_pages)
-    w = t.weights[i]
+        fast = lower.live * work.kv_live + lower.prefix * work.kv_prefix
+        return Read(
+            everything,
+            fast,
+            np.maximum(everything - fast, 0.0),
+            None,
+            lower.per_kv_byte,
+            lower.kv_pages,
+            lower.kv_pages,
+        )
+    w = work.weights[i]
     if op == "experts":
-        if b is None:
+        if lower is None:
             return Read(w, w, None, None, 0.0, 1.0, 1.0)
-        fast = b.experts * w
-        return Read(w, fast, w - fast, None, b.per_expert_byte, b.expert_pages, b.expert_stretch)
-    chip = None if placed.chip is None else placed.chip * w
+        fast = lower.experts * w
+        return Read(w, fast, w - fast, None, lower.per_expert_byte, lower.expert_pages, lower.expert_stretch)
+    chip = None if placement.chip is None else placement.chip * w
     rest = w if chip is None else w - chip
-    if b is None:
+    if lower is None:
         return Read(w, rest, None, chip, 0.0, 1.0, 1.0)
-    fast = b.dense * rest
-    return Read(w, fast, rest - fast, chip, b.per_byte, 1.0, 1.0)
+    fast = lower.dense * rest
+    return Read(w, fast, rest - fast, chip, lower.per_byte, 1.0, 1.0)
 
 
-def decode(m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, note: Note | None) -> Decoded:
+def decode(
+    machine: Machine, work: StepWork, software: SoftwareStack, placement: Placement, note: Note | None
+) -> Decoded:
     """Time and energy of a step's operators; a chunk is uniform in its tiers and its PNM site.
 
     An operator takes the longest of its compute and of the tiers it touches, operators add up;
     then what a read-ahead buffer lets the slow tiers do during other operators is taken off.
     """
-    k, below = rates_of(m, t), placed.lower_tiers
-    site = int(m.pnm_site[0])
-    shape = placed.depth.shape
-    levels = m.levels()
+    k, below = rates_of(machine, work), placement.lower_tiers
+    site = int(machine.pnm_site[0])
+    shape = placement.depth.shape
+    levels = machine.levels()
     d = Decoded([np.zeros(shape) for _ in levels], np.zeros(shape), np.zeros((1, 1)), np.zeros(shape))
-    _charge(d, m, t, k, placed)
+    _charge(d, machine, work, k, placement)
     if site:
-        alternating = (shape[0], int(t.plans.sub_batch_interleaving.sum()))  # halves stand last
-        d.pnm_time, d.pnm_memory_contention, d.host_only_time = np.zeros(alternating), np.zeros(alternating), np.zeros(alternating)
+        alternating = (shape[0], int(work.plans.sub_batch_interleaving.sum()))  # halves stand last
+        d.pnm_time, d.pnm_memory_contention, d.host_only_time = (
+            np.zeros(alternating),
+            np.zeros(alternating),
+            np.zeros(alternating),
+        )
     slow_time, other_times = np.zeros(shape), [np.zeros(shape) for _ in levels]
     for i, op in ORDER:
-        flop = t.flop[i]
+        flop = work.flop[i]
         if not flop.any():
             continue
         if op == "attention":  # its own kernel: prompts cannot use the compute it leaves idle
             d.products = d.times[0].copy()
             d.slack += d.products
-        read = _read(t, placed, i, op)
-        inverse = soft.inverse_bandwidth(op, t.emulated[i])
-        rate = k.host_flop[i] / soft.compute(op, t.bits[i])
+        read = _read(work, placement, i, op)
+        inverse = software.inverse_bandwidth(op, work.emulated[i])
+        rate = k.host_flop[i] / software.compute(op, work.bits[i])
         crossing = read.fast
-        if read.slow is not None and m.shared_phy.any():
+        if read.slow is not None and machine.shared_phy.any():
             crossing = read.fast + read.slow * k.shared  # behind one PHY flash bytes cross it too
         wires = crossing * (inverse * k.fast)
         if read.chip is not None:
@@ -85,7 +99,7 @@ def decode(m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, note
         if read.slow is not None:
             slow = read.slow * (inverse * read.per_slow)
             if op == "experts":  # which experts is known only once the tokens are routed
-                slow += np.where(read.slow > 0, t.moe_layers * m.slow_latency[:, None], 0.0)
+                slow += np.where(read.slow > 0, work.moe_layers * machine.slow_latency[:, None], 0.0)
         busy = flop * rate
         others = np.maximum(wires, busy)
         host = others if slow is None else np.maximum(others, slow)
@@ -93,11 +107,11 @@ def decode(m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, note
             d.slack -= busy
         chosen, use = host, None
         if site:
-            chosen, use = pnm_operator(m, t, k, soft, i, inverse, read, host, slow, d, below, note)
+            chosen, use = pnm_operator(machine, work, k, software, i, inverse, read, host, slow, d, below, note)
             if note:
                 note("engine", op, use.astype(np.float64))
-        if op == "ffn" and t.exchanges.any():
-            d.shared = chosen * t.shared_share
+        if op == "ffn" and work.exchanges.any():
+            d.shared = chosen * work.shared_share
         d.times[0] += chosen
         clocked = [others]
         for level, time in zip(levels[1:], d.times[1:], strict=True):
@@ -115,7 +129,7 @@ def decode(m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, note
         if note:
             note("time", op, np.broadcast_to(chosen, shape))
     if below is not None:
-        hidden = _read_ahead(d, slow_time, other_times, t.layers * m.flash_buffer[:, None] * below.per_byte)
+        hidden = _read_ahead(d, slow_time, other_times, work.layers * machine.flash_buffer[:, None] * below.per_byte)
         if note:
             note("time", "read ahead", -hidden)
     np.maximum(d.slack, 0.0, out=d.slack)
@@ -123,47 +137,49 @@ def decode(m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, note
     return d
 
 
-def _read_ahead(d: Decoded, slow: FloatArray, others: list[FloatArray], buffered: FloatArray) -> FloatArray:
+def _read_ahead(decoded: Decoded, slow: FloatArray, others: list[FloatArray], buffered: FloatArray) -> FloatArray:
     """Take off what a buffer lets the slow tiers read while others work; also what that is at the design clock."""
     hidden = nothing()
-    for time, other in zip(reversed(d.times), reversed(others), strict=True):
+    for time, other in zip(reversed(decoded.times), reversed(others), strict=True):
         hidden = np.minimum(roofline.hidden_time(slow, other, time, buffered), time)
         time -= hidden
-    d.slack -= hidden  # a wait that is read ahead leaves no compute idle
-    d.products -= hidden
-    if d.host_only_time is not None:
-        d.host_only_time -= np.minimum(hidden[:, hidden.shape[1] - d.host_only_time.shape[1] :], d.host_only_time)
+    decoded.slack -= hidden  # a wait that is read ahead leaves no compute idle
+    decoded.products -= hidden
+    if decoded.host_only_time is not None:
+        decoded.host_only_time -= np.minimum(
+            hidden[:, hidden.shape[1] - decoded.host_only_time.shape[1] :], decoded.host_only_time
+        )
     return hidden
 
 
-def _charge(d: Decoded, m: Machine, t: StepWork, k: Rates, placed: Placement) -> None:
+def _charge(decoded: Decoded, machine: Machine, work: StepWork, rates: Rates, placement: Placement) -> None:
     """Energies of a step that the host runs; joules follow the mean rank, time the most loaded.
 
     Sums over operators are taken over plans alone before they meet the designs.
     """
-    on_chip, e_fast, e_flash, e_far, _ = k.energy
-    even = t.weights * t.mean_weights
+    on_chip, e_fast, e_flash, e_far, _ = rates.energy
+    even = work.weights * work.mean_weights
     experts = even[EXPERTS]
     dense = even.sum(axis=0) - experts
     flops: dict[int, tuple[FloatArray, FloatArray]] = {}
-    for i, joule in enumerate(k.host_flop_energy):
-        key = i if t.aligned else int(t.bits[i])
-        own = t.flop[i] * t.mean_flop[i]
+    for i, joule in enumerate(rates.host_flop_energy):
+        key = i if work.aligned else int(work.bits[i])
+        own = work.flop[i] * work.mean_flop[i]
         flops[key] = (joule, own + flops[key][1] if key in flops else own)
-    d.clocked_energy = total(joule * own for joule, own in flops.values())
-    d.unclocked_energy = (dense + experts + t.kv_live + t.kv_prefix) * on_chip
-    chip = 0.0 if placed.chip is None else placed.chip
-    b = placed.lower_tiers
-    if b is None:
-        d.fast = (dense * (1.0 - chip) + (experts + t.kv_live + t.kv_prefix)) * e_fast
+    decoded.clocked_energy = total(joule * own for joule, own in flops.values())
+    decoded.unclocked_energy = (dense + experts + work.kv_live + work.kv_prefix) * on_chip
+    chip = 0.0 if placement.chip is None else placement.chip
+    lower = placement.lower_tiers
+    if lower is None:
+        decoded.fast = (dense * (1.0 - chip) + (experts + work.kv_live + work.kv_prefix)) * e_fast
         return
-    kept = dense * (1.0 - chip) if placed.chip is not None else dense
-    of_dense, of_experts = b.dense * kept, b.experts * experts
-    of_kv = b.live * t.kv_live + b.prefix * t.kv_prefix
-    d.fast = (of_dense + of_experts + of_kv) * e_fast
-    slow = ((kept - of_dense), (experts - of_experts), np.maximum(t.kv_live + t.kv_prefix - of_kv, 0.0))
-    if m.flash_capacity[0] > 0:
-        d.flash_bytes = (slow[0] + slow[1] * b.expert_pages + slow[2] * b.kv_pages) * b.in_flash
-        d.flash = d.flash_bytes * e_flash
-    if m.far_capacity[0] > 0:
-        d.far = (slow[0] + slow[1] + slow[2]) * ((1.0 - b.in_flash) * e_far)
+    kept = dense * (1.0 - chip) if placement.chip is not None else dense
+    of_dense, of_experts = lower.dense * kept, lower.experts * experts
+    of_kv = lower.live * work.kv_live + lower.prefix * work.kv_prefix
+    decoded.fast = (of_dense + of_experts + of_kv) * e_fast
+    slow = ((kept - of_dense), (experts - of_experts), np.maximum(work.kv_live + work.kv_prefix - of_kv, 0.0))
+    if machine.flash_capacity[0] > 0:
+        decoded.flash_bytes = (slow[0] + slow[1] * lower.expert_pages + slow[2] * lower.kv_pages) * lower.in_flash
+        decoded.flash = decoded.flash_bytes * e_flash
+    if machine.far_capacity[0] > 0:
+        decoded.far = (slow[0] + slow[1] + slow[2]) * ((1.0 - lower.in_flash) * e_far)

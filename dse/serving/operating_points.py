@@ -62,106 +62,109 @@ class Estimate(Table):
         return Estimate(**{f.name: some(getattr(self, f.name)) for f in fields(self)})
 
 
-def fleet_cost(m: Machine, t: StepWork, p: PlanResults, scenario: Scenario) -> dict[str, FloatArray]:
+def fleet_cost(machine: Machine, work: StepWork, results: PlanResults, scenario: Scenario) -> dict[str, FloatArray]:
     """Cost, energy and fleet of every pair, prefill shared and disaggregated, (n, p) each.
 
     A scenario's requests arrive out of step, so decoding sequences meet all the time of the prompts that
     join them; a benchmark's lockstep, in which some of it is met while waiting, is a matter of its rows.
     """
-    g, batch, demand = t.plans.group, t.plans.batch, t.load.concurrency
-    osl = scenario.mix.output_tokens
+    g, batch, demand = work.plans.group, work.plans.batch, work.load.concurrency
+    output_tokens = scenario.mix.output_tokens
     charged = 1.0 if scenario.mix.computed_tokens > 0 else 0.0
-    unit = np.minimum(g * p.stages, LARGE)
-    domain = m.domain[:, None]
+    unit = np.minimum(g * results.stages, LARGE)
+    domain = machine.domain[:, None]
     per_domain = np.maximum(domain / unit, 1.0)
     step_up = np.maximum(domain, unit)
-    replicas = np.ceil(np.maximum(demand / (batch * p.stages), 1e-9) - 1e-9)
+    replicas = np.ceil(np.maximum(demand / (batch * results.stages), 1e-9) - 1e-9)
     fleet = np.ceil(replicas / per_domain - 1e-9) * step_up
-    prompt_s = charged * p.prompt / t.prompts  # package-group seconds per prompt
-    disagg = p.step * (1.0 / t.tokens_per_step)
-    shared = disagg + p.prefill_interference * (1.0 / t.tokens_per_step)
-    pool = np.ceil(demand / (disagg * osl) * prompt_s / (p.stages * per_domain) - 1e-9) * step_up
-    energy = g * p.energy / (batch * t.tokens_per_step) + charged * g / t.prompts * p.prompt_energy / osl
-    transfer = t.prompt_kv * g / t.prompts * m.scale_out_energy[:, None] * charged
+    prompt_s = charged * results.prompt / work.prompts  # package-group seconds per prompt
+    disagg = results.step * (1.0 / work.tokens_per_step)
+    shared = disagg + results.prefill_interference * (1.0 / work.tokens_per_step)
+    pool = np.ceil(demand / (disagg * output_tokens) * prompt_s / (results.stages * per_domain) - 1e-9) * step_up
+    energy = (
+        g * results.energy / (batch * work.tokens_per_step)
+        + charged * g / work.prompts * results.prompt_energy / output_tokens
+    )
+    transfer = work.prompt_kv * g / work.prompts * machine.scale_out_energy[:, None] * charged
     return {
-        "standby": spare_overhead(m, unit),
+        "standby": spare_overhead(machine, unit),
         "shared_tpot": shared, "disagg_tpot": disagg, "shared_fleet": fleet, "disagg_fleet": fleet + pool,
         "shared_busy": fleet * shared / demand, "disagg_busy": (fleet + pool) * disagg / demand,
-        "shared_energy": energy, "disagg_energy": energy + transfer / osl,
+        "shared_energy": energy, "disagg_energy": energy + transfer / output_tokens,
     }  # fmt: skip
 
 
-def spare_overhead(m: Machine, unit: FloatArray) -> FloatArray:
+def spare_overhead(machine: Machine, unit: FloatArray) -> FloatArray:
     """Capital beside that which works, over it: of replicas of ``unit`` packages that wait for a repair, or of spares.
 
     Whichever is less: a broken package holds up its replica until it is repaired, or spares are kept in the
     domain and the replica waits until one has taken the place.
     """
-    stops = unit * m.failure_rate[:, None]
-    waiting = stops * m.repair_time[:, None]
-    np.minimum(waiting, stops * m.recovery_time[:, None] + m.spare_share[:, None], out=waiting)
+    stops = unit * machine.failure_rate[:, None]
+    waiting = stops * machine.repair_time[:, None]
+    np.minimum(waiting, stops * machine.recovery_time[:, None] + machine.spare_share[:, None], out=waiting)
     return np.minimum(waiting, MOST_BROKEN, out=waiting)
 
 
-def _wall(m: Machine, scenario: Scenario, busy: FloatArray, dynamic: FloatArray) -> FloatArray:
+def _wall(machine: Machine, scenario: Scenario, busy: FloatArray, dynamic: FloatArray) -> FloatArray:
     """J per token at the wall: dynamic energy, and static, link and host power always."""
     u = scenario["utilisation"]
     standing = busy * (1.0 / u)
-    inside = dynamic + m.static_power[:, None] * standing
-    return scenario["pue"] * (inside * m.power_loss[:, None] + m.outside_power[:, None] * standing)
+    inside = dynamic + machine.static_power[:, None] * standing
+    return scenario["pue"] * (inside * machine.power_loss[:, None] + machine.outside_power[:, None] * standing)
 
 
-def wear(m: Machine, p: PlanResults, scenario: Scenario) -> FloatArray:
+def wear(machine: Machine, results: PlanResults, scenario: Scenario) -> FloatArray:
     """Bytes programmed per second and package: reclaim, retention, updates, KV and prefixes written.
 
     Reading, and so reclaim, happens for the busy share of the time; retention always.
     """
     duty = scenario["utilisation"]
-    reclaim = p.flash_read * m.flash_reclaim[:, None]
-    ingested = p.flash_written / p.step
-    always = m.flash_refresh[:, None] + 1.0 / scenario["weight_update_interval"]
-    return (reclaim + ingested) * duty + p.stored * always
+    reclaim = results.flash_read * machine.flash_reclaim[:, None]
+    ingested = results.flash_written / results.step
+    always = machine.flash_refresh[:, None] + 1.0 / scenario["weight_update_interval"]
+    return (reclaim + ingested) * duty + results.stored * always
 
 
 def plan_limits(
-    m: Machine, t: StepWork, p: PlanResults, limits: dict[str, float], writes: FloatArray
+    machine: Machine, work: StepWork, results: PlanResults, limits: dict[str, float], writes: FloatArray
 ) -> dict[str, FloatArray]:
     """Value over limit of every check on a pair but TPOT and TTFT, broadcastable to (n, p)."""
-    out = dict(p.limit_ratios)
-    out["demand"] = t.plans.batch * p.stages / t.load.concurrency
-    has = (m.flash_capacity > 0)[:, None]
+    out = dict(results.limit_ratios)
+    out["demand"] = work.plans.batch * results.stages / work.load.concurrency
+    has = (machine.flash_capacity > 0)[:, None]
     if has.any():
-        life = flash.life(np.ones(1), m.flash_endurance[:, None], np.ones(1), writes)
+        life = flash.life(np.ones(1), machine.flash_endurance[:, None], np.ones(1), writes)
         out["flash_life"] = np.where(has, limits.get("flash_life", 0.0) / np.minimum(life, LARGE), 0.0)
-        out["flash_program"] = np.where(has, writes / m.flash_write_bandwidth[:, None], 0.0)
+        out["flash_program"] = np.where(has, writes / machine.flash_write_bandwidth[:, None], 0.0)
     else:
         out["flash_life"] = out["flash_program"] = np.zeros((1, 1))
     return out
 
 
-def choose(m: Machine, t: StepWork, p: PlanResults, scenario: Scenario, limits: dict[str, float],
+def choose(machine: Machine, work: StepWork, results: PlanResults, scenario: Scenario, limits: dict[str, float],
            rungs: tuple[float, ...]) -> Estimate:  # fmt: skip
     """Pick, per design and rung, the cheapest admissible plan; the least bad if there is none."""
-    flashy = bool((m.flash_capacity > 0).any())
-    writes = wear(m, p, scenario) if flashy else np.zeros((1, 1))
-    a = fleet_cost(m, t, p, scenario)
+    flashy = bool((machine.flash_capacity > 0).any())
+    writes = wear(machine, results, scenario) if flashy else np.zeros((1, 1))
+    a = fleet_cost(machine, work, results, scenario)
     if flashy:  # programming is paid at the rate it happens, busy or not
-        program = writes * m.flash_program_energy[:, None]
+        program = writes * machine.flash_program_energy[:, None]
         for mode in ("shared", "disagg"):
             a[f"{mode}_energy"] = a[f"{mode}_energy"] + program * a[f"{mode}_busy"] / scenario["utilisation"]
-    checks = plan_limits(m, t, p, limits, writes)
+    checks = plan_limits(machine, work, results, limits, writes)
     wait = limits.get("ttft", LARGE)
-    shift = t.prompt_kv / m.scale_out_bandwidth[:, None]
-    ttft = {"shared": p.ttft + p.step, "disagg": p.ttft + shift + p.step}
-    u, price, grid = scenario["utilisation"], scenario["electricity_price"], m.grid[:, None]
-    rate = (1.0 + a["standby"]) * (m.capital_rate[:, None] / u)
-    common = np.ones(p.step.shape)
+    shift = work.prompt_kv / machine.scale_out_bandwidth[:, None]
+    ttft = {"shared": results.ttft + results.step, "disagg": results.ttft + shift + results.step}
+    u, price, grid = scenario["utilisation"], scenario["electricity_price"], machine.grid[:, None]
+    rate = (1.0 + a["standby"]) * (machine.capital_rate[:, None] / u)
+    common = np.ones(results.step.shape)
     for r in checks.values():  # the product of excesses orders plans as the sum of their logs does
         common *= np.maximum(r, 1.0)
-    n, r_count = len(m.domain), len(rungs)
+    n, r_count = len(machine.domain), len(rungs)
     both: dict[str, dict[str, FloatArray]] = {}
     for mode in ("shared", "disagg"):
-        energy = _wall(m, scenario, a[f"{mode}_busy"], a[f"{mode}_energy"])
+        energy = _wall(machine, scenario, a[f"{mode}_busy"], a[f"{mode}_energy"])
         cost = a[f"{mode}_busy"] * rate + energy * price
         bad = common * np.maximum(ttft[mode] * (1.0 / wait), 1.0)
         both[mode] = {"tpot": a[f"{mode}_tpot"], "cost": cost, "energy": energy, "bad": bad,
@@ -185,13 +188,13 @@ def choose(m: Machine, t: StepWork, p: PlanResults, scenario: Scenario, limits: 
         ok = ~none
         mode_of[ok, i] = (quick["key"][rows, best] == found)[ok]
         pick[:, i] = best
-    flat = rows[:, None] * p.step.shape[1] + pick
+    flat = rows[:, None] * results.step.shape[1] + pick
 
     def at(x: FloatArray) -> FloatArray:
         return (
             x.reshape(-1)[flat]
-            if x.shape == p.step.shape
-            else np.take_along_axis(np.broadcast_to(x, p.step.shape), pick, axis=1)
+            if x.shape == results.step.shape
+            else np.take_along_axis(np.broadcast_to(x, results.step.shape), pick, axis=1)
         )
 
     def by_mode(key: str) -> FloatArray:
@@ -204,12 +207,12 @@ def choose(m: Machine, t: StepWork, p: PlanResults, scenario: Scenario, limits: 
     violation["ttft"] = first / wait
     violation["tpot"] = tpot / np.array(rungs)[None, :]
     standby = at(a["standby"])
-    embodied = busy * (1.0 + standby) * m.embodied[:, None] / (u * scenario["lifetime"])
+    embodied = busy * (1.0 + standby) * machine.embodied[:, None] / (u * scenario["lifetime"])
     return Estimate(
         tpot=tpot, cost=by_mode("cost"), energy=energy, carbon=embodied + energy * grid, ttft=first,
         packages=np.where(mode_of > 0, at(a["disagg_fleet"]), at(a["shared_fleet"])), limit_ratios=violation,
-        chosen={"plan": pick.astype(np.float64), "stages": at(p.stages), "share": at(p.fast_tier_share), "disaggregated": mode_of.astype(np.float64),
-                "busy": busy, "standby": standby, "step": at(p.step), "prompt": at(p.prompt), "flash_read": at(p.flash_read)},
+        chosen={"plan": pick.astype(np.float64), "stages": at(results.stages), "share": at(results.fast_tier_share), "disaggregated": mode_of.astype(np.float64),
+                "busy": busy, "standby": standby, "step": at(results.step), "prompt": at(results.prompt), "flash_read": at(results.flash_read)},
     )  # fmt: skip
 
 

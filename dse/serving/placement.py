@@ -72,75 +72,77 @@ class Placement:
     """value over limit of the capacity checks"""
 
 
-def place_data(m: Machine, t: StepWork) -> Placement:
+def place_data(machine: Machine, work: StepWork) -> Placement:
     """Place a chunk's bytes; a chunk is uniform in which tiers there are."""
-    fast = m.fast_capacity[:, None]
-    slow = (m.flash_capacity + m.far_capacity)[:, None]
-    tiered = bool(m.flash_capacity[0] + m.far_capacity[0] > 0)
-    live = np.minimum(t.live_p95, LARGE)
+    fast = machine.fast_capacity[:, None]
+    slow = (machine.flash_capacity + machine.far_capacity)[:, None]
+    tiered = bool(machine.flash_capacity[0] + machine.far_capacity[0] > 0)
+    live = np.minimum(work.live_p95, LARGE)
     whole = fast + slow if tiered else fast
-    room = np.maximum(whole - live - t.prefix_held - _spread(m, t), fast / LARGE)
-    depth = np.minimum(roofline.pipeline_depth(t.resident, room), LARGE)
+    room = np.maximum(whole - live - work.prefix_held - _spread(machine, work), fast / LARGE)
+    depth = np.minimum(roofline.pipeline_depth(work.resident, room), LARGE)
     # one longest request must fit beside the weights; each stage holds the KV of its layers
-    lone = t.longest / depth / np.maximum(whole - t.resident / depth, fast / LARGE)
-    deepest = np.minimum(DEEPEST, t.layers)
+    lone = work.longest / depth / np.maximum(whole - work.resident / depth, fast / LARGE)
+    deepest = np.minimum(DEEPEST, work.layers)
     ratios = {
-        "capacity": np.maximum((live + t.prefix_held + _spread(m, t)) / whole, depth / deepest),
+        "capacity": np.maximum((live + work.prefix_held + _spread(machine, work)) / whole, depth / deepest),
         "longest_request": lone,
     }
-    weights = (t.resident - t.resident_experts) / depth
+    weights = (work.resident - work.resident_experts) / depth
     chip = None
-    if m.sram_capacity.any():
-        chip = np.minimum(np.maximum(m.sram_capacity[:, None] - t.activations, 0.0) / weights, 1.0)
+    if machine.sram_capacity.any():
+        chip = np.minimum(np.maximum(machine.sram_capacity[:, None] - work.activations, 0.0) / weights, 1.0)
         weights = weights * (1.0 - chip)
     if not tiered:
         return Placement(depth, chip, None, np.ones(depth.shape), ratios)
-    below, kept = _lower_tiers(m, t, weights, t.resident_experts / depth, live)
-    share = np.clip(1.0 - kept / (t.resident / depth + t.prefix_held), 0.0, 1.0)
+    below, kept = _lower_tiers(machine, work, weights, work.resident_experts / depth, live)
+    share = np.clip(1.0 - kept / (work.resident / depth + work.prefix_held), 0.0, 1.0)
     return Placement(depth, chip, below, share, ratios)
 
 
 def _lower_tiers(
-    m: Machine, t: StepWork, weights: FloatArray, experts: FloatArray, live: FloatArray
+    machine: Machine, work: StepWork, weights: FloatArray, experts: FloatArray, live: FloatArray
 ) -> tuple[LowerTiers, FloatArray]:
     """Fill the fast tier and put the rest below it; also the bytes of weights and prefixes there."""
-    fast = m.fast_capacity[:, None]
-    moe = bool(t.resident_experts.any())
-    b_fast, b_flash, b_far = (x[:, None] for x in (m.fast_bandwidth, m.flash_bandwidth, m.far_bandwidth))
-    has_flash, has_far = bool(m.flash_capacity[0] > 0), bool(m.far_capacity[0] > 0)
+    fast = machine.fast_capacity[:, None]
+    moe = bool(work.resident_experts.any())
+    b_fast, b_flash, b_far = (
+        x[:, None] for x in (machine.fast_bandwidth, machine.flash_bandwidth, machine.far_bandwidth)
+    )
+    has_flash, has_far = bool(machine.flash_capacity[0] > 0), bool(machine.far_capacity[0] > 0)
     b_slow = b_flash * has_flash + b_far * has_far
-    shared = m.shared_phy[:, None] > 0
+    shared = machine.shared_phy[:, None] > 0
     level = np.where(shared, 1.0, b_fast / (b_fast + b_slow))
-    level = np.where(t.plans.fill_fast_tier, 1.0, level)
+    level = np.where(work.plans.fill_fast_tier, 1.0, level)
     own = np.minimum(fast / np.maximum(live, TINY), 1.0)  # live KV that fits; the rest is written below
-    free = np.maximum(fast - live - _spread(m, t), 0.0)
+    free = np.maximum(fast - live - _spread(machine, work), 0.0)
     dense = np.minimum(level, free / np.maximum(weights, TINY))
     free -= dense * weights
-    prefix = np.minimum(free / np.maximum(t.prefix_held, TINY), 1.0)
-    evenly = roofline.level_share(np.maximum(t.kv_prefix, TINY), t.kv_live * own, b_fast, b_slow)
-    prefix = np.minimum(prefix, np.where(shared | t.plans.fill_fast_tier, 1.0, evenly))
-    free -= prefix * t.prefix_held
+    prefix = np.minimum(free / np.maximum(work.prefix_held, TINY), 1.0)
+    evenly = roofline.level_share(np.maximum(work.kv_prefix, TINY), work.kv_live * own, b_fast, b_slow)
+    prefix = np.minimum(prefix, np.where(shared | work.plans.fill_fast_tier, 1.0, evenly))
+    free -= prefix * work.prefix_held
     hot, read = np.ones((1, 1)), np.ones((1, 1))
     if moe:
         hot = np.clip(free / np.maximum(experts, TINY), 0.0, 1.0)
-        read = np.minimum(popular_share(t, hot), level)
-    other = (1.0 - dense) * weights + (1.0 - prefix) * t.prefix_held
+        read = np.minimum(popular_share(work, hot), level)
+    other = (1.0 - dense) * weights + (1.0 - prefix) * work.prefix_held
     kept = other + (1.0 - np.minimum(hot, read)) * experts
     copies = np.where(np.minimum(hot, read) < 1.0, other + experts, kept)
-    slow = (m.flash_capacity + m.far_capacity)[:, None]
+    slow = (machine.flash_capacity + machine.far_capacity)[:, None]
     swap = (copies + np.maximum(live - fast, 0.0) > slow).astype(np.float64)
     in_flash: Any = float(has_flash)
     if has_flash and has_far:
         held = np.maximum(kept + np.maximum(live - fast, 0.0), TINY)
-        must = np.maximum(1.0 - m.flash_capacity[:, None] / held, 0.0)
-        may = np.minimum(np.where(t.plans.fill_fast_tier, 0.0, b_far / b_slow), m.far_capacity[:, None] / held)
+        must = np.maximum(1.0 - machine.flash_capacity[:, None] / held, 0.0)
+        may = np.minimum(np.where(work.plans.fill_fast_tier, 0.0, b_far / b_slow), machine.far_capacity[:, None] / held)
         in_flash = 1.0 - np.maximum(must, may)
-    pages = flash.read_amplification(t.kv_run, m.flash_page[:, None]) if has_flash else np.ones((1, 1))
+    pages = flash.read_amplification(work.kv_run, machine.flash_page[:, None]) if has_flash else np.ones((1, 1))
     expert_pages = stretch = np.ones((1, 1))
     if moe and has_flash:
-        expert_pages = flash.read_amplification(t.expert_slice, m.flash_page[:, None])
+        expert_pages = flash.read_amplification(work.expert_slice, machine.flash_page[:, None])
         stretch = expert_pages / flash.stripe_balance(
-            t.expert_slice, m.flash_stripe[:, None], t.experts_held, t.experts_read
+            work.expert_slice, machine.flash_stripe[:, None], work.experts_held, work.experts_read
         )
     per_byte = in_flash / b_flash
     per_kv, per_expert = per_byte * pages, per_byte * stretch
@@ -151,20 +153,20 @@ def _lower_tiers(
                  in_flash * np.where(swap > 0, kept, copies), swap), kept  # fmt: skip
 
 
-def _spread(m: Machine, t: StepWork) -> Any:
+def _spread(machine: Machine, work: StepWork) -> Any:
     """Bytes of the fast tier that activations take where that tier is the scratchpad itself."""
-    return m.fast_on_chip[:, None] * t.activations
+    return machine.fast_on_chip[:, None] * work.activations
 
 
-def popular_share(t: StepWork, hot: FloatArray) -> FloatArray:
+def popular_share(work: StepWork, hot: FloatArray) -> FloatArray:
     """Share of the expert bytes a step reads that its most popular ``hot`` share of experts takes, (n, p).
 
     Linear between the knots of the plan's curve.
     """
     at = hot * KNOTS
     knot = np.minimum(at, KNOTS - 1.0).astype(np.int64)
-    rows = t.popular.reshape(KNOTS + 1, -1)
-    column = np.arange(rows.shape[1])[:, None] if t.aligned else np.arange(rows.shape[1])
+    rows = work.popular.reshape(KNOTS + 1, -1)
+    column = np.arange(rows.shape[1])[:, None] if work.aligned else np.arange(rows.shape[1])
     low = rows[knot, column]
     share: FloatArray = low + (at - knot) * (rows[knot + 1, column] - low)
     return share

@@ -20,24 +20,28 @@ TIE = 0.99
 """an engine must be more than 1 % faster to win on time; else energy decides"""
 
 
-def pnm_operator(m: Machine, t: StepWork, k: Rates, soft: SoftwareStack, i: int, inverse: Any, read: Read, host: FloatArray,
-          slow: FloatArray | None, d: Decoded, below: LowerTiers | None, note: Note | None) -> tuple[FloatArray, BoolArray]:  # fmt: skip
+def pnm_operator(machine: Machine, work: StepWork, rates: Rates, software: SoftwareStack, i: int, inverse: Any, read: Read, host: FloatArray,
+          slow: FloatArray | None, decoded: Decoded, below: LowerTiers | None, note: Note | None) -> tuple[FloatArray, BoolArray]:  # fmt: skip
     """Operator i with the part beside the PNM engine run there; host where that is slower.
 
     Corrects the energies of ``d`` and adds engine times; returns time and where PNM won. The engine gets
     the efficiencies that the host has for the same access pattern. Hand-over: two mode switches a layer,
     inputs and partial sums in as many copies as the partition needs.
     """
-    op, site = OPERATORS[i], int(m.pnm_site[0])
-    assert d.pnm_time is not None and d.pnm_memory_contention is not None and d.host_only_time is not None  # noqa: S101, PT018 - a site has them
-    on_chip, e_fast, e_flash, e_far, e_near = k.energy
-    flop, efficiency = t.flop[i], 1.0 / soft.compute(op, t.bits[i])
-    even, even_flop = t.mean_weights[i], flop * t.mean_flop[i]
+    op, site = OPERATORS[i], int(machine.pnm_site[0])
+    assert (
+        decoded.pnm_time is not None
+        and decoded.pnm_memory_contention is not None
+        and decoded.host_only_time is not None
+    )  # noqa: S101, PT018 - a site has them
+    on_chip, e_fast, e_flash, e_far, e_near = rates.energy
+    flop, efficiency = work.flop[i], 1.0 / software.compute(op, work.bits[i])
+    even, even_flop = work.mean_weights[i], flop * work.mean_flop[i]
     pages: Any = 1.0
     stretch: Any = 1.0
-    across = read.chip * (inverse * k.sram) if read.chip is not None else None
+    across = read.chip * (inverse * rates.sram) if read.chip is not None else None
     if site == ON_FAST:
-        beside, path, link = read.fast, e_fast, k.fast
+        beside, path, link = read.fast, e_fast, rates.fast
         across = slow if across is None else across if slow is None else np.maximum(across, slow)
     else:
         assert read.slow is not None and below is not None  # noqa: S101, PT018 - the tier that the engine sits on
@@ -45,54 +49,54 @@ def pnm_operator(m: Machine, t: StepWork, k: Rates, soft: SoftwareStack, i: int,
         if site == ON_FLASH:
             pages, stretch = read.pages, read.stretch
         beside, path = read.slow * part_of, (e_flash * pages if site == ON_FLASH else e_far)
-        link = _col(1.0 / (m.flash_bandwidth if site == ON_FLASH else m.far_bandwidth))
-        other = m.far_bandwidth if site == ON_FLASH else m.flash_bandwidth
+        link = _col(1.0 / (machine.flash_bandwidth if site == ON_FLASH else machine.far_bandwidth))
+        other = machine.far_bandwidth if site == ON_FLASH else machine.flash_bandwidth
         elsewhere = np.maximum(
-            read.fast * (inverse * k.fast), read.slow * ((1.0 - part_of) * inverse * _col(1.0 / other))
+            read.fast * (inverse * rates.fast), read.slow * ((1.0 - part_of) * inverse * _col(1.0 / other))
         )
         across = elsewhere if across is None else np.maximum(across, elsewhere)
-    moved = t.crossing[i] * _copies(m, t, i)
-    layers: Any = {"experts": t.moe_layers, "head": 1.0}.get(op, t.layers)
-    handover = 2.0 * layers * m.pnm_switch[:, None] + moved * (inverse * link)
+    moved = work.crossing[i] * _copies(machine, work, i)
+    layers: Any = {"experts": work.moe_layers, "head": 1.0}.get(op, work.layers)
+    handover = 2.0 * layers * machine.pnm_switch[:, None] + moved * (inverse * link)
     if site == ON_FLASH and op == "experts":
-        handover = handover + t.moe_layers * m.slow_latency[:, None]
+        handover = handover + work.moe_layers * machine.slow_latency[:, None]
     part = 1.0 if across is None else beside / np.maximum(read.bytes, TINY)
-    near = np.maximum(beside * (stretch * inverse * k.near), part * (flop * (efficiency * k.near_flop[i])))
+    near = np.maximum(beside * (stretch * inverse * rates.near), part * (flop * (efficiency * rates.near_flop[i])))
     near += handover
     time, rest = near, None
     if across is not None:
-        rest = np.maximum(across, (1.0 - part) * (flop * (efficiency * k.host_flop[i])))
+        rest = np.maximum(across, (1.0 - part) * (flop * (efficiency * rates.host_flop[i])))
         time = np.maximum(near, rest)
-    spared = part * (even_flop * k.host_flop_energy[i])  # arithmetic that the host does not do
+    spared = part * (even_flop * rates.host_flop_energy[i])  # arithmetic that the host does not do
     wire = np.maximum(path - pages * e_near, 0.0)  # what is handed over touches no array
-    beyond = moved * wire - beside * (even * (path - pages * e_near)) + part * (even_flop * k.near_flop_energy[i])
+    beyond = moved * wire - beside * (even * (path - pages * e_near)) + part * (even_flop * rates.near_flop_energy[i])
     wired = moved * on_chip - beside * (even * on_chip)
     use = time < host * np.where(beyond + wired < spared, 1.0 / TIE, TIE)
-    use &= m.pnm_serves[:, i : i + 1] > 0
-    d.clocked_energy -= np.where(use, spared, 0.0)
-    d.unclocked_energy += np.where(use, wired, 0.0)
-    where = {ON_FAST: d.fast, ON_FLASH: d.flash, ON_FAR: d.far}[site]
+    use &= machine.pnm_serves[:, i : i + 1] > 0
+    decoded.clocked_energy -= np.where(use, spared, 0.0)
+    decoded.unclocked_energy += np.where(use, wired, 0.0)
+    where = {ON_FAST: decoded.fast, ON_FLASH: decoded.flash, ON_FAR: decoded.far}[site]
     where += np.where(use, beyond, 0.0)
     if note:
         note("near", "reads", np.where(use, beside * (even * pages * e_near), 0.0))
-        note("near", "arithmetic", np.where(use, part * (even_flop * k.near_flop_energy[i]), 0.0))
-    last = slice(host.shape[1] - d.pnm_time.shape[1], None)
-    if d.pnm_time.shape[1]:
+        note("near", "arithmetic", np.where(use, part * (even_flop * rates.near_flop_energy[i]), 0.0))
+    last = slice(host.shape[1] - decoded.pnm_time.shape[1], None)
+    if decoded.pnm_time.shape[1]:
         on = use[:, last]
-        d.pnm_time += np.where(on, near[:, last], 0.0)
-        inside = np.broadcast_to(beside * (stretch * inverse * k.near), host.shape)[:, last]
-        d.pnm_memory_contention += np.where(on, 0.0, inside)
-        d.host_only_time += np.where(on, 0.0 if rest is None else rest[:, last], host[:, last])
+        decoded.pnm_time += np.where(on, near[:, last], 0.0)
+        inside = np.broadcast_to(beside * (stretch * inverse * rates.near), host.shape)[:, last]
+        decoded.pnm_memory_contention += np.where(on, 0.0, inside)
+        decoded.host_only_time += np.where(on, 0.0 if rest is None else rest[:, last], host[:, last])
     return np.where(use, time, host), use
 
 
-def _copies(m: Machine, t: StepWork, i: int) -> FloatArray:
+def _copies(machine: Machine, work: StepWork, i: int) -> FloatArray:
     """Times that inputs and partial results of operator i cross, (n, 1) or (n, p).
 
     Weights lie in a two-dimensional partition over the shards; the KV of a sequence and head lies whole in a
     shard as long as there are no more shards than those, else cut along the context.
     """
-    if t.weights[i].any():
-        return m.pnm_copies[:, None]
-    cut: FloatArray = np.maximum(np.square(m.pnm_copies)[:, None] / np.maximum(t.kv_pieces, 1.0), 1.0)
+    if work.weights[i].any():
+        return machine.pnm_copies[:, None]
+    cut: FloatArray = np.maximum(np.square(machine.pnm_copies)[:, None] / np.maximum(work.kv_pieces, 1.0), 1.0)
     return cut

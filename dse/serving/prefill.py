@@ -43,7 +43,7 @@ class _Streams:
     joules_experts: tuple[FloatArray, FloatArray, FloatArray]
 
 
-def _streams(k: Rates, placed: Placement, cols: Any) -> _Streams:
+def _streams(rates: Rates, placement: Placement, cols: Any) -> _Streams:
     """What streaming a byte of weights takes; columns doubled for the two prompts of a shape.
 
     The activations of a chunk of prompts fill the chip's SRAM: no weights count as held there.
@@ -54,26 +54,26 @@ def _streams(k: Rates, placed: Placement, cols: Any) -> _Streams:
         out: FloatArray = np.asarray(x, dtype=np.float64)
         return out if out.ndim < 2 or out.shape[1] == 1 else out[:, cols]
 
-    b = placed.lower_tiers
-    e_fast, e_flash, e_far = k.energy[1], k.energy[2], k.energy[3]
-    if b is None:
-        return _Streams(k.fast, k.fast, (e_fast, zero, zero), (e_fast, zero, zero))
-    share, hot, in_flash = wide(b.dense), wide(b.popular_expert_share), wide(b.in_flash)
+    lower = placement.lower_tiers
+    e_fast, e_flash, e_far = rates.energy[1], rates.energy[2], rates.energy[3]
+    if lower is None:
+        return _Streams(rates.fast, rates.fast, (e_fast, zero, zero), (e_fast, zero, zero))
+    share, hot, in_flash = wide(lower.dense), wide(lower.popular_expert_share), wide(lower.in_flash)
 
     def seconds(part: FloatArray, inverse: FloatArray) -> FloatArray:
         below = 1.0 - part
-        return np.maximum((part + below * k.shared) * k.fast, below * inverse)
+        return np.maximum((part + below * rates.shared) * rates.fast, below * inverse)
 
     def joules(part: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         below = 1.0 - part
         return (part * e_fast, below * (in_flash * e_flash) if in_flash.any() else zero,
                 below * ((1.0 - in_flash) * e_far) if (in_flash < 1.0).any() else zero)  # fmt: skip
 
-    inverse = wide(b.per_byte)
+    inverse = wide(lower.per_byte)
     return _Streams(seconds(share, inverse), seconds(hot, inverse), joules(share), joules(hot))
 
 
-def prefill(m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, slack: FloatArray,
+def prefill(machine: Machine, t: StepWork, software: SoftwareStack, placement: Placement, slack: FloatArray,
             note: Note | None = None) -> Served:  # fmt: skip
     """Serve the mean prompt and the TTFT prompt.
 
@@ -83,8 +83,8 @@ def prefill(m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, sla
     prompts of c chunks and T tokens a step, k = max(min(n c, 1), n T / chunk) of a step's kernels run with
     prompts in them, so n P - k slack remain. Limits of heat hold. Without flash plans of a shape share an answer.
     """
-    k, work = rates_of(m, t), t.prefill
-    by_plan, half = placed.lower_tiers is not None, len(t.plan_of_shape)
+    k, work = rates_of(machine, t), t.prefill
+    by_plan, half = placement.lower_tiers is not None, len(t.plan_of_shape)
     cols: tuple[Any, Any]
     if t.aligned:
         count, cols = 1, (..., slice(None))
@@ -96,21 +96,21 @@ def prefill(m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, sla
         count, cols = len(plans), (..., np.concatenate([shape, shape + half]))
         doubled = np.concatenate([plans, plans])
         index = (np.concatenate([t.plans.tensor_index[plans]] * 2), np.concatenate([t.plans.group_index[plans]] * 2))
-    width = (len(m.domain), 2 * count)
-    stream = _streams(k, placed, doubled)
-    chunks = np.maximum(np.ceil(work.tokens[cols] / soft.chunk), 1.0)
-    time = soft.once(t) * chunks * np.ones(width)
+    width = (len(machine.domain), 2 * count)
+    stream = _streams(k, placement, doubled)
+    chunks = np.maximum(np.ceil(work.tokens[cols] / software.chunk), 1.0)
+    time = software.once(t) * chunks * np.ones(width)
     products, scores, shared = np.zeros(width), np.zeros(width), np.zeros((1, 1))
     for i, op in enumerate(OPERATORS):
         flop = work.flop[i][cols]
         if flop.any():
-            busy = flop * (k.host_flop[i] / soft.compute(op, t.bits[i]))
+            busy = flop * (k.host_flop[i] / software.compute(op, t.bits[i]))
             target = scores if op == "attention" else products
             target += busy
             weights = chunks * work.weights[i][cols]
             if weights.any():
                 per_byte = stream.experts if op == "experts" else stream.dense
-                reads = (weights * soft.inverse_bandwidth(op, t.emulated[i])) * per_byte
+                reads = (weights * software.inverse_bandwidth(op, t.emulated[i])) * per_byte
                 busy = np.maximum(reads, busy, out=busy if reads.shape == busy.shape else None)
             if op == "ffn":
                 shared = t.shared_share * busy
@@ -125,10 +125,10 @@ def prefill(m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, sla
     )
     fast = fast + work.kv[cols] * k.energy[1]
     arithmetic = products + scores
-    waited, more = _messages(m, t, soft, index, cols, shared)
+    waited, more = _messages(machine, t, software, index, cols, shared)
     time += waited
     scores += more
-    held, logic = _held(m, time, arithmetic, dynamic, still, (fast, flash))
+    held, logic = _held(machine, time, arithmetic, dynamic, still, (fast, flash))
     stretch = held / time  # a hot package is slow in either case
     joules = logic + fast + flash + far
     _tell(note, logic, still, (fast, flash, far))
@@ -143,10 +143,10 @@ def prefill(m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, sla
         joules = np.take(joules, by, axis=1)
         count = len(by)
     join = own * t.arriving
-    join -= _carried(t, soft, work, chunks) * slack
+    join -= _carried(t, software, work, chunks) * slack
     np.maximum(join, 0.0, out=join)
     join += pay * t.arriving
-    join += soft.eager_launch_share * soft.once(t) * _carried(t, soft, work, chunks)
+    join += software.eager_launch_share * software.once(t) * _carried(t, software, work, chunks)
     return Served(held[:, :count], join, joules[:, :count], held[:, count:])
 
 
@@ -159,19 +159,19 @@ def _tell(note: Note | None, logic: FloatArray, still: FloatArray, memories: tup
             note("prompt", name, each)
 
 
-def _held(m: Machine, time: FloatArray, busy: FloatArray, dynamic: FloatArray, still: FloatArray,
+def _held(machine: Machine, time: FloatArray, busy: FloatArray, dynamic: FloatArray, still: FloatArray,
           memories: tuple[FloatArray, FloatArray]) -> tuple[FloatArray, FloatArray]:  # fmt: skip
     """Time and logic energy of a prompt at the clock level that finishes first under the limits.
 
     A slower clock stretches all arithmetic, hidden behind reads or not: an upper bound. Only machines that
     some limit slows need be asked.
     """
-    limits = limits_of(m)
-    power = m.active_power[:, None] + m.near_active_power[:, None]
+    limits = limits_of(machine)
+    power = machine.active_power[:, None] + machine.near_active_power[:, None]
     energy = dynamic + still + power * time
     step = thermal.governed([time], [energy], memories, limits)[0]
     hot = np.nonzero((step > time).any(axis=1))[0]
-    if len(m.levels()) == 1 or not len(hot):
+    if len(machine.levels()) == 1 or not len(hot):
         return step, energy
 
     def of(x: FloatArray) -> FloatArray:
@@ -179,10 +179,10 @@ def _held(m: Machine, time: FloatArray, busy: FloatArray, dynamic: FloatArray, s
 
     rows = tuple(tuple(of(c) for c in row) for row in limits)
     some = (of(memories[0]), of(memories[1]))
-    for i, level in enumerate(m.levels()[1:], start=1):
-        scale = m.level_energy[hot, i : i + 1]
+    for i, level in enumerate(machine.levels()[1:], start=1):
+        scale = machine.level_energy[hot, i : i + 1]
         slower = time[hot] + busy[hot] * (1.0 / level - 1.0)
-        watts = m.active_power[hot, None] * (level * scale) + m.near_active_power[hot, None]
+        watts = machine.active_power[hot, None] * (level * scale) + machine.near_active_power[hot, None]
         joules = of(dynamic) * scale + of(still) + watts * slower
         each = thermal.governed([slower], [joules], some, rows)[0]
         better = each < step[hot]
@@ -191,32 +191,32 @@ def _held(m: Machine, time: FloatArray, busy: FloatArray, dynamic: FloatArray, s
     return step, energy
 
 
-def _carried(t: StepWork, soft: SoftwareStack, work: Prefill, chunks: FloatArray) -> FloatArray:
+def _carried(t: StepWork, software: SoftwareStack, work: Prefill, chunks: FloatArray) -> FloatArray:
     """Share of a step's kernels that run with arriving prompts in them; may exceed 1 where they fill more than a step."""
     if t.aligned:
         tokens, each = work.tokens[..., :1], chunks[..., :1]
     else:  # one mean prompt for all shapes
         tokens, each = work.tokens[:1], chunks.reshape(-1)[:1]
-    carried: FloatArray = np.maximum(np.minimum(t.arriving * each, 1.0), t.arriving * tokens / soft.chunk)
+    carried: FloatArray = np.maximum(np.minimum(t.arriving * each, 1.0), t.arriving * tokens / software.chunk)
     return carried
 
 
 def _messages(
-    m: Machine, t: StepWork, soft: SoftwareStack, index: tuple[Any, Any], cols: Any, shared: FloatArray
+    machine: Machine, work: StepWork, software: SoftwareStack, index: tuple[Any, Any], cols: Any, shared: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Time of a prompt's messages, and what they add to those of a step that sends its own anyway.
 
     As many all-reduces and all-to-alls as a decode step has; ``index`` holds the columns of the tables,
     ``shared`` the time of the shared experts.
     """
-    if t.aligned:
-        reduces, exchanges = np.repeat(t.reduces, 2, axis=1), np.repeat(t.exchanges, 2, axis=1)
+    if work.aligned:
+        reduces, exchanges = np.repeat(work.reduces, 2, axis=1), np.repeat(work.exchanges, 2, axis=1)
     else:
-        plans = np.arange(len(t.plans)) if len(index[0]) == 2 * len(t.plans) else t.plan_of_shape
-        reduces, exchanges = np.concatenate([t.reduces[plans]] * 2), np.concatenate([t.exchanges[plans]] * 2)
-    message, sent = t.prefill.reduce_bytes[cols] / soft.link, t.prefill.exchange_bytes[cols] / soft.link
-    time = reduces * all_reduce(m, index[0], message) + exchanged(m, index[1], sent, exchanges, shared)
-    more = reduces * all_reduce(m, index[0], message, launched=False) + exchanges * (
-        sent * at(m.exchange_rate, index[1])
+        plans = np.arange(len(work.plans)) if len(index[0]) == 2 * len(work.plans) else work.plan_of_shape
+        reduces, exchanges = np.concatenate([work.reduces[plans]] * 2), np.concatenate([work.exchanges[plans]] * 2)
+    message, sent = work.prefill.reduce_bytes[cols] / software.link, work.prefill.exchange_bytes[cols] / software.link
+    time = reduces * all_reduce(machine, index[0], message) + exchanged(machine, index[1], sent, exchanges, shared)
+    more = reduces * all_reduce(machine, index[0], message, launched=False) + exchanges * (
+        sent * at(machine.exchange_rate, index[1])
     )
-    return time + at(m.gather_alpha, index[1]), more
+    return time + at(machine.gather_alpha, index[1]), more

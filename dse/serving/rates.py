@@ -37,7 +37,7 @@ def _col(x: FloatArray) -> FloatArray:
     return x[:, None]
 
 
-def rates_of(m: Machine, t: StepWork) -> Rates:
+def rates_of(machine: Machine, work: StepWork) -> Rates:
     """Hoist what depends on the design and the operator's precision alone."""
 
     def of(table: FloatArray, bits: IntArray) -> FloatArray:
@@ -45,25 +45,25 @@ def rates_of(m: Machine, t: StepWork) -> Rates:
 
     kinds: dict[int, tuple[FloatArray, FloatArray, FloatArray, FloatArray]] = {}
     each = []
-    for bits in t.bits:
-        key = -1 if t.aligned else int(bits)
-        if key not in kinds or t.aligned:
-            peak = of(m.peak, bits)
+    for bits in work.bits:
+        key = -1 if work.aligned else int(bits)
+        if key not in kinds or work.aligned:
+            peak = of(machine.peak, bits)
             near = np.where(
-                m.pnm_site[:, None] > 0, _col(m.peak[:, 1]) / peak / _col(m.pnm_flops), 1.0
+                machine.pnm_site[:, None] > 0, _col(machine.peak[:, 1]) / peak / _col(machine.pnm_flops), 1.0
             )  # rated at 8 bit
-            flop_energy = of(m.flop_energy, bits)
-            near_energy = _col(m.pnm_flop_energy) * flop_energy / _col(m.flop_energy[:, 1])  # at 8 bit too
+            flop_energy = of(machine.flop_energy, bits)
+            near_energy = _col(machine.pnm_flop_energy) * flop_energy / _col(machine.flop_energy[:, 1])  # at 8 bit too
             kinds[key] = (1.0 / peak, near, flop_energy, near_energy)
         each.append(kinds[key])
     return Rates(
-        fast=_col(1.0 / m.fast_bandwidth), sram=_col(1.0 / m.sram_bandwidth), shared=_col(m.shared_phy),
-        near=_col(1.0 / m.pnm_bandwidth), near_flop=tuple(e[1] for e in each), host_flop=tuple(e[0] for e in each),
-        energy=(_col(m.on_chip_energy), _col(m.fast_energy), _col(m.flash_energy), _col(m.far_energy), _col(m.pnm_energy)),
+        fast=_col(1.0 / machine.fast_bandwidth), sram=_col(1.0 / machine.sram_bandwidth), shared=_col(machine.shared_phy),
+        near=_col(1.0 / machine.pnm_bandwidth), near_flop=tuple(e[1] for e in each), host_flop=tuple(e[0] for e in each),
+        energy=(_col(machine.on_chip_energy), _col(machine.fast_energy), _col(machine.flash_energy), _col(machine.far_energy), _col(machine.pnm_energy)),
         host_flop_energy=tuple(e[2] for e in each), near_flop_energy=tuple(e[3] for e in each),
     )  # fmt: skip
 
 
-def limits_of(m: Machine) -> tuple[tuple[FloatArray, ...], ...]:
+def limits_of(machine: Machine) -> tuple[tuple[FloatArray, ...], ...]:
     """Throttle rows as (n, 1) columns; a limit that no design of the chunk can reach is left out."""
-    return tuple(tuple(c[:, None] for c in row) for row in m.throttle if any(c.any() for c in row))
+    return tuple(tuple(c[:, None] for c in row) for row in machine.throttle if any(c.any() for c in row))

@@ -21,49 +21,51 @@ from dse.serving.software import SoftwareStack
 from dse.serving.step_work import ACTIVATION_BYTES, StepWork
 
 
-def serve(m: Machine, t: StepWork, soft: SoftwareStack, note: Note | None = None) -> PlanResults:
+def serve(machine: Machine, work: StepWork, software: SoftwareStack, note: Note | None = None) -> PlanResults:
     """Evaluate every pair of a chunk of designs and the plans of one workload."""
-    placed = place_data(m, t)
-    d = decode(m, t, soft, placed, note)
-    times, twice, slack = _passes(m, t, soft, placed, d, note)
-    written, to_flash = _written(m, t, placed)
-    promoted, swapped = _promoted(t, placed)
-    if promoted is not None and placed.lower_tiers is not None:
-        written = written + times[0] * (promoted * placed.lower_tiers.per_byte)
-        demoted = swapped * placed.lower_tiers.in_flash
-        written = written + times[0] * (demoted * (1.0 / m.flash_write_bandwidth)[:, None])
+    placement = place_data(machine, work)
+    d = decode(machine, work, software, placement, note)
+    times, twice, slack = _passes(machine, work, software, placement, d, note)
+    written, to_flash = _written(machine, work, placement)
+    promoted, swapped = _promoted(work, placement)
+    if promoted is not None and placement.lower_tiers is not None:
+        written = written + times[0] * (promoted * placement.lower_tiers.per_byte)
+        demoted = swapped * placement.lower_tiers.in_flash
+        written = written + times[0] * (demoted * (1.0 / machine.flash_write_bandwidth)[:, None])
         to_flash = to_flash + times[0] * demoted
     for time in times:
         time += written
-    if m.hot_loss.any():
-        warm, joules = _refreshed(m, t, soft, placed, d, times[0], twice)
+    if machine.hot_loss.any():
+        warm, joules = _refreshed(machine, work, software, placement, d, times[0], twice)
         if note:
             note("energy", "doubled refresh", joules)
         d.fast = d.fast + joules / twice
         for time in times:
             time += warm
-    step, energy, clock, unthrottled = _clocked(m, d, times, twice, note)
+    step, energy, clock, unthrottled = _clocked(machine, d, times, twice, note)
     if note:
         note("time", "KV cache and experts moved", np.broadcast_to(written, step.shape))
         note("time", "throttling", step - unthrottled)
     # at a slower clock the products finish no sooner, and what they leave is worth less by the clock
-    served = prefill(m, t, soft, placed, np.maximum(slack - (1.0 - clock) * d.products * twice, 0.0), note)
+    served = prefill(
+        machine, work, software, placement, np.maximum(slack - (1.0 - clock) * d.products * twice, 0.0), note
+    )
     zero = np.zeros((1, 1))
-    below = placed.lower_tiers
-    chunk = np.minimum(t.prefill.tokens[..., -1:], soft.chunk)  # of the prompt that the TTFT limit asks about
+    below = placement.lower_tiers
+    chunk = np.minimum(work.prefill.tokens[..., -1:], software.chunk)  # of the prompt that the TTFT limit asks about
     passed = pipeline_transfer(
-        m, t, placed.depth, chunk * t.model.hidden * ACTIVATION_BYTES
+        machine, work, placement.depth, chunk * work.model.hidden * ACTIVATION_BYTES
     )  # later chunks follow while it computes
     return PlanResults(
-        step=step, unthrottled=unthrottled, energy=energy, stages=placed.depth, fast_tier_share=placed.fast_tier_share,
+        step=step, unthrottled=unthrottled, energy=energy, stages=placement.depth, fast_tier_share=placement.fast_tier_share,
         prompt=served.alone, prefill_interference=served.joining, prompt_energy=served.energy, ttft=served.first + passed,
         flash_read=zero if below is None else d.flash_bytes * twice / step + (0.0 if promoted is None else promoted * below.in_flash), flash_written=to_flash,
-        stored=zero if below is None else below.stored, clock=clock, limit_ratios=placed.limit_ratios,
+        stored=zero if below is None else below.stored, clock=clock, limit_ratios=placement.limit_ratios,
     )  # fmt: skip
 
 
 def _passes(
-    m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, d: Decoded, note: Note | None
+    machine: Machine, work: StepWork, software: SoftwareStack, placement: Placement, decoded: Decoded, note: Note | None
 ) -> tuple[list[FloatArray], Any, FloatArray]:
     """Time of a step at each clock level, messages and overheads included; how often operators run; slack [s].
 
@@ -71,26 +73,31 @@ def _passes(
     the host reads of the engine's memory and the engine's work share the bandwidth inside it:
     2 x max(host, engine + host's reads at the inner rate).
     """
-    layers, depth = t.layers, placed.depth
+    layers, depth = work.layers, placement.depth
     held = np.minimum(depth, layers)
     pace = np.ceil(layers / held) * held / layers  # the stage with most layers sets it
-    spent = collectives(m, t, soft, depth, d.shared, note)
-    halves = t.plans.sub_batch_interleaving
-    overhead = soft.once(t) + soft.sequence * (t.per_rank * np.where(halves, 0.5, 1.0))
-    times = [time * pace + spent + overhead for time in d.times]
+    spent = collectives(machine, work, software, depth, decoded.shared, note)
+    halves = work.plans.sub_batch_interleaving
+    overhead = software.once(work) + software.sequence * (work.per_rank * np.where(halves, 0.5, 1.0))
+    times = [time * pace + spent + overhead for time in decoded.times]
     if note:
         note("time", "overhead", np.broadcast_to(overhead * np.where(halves, 2.0, 1.0), depth.shape))
-    if d.pnm_time is None or d.pnm_memory_contention is None or d.host_only_time is None or not halves.any():
-        return times, 1.0, d.slack
-    last = slice(spent.shape[1] - d.pnm_time.shape[1], None)
+    if (
+        decoded.pnm_time is None
+        or decoded.pnm_memory_contention is None
+        or decoded.host_only_time is None
+        or not halves.any()
+    ):
+        return times, 1.0, decoded.slack
+    last = slice(spent.shape[1] - decoded.pnm_time.shape[1], None)
 
     def of(x: Any) -> Any:
         return np.broadcast_to(x, spent.shape)[:, last]
 
-    host = d.host_only_time * of(pace) + of(spent) + of(overhead)
-    pair = 2.0 * np.maximum(host, (d.pnm_time + d.pnm_memory_contention) * of(pace))
+    host = decoded.host_only_time * of(pace) + of(spent) + of(overhead)
+    pair = 2.0 * np.maximum(host, (decoded.pnm_time + decoded.pnm_memory_contention) * of(pace))
     whole = times[0][:, last].copy()
-    slack = d.slack.copy()  # what one half does while the other waits is no longer idle
+    slack = decoded.slack.copy()  # what one half does while the other waits is no longer idle
     slack[:, last] = np.maximum(2.0 * slack[:, last] - np.maximum(2.0 * whole - pair, 0.0), 0.0)
     for time in times:
         time[:, last] = pair + 2.0 * (time[:, last] - whole)
@@ -99,64 +106,72 @@ def _passes(
     return times, np.where(halves, 2.0, 1.0), slack
 
 
-def _promoted(t: StepWork, placed: Placement) -> tuple[FloatArray | None, FloatArray]:
+def _promoted(work: StepWork, placement: Placement) -> tuple[FloatArray | None, FloatArray]:
     """Bytes a second that move up as other experts become popular, and down; None where there is nothing to choose.
 
     Where memory below has room for a copy of every expert, what cools down is only forgotten.
     """
-    b = placed.lower_tiers
-    if b is None or not t.resident_experts.any():
+    lower = placement.lower_tiers
+    if lower is None or not work.resident_experts.any():
         return None, np.zeros((1, 1))
-    up = np.where(b.popular_expert_share < 1.0, b.popular_expert_share * t.resident_experts / (placed.depth * t.popularity_life), 0.0)
-    return up, up * b.evicts_to_flash
+    up = np.where(
+        lower.popular_expert_share < 1.0,
+        lower.popular_expert_share * work.resident_experts / (placement.depth * work.popularity_life),
+        0.0,
+    )
+    return up, up * lower.evicts_to_flash
 
 
-def _written(m: Machine, t: StepWork, placed: Placement) -> tuple[FloatArray, FloatArray]:
+def _written(machine: Machine, work: StepWork, placement: Placement) -> tuple[FloatArray, FloatArray]:
     """Time [s] that writing KV takes per step, and the bytes that go to flash, prefixes included.
 
     What overflows the fast tier, and prefixes kept below it, are programmed once; DRAM takes writes as
     fast as reads.
     """
-    below, fast = placed.lower_tiers, t.kv_written * (1.0 / m.fast_bandwidth)[:, None]
+    below, fast = placement.lower_tiers, work.kv_written * (1.0 / machine.fast_bandwidth)[:, None]
     if below is None:
         return fast, np.zeros((1, 1))
-    fresh = t.per_rank * t.tokens_per_step * t.prefix_written / t.output_tokens
-    moved = (1.0 - below.live) * t.kv_written + (1.0 - below.prefix) * fresh
+    fresh = work.per_rank * work.tokens_per_step * work.prefix_written / work.output_tokens
+    moved = (1.0 - below.live) * work.kv_written + (1.0 - below.prefix) * fresh
     flash = moved * below.in_flash
-    time = below.live * fast + flash * (1.0 / m.flash_write_bandwidth)[:, None]
-    if m.far_capacity[0] > 0:
-        time = time + (moved - flash) * (1.0 / m.far_bandwidth)[:, None]
+    time = below.live * fast + flash * (1.0 / machine.flash_write_bandwidth)[:, None]
+    if machine.far_capacity[0] > 0:
+        time = time + (moved - flash) * (1.0 / machine.far_bandwidth)[:, None]
     return time, np.broadcast_to(flash, time.shape)
 
 
-def _refreshed(m: Machine, t: StepWork, soft: SoftwareStack, placed: Placement, d: Decoded, time: FloatArray,
+def _refreshed(machine: Machine, work: StepWork, software: SoftwareStack, placement: Placement, decoded: Decoded, time: FloatArray,
                twice: Any) -> tuple[FloatArray, FloatArray]:  # fmt: skip
     """Time [s] and energy [J] that doubled refresh takes where DRAM is above the temperature for it."""
-    logic = (d.clocked_energy + d.unclocked_energy) * twice + m.active_power[:, None] * time
-    warm = (m.hot[0][:, None] * logic + m.hot[1][:, None] * (d.fast * twice)) > time
-    if placed.lower_tiers is None:
-        streamed: Any = t.weights.sum(axis=0) + t.kv_prefix
+    logic = (decoded.clocked_energy + decoded.unclocked_energy) * twice + machine.active_power[:, None] * time
+    warm = (machine.hot[0][:, None] * logic + machine.hot[1][:, None] * (decoded.fast * twice)) > time
+    if placement.lower_tiers is None:
+        streamed: Any = work.weights.sum(axis=0) + work.kv_prefix
     else:
-        streamed = placed.fast_tier_share * (t.weights.sum(axis=0) + t.kv_prefix)
-    busy = twice * (t.kv_live + streamed) * (1.0 / m.fast_bandwidth)[:, None] / soft.dense
-    lost = np.where(warm, m.hot_loss[:, None] * np.minimum(busy, time), 0.0)
-    return lost, np.where(warm, m.refresh_power[:, None] * time, 0.0)
+        streamed = placement.fast_tier_share * (work.weights.sum(axis=0) + work.kv_prefix)
+    busy = twice * (work.kv_live + streamed) * (1.0 / machine.fast_bandwidth)[:, None] / software.dense
+    lost = np.where(warm, machine.hot_loss[:, None] * np.minimum(busy, time), 0.0)
+    return lost, np.where(warm, machine.refresh_power[:, None] * time, 0.0)
 
 
-def _clocked(m: Machine, d: Decoded, times: list[FloatArray], twice: Any, note: Note | None) -> tuple[FloatArray, ...]:
+def _clocked(
+    machine: Machine, decoded: Decoded, times: list[FloatArray], twice: Any, note: Note | None
+) -> tuple[FloatArray, ...]:
     """Step, energy, clock and unthrottled time at the best clock level.
 
     The level that finishes first under the limits wins; within 1 % the one that takes less energy.
     """
     logic, clocks = [], []
-    steady = m.near_active_power[:, None]
+    steady = machine.near_active_power[:, None]
     for i, time in enumerate(times):
-        level, scale = CLOCK_LEVELS[i], m.level_energy[:, i : i + 1]
-        clocked = (m.active_power[:, None] * (level * scale) + steady) * time  # gated while a throttled step waits
+        level, scale = CLOCK_LEVELS[i], machine.level_energy[:, i : i + 1]
+        clocked = (
+            machine.active_power[:, None] * (level * scale) + steady
+        ) * time  # gated while a throttled step waits
         clocks.append(clocked)
-        logic.append((d.clocked_energy * scale + d.unclocked_energy) * twice + clocked)
-    fast, flash, far = d.fast * twice, d.flash * twice, d.far * twice
-    steps = thermal.governed(times, logic, (fast, flash), limits_of(m))
+        logic.append((decoded.clocked_energy * scale + decoded.unclocked_energy) * twice + clocked)
+    fast, flash, far = decoded.fast * twice, decoded.flash * twice, decoded.far * twice
+    steps = thermal.governed(times, logic, (fast, flash), limits_of(machine))
     step, energy, free = steps[0], logic[0], times[0]
     clock: FloatArray = np.ones((1, 1))
     best = [clocks[0], logic[0] - clocks[0]]
@@ -170,8 +185,8 @@ def _clocked(m: Machine, d: Decoded, times: list[FloatArray], twice: Any, note: 
             best = [np.where(better, clocks[i], best[0]), np.where(better, logic[i] - clocks[i], best[1])]
     if note:
         note("energy", "clocks", best[0])
-        note("energy", "on chip", d.unclocked_energy * twice)
-        note("energy", "logic", best[1] - d.unclocked_energy * twice)
+        note("energy", "on chip", decoded.unclocked_energy * twice)
+        note("energy", "logic", best[1] - decoded.unclocked_energy * twice)
         for name, e in (("fast memory", fast), ("flash", flash), ("far memory", far)):
             note("energy", name, e)
         note("clock", "level", np.broadcast_to(clock, step.shape))

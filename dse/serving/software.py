@@ -55,13 +55,13 @@ class SoftwareStack:
         """FLOP efficiency of an operator in the arithmetic of a machine's column: 16, 8, 4 bit."""
         return (self.flop_experts if operator == "experts" else self.flop) * self.narrow**column
 
-    def overhead(self, t: StepWork) -> Factor:
+    def overhead(self, work: StepWork) -> Factor:
         """S of kernel launches and scheduling per step: per layer, per MoE layer, per step, per sequence."""
-        return self.once(t) + self.sequence * t.per_rank
+        return self.once(work) + self.sequence * work.per_rank
 
-    def once(self, t: StepWork) -> Factor:
+    def once(self, work: StepWork) -> Factor:
         """The part of ``overhead`` that a prompt alone pays too."""
-        return t.launches * self.layer + t.moe_layers * self.moe_layer + self.step
+        return work.launches * self.layer + work.moe_layers * self.moe_layer + self.step
 
 
 FIELDS = {

@@ -346,7 +346,9 @@ def _distinct_reduces(plans: Plans, rows: FloatArray) -> tuple[IntArray, IntArra
 
 def _shape_plans(plans: Plans) -> IntArray:
     """Index of the first plan of each shape."""
-    return np.array([int(np.argmax(plans.plan_shape == s)) for s in range(int(plans.plan_shape.max()) + 1)], dtype=np.int64)
+    return np.array(
+        [int(np.argmax(plans.plan_shape == s)) for s in range(int(plans.plan_shape.max()) + 1)], dtype=np.int64
+    )
 
 
 def _beside(request: Prefill, first: Prefill) -> Prefill:

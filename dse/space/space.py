@@ -109,7 +109,9 @@ class Space:
         """
         count = len(self.scenario.workloads) if self.target == "datacenter" else 1
         alike = [(k,) * count for k in range(len(self.tpot_targets))]
-        faster = [tuple(k - (j == i) for j in range(count)) for i in range(count) for k in range(1, len(self.tpot_targets))]
+        faster = [
+            tuple(k - (j == i) for j in range(count)) for i in range(count) for k in range(1, len(self.tpot_targets))
+        ]
         return tuple(alike + (faster if count > 1 else []))
 
     def tpot_target_at(self, point: int) -> float:

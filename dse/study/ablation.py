@@ -82,15 +82,15 @@ def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: 
 
 def searched_alone(run: Run) -> Run:
     """The run with the front of its own search, so that a study made again finds what it found the first time."""
-    _, told = run.archive.joined()
-    front = front_of(run.space, told.take(np.arange(run.own)))
+    _, outcomes = run.archive.joined()
+    front = front_of(run.space, outcomes.take(np.arange(run.own)))
     return replace(run, front=front) if len(front) else run
 
 
 def early_front(run: Run, trials: int) -> list[dict[str, Value]]:
     """Designs of the front after the first ``trials`` designs: what an equal budget found."""
-    _, told = run.archive.joined()
-    front = front_of(run.space, told.take(np.arange(min(trials, run.own))))
+    _, outcomes = run.archive.joined()
+    front = front_of(run.space, outcomes.take(np.arange(min(trials, run.own))))
     return [run.values(int(r)) for r in np.unique(front.rows if len(front) else run.front.rows)]
 
 
@@ -127,14 +127,16 @@ def held_by(
     """Share of designs that stand within 10 % of each limit at their first feasible operating point, most first."""
     if not designs:
         return {}
-    told = model.evaluate(encode(space, designs))
-    some = np.nonzero(told.feasible.any(axis=1))[0]
-    at = np.argmax(told.feasible[some], axis=1)
+    outcomes = model.evaluate(encode(space, designs))
+    some = np.nonzero(outcomes.feasible.any(axis=1))[0]
+    at = np.argmax(outcomes.feasible[some], axis=1)
     if not len(some):
         return {}
-    shares = {name: float(np.mean(r[some, at] > NEAR)) for name, r in told.limit_ratios.items() if name not in UNTOLD}
-    if "burst" in told.detail:
-        slowed = told.detail["burst"][some, at] < SLOWED * told.objectives["tpot"][some, at]
+    shares = {
+        name: float(np.mean(r[some, at] > NEAR)) for name, r in outcomes.limit_ratios.items() if name not in UNTOLD
+    }
+    if "burst" in outcomes.detail:
+        slowed = outcomes.detail["burst"][some, at] < SLOWED * outcomes.objectives["tpot"][some, at]
         shares["heat"] = float(np.mean(slowed))
     return dict(sorted(((n, v) for n, v in shares.items() if v > 0), key=lambda x: -x[1]))
 

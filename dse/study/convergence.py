@@ -16,7 +16,7 @@ CHECKPOINTS = 24
 
 def convergence(run: Run, model: DatacenterModel | MobileModel, seed: int, scale: Scale) -> dict[str, Any]:
     """Hypervolume over designs of the search and of as many random designs."""
-    _, told = run.archive.joined()
+    _, outcomes = run.archive.joined()
     random = model.evaluate(sample(run.space, run.own, np.random.default_rng(seed)))
     marks = np.unique(np.linspace(1, run.own, CHECKPOINTS).astype(int))
 
@@ -32,7 +32,7 @@ def convergence(run: Run, model: DatacenterModel | MobileModel, seed: int, scale
             start = int(mark)
         return out
 
-    return {"designs": marks.tolist(), "search": curve(told), "random": curve(random)}
+    return {"designs": marks.tolist(), "search": curve(outcomes), "random": curve(random)}
 
 
 def hypervolume_ratio(exact: Front, front: Front) -> float:

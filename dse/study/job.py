@@ -127,22 +127,26 @@ def _same(folder: Folder, space: Space, about: Mapping[str, Any]) -> None:
 
 def why_nothing(space: Space, archive: Archive) -> str:
     """Name the limit that kills most and the smallest relaxation that lets one design live."""
-    _, told = archive.joined()
-    counts = {name: int((r > 1.0).all(axis=1).sum()) for name, r in told.limit_ratios.items()}
+    _, outcomes = archive.joined()
+    counts = {name: int((r > 1.0).all(axis=1).sum()) for name, r in outcomes.limit_ratios.items()}
     killer = max(counts, key=lambda k: counts[k])
     total = len(archive)
-    broken = sum((r > 1.0).astype(int) for r in told.limit_ratios.values())
+    broken = sum((r > 1.0).astype(int) for r in outcomes.limit_ratios.values())
     lines = [f"{space.name}: none of {total} designs met every limit.",
              f"The limit that kills most: {killer}, {counts[killer]} of {total} ({CONSTRAINTS.get(killer, killer)})."]  # fmt: skip
-    alone = [(float(r[broken == 1][r[broken == 1] > 1.0].min()), name) for name, r in told.limit_ratios.items()
+    alone = [(float(r[broken == 1][r[broken == 1] > 1.0].min()), name) for name, r in outcomes.limit_ratios.items()
              if ((broken == 1) & (r > 1.0)).any()]  # fmt: skip
     if alone:
         factor, name = min(alone)
         lines.append(f"Smallest relaxation that lets one design live: {name} by {100 * (factor - 1):.2g} %.")
     else:
-        worst = np.maximum.reduce(list(told.limit_ratios.values()))
+        worst = np.maximum.reduce(list(outcomes.limit_ratios.values()))
         row, rung = np.unravel_index(int(np.argmin(worst)), worst.shape)
-        needs = [f"{n} by {100 * (float(r[row, rung]) - 1):.2g} %" for n, r in told.limit_ratios.items() if r[row, rung] > 1]
+        needs = [
+            f"{n} by {100 * (float(r[row, rung]) - 1):.2g} %"
+            for n, r in outcomes.limit_ratios.items()
+            if r[row, rung] > 1
+        ]
         lines.append("No single limit is enough; the nearest design needs " + " and ".join(needs) + ".")
     return "\n".join(lines)
 

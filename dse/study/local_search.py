@@ -54,11 +54,11 @@ def local_search(
         fewer = np.array([x[1] for x in wanted], dtype=bool)[order]
         order = order[np.argsort(~fewer, kind="stable")]
         _add(archive, evaluator, [wanted[i][0] for i in order], seen, PER_TRIAL * trials)
-        design, told = archive.joined()
-        rows = front_of(space, told).rows
+        design, outcomes = archive.joined()
+        rows = front_of(space, outcomes).rows
         centres = [decode(space, design, int(r)) for r in np.unique(rows)]
-    design, told = archive.joined()
-    best = front_of(space, told)
+    design, outcomes = archive.joined()
+    best = front_of(space, outcomes)
     return best.points, [decode(space, design, int(r)) for r in best.rows]
 
 

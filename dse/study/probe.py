@@ -28,17 +28,17 @@ def probe(space: Space, catalog: Catalog, seed: int = 0) -> Iterator[str]:
     model = model_of(space, catalog)
     rng = np.random.default_rng(seed)
     design = sample(space, DRAWN, rng)
-    told = model.evaluate(design)
-    feasible = told.feasible.any(axis=1)
+    outcomes = model.evaluate(design)
+    feasible = outcomes.feasible.any(axis=1)
     yield f"size: {grid_size(space):,} designs on the coarse grid; {sum(not v.discrete for v in space.variables)} variables are numbers."
     yield f"feasible: {100 * feasible.mean():.1f} % of {DRAWN} random designs on at least one TPOT target."
-    kills = sorted(((float((r > 1.0).all(axis=1).mean()), n) for n, r in told.limit_ratios.items()), reverse=True)
+    kills = sorted(((float((r > 1.0).all(axis=1).mean()), n) for n, r in outcomes.limit_ratios.items()), reverse=True)
     for share, name in kills:
         if share > 0:
             yield f"  {name:20s} kills {100 * share:5.1f} %: {CONSTRAINTS.get(name, name)}"
-    dead = [v.name for v in space.variables if not moves(space, model, design, told, v.name, rng)]
+    dead = [v.name for v in space.variables if not moves(space, model, design, outcomes, v.name, rng)]
     yield "variables that move no objective and no limit: " + (", ".join(dead) if dead else "none") + "."
-    yield from correlations(space, told)
+    yield from correlations(space, outcomes)
     for b in space.baselines:
         loads = tuple(i for i, w in enumerate(space.scenario.workloads) if w.llm in b.only) or None
         t = model.judge(model.devices([b.device]), loads)
@@ -48,7 +48,7 @@ def probe(space: Space, catalog: Catalog, seed: int = 0) -> Iterator[str]:
         yield f"baseline {b.device}: {'feasible' if ok else 'infeasible (' + ', '.join(broken) + ')'}, nearest point of the space {distance:.2f} octaves away."
 
 
-def moves(space: Space, model: object, design: Design, told: Outcomes, name: str, rng: np.random.Generator) -> bool:
+def moves(space: Space, model: object, design: Design, outcomes: Outcomes, name: str, rng: np.random.Generator) -> bool:
     """Whether redrawing one variable changes any objective or limit of some designs."""
     variable = space.variable(name)
     n = len(design)
@@ -82,15 +82,18 @@ def moves(space: Space, model: object, design: Design, told: Outcomes, name: str
         return False
     on = on[whole]
     other = model.evaluate(Design(columns).take(whole))  # type: ignore[attr-defined]
-    for key, value in told.objectives.items():
+    for key, value in outcomes.objectives.items():
         if not np.allclose(np.log(other.objectives[key]), np.log(value[on]), rtol=0, atol=1e-9):
             return True
-    return any(not np.allclose(other.ratios[k], told.limit_ratios[k][on], rtol=1e-9, atol=1e-12) for k in told.limit_ratios)
+    return any(
+        not np.allclose(other.ratios[k], outcomes.limit_ratios[k][on], rtol=1e-9, atol=1e-12)
+        for k in outcomes.limit_ratios
+    )
 
 
-def correlations(space: Space, told: Outcomes) -> Iterator[str]:
+def correlations(space: Space, outcomes: Outcomes) -> Iterator[str]:
     """Spearman correlation of objectives on the front; above 0.95 they do not trade."""
-    front = front_of(space, told)
+    front = front_of(space, outcomes)
     if len(front) < 5:
         yield "correlation of objectives: too few points on the front of the probe."
         return

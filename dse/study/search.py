@@ -67,7 +67,7 @@ class Search:
         self.study: Study = optuna.create_study(directions=["minimize"] * len(space.objectives))
         self.archive = Archive(space)
         self.seen: dict[bytes, tuple[int, int]] = {}
-        self.told: list[Outcomes] = []
+        self.outcomes: list[Outcomes] = []
         self.known: dict[str, BaseDistribution] = {}
         self.trials: list[dict[str, Any]] = []
         self.waiting = list(first or [])
@@ -95,8 +95,8 @@ class Search:
             asked.append(self._ask(self.study.ask()))
             if replay is not None:
                 self._breed(asked[-1].trial)
-        told, places = self._judge(asked)
-        lines = [self._tell(a, told[b], row) for a, (b, row) in zip(asked, places, strict=True)]
+        outcomes, places = self._judge(asked)
+        lines = [self._tell(a, outcomes[b], row) for a, (b, row) in zip(asked, places, strict=True)]
         self.batch += 1
         self.trials += lines
         if self.folder is not None and replay is None:
@@ -173,18 +173,18 @@ class Search:
             places.append(self.seen[key])
         if fresh:
             new = design.take(np.array(fresh))
-            told = self.evaluator.evaluate(new)
-            self.archive.add(new, told)
+            outcomes = self.evaluator.evaluate(new)
+            self.archive.add(new, outcomes)
         else:
-            told = Outcomes({}, {}, {})
-        self.told.append(told)
-        return self.told, places
+            outcomes = Outcomes({}, {}, {})
+        self.outcomes.append(outcomes)
+        return self.outcomes, places
 
-    def _tell(self, asked: PendingTrial, told: Outcomes, row: int) -> dict[str, Any]:
+    def _tell(self, asked: PendingTrial, outcomes: Outcomes, row: int) -> dict[str, Any]:
         """Tell Optuna log10 objectives and log constraint violations; return the log line."""
-        values = [float(told.objectives[o][row, asked.rung]) for o in self.space.objectives]
+        values = [float(outcomes.objectives[o][row, asked.rung]) for o in self.space.objectives]
         worst, total = "", 0.0
-        for name, ratio in told.limit_ratios.items():
+        for name, ratio in outcomes.limit_ratios.items():
             violation = float(np.log(max(float(ratio[row, asked.rung]), LEAST)))
             asked.trial.set_constraint(name, violation)
             if violation > 0:

@@ -40,11 +40,11 @@ def sweep(space: Space, evaluator: Evaluator, watch: Callable[[int], None] | Non
             design = design.take(screen(design))
             if len(design) == 0:
                 continue
-        told = evaluator.evaluate(design)
-        feasible += int(told.feasible.any(axis=1).sum())
-        kept = np.unique(front_of(space, told).rows)
+        outcomes = evaluator.evaluate(design)
+        feasible += int(outcomes.feasible.any(axis=1).sum())
+        kept = np.unique(front_of(space, outcomes).rows)
         if len(kept):
-            archive.add(design.take(kept), told.take(kept))
+            archive.add(design.take(kept), outcomes.take(kept))
             _shrink(space, archive)
         if watch:
             watch(designs)
@@ -58,7 +58,7 @@ def sweep(space: Space, evaluator: Evaluator, watch: Callable[[int], None] | Non
 
 def _shrink(space: Space, archive: Archive) -> None:
     """Drop archived designs that no longer stand on the front."""
-    design, told = archive.joined()
-    rows = np.unique(front_of(space, told).rows)
+    design, outcomes = archive.joined()
+    rows = np.unique(front_of(space, outcomes).rows)
     archive.designs = [design.take(rows)]
-    archive.told = [told.take(rows)]
+    archive.outcomes = [outcomes.take(rows)]

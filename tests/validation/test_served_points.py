@@ -159,8 +159,8 @@ def test_fitting_twice_gives_the_same_factors(measured: Rows, catalog: Catalog) 
 def test_a_fit_finds_the_factors_that_made_its_rows(measured: Rows, catalog: Catalog) -> None:
     """Rows made by known factors, inside the bounds, are predicted again within a few percent."""
     some = measured.served.take(np.nonzero(measured.clean)[0][::4])
-    soft = soft_rows(catalog, some.cases)
-    made = times(some, soft)
+    software = soft_rows(catalog, some.cases)
+    made = times(some, software)
     cases = tuple(
         replace(c, tpot=float(t), ttft=float(f)) for c, t, f in zip(some.cases, made.tpot, made.ttft, strict=True)
     )

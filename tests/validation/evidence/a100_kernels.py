@@ -43,11 +43,11 @@ class _Bench:
     """Roofline of one kernel with the stack's efficiencies and launch times."""
 
     def __init__(self, catalog: Catalog) -> None:
-        soft, device = partial(catalog.value, "software", STACK), partial(catalog.value, "device", DEVICE)
-        self.flops = device("peak_16bit") * soft("flop_efficiency")
-        self.bandwidth = device("memory_bandwidth") * soft("bandwidth_efficiency")
-        self.link = device("link_bandwidth") * soft("link_efficiency")
-        self.product, self.elementwise = soft("product_launch"), soft("elementwise_launch")
+        software, device = partial(catalog.value, "software", STACK), partial(catalog.value, "device", DEVICE)
+        self.flops = device("peak_16bit") * software("flop_efficiency")
+        self.bandwidth = device("memory_bandwidth") * software("bandwidth_efficiency")
+        self.link = device("link_bandwidth") * software("link_efficiency")
+        self.product, self.elementwise = software("product_launch"), software("elementwise_launch")
         self.ring = catalog.value("collective", "host", "launch_latency")
 
     def matmul(self, m: float, n: float, k: float, batch: float = 1.0) -> float:

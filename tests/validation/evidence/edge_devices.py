@@ -162,22 +162,22 @@ def burst(catalog: Catalog, device: str, llm: str) -> tuple[float, float, float]
     return float(step[0]), joules / float(step[0]), catalog.value("device", device, "idle_power")
 
 
-def _steps(s: Served, catalog: Catalog, engines: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _steps(served: Served, catalog: Catalog, engines: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Time of a step, vector operations and bytes of it, (n,) each.
 
     What widening keeps of the bandwidth: engine rate / (cost x weights per second at full bandwidth).
     """
-    stacks = [c.software for c in s.cases]
+    stacks = [c.software for c in served.cases]
     cost = np.array([catalog.value("software", n, "widening_cost") for n in stacks])
     kept = np.array([catalog.value("software", n, "bandwidth_efficiency") for n in stacks])
-    weights = s.traffic.weights[:, :, 0].sum(axis=0)
-    bits = np.array([c.load.weight_bits for c in s.cases])
+    weights = served.traffic.weights[:, :, 0].sum(axis=0)
+    bits = np.array([c.load.weight_bits for c in served.cases])
     count = weights * 8 / bits
     narrow = bits < 16
-    rate = s.machine.fast_bandwidth * kept / (bits / 8)
+    rate = served.machine.fast_bandwidth * kept / (bits / 8)
     emulation = np.where(narrow, np.minimum(engines / (cost * rate), 1.0), 1.0)
-    soft = replace(soft_rows(catalog, s.cases), emulation=emulation[:, None])
-    step = times(s, soft).pairs.unthrottled[:, 0]
+    software = replace(soft_rows(catalog, served.cases), emulation=emulation[:, None])
+    step = times(served, software).pairs.unthrottled[:, 0]
     operations = count * np.where(narrow, cost, 2.0)
     return step, operations, weights
 

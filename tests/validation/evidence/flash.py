@@ -46,26 +46,26 @@ def _sixteen(llm: str) -> ModelLoad:
     return ModelLoad(MODELS.get(llm, llm), 1.0, 1e9, 16.0, 16.0, 16.0)
 
 
-def _son(c: Catalog, i: Inputs) -> tuple[Machine, Catalog]:
+def _son(catalog: Catalog, i: Inputs) -> tuple[Machine, Catalog]:
     """The machine: activations on chip (40 MB a stack, or the one HBM4 that the pool's bandwidth leaves out)."""
     m, gpu = i["memory_per_gpu"], {"peak": i["bf16_pflops_per_gpu"] * 1e15, "link": i["nvlink_gb_s"] * 1e9 / 2}
     if i["memory"] == "HBM4":
-        return reference_machine(c, **gpu, bandwidth=m["read_tb_s"] * 1e12, capacity=m["capacity_gib"] * GIB)
+        return reference_machine(catalog, **gpu, bandwidth=m["read_tb_s"] * 1e12, capacity=m["capacity_gib"] * GIB)
     stacks = 7.0 if i["memory"] in {"HBF", "CONV"} else 8.0
     planes = float(m["planes_per_die"])
     page = 4096.0
     pool = Flash(stacks, 16.0, planes, page, m["t_read_us"] * 1e-6, stacks * 16.0 * planes * page / (m["write_tb_s"] * 1e12),
                  m["read_tb_s"] * 1e12 / stacks, m["capacity_gib"] * GIB / stacks, 40e6)  # fmt: skip
-    return reference_machine(c, **gpu, bandwidth=0.0, capacity=0.0, sram=40e6 * stacks, flash=pool)
+    return reference_machine(catalog, **gpu, bandwidth=0.0, capacity=0.0, sram=40e6 * stacks, flash=pool)
 
 
 @cache
-def _son_served(c: Catalog, key: str, gpus: int) -> Served:
+def _son_served(catalog: Catalog, key: str, gpus: int) -> Served:
     """Every batch of the plans that spread a model over the GPUs of an NVLink domain."""
     import json
 
     i = json.loads(key)
-    machine, made = _son(c, i)
+    machine, made = _son(catalog, i)
     group = min(gpus, i["nvlink_max_gpus"])
     batches = np.unique(np.geomspace(1, 2500 * group, FINE).astype(int))
     shapes = [(group, 1, 1)] + ([(group, group, group)] if "full_attention_layers" in i else [])
@@ -73,12 +73,12 @@ def _son_served(c: Catalog, key: str, gpus: int) -> Served:
     return decoded(machine, made, _sixteen(i["model"]), _mix(i["input_tokens"], i["output_tokens"]), asked)
 
 
-def _largest(c: Catalog, i: Inputs, slo: float | None = None) -> tuple[float, float]:
+def _largest(catalog: Catalog, i: Inputs, slo: float | None = None) -> tuple[float, float]:
     """Largest batch per GPU that fits within the limit on TPOT, and tokens/s per GPU at it."""
     import json
 
     gpus = int(i["gpus"])
-    served = _son_served(c, json.dumps({**i, "gpus": gpus, "tpot_slo_s": 0}, sort_keys=True), gpus)
+    served = _son_served(catalog, json.dumps({**i, "gpus": gpus, "tpot_slo_s": 0}, sort_keys=True), gpus)
     step, stages = served.pairs.step[0], served.pairs.stages[0]
     group = np.array([float(r[0]) for r in served.rows])
     per_gpu = np.array([float(r[3]) for r in served.rows]) / group
@@ -91,7 +91,7 @@ def _largest(c: Catalog, i: Inputs, slo: float | None = None) -> tuple[float, fl
     return best, float((per_gpu / step)[at].max())
 
 
-def _son_ratio(c: Catalog, i: Inputs) -> float:
+def _son_ratio(catalog: Catalog, i: Inputs) -> float:
     """Throughput over that of 8 HBM4 GPUs at 0.1 s; offline is a limit that nothing meets."""
     slo = 1e9 if i["tpot_slo_s"] == "offline" else float(i["tpot_slo_s"])
     plain = {
@@ -99,13 +99,13 @@ def _son_ratio(c: Catalog, i: Inputs) -> float:
         "memory": "HBM4",
         "memory_per_gpu": {"stacks": 8, "capacity_gib": 288, "read_tb_s": 12.8, "write_tb_s": 12.8},
     }
-    return _largest(c, i, slo)[1] / _largest(c, plain, 0.1)[1]
+    return _largest(catalog, i, slo)[1] / _largest(catalog, plain, 0.1)[1]
 
 
-def _kv_write_share(c: Catalog, i: Inputs) -> float:
+def _kv_write_share(catalog: Catalog, i: Inputs) -> float:
     """Percent of a step at the largest batch that writes KV."""
-    best, _ = _largest(c, i)
-    machine, made = _son(c, i)
+    best, _ = _largest(catalog, i)
+    machine, made = _son(catalog, i)
     group = int(min(i["gpus"], i["nvlink_max_gpus"]))
     served = decoded(
         machine,
@@ -124,9 +124,11 @@ def _kv_write_share(c: Catalog, i: Inputs) -> float:
     return 100.0 * share
 
 
-def _cycles(c: Catalog, i: Inputs) -> float:
+def _cycles(catalog: Catalog, i: Inputs) -> float:
     """P/E cycles used in the years of serving: KV of prompt and answer written once, wear level over all blocks."""
-    held = transformer(c.llm(_sixteen(i["model"]).llm)).held_bytes(i["input_tokens"] + i["output_tokens"], i["kv_bits"])
+    held = transformer(catalog.llm(_sixteen(i["model"]).llm)).held_bytes(
+        i["input_tokens"] + i["output_tokens"], i["kv_bits"]
+    )
     written = i["tokens_per_s_per_gpu"] / i["output_tokens"] * held
     capacity = i["memory_per_gpu"]["capacity_gib"] * GIB
     return float(i["years"]) * YEAR / float(flash.life(A([1.0]), A([capacity]), A([1.0]), A([written]))[0])
@@ -136,48 +138,55 @@ def _fewest(needed: float, each: float, counts: list[int]) -> float:
     return float(min(n for n in counts if n * each >= needed))
 
 
-def _kyung(c: Catalog, i: Inputs) -> float:
+def _kyung(catalog: Catalog, i: Inputs) -> float:
     """TPOT [ms] of eight devices at the batch that the KV budget allows."""
     setting = i["configuration"]
     if "CPU" in setting:
         held = (i["kv_node_budget_gb"] + i["weights_node_gb"]) * 1e9 / i["devices"]
         machine, made = reference_machine(
-            c, peak=2.25e15, bandwidth=8e12, capacity=256e9, link=9e11, far=(held, 1.8e12 if "6.0" in setting else 9e11)
+            catalog,
+            peak=2.25e15,
+            bandwidth=8e12,
+            capacity=256e9,
+            link=9e11,
+            far=(held, 1.8e12 if "6.0" in setting else 9e11),
         )
     else:
-        machine, made = _hbf_only(c, i["hbf"], 0.5 if "half" in setting else 1.0)
+        machine, made = _hbf_only(catalog, i["hbf"], 0.5 if "half" in setting else 1.0)
     return 1e3 * float(
         _kyung_step(machine, made, i["model"], i["context_tokens"], i["batch_closed_form"]).pairs.step[0, 0]
     )
 
 
-def _hbf_only(c: Catalog, h: Mapping[str, Any], share: float) -> tuple[Machine, Catalog]:
+def _hbf_only(catalog: Catalog, h: Mapping[str, Any], share: float) -> tuple[Machine, Catalog]:
     n, read = float(h["stacks_per_device"]), share * h["read_tb_s"] * 1e12
     latency, program = h["t_read_us"] * 1e-6, h["t_prog_us"] * 1e-6
     planes = h["read_tb_s"] * 1e12 / n * latency / 4096.0 / 16.0
     pool = Flash(n, 16.0, planes, 4096.0, latency, program, read / n, h["stack_gb"] * 1e9, 1e9)
-    return reference_machine(c, peak=2.25e15, bandwidth=0.0, capacity=0.0, link=9e11, flash=pool)
+    return reference_machine(catalog, peak=2.25e15, bandwidth=0.0, capacity=0.0, link=9e11, flash=pool)
 
 
-def _full_attention(c: Catalog) -> Catalog:
+def _full_attention(catalog: Catalog) -> Catalog:
     """A catalogue with Maverick as this paper counts it: 196,608 B of KV for every token of a context."""
-    entry = c.llm("Llama-4-Maverick")
+    entry = catalog.llm("Llama-4-Maverick")
     shape = {**entry.shape, "sliding_window": 0, "full_attention_layers": 0}
     return Catalog(
-        c.entries, {**c.llms, ALL_ATTENTION: replace(entry, name=ALL_ATTENTION, shape=shape)}, c.digest + ":full"
+        catalog.entries,
+        {**catalog.llms, ALL_ATTENTION: replace(entry, name=ALL_ATTENTION, shape=shape)},
+        catalog.digest + ":full",
     )
 
 
-def _kyung_step(machine: Machine, c: Catalog, model: str, context: float, batch: float) -> Served:
+def _kyung_step(machine: Machine, catalog: Catalog, model: str, context: float, batch: float) -> Served:
     llm = ALL_ATTENTION if "Maverick" in model else model
     mix = _mix(0.25 * context, 0.75 * context)
-    return decoded(machine, _full_attention(c), _sixteen(llm), mix, [(8, 8, 8, int(batch) // 8 * 8)])
+    return decoded(machine, _full_attention(catalog), _sixteen(llm), mix, [(8, 8, 8, int(batch) // 8 * 8)])
 
 
-def _cpu_memory(c: Catalog, i: Inputs, model: str, context: float) -> Served:
+def _cpu_memory(catalog: Catalog, i: Inputs, model: str, context: float) -> Served:
     """HBM beside CPU memory over NVLink-C2C 5: every batch."""
     machine, made = reference_machine(
-        c, peak=2.25e15, bandwidth=8e12, capacity=256e9, link=9e11, far=(1e12, i["c2c_gb_s"] * 1e9)
+        catalog, peak=2.25e15, bandwidth=8e12, capacity=256e9, link=9e11, far=(1e12, i["c2c_gb_s"] * 1e9)
     )
     llm = ALL_ATTENTION if "Maverick" in model else model
     batches = np.unique((np.geomspace(8, 8192, 200) / 8).astype(int)) * 8
@@ -190,7 +199,7 @@ def _cpu_memory(c: Catalog, i: Inputs, model: str, context: float) -> Served:
     )
 
 
-def _all_late(c: Catalog, i: Inputs) -> float:
+def _all_late(catalog: Catalog, i: Inputs) -> float:
     """Of the eight cases those whose full batch takes longer than the limit over NVLink-C2C 5."""
     late = 0
     for model, m in i["models"].items():
@@ -199,7 +208,7 @@ def _all_late(c: Catalog, i: Inputs) -> float:
                 batch = budget * 8e9 / (m["kv_bytes_per_token"] * context)
                 held = (budget * 8e9 + m["weights_node_gb"] * 1e9) / 8
                 machine, made = reference_machine(
-                    c, peak=2.25e15, bandwidth=8e12, capacity=256e9, link=9e11, far=(held, i["c2c_gb_s"] * 1e9)
+                    catalog, peak=2.25e15, bandwidth=8e12, capacity=256e9, link=9e11, far=(held, i["c2c_gb_s"] * 1e9)
                 )
                 late += (
                     _kyung_step(machine, made, model, context, 4 / 3 * batch).pairs.step[0, 0] * 1e3 > i["tpot_slo_ms"]
@@ -207,9 +216,9 @@ def _all_late(c: Catalog, i: Inputs) -> float:
     return float(late)
 
 
-def _baseline(c: Catalog, i: Inputs, model: str, context: float) -> float:
+def _baseline(catalog: Catalog, i: Inputs, model: str, context: float) -> float:
     """Tokens/s of the node at the largest batch within the limit."""
-    served = _cpu_memory(c, i, model, context)
+    served = _cpu_memory(catalog, i, model, context)
     step = served.pairs.step[0]
     ok = (step * 1e3 <= i["tpot_slo_ms"]) & (served.fits <= 1.0)
     return float((np.array([r[3] for r in served.rows])[ok] / step[ok])[-1]) if ok.any() else 0.0
@@ -223,12 +232,12 @@ def _life(i: Inputs) -> float:
     return float(flash.life(A([i["endurance_pe"]]), A([capacity]), A([i["waf"]]), A([written]))[0]) / YEAR
 
 
-def _h3(c: Catalog, i: Inputs, with_flash: bool, shared: float) -> float:
+def _h3(catalog: Catalog, i: Inputs, with_flash: bool, shared: float) -> float:
     """Fewest GPUs, a power of two, that hold the weights and a KV cache that all requests share."""
     pool = Flash(
         8.0, 12.0, 98.0, 4096.0, i["hbf_latency_us"] * 1e-6, 1e-4, 1e12, i["hbf_gb"] * 1e9 / 8, 4e7, behind=True
     )
-    machine, made = reference_machine(c, peak=2.25e15, bandwidth=i["hbm_tb_s"] * 1e12, capacity=i["hbm_gb"] * 1e9, link=9e11,
+    machine, made = reference_machine(catalog, peak=2.25e15, bandwidth=i["hbm_tb_s"] * 1e12, capacity=i["hbm_gb"] * 1e9, link=9e11,
                         flash=pool if with_flash else None, domain=64.0)  # fmt: skip
     load = ModelLoad(i["model"], 1.0, 1e9, i["weights_bits"], 16.0, 8.0)
     total = shared + i["input_tokens"]
@@ -239,10 +248,12 @@ def _h3(c: Catalog, i: Inputs, with_flash: bool, shared: float) -> float:
     return float(min(g for g, ok in zip(sizes, whole, strict=True) if ok))
 
 
-def _sessions(c: Catalog, i: Inputs) -> float:
+def _sessions(catalog: Catalog, i: Inputs) -> float:
     """KV sessions that fit beside the weights in HBM and HBF together."""
     pool = Flash(8.0, 12.0, 98.0, 4096.0, 2.5e-5, 1e-4, 1e12, i["hbf_tib"] * 2**40 / 8, 4e7, behind=True)
-    machine, _ = reference_machine(c, peak=2.25e15, bandwidth=8e12, capacity=i["hbm_gib"] * GIB, link=9e11, flash=pool)
+    machine, _ = reference_machine(
+        catalog, peak=2.25e15, bandwidth=8e12, capacity=i["hbm_gib"] * GIB, link=9e11, flash=pool
+    )
     held = float((machine.fast_capacity + machine.flash_capacity)[0])
     return float(np.floor((held / GIB - i["weights_gib"]) / i["kv_per_session_gib"]))
 

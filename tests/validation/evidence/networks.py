@@ -83,58 +83,58 @@ def _slim_fly(q: int = 5) -> float:
     return float(shortest_path(graph, directed=False, unweighted=True).max())
 
 
-def _card(c: Catalog, crossed: int, level: str) -> float:
+def _card(catalog: Catalog, crossed: int, level: str) -> float:
     """Microseconds of a small message between two cards: across leaves, less the switches that a leaf spares."""
-    values = c.entry("link", "scale_out").values
+    values = catalog.entry("link", "scale_out").values
     whole, each = getattr(values["latency"], level), getattr(values["switch_latency"], level)
     return float(1e6 * (whole - (3 - crossed) * each))
 
 
-def _nvlink(c: Catalog) -> float:
+def _nvlink(catalog: Catalog) -> float:
     """Microseconds of a small message between two GPUs over their switch, launch included."""
-    return float(1e6 * machines(c, ["h800"]).hop_time[0])
+    return float(1e6 * machines(catalog, ["h800"]).hop_time[0])
 
 
-def _two_nodes(c: Catalog, i: Inputs) -> float:
+def _two_nodes(catalog: Catalog, i: Inputs) -> float:
     """Time of an all-to-all byte over two nodes against one, each rank with a card."""
-    rig = c.replace("link", "scale_out", "bandwidth", i["per_gpu_inter_node_gb_s"] * GIGA)
+    rig = catalog.replace("link", "scale_out", "bandwidth", i["per_gpu_inter_node_gb_s"] * GIGA)
     rate = machines(rig, ["h100_sxm"]).exchange_rate[0]
     return float(rate[GROUPS.index(16)] / rate[GROUPS.index(8)])
 
 
-def _nccl(c: Catalog) -> Fit:
-    return fitted(c, grouped(measured())["H100 SXM", "NCCL"])
+def _nccl(catalog: Catalog) -> Fit:
+    return fitted(catalog, grouped(measured())["H100 SXM", "NCCL"])
 
 
-def _practice(c: Catalog, i: Inputs) -> float:
+def _practice(catalog: Catalog, i: Inputs) -> float:
     """GB/s of message over time of NCCL's all-reduce, as fitted to the measured rows."""
     row = Reduce("H100 SXM", "NCCL", i["gpus"], i["bytes"], 1.0)
-    return float(i["bytes"] / predicted(c, [row], _nccl(c))[0] / GIGA)
+    return float(i["bytes"] / predicted(catalog, [row], _nccl(catalog))[0] / GIGA)
 
 
-def _lines(c: Catalog, engine: str) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], float]]:
+def _lines(catalog: Catalog, engine: str) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], float]]:
     """Alpha and rate of every all-reduce over 8 H100 with an engine."""
-    parts = device_parts(c, ["h100_sxm"])
-    m = assemble(replace(parts, engine=np.array([ENGINES.index(engine)])), c, textbook(), NO_LIMIT)
+    parts = device_parts(catalog, ["h100_sxm"])
+    m = assemble(replace(parts, engine=np.array([ENGINES.index(engine)])), catalog, textbook(), NO_LIMIT)
     at = GROUPS.index(8)
     return dict(zip(LINES, m.reduce_alpha[0, at], strict=True)), dict(zip(LINES, m.reduce_rate[0, at], strict=True))
 
 
-def _sharp(c: Catalog) -> float:
+def _sharp(catalog: Catalog) -> float:
     """Percent that adding in the switch gains on long messages, at the rates that both reach."""
-    _, rates = _lines(c, "in_network")
+    _, rates = _lines(catalog, "in_network")
     return 100.0 * (rates["ring", "bulk"] / rates["in_network", "switch"] - 1.0)
 
 
-def _scin(c: Catalog) -> float:
+def _scin(catalog: Catalog) -> float:
     """Short all-reduce over 8 launched by the host against adding in the switch."""
-    host, switch = _lines(c, "host")[0], _lines(c, "in_network")[0]
+    host, switch = _lines(catalog, "host")[0], _lines(catalog, "in_network")[0]
     return min(host.values()) / switch["in_network", "switch"]
 
 
-def _per_gpu(c: Catalog, device: str, group: int, i: Inputs, card: float, users: float | None) -> float:
+def _per_gpu(catalog: Catalog, device: str, group: int, i: Inputs, card: float, users: float | None) -> float:
     """Output tokens/s of a GPU, prefill workers counted, at the largest batch that serves a user at ``users`` tokens/s."""
-    rig = c.replace("link", "scale_out", "bandwidth", card * GIGA)
+    rig = catalog.replace("link", "scale_out", "bandwidth", card * GIGA)
     load = ModelLoad(
         i["model"],
         1.0,

@@ -27,32 +27,32 @@ Ours = Callable[[Catalog, Inputs], float]
 BATCHES: Final = tuple(2**k for k in range(11))
 
 
-def _near(c: Catalog, device: str, placement: str, flops: float) -> Machine:
+def _near(catalog: Catalog, device: str, placement: str, flops: float) -> Machine:
     """A device whose stacks carry an engine of ``flops`` at 8 bit each; no limit of power."""
-    parts = device_parts(c, [device])
+    parts = device_parts(catalog, [device])
     engine = np.full(1, PNM.index(placement), dtype=np.int64)
     parts = replace(parts, pnm=engine, pnm_flops=np.full(1, max(flops, 1.0)), power_cap=np.full(1, 1e8))
-    machine = assemble(parts, c, scenario(RequestMix((), decode_only=True)), NO_LIMIT)
+    machine = assemble(parts, catalog, scenario(RequestMix((), decode_only=True)), NO_LIMIT)
     cool = replace(machine, throttle=(), hot_loss=0.0 * machine.hot_loss)
     return replace(cool, level_energy=np.tile(FIXED_CLOCK, (1, 1)))
 
 
-def _only(c: Catalog, entry: str, operators: str) -> Catalog:
+def _only(catalog: Catalog, entry: str, operators: str) -> Catalog:
     """A catalogue whose engine runs these operators and no other."""
-    return c.put(replace(c.entry("pnm", entry), attributes={"operators": operators}), operators)
+    return catalog.put(replace(catalog.entry("pnm", entry), attributes={"operators": operators}), operators)
 
 
 Shape = tuple[int, int, int]
 """group, replicas of attention, expert ranks"""
 
 
-def _rates(m: Machine, c: Catalog, llm: str, shapes: Sequence[Shape], context: tuple[float, float], batches: Sequence[int], *,
+def _rates(machine: Machine, catalog: Catalog, llm: str, shapes: Sequence[Shape], context: tuple[float, float], batches: Sequence[int], *,
            halves: bool = False) -> np.ndarray:  # fmt: skip
     """Tokens/s at each batch with its prompts on the same machine, by the best shape that fits; 0 where none does."""
     load = ModelLoad(llm, 1.0, 1e9, 16.0, 16.0, 16.0)
     mix = RequestMix((RequestClass("claim", 1.0, *context),))
     asked = [(*s, b) for s in shapes for b in batches]
-    served = decoded(m, c, load, mix, asked, halves=halves)
+    served = decoded(machine, catalog, load, mix, asked, halves=halves)
     took = served.pairs.step[0] + served.pairs.prefill_interference[0]
     fits = (served.fits <= 1.0) & (served.pairs.stages[0] == 1)
     found = np.where(fits, np.array([float(r[3]) for r in asked]) / took, 0.0)
@@ -60,13 +60,13 @@ def _rates(m: Machine, c: Catalog, llm: str, shapes: Sequence[Shape], context: t
     return best
 
 
-def _gains(c: Catalog, llm: str, shapes: Sequence[Shape], context: tuple[float, float], placement: str, flops: float,
+def _gains(catalog: Catalog, llm: str, shapes: Sequence[Shape], context: tuple[float, float], placement: str, flops: float,
            batches: Sequence[int]) -> tuple[float, float]:  # fmt: skip
     """Largest ratio over batches of an H100's throughput with an engine to that without, at equal capacity; and of halves to whole batches."""
-    engine, host = _near(c, "h100_sxm", placement, flops), _near(c, "h100_sxm", "none", 1.0)
+    engine, host = _near(catalog, "h100_sxm", placement, flops), _near(catalog, "h100_sxm", "none", 1.0)
     engine = replace(engine, fast_capacity=host.fast_capacity)
-    whole, base = (_rates(m, c, llm, shapes, context, batches) for m in (engine, host))
-    halves = _rates(engine, c, llm, shapes, context, batches, halves=True)
+    whole, base = (_rates(m, catalog, llm, shapes, context, batches) for m in (engine, host))
+    halves = _rates(engine, catalog, llm, shapes, context, batches, halves=True)
     ok = base > 0
     return float((np.maximum(whole, halves)[ok] / base[ok]).max()), float((halves[ok] / whole[ok]).max())
 
@@ -105,31 +105,31 @@ def _bound(c: Catalog, i: Inputs) -> float:
     return _gains(c, "Llama-3.1-8B", ((1, 1, 1),), (4096.0, 4096.0), "memory_base_die", 1e15, BATCHES[:5])[0]
 
 
-def _intensity(c: Catalog, llm: str, kv_bits: float) -> float:
+def _intensity(catalog: Catalog, llm: str, kv_bits: float) -> float:
     """FLOP of decode attention per byte of KV cache."""
-    m = transformer(c.llm(llm))
+    m = transformer(catalog.llm(llm))
     return m.decode_flops(4096.0) / m.read_bytes(4096.0, kv_bits)
 
 
-def _per_watt(c: Catalog, entry: str) -> float:
+def _per_watt(catalog: Catalog, entry: str) -> float:
     """Bandwidth per watt at the engine over that at the host of an HBM4 stack: joules per byte, inverted."""
-    host = c.value("memory", "hbm4", "read_energy") + c.value("memory", "hbm4", "interface_energy")
-    on_chip = 2.0 * c.value("logic_rules", "common", "sram_energy")
-    return (host + on_chip) / c.value("pnm", entry, "read_energy")
+    host = catalog.value("memory", "hbm4", "read_energy") + catalog.value("memory", "hbm4", "interface_energy")
+    on_chip = 2.0 * catalog.value("logic_rules", "common", "sram_energy")
+    return (host + on_chip) / catalog.value("pnm", entry, "read_energy")
 
 
-def _attention_in_banks(c: Catalog, which: int) -> float:
+def _attention_in_banks(catalog: Catalog, which: int) -> float:
     """GPT-3 on eight H100 with engines for attention in the banks of their HBM: against none, or halves against whole batches."""
-    made = _only(c, "in_bank_hbm", "attention")
-    flops = c.value("pnm", "in_bank_hbm", "compute_limit")
+    made = _only(catalog, "in_bank_hbm", "attention")
+    flops = catalog.value("pnm", "in_bank_hbm", "compute_limit")
     return max(
         _gains(made, "GPT-3-175B", ((8, 1, 1),), (n, n), "in_bank", flops, BATCHES)[which] for n in (512.0, 1024.0)
     )
 
 
-def _stack_power(c: Catalog, name: str) -> float:
+def _stack_power(catalog: Catalog, name: str) -> float:
     """W of an HBM stack at its full rate: array, interface, standing and refresh."""
-    m = {k: q.nominal for k, q in c.entry("memory", name).values.items()}
+    m = {k: q.nominal for k, q in catalog.entry("memory", name).values.items()}
     held = m["capacity_per_die"] * m["reference_height"] * (m["static_power_per_byte"] + m["refresh_power_per_byte"])
     return float(m["bandwidth_per_stack"] * (m["read_energy"] + m["interface_energy"]) + held)
 
@@ -139,16 +139,21 @@ def _stage(name: str) -> tuple[float, float]:
     return next((s.published, float(i)) for i, s in enumerate(STAGES) if s.name == name)
 
 
-def _degrees(c: Catalog, name: str) -> float:
-    return temperatures(c, STAGES[int(_stage(name)[1])])[0]
+def _degrees(catalog: Catalog, name: str) -> float:
+    return temperatures(catalog, STAGES[int(_stage(name)[1])])[0]
 
 
-def _wafer(c: Catalog, llm: str) -> float:
+def _wafer(catalog: Catalog, llm: str) -> float:
     """Tokens/s of one user on wafers of SRAM under the stack that unbuilt machines are judged by."""
-    machine = _near(c, "cerebras_wse3", "none", 1.0)
+    machine = _near(catalog, "cerebras_wse3", "none", 1.0)
     load = ModelLoad(llm, 1.0, 1e9, 16.0, 16.0, 16.0)
     served = decoded(
-        machine, c, load, RequestMix((RequestClass("claim", 1.0, 1000.0, 1000.0),)), [(1, 1, 1, 1)], software="pooled"
+        machine,
+        catalog,
+        load,
+        RequestMix((RequestClass("claim", 1.0, 1000.0, 1000.0),)),
+        [(1, 1, 1, 1)],
+        software="pooled",
     )
     return 1.0 / float(served.pairs.step[0, 0])
 
@@ -160,9 +165,9 @@ PHONE: Final = {
 }  # fmt: skip
 
 
-def _phone(c: Catalog, what: str) -> float:
+def _phone(catalog: Catalog, what: str) -> float:
     """Joules per token, or tokens/s, of a phone without engines in its DRAM's banks over one with them."""
-    plain, near = (evaluate("mobile", variables={**PHONE, **e}, llm="Llama-3.2-3B", catalog=c)
+    plain, near = (evaluate("mobile", variables={**PHONE, **e}, llm="Llama-3.2-3B", catalog=catalog)
                    for e in ({"pnm": "none"}, {"pnm": "in_bank", "pnm_flops": "1.2 TFLOP/s"}))  # fmt: skip
     if what == "energy":
         return plain.objectives["energy_per_token"] / near.objectives["energy_per_token"]

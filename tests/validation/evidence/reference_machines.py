@@ -68,7 +68,9 @@ class Served:
     @property
     def fits(self) -> FloatArray:
         """(p,) largest value over limit of the capacity checks."""
-        worst: FloatArray = np.maximum(self.pairs.limit_ratios["capacity"], self.pairs.limit_ratios["longest_request"])[0]
+        worst: FloatArray = np.maximum(self.pairs.limit_ratios["capacity"], self.pairs.limit_ratios["longest_request"])[
+            0
+        ]
         return worst
 
 

@@ -47,14 +47,16 @@ def _step(pairs: PlanResults) -> float:
     return float(pairs.step[0, 0])
 
 
-def _liminal(c: Catalog, i: Inputs, ranks: int) -> float:
+def _liminal(catalog: Catalog, i: Inputs, ranks: int) -> float:
     """Tokens/s of one user on an HBM3 chip with device-initiated collectives and no other overhead."""
-    rig = c.replace("device", "h100_sxm", "memory_bandwidth", i["bandwidth_tib_s_per_chip"] * 2**40)
+    rig = catalog.replace("device", "h100_sxm", "memory_bandwidth", i["bandwidth_tib_s_per_chip"] * 2**40)
     rig = rig.replace("device", "h100_sxm", "peak_8bit", i["peak_pflops"] * 1e15).replace(
         "device", "h100_sxm", "domain", 512.0
     )
     rig = rig.replace("device", "h100_sxm", "memory_capacity", i["capacity_gb"] * GIGA)
-    rig = rig.replace("collective", "device", "launch_latency", c.value("collective", "in_network", "launch_latency"))
+    rig = rig.replace(
+        "collective", "device", "launch_latency", catalog.value("collective", "in_network", "launch_latency")
+    )
     for name in (
         "bandwidth_efficiency",
         "bandwidth_efficiency_attention",
@@ -70,7 +72,7 @@ def _liminal(c: Catalog, i: Inputs, ranks: int) -> float:
     )
 
 
-def _best_liminal(c: Catalog, _: Inputs) -> float:
+def _best_liminal(catalog: Catalog, _: Inputs) -> float:
     base = {
         "model": "Llama-3.1-405B",
         "bandwidth_tib_s_per_chip": 4,
@@ -78,42 +80,44 @@ def _best_liminal(c: Catalog, _: Inputs) -> float:
         "capacity_gb": 96,
         "context_tokens": 131072,
     }
-    return max(_liminal(c, base, ranks) for ranks in (8, 16, 32, 64, 128))
+    return max(_liminal(catalog, base, ranks) for ranks in (8, 16, 32, 64, 128))
 
 
-def _compass(c: Catalog, phase: str, bandwidth: float = 1.0, compute: float = 1.0) -> float:
+def _compass(catalog: Catalog, phase: str, bandwidth: float = 1.0, compute: float = 1.0) -> float:
     """Time of LLMCompass's layer with memory bandwidth and compute scaled from 2 TB/s and the A100."""
-    rig = c.replace("device", A100, "memory_bandwidth", 2e12 * bandwidth)
-    rig = rig.replace("device", A100, "peak_16bit", c.value("device", A100, "peak_16bit") * compute)
+    rig = catalog.replace("device", A100, "memory_bandwidth", 2e12 * bandwidth)
+    rig = rig.replace("device", A100, "peak_16bit", catalog.value("device", A100, "peak_16bit") * compute)
     for name in ("product_launch", "elementwise_launch"):
         rig = rig.replace("software", STACK, name, 1e-9)  # their simulator has no launch time
     return bench_layer(rig, phase)
 
 
-def _saved(c: Catalog, phase: str, low: float, high: float) -> float:
+def _saved(catalog: Catalog, phase: str, low: float, high: float) -> float:
     """Percent of the time that a rise in bandwidth [TB/s] saves."""
-    return 100.0 * (1.0 - _compass(c, phase, high / 2.0) / _compass(c, phase, low / 2.0))
+    return 100.0 * (1.0 - _compass(catalog, phase, high / 2.0) / _compass(catalog, phase, low / 2.0))
 
 
-def _core_area(c: Catalog) -> float:
+def _core_area(catalog: Catalog) -> float:
     """mm2 of an A100's compute cores: MAC arrays and what goes with them."""
-    macs = c.value("device", A100, "peak_16bit") / (c.value("logic", "n7", "mac_density") * 1.41e9)
-    return float(macs * (1.0 + c.value("logic_rules", "common", "core_overhead")) * 1e6)
+    macs = catalog.value("device", A100, "peak_16bit") / (catalog.value("logic", "n7", "mac_density") * 1.41e9)
+    return float(macs * (1.0 + catalog.value("logic_rules", "common", "core_overhead")) * 1e6)
 
 
-def _less_area(c: Catalog, compute: float, cache: float) -> float:
+def _less_area(catalog: Catalog, compute: float, cache: float) -> float:
     """mm2 of an A100 with a share of its compute and of its 48 MB global buffer."""
-    die = c.value("device", A100, "die_area") * 1e6
-    sram = 48e6 * c.value("logic", "n7", "sram_area") * 1e6
-    return die - (1.0 - compute) * _core_area(c) - (1.0 - cache) * sram
+    die = catalog.value("device", A100, "die_area") * 1e6
+    sram = 48e6 * catalog.value("logic", "n7", "sram_area") * 1e6
+    return die - (1.0 - compute) * _core_area(catalog) - (1.0 - cache) * sram
 
 
-def _latency_design(c: Catalog, _: Inputs) -> float:
+def _latency_design(catalog: Catalog, _: Inputs) -> float:
     """End-to-end speed with half the cores, mean over prompts and outputs of 256 to 2048 tokens."""
     lengths = (256, 512, 1024, 2048)
 
     def total(compute: float, inputs: int, outputs: int) -> float:
-        return _compass(c, "prefill", 1.0, compute) * inputs / 2048 + outputs * _compass(c, "decode", 1.0, compute)
+        return _compass(catalog, "prefill", 1.0, compute) * inputs / 2048 + outputs * _compass(
+            catalog, "decode", 1.0, compute
+        )
 
     return float(np.mean([total(1.0, i, o) / total(0.5, i, o) for i in lengths for o in lengths]))
 
@@ -125,29 +129,29 @@ def _throughput_design(i: Inputs) -> tuple[float, float]:
     return (big - weights) / (small - weights), (big / slow) / (small / fast)
 
 
-def _die_and_memory(c: Catalog, i: Inputs) -> float:
+def _die_and_memory(catalog: Catalog, i: Inputs) -> float:
     """USD of the die by our wafer model and of DDR at the published price of its bytes."""
     from dse.physics import cost
 
     rule = {
-        k: c.value("logic_rules", "common", k)
+        k: catalog.value("logic_rules", "common", k)
         for k in ("wafer_diameter", "edge_exclusion", "scribe", "cluster_alpha", "die_test_cost")
     }
     area = np.array([i["die_mm2"] * 1e-6])
     gross = cost.dies_per_wafer(area, rule["wafer_diameter"], rule["edge_exclusion"], rule["scribe"])
-    good = cost.die_yield(area, np.array([c.value("logic", "n7", "defect_density")]), rule["cluster_alpha"])
-    die = cost.die_cost(np.array([c.value("logic", "n7", "wafer_price")]), gross, good, rule["die_test_cost"])
+    good = cost.die_yield(area, np.array([catalog.value("logic", "n7", "defect_density")]), rule["cluster_alpha"])
+    die = cost.die_cost(np.array([catalog.value("logic", "n7", "wafer_price")]), gross, good, rule["die_test_cost"])
     return float(die[0]) + float(i["memory_cost_usd"][0])
 
 
-def _node(c: Catalog) -> Catalog:
+def _node(catalog: Catalog) -> Catalog:
     """H800 nodes on 400 Gb/s cards: a group wider than the node sends over them."""
-    return c.replace("link", "scale_out", "bandwidth", 50e9)
+    return catalog.replace("link", "scale_out", "bandwidth", 50e9)
 
 
-def _production_decode(c: Catalog, i: Inputs) -> float:
+def _production_decode(catalog: Catalog, i: Inputs) -> float:
     """Tokens/s of a node at the largest batch whose step meets the published speed of a user."""
-    rig, step = _node(c), 1.0 / 21.0
+    rig, step = _node(catalog), 1.0 / 21.0
     best = 0.0
     for each in range(8, 257, 8):
         took = _step(
@@ -168,9 +172,9 @@ def _production_decode(c: Catalog, i: Inputs) -> float:
     return best
 
 
-def _production_prefill(c: Catalog, inputs: float) -> float:
+def _production_prefill(catalog: Catalog, inputs: float) -> float:
     """Input tokens/s of a node: eight ranks, each with a prompt of its own."""
-    rig = _node(c)
+    rig = _node(catalog)
     pairs = _serve(
         rig,
         "h800",
@@ -186,22 +190,24 @@ def _production_prefill(c: Catalog, inputs: float) -> float:
     return 8.0 * inputs / float(pairs.prompt[0, 0])
 
 
-def _infersim(c: Catalog, i: Inputs) -> float:
-    step = _step(_serve(c, "h20", "Qwen3-30B-A3B", group=4, replicas=4, batch=4.0 * i["batch_per_gpu"], bits=16.0, kv_bits=16.0, compute=16.0,
+def _infersim(catalog: Catalog, i: Inputs) -> float:
+    step = _step(_serve(catalog, "h20", "Qwen3-30B-A3B", group=4, replicas=4, batch=4.0 * i["batch_per_gpu"], bits=16.0, kv_bits=16.0, compute=16.0,
                         context=i["input_tokens"] + i["output_tokens"] / 2, software="sglang"))  # fmt: skip
     return float(i["batch_per_gpu"] / step)
 
 
-def _h20_microseconds(c: Catalog, stored: float, kind: str) -> float:
+def _h20_microseconds(catalog: Catalog, stored: float, kind: str) -> float:
     """Time [us] to read bytes of a layer at H20's bandwidth and the stack's efficiency."""
-    return 1e6 * stored / (c.value("device", "h20", "memory_bandwidth") * c.value("software", "sglang", kind))
+    return (
+        1e6 * stored / (catalog.value("device", "h20", "memory_bandwidth") * catalog.value("software", "sglang", kind))
+    )
 
 
-def _drafting(c: Catalog, i: Inputs) -> float:
+def _drafting(catalog: Catalog, i: Inputs) -> float:
     """Tokens/s with one drafted token over without, DeepSeek-V3 on eight H800, batch 64."""
     accept = float(np.mean(i["acceptance"]))
     plain, drafted = (
-        _step(_serve(c, "h800", "DeepSeek-V3", group=8, batch=64.0, context=4096.0, software="sglang", draft=d))
+        _step(_serve(catalog, "h800", "DeepSeek-V3", group=8, batch=64.0, context=4096.0, software="sglang", draft=d))
         for d in ((0.0, 0.0), (float(i["draft_tokens"]), accept))
     )
     return (
@@ -216,8 +222,8 @@ def _slice(i: Inputs, at: int) -> float:
     return float(min(s for s in i["slice_sizes"] if s * i["hbm_gb"] >= i["weights_gb"][at]))
 
 
-def _kv_kilobytes(c: Catalog, model: str) -> float:
-    return transformer(c.llm(model)).kv_bytes_per_token(16) / 1e3
+def _kv_kilobytes(catalog: Catalog, model: str) -> float:
+    return transformer(catalog.llm(model)).kv_bytes_per_token(16) / 1e3
 
 
 def _critical(i: Inputs, scale: float) -> float:
