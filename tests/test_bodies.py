@@ -16,7 +16,6 @@ from dse.report.review import verdict
 from dse.space.design import sample
 from dse.space.overrides import load_space
 from dse.space.reader import read_space
-from dse.space.targets import TARGET_OBJECTIVES
 from tests.validation.evidence.gpu_money_and_energy import energies, hours, tokens
 from tests.validation.evidence.warm_phone import PUBLISHED, held, warm_phone
 
@@ -56,7 +55,7 @@ def test_sustained_work_holds_the_skin(name: str, catalog: Catalog) -> None:
     outcomes = model.judge(machine)
     body = {f: catalog.value("mobile", space.scenario.body, f) for f in ("junction_resistance", "skin_resistance", "local_heat_capacity", "heat_capacity",
                                                                          "spot_share", "power_conversion", "background_power")}  # fmt: skip
-    after = space.scenario["sustained_after"]
+    after = space.scenario.sustained_after
     rises = thermal.lump_rises(
         (body["junction_resistance"], body["skin_resistance"]),
         (body["local_heat_capacity"], body["heat_capacity"]),
@@ -71,7 +70,7 @@ def test_sustained_work_holds_the_skin(name: str, catalog: Catalog) -> None:
     for row in np.nonzero(held_back & (unthrottled < 0.99 * space.thresholds["burst_power"]))[0]:
         sustained = static[row] + (unthrottled[row] - static[row]) * burst[row] / tpot[row]
         warm = spot[0] * sustained / body["power_conversion"] + spot[1] * body["background_power"]
-        assert space.scenario["ambient"] + warm <= space.thresholds["skin_temperature"] + 0.05
+        assert space.scenario.ambient + warm <= space.thresholds["skin_temperature"] + 0.05
         assert outcomes.detail["burst_duration"][row, 0] <= after * 1.1
 
 
@@ -115,7 +114,7 @@ def test_bodies_differ_and_wrong_ones_are_told(catalog: Catalog) -> None:
         ('software = "executorch"', 'software = "executorch"\ngrid = "mars"', "scenario.grid"),
     ):
         with pytest.raises(SpaceError, match=said):
-            read_space(space.text.replace(old, new, 1), "mine.toml", TARGET_OBJECTIVES, catalog)
+            read_space(space.text.replace(old, new, 1), "mine.toml", catalog)
 
 
 def test_a_laptop_sustains_more_than_a_phone_and_glasses_less(catalog: Catalog) -> None:
@@ -149,4 +148,4 @@ def test_a_world_may_be_a_year_or_a_factor(catalog: Catalog) -> None:
     for old, new in (("year = 2026", "year = 1900"), ('"memory/hbm*.price_per_byte" = "x 1.5"', '"memory/xyz*.price_per_byte" = "x 1.5"'),
                      ('"x 1.5"', '"x much"'), ('"x 1.5"', '"1.5"'), ('"memory/hbm*', '"memry/hbm*')):  # fmt: skip
         with pytest.raises(SpaceError):
-            read_space(space.text.replace(old, new, 1), "mine.toml", TARGET_OBJECTIVES, catalog)
+            read_space(space.text.replace(old, new, 1), "mine.toml", catalog)

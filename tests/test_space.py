@@ -12,7 +12,6 @@ from dse.space.design import absent, decode, encode, grid, sample
 from dse.space.overrides import Overrides, load_space
 from dse.space.reader import read_space, space_text
 from dse.space.space import Space
-from dse.space.targets import TARGET_OBJECTIVES
 from dse.study.what_if import side_by_side
 
 TEXT = space_text("datacenter")[0]
@@ -45,7 +44,7 @@ TEXT = space_text("datacenter")[0]
 def test_a_fault_names_file_key_and_mend(old: str, new: str, message: str, catalog: Catalog) -> None:
     assert old in TEXT
     with pytest.raises(SpaceError) as error:
-        read_space(TEXT.replace(old, new), "my.toml", TARGET_OBJECTIVES, catalog)
+        read_space(TEXT.replace(old, new), "my.toml", catalog)
     assert "my.toml" in str(error.value)
     assert message in str(error.value)
 
@@ -161,7 +160,7 @@ catalogue = { "memory/hbm4.bandwidth_per_stack" = "1.024 TB/s" }
 
 def _with(text: str, catalog: Catalog) -> Space:
     base, _ = space_text("datacenter")
-    return read_space(base + text, "asked.toml", TARGET_OBJECTIVES, catalog)
+    return read_space(base + text, "asked.toml", catalog)
 
 
 def test_what_ifs_and_comparisons_are_read_in_si(catalog: Catalog) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from dse.core.units import show
 from dse.evaluator.explain import Evaluation
-from dse.space.limits import CONSTRAINTS
+from dse.space.limits import Limit, limit_sentence
 from dse.space.objectives import OBJECTIVES
 
 
@@ -21,7 +21,7 @@ def print_evaluation(e: Evaluation) -> None:
     """Print one evaluation with its breakdowns."""
     broken = sorted(((r, n) for n, r in e.limits.items() if r > 1), reverse=True)
     if broken:
-        print("NOT POSSIBLE: " + "; ".join(f"{n}: {CONSTRAINTS.get(n, n)}" for _, n in broken[:3]))
+        print("NOT POSSIBLE: " + "; ".join(f"{n}: {limit_sentence(n)}" for _, n in broken[:3]))
     print(f"{e.name}: " + ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in e.plan.items()))
     print(
         f"  decode step {show(e.decode_time, 's')}, time per output token {show(e.tpot, 's')}, first token {show(e.ttft, 's')}, {e.throughput:,.0f} token/s"
@@ -37,10 +37,10 @@ def print_evaluation(e: Evaluation) -> None:
     print("\nLimits (share used; above 100 % breaks)")
     for name, ratio in sorted(e.limits.items(), key=lambda kv: -kv[1]):
         if name != "available" and ratio > 0:
-            print(f"  {name:32s} {100 * ratio:8.1f} %{'  BROKEN: ' + CONSTRAINTS.get(name, '') if ratio > 1 else ''}")
+            print(f"  {name:32s} {100 * ratio:8.1f} %{'  BROKEN: ' + limit_sentence(name) if ratio > 1 else ''}")
     late = e.limits.get("available", 0.0)
     if late > 1:
-        print(f"  {'available':32s}  BROKEN: {CONSTRAINTS['available']}")
+        print(f"  {'available':32s}  BROKEN: {Limit.AVAILABLE.sentence}")
     units = {
         "bandwidth": "B/s",
         "capacity": "B",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +17,8 @@ Rows = NDArray[np.intp] | NDArray[np.bool_] | slice
 def _take(value: Any, rows: Rows) -> Any:
     if isinstance(value, np.ndarray):
         return value[rows]
+    if isinstance(value, Table):
+        return value.take(rows)
     if isinstance(value, dict):
         return {k: _take(v, rows) for k, v in value.items()}
     if isinstance(value, tuple):
@@ -28,6 +30,8 @@ def _concat(values: Sequence[Any]) -> Any:
     first = values[0]
     if isinstance(first, np.ndarray):
         return np.concatenate(values)
+    if isinstance(first, Table):
+        return type(first).concat(values)
     if isinstance(first, dict):
         return {k: _concat([v[k] for v in values]) for k in first}
     if isinstance(first, tuple):
@@ -35,12 +39,12 @@ def _concat(values: Sequence[Any]) -> Any:
     return first
 
 
-@dataclass
 class Table:
-    """A record of arrays with n rows; dicts and tuples of arrays nest."""
+    """A dataclass of arrays with n rows; records, dicts and tuples of arrays nest."""
 
     def take(self, rows: Rows) -> Self:
         """Return the rows picked by an index array, mask or slice."""
+        assert is_dataclass(self)  # noqa: S101 - every record of ours is one
         return replace(self, **{f.name: _take(getattr(self, f.name), rows) for f in fields(self)})
 
     @classmethod
@@ -49,8 +53,8 @@ class Table:
         first = tables[0]
         if len(tables) == 1:
             return first
-        joined = {f.name: _concat([getattr(t, f.name) for t in tables]) for f in fields(first)}
-        return replace(first, **joined)
+        assert is_dataclass(first)  # noqa: S101 - every record of ours is one
+        return replace(first, **{f.name: _concat([getattr(t, f.name) for t in tables]) for f in fields(first)})
 
 
 def total(parts: Iterable[FloatArray]) -> FloatArray:

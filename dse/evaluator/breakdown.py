@@ -56,7 +56,7 @@ class OperatingPoint:
     @property
     def present(self) -> float:
         """Package-seconds that stand for an output token, busy or idle."""
-        return self.busy / self.scenario["utilisation"]
+        return self.busy / self.scenario.utilisation
 
     @property
     def per_token(self) -> float:
@@ -103,7 +103,7 @@ def energies(point: OperatingPoint, ledger: Terms, prompt: Terms, near: Terms) -
     }
     within = sum(inside.values())
     parts = inside | {"voltage conversion": within * (scalar(machine.power_loss) - 1.0)} | outside
-    parts["facility (PUE)"] = sum(parts.values()) * (scenario["pue"] - 1.0)
+    parts["facility (PUE)"] = sum(parts.values()) * (scenario.pue - 1.0)
     return {n: v for n, v in parts.items() if v}
 
 
@@ -199,10 +199,10 @@ def _prompts(point: OperatingPoint, prompt: Terms) -> dict[str, float]:
 def idle(point: OperatingPoint) -> dict[str, float]:
     """Watts of a package and its surroundings at the wall while it waits, and the share of its energy that is spent so."""
     machine, scenario = point.machine, point.scenario
-    standing = (scalar(machine.static_power) * scalar(machine.power_loss) + scalar(machine.outside_power)) * scenario[
-        "pue"
-    ]
-    waiting = standing * point.present * (1.0 - scenario["utilisation"])
+    standing = (
+        scalar(machine.static_power) * scalar(machine.power_loss) + scalar(machine.outside_power)
+    ) * scenario.pue
+    waiting = standing * point.present * (1.0 - scenario.utilisation)
     return {
         "idle power per package, at the wall": standing,
         "share of energy spent idle": waiting / scalar(point.estimate.energy),
@@ -231,23 +231,23 @@ def costs(point: OperatingPoint, catalog: Catalog) -> dict[str, float]:
     lines = {
         n.removeprefix("cost: "): scalar(v) for n, v in machine.report.items() if n.startswith("cost: ") and scalar(v)
     }
-    out = {n: v / scenario["lifetime"] * scale for n, v in lines.items()}
+    out = {n: v / scenario.lifetime * scale for n, v in lines.items()}
     whole = sum(lines.values())
     interest = catalog.value("economics", "datacenter", "discount_rate")
     out["cost of capital"] = (
-        scalar(cost.capital_charge(np.array([whole]), scenario["lifetime"], interest)) - whole / scenario["lifetime"]
+        scalar(cost.capital_charge(np.array([whole]), scenario.lifetime, interest)) - whole / scenario.lifetime
     ) * scale
     out["maintenance"] = whole * catalog.value("economics", "datacenter", "maintenance") * scale
     out["facility"] = scalar(machine.report["facility rate"]) * scale
     out["standby for failures"] = scalar(point.fleet["standby"]) * sum(out.values())
-    out["electricity"] = scalar(point.estimate.energy) * scenario["electricity_price"] * MILLION
+    out["electricity"] = scalar(point.estimate.energy) * scenario.electricity_price * MILLION
     return out
 
 
 def carbons(point: OperatingPoint) -> dict[str, float]:
     """kgCO2e per million output tokens by line, embodied over the life and operational by grid."""
     machine, scenario = point.machine, point.scenario
-    scale = point.present * MILLION / scenario["lifetime"]
+    scale = point.present * MILLION / scenario.lifetime
     out = {
         n.removeprefix("carbon: "): scalar(v) * scale
         for n, v in machine.report.items()

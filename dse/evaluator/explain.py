@@ -28,7 +28,6 @@ from dse.space.design import absent, encode, fill
 from dse.space.reader import read_space, space_text
 from dse.space.scenario import ModelLoad, RequestClass, RequestMix, mix_of
 from dse.space.space import Space
-from dse.space.targets import TARGET_OBJECTIVES
 from dse.space.variables import Value, parse_value
 
 FAR_TOO_DEEP = 999_999
@@ -122,7 +121,7 @@ def evaluate(
     ):
         raise SpaceError(f"plan: got tensor_parallel {tensor_parallel}, attention {attention!r}, batch {batch}; expected a "
                          f"power of two up to {GROUPS[-1]}, tp, dp or sp, and with dp a batch of at least the group")  # fmt: skip
-    if space.target == "mobile" and (batch, tensor_parallel, attention) != (1, 1, "tp"):
+    if space.target.one_user and (batch, tensor_parallel, attention) != (1, 1, "tp"):
         raise SpaceError("plan: a phone serves one user on one package: leave batch and tensor_parallel at 1")
     with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
         plans = single_plan(tensor_parallel, data_parallel=attention == "dp", batch=batch, sequence=attention == "sp")
@@ -176,7 +175,7 @@ def with_rung(model: DatacenterModel, rung: float) -> DatacenterModel:
 def _asked(target: str | Space, catalog: Catalog, llm: str | None, software: str | None,
            bits: tuple[float | None, float | None, float | None]) -> Space:  # fmt: skip
     """The space with one workload, as asked."""
-    space = target if isinstance(target, Space) else read_space(*space_text(target), TARGET_OBJECTIVES, catalog)
+    space = target if isinstance(target, Space) else read_space(*space_text(target), catalog)
     load = space.scenario.workloads[0]
     for w in space.scenario.workloads:
         if llm is None or w.llm == llm:
@@ -206,9 +205,9 @@ def _machine(model: DatacenterModel | MobileModel, space: Space, variables: Mapp
              device: str | None) -> tuple[Machine, str]:  # fmt: skip
     if device is not None:
         entry = model.catalog.entry("device", device)
-        if entry.attributes.get("target") != space.target:
+        if entry.attributes.get("target") != space.target.name:
             raise SpaceError(
-                f"device {device}: is for target {entry.attributes.get('target')!r}, this space is for {space.target!r}"
+                f"device {device}: is for target {entry.attributes.get('target')!r}, this space is for {space.target.name!r}"
             )
         return model.devices([device]), entry.title
     values: dict[str, Value] = {}
@@ -284,10 +283,10 @@ def _heat(machine: Machine, ledger: Ledger, results: PlanResults) -> dict[str, f
 def _breakeven(model: DatacenterModel, machine: Machine, results: PlanResults) -> dict[str, float]:
     """Read-disturb limit below which reclaim alone ends the flash's life too early."""
     scenario = model.space.scenario
-    wanted = model.space.thresholds.get("flash_life", scenario["lifetime"])
+    wanted = model.space.thresholds.get("flash_life", scenario.lifetime)
     budget = machine.flash_endurance / wanted
-    other = results.stored[:, 0] * (machine.flash_refresh + 1.0 / scenario["weight_update_interval"])
-    read = results.flash_read[:, 0] * scenario["utilisation"]
+    other = results.stored[:, 0] * (machine.flash_refresh + 1.0 / scenario.weight_update_interval)
+    read = results.flash_read[:, 0] * scenario.utilisation
     limit = flash.breakeven_disturb_limit(read, machine.flash_pages, budget, other)
     return {"flash read rate": float(read[0]), "break-even read-disturb limit": float(limit[0]),
             "read-disturb limit": float(machine.flash_pages[0] / machine.flash_reclaim[0])}  # fmt: skip
@@ -323,7 +322,7 @@ def _mobile(model: MobileModel, machine: Machine, results: PlanResults, ledger: 
     costs = {k.removeprefix("cost: "): scalar(v) for k, v in machine.report.items() if k.startswith("cost: ")}
     carbons = {"electricity": objectives["energy_per_token"] * scalar(machine.grid) * 1e6}
     scenario = model.space.scenario
-    scale = scalar(model.present(results)) / (scenario["lifetime"] * scenario["daily_use"] / DAY) * 1e6
+    scale = scalar(model.present(results)) / (scenario.lifetime * scenario.daily_use / DAY) * 1e6
     carbons |= {
         k.removeprefix("carbon: "): scalar(v) * scale for k, v in machine.report.items() if k.startswith("carbon: ")
     }

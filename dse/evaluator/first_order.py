@@ -33,12 +33,11 @@ from dse.serving.step_work import StepWork, lower_step
 from dse.space.design import Design
 from dse.space.objectives import OBJECTIVES
 from dse.space.space import Space
-from dse.space.targets import TARGET_OBJECTIVES
 
 
 def model_of(space: Space, catalog: Catalog, threads: int = 2) -> DatacenterModel | MobileModel:
     """Return our model for the target of a space."""
-    if space.target == "mobile":
+    if space.target.one_user:
         return MobileModel(space, catalog, threads)
     return DatacenterModel(space, catalog, threads)
 
@@ -174,7 +173,7 @@ class DatacenterModel:
         return jobs
 
     def _outcomes(self, machine: Machine, estimate: Estimate) -> Outcomes:
-        asked = {name: OBJECTIVES[name] for name in TARGET_OBJECTIVES["datacenter"]}
+        asked = {name: OBJECTIVES[name] for name in self.space.target.objectives}
         objectives = {name: getattr(estimate, o.attribute) * o.scale for name, o in asked.items()}
         shape = estimate.tpot.shape
         ratios = {k: np.broadcast_to(np.minimum(v, CAP)[:, None], shape) for k, v in machine.limits.items()}
@@ -183,7 +182,7 @@ class DatacenterModel:
         if worst is not None:
             ratios["objective"] = np.minimum(worst, CAP)
         detail = {"ttft": estimate.ttft, "packages": estimate.packages, "capital": np.broadcast_to(machine.capital[:, None], shape),
-                  "site_power": estimate.packages * machine.provisioned[:, None] * self.space.scenario["pue"], **estimate.chosen}  # fmt: skip
+                  "site_power": estimate.packages * machine.provisioned[:, None] * self.space.scenario.pue, **estimate.chosen}  # fmt: skip
         return Outcomes(objectives, ratios, detail)
 
 
@@ -310,7 +309,7 @@ class MobileModel:
         waiting = (
             kept
             * machine.report["refresh_per_byte"][:, None]
-            * max(scenario["resident_day"] / scenario["daily_use"] - 1.0, 0.0)
+            * max(scenario.resident_day / scenario.daily_use - 1.0, 0.0)
         )
         return {
             "decoding": loss * results.energy / t.tokens_per_step,
@@ -323,7 +322,7 @@ class MobileModel:
         """Time [s] from rest that work at ``power`` [W], (n, 1), may go on until the skin's limit; at most LONGEST."""
         body = partial(self.catalog.value, "mobile", self.space.scenario.body)
         warm = power / body("power_conversion") * self.spots[:, 0] + body("background_power") * self.spots[:, 1]
-        over = warm > self.space.thresholds["skin_temperature"] - self.space.scenario["ambient"]
+        over = warm > self.space.thresholds["skin_temperature"] - self.space.scenario.ambient
         return TIMES[np.where(over.any(axis=1), np.argmax(over, axis=1), len(TIMES) - 1)][:, None]
 
     def outcomes(self, machine: Machine, results: PlanResults) -> Outcomes:
@@ -344,9 +343,9 @@ class MobileModel:
         )  # the supply holds a burst too
         burst = results.energy / quick + machine.static_power[:, None]
         load = results.fast_tier_share * t.resident / machine.report["flash_load"][:, None]
-        duty = scenario["daily_use"] / DAY
+        duty = scenario.daily_use / DAY
         read = results.flash_read * duty * machine.flash_reclaim[:, None]
-        writes = read + results.stored * (machine.flash_refresh[:, None] + 1.0 / scenario["weight_update_interval"])
+        writes = read + results.stored * (machine.flash_refresh[:, None] + 1.0 / scenario.weight_update_interval)
         life = flash.life(np.ones(1), machine.flash_endurance[:, None], np.ones(1), writes)
         has = (machine.flash_capacity > 0)[:, None]
         ratios: dict[str, Any] = {**machine.limits, **results.limit_ratios}
@@ -357,10 +356,10 @@ class MobileModel:
         told_ratios = {k: np.minimum(spread(v), CAP) for k, v in ratios.items()}
         told_ratios["tpot"] = np.minimum(tpot / rungs[None, :], CAP)
         carbon = (
-            machine.embodied[:, None] / (scenario["lifetime"] * duty) * present + energy * machine.grid[:, None]
+            machine.embodied[:, None] / (scenario.lifetime * duty) * present + energy * machine.grid[:, None]
         ) * 1e6
         detail = {"ttft": results.ttft, "burst": quick / t.tokens_per_step, "share.0": results.fast_tier_share, "burst_power": burst, "cold_start": load,
-                  "tokens_per_charge": scenario["battery"] / (energy + drawn * present), "burst_duration": self.lasts(burst),
+                  "tokens_per_charge": scenario.battery / (energy + drawn * present), "burst_duration": self.lasts(burst),
                   "memory_left": (machine.report["memory"] - np.minimum(results.fast_tier_share[:, 0] * float(t.resident[0]) + float(t.live_p95[0]), machine.report["memory"]))[:, None], "stages.0": results.stages, "flash_read.0": results.flash_read}  # fmt: skip
         objectives = {
             "tpot": spread(tpot),

@@ -45,7 +45,7 @@ def nearest_design(space: Space, catalog: Catalog, model: Any, device: str) -> t
                 wanted[name] = _clip(v, float(value))
 
     memory = ALIKE.get(a.get("memory", ""), a.get("memory", ""))
-    if space.target == "datacenter":
+    if space.target.fleet:
         node = a.get("node", "")
         put("compute_node", NODES.get(node, node.upper()))
         put("compute_area", q.get("die_area", 8e-4))

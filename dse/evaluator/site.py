@@ -37,13 +37,13 @@ def site(point: OperatingPoint) -> dict[str, float]:
     waiting = packages * scalar(point.fleet["standby"])
     bought = packages + waiting
     peak = point.traffic.load.concurrency / scalar(point.estimate.tpot)
-    mean = peak * scenario["utilisation"]
+    mean = peak * scenario.utilisation
     drawn = scalar(point.estimate.energy) * mean
     return {
-        "packages": packages, "standing by": waiting, "racks": bought * scalar(machine.report["racks"]), "power provisioned": bought * scalar(machine.provisioned) * scenario["pue"],
+        "packages": packages, "standing by": waiting, "racks": bought * scalar(machine.report["racks"]), "power provisioned": bought * scalar(machine.provisioned) * scenario.pue,
         "power drawn, mean": drawn, "capital": bought * scalar(machine.capital), "of it spares": bought * scalar(machine.report["cost: spares"]) + waiting * scalar(machine.capital),
         "facility": bought * scalar(machine.report["facility"]), "cost a year": scalar(point.estimate.cost) * mean * YEAR,
-        "embodied carbon a year": bought * scalar(machine.embodied) / scenario["lifetime"] * YEAR,
+        "embodied carbon a year": bought * scalar(machine.embodied) / scenario.lifetime * YEAR,
         "operational carbon a year": scalar(carbon.operational(np.array([drawn * YEAR]), scalar(machine.grid))),
         "output tokens/s, all demand at once": peak, "output tokens/s, mean": mean,
     }  # fmt: skip
@@ -77,8 +77,7 @@ def at_price(machine: Machine, package: Money, catalog: Catalog, scenario: Scena
     beside = sum((machine.report[f"cost: {n}"] for n in around), wires)
     capital = (package.amount + beside) * (1.0 + e["spares"])
     rate = (
-        cost.owned(capital, scenario["lifetime"], e["discount_rate"], e["maintenance"])
-        + machine.report["facility rate"]
+        cost.owned(capital, scenario.lifetime, e["discount_rate"], e["maintenance"]) + machine.report["facility rate"]
     )
     return replace(machine, capital=capital, capital_rate=rate)
 
@@ -108,7 +107,7 @@ def on_sale(model: DatacenterModel) -> list[str]:
     for b in model.space.baselines:
         entry = model.catalog.entry("device", b.device)
         sold = "market_price" in entry.values and entry.readiness == "shipping"
-        if sold and not b.only and entry.available.nominal <= model.space.scenario["year"]:
+        if sold and not b.only and entry.available.nominal <= model.space.scenario.year:
             found.append(b.device)
     return found
 
@@ -158,8 +157,8 @@ def break_even(
         outcomes = model.judge(at_price(machine, price, catalog, scenario))
         return Money(float(outcomes.objectives["cost_per_mtoken"][0, point]), Basis.OWNED, price.what)
 
-    made, dearer = owned(paid(materials, margin, 0.0)), owned(paid(materials, margin, nre / scenario["volume"]))
-    spread = (dearer.amount - made.amount) * scenario["volume"]  # USD per million tokens, were NRE borne by one package
+    made, dearer = owned(paid(materials, margin, 0.0)), owned(paid(materials, margin, nre / scenario.volume))
+    spread = (dearer.amount - made.amount) * scenario.volume  # USD per million tokens, were NRE borne by one package
     gap = other[1].amount - made.amount
     Comparison(other[1], made)  # one basis, or it says so
     outcomes = model.judge(machine)

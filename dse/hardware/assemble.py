@@ -54,9 +54,9 @@ def assemble(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: flo
     active = clocked * parts.peak[:, 0] * parts.flop_energy[:, 0]
     near_active = clocked * np.where(near["site"] > 0, near["flops"], 0.0) * near["flop_energy"]
     on_chip = np.full(len(static), 2.0 * values.rule("sram_energy"))
-    limits["available"] = too_late(latest_year(values), scenario["year"])
+    limits["available"] = too_late(latest_year(values), scenario.year)
     limits["shoreline"] = shoreline(values)
-    limits["bond_pitch"] = finest_pitch(values, scenario["year"]) / parts.bond_pitch * (values.on_logic > 0)
+    limits["bond_pitch"] = finest_pitch(values, scenario.year) / parts.bond_pitch * (values.on_logic > 0)
     heat: dict[str, Any] = cooled(values, scenario, {
         "fast_energy": fast_energy, "fast_static": fast_static,
         "flash_static": flash_static,
@@ -71,7 +71,7 @@ def assemble(parts: Parts, catalog: Catalog, scenario: Scenario, rack_limit: flo
     net: dict[str, Any] = dict(fabric(values, scenario, spread))
     longer = np.array([catalog.entry("link", name).available.nominal for name in MEDIA])[spread.medium]
     limits["available"] = np.maximum(
-        limits["available"], too_late(np.where(net["far"] > 0, longer, 0.0), scenario["year"])
+        limits["available"], too_late(np.where(net["far"] > 0, longer, 0.0), scenario.year)
     )
     if not np.all(parts.power_cap < FAR_AWAY):  # the radix of a machine that exists is a fact
         limits |= radix_limits(values, net)

@@ -61,14 +61,14 @@ def mobile_machine(
     checks = dict(p.limits) | heat
     if not built:
         checks |= _space_limits(c, p, limits)
-        checks["available"] = too_late(_years(c, p), scenario["year"])
+        checks["available"] = too_late(_years(c, p), scenario.year)
     near = _pnm(c, p, tier, fast_bw, checks, built=built)
     bom = materials(c, p, scenario, weights)
     kg = embodied(c, p, scenario, tier["capacity"], weights)
     one = np.ones(n)
     planes = p.flash_dies * c.flash("planes_per_die")
-    free = np.maximum(p.capacity - scenario["application_memory"], p.capacity * 0.01)
-    checks["application_memory"] = np.where(p.capacity > scenario["application_memory"], 0.0, 2.0)
+    free = np.maximum(p.capacity - scenario.application_memory, p.capacity * 0.01)
+    checks["application_memory"] = np.where(p.capacity > scenario.application_memory, 0.0, 2.0)
     groups = np.zeros((n, len(GROUPS)))
     return Machine(
         peak=p.peak, flop_energy=p.flop_energy, fast_bandwidth=fast_bw, fast_capacity=free, fast_energy=fast_energy,
@@ -134,11 +134,11 @@ def _heat(
     The governor holds the burst limit as it holds the skin: by spreading work out.
     """
     n = len(static)
-    rises = thermal.lump_rises(*lumps(c.catalog, scenario.body), scenario["sustained_after"])
+    rises = thermal.lump_rises(*lumps(c.catalog, scenario.body), scenario.sustained_after)
     spot = thermal.spot_rise(rises, c.body("spot_share"))
     loss = 1.0 / c.body("power_conversion")
     rest, background = static * loss, c.body("background_power")
-    span = limits["skin_temperature"] - scenario["ambient"]
+    span = limits["skin_temperature"] - scenario.ambient
     at_rest = spot[0] * rest + spot[1] * background
     room = np.maximum(span - at_rest, LEAST * span)
     skin = loss * spot[0] / room
@@ -148,12 +148,12 @@ def _heat(
     layers = np.where(
         p.mount == MOUNTS.index("3d_on_soc"), p.height * c.body("dram_layer_resistance") / c.body("soc_base_area"), 0.0
     )
-    height = limits["dram_temperature"] - scenario["ambient"]
+    height = limits["dram_temperature"] - scenario.ambient
     dram_rest = warmed[:, 0] * rest + warmed[:, 1] * background
     headroom = np.maximum(height - dram_rest, LEAST * height)
     near = loss * warmed[:, 0]
     rows = ((skin, skin, skin), (burst, burst, burst), ((near + layers) / headroom, near / headroom, np.zeros(n)))
-    warm = np.maximum(c.dram("refresh_doubling_temperature") - scenario["ambient"] - dram_rest, LEAST * height)
+    warm = np.maximum(c.dram("refresh_doubling_temperature") - scenario.ambient - dram_rest, LEAST * height)
     return (
         rows,
         ((near + layers) / warm, near / warm, np.zeros(n)),

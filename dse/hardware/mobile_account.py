@@ -77,9 +77,9 @@ def materials(c: Pick, p: Phone, scenario: Scenario, weights: float) -> dict[str
     die = logic("wafer_price") / (gross * soc.good)
     on = p.mount == MOUNTS.index("3d_on_soc")
     layers = np.where(on, p.height, 0.0)
-    per_byte = c.dram("price_per_byte") * price_factors(cat, "memory", p.dram, scenario["year"])
-    per_flash_byte = c.cell("price_per_byte") * price_factors(cat, "flash", p.flash, scenario["year"])
-    applications = np.minimum(scenario["application_memory"], p.capacity) * per_byte
+    per_byte = c.dram("price_per_byte") * price_factors(cat, "memory", p.dram, scenario.year)
+    per_flash_byte = c.cell("price_per_byte") * price_factors(cat, "flash", p.flash, scenario.year)
+    applications = np.minimum(scenario.application_memory, p.capacity) * per_byte
     stacked = np.where(on, c.body("stacked_dram_premium"), 1.0) / np.power(soc.joint, np.maximum(layers - 1.0, 0.0))
     dram = p.capacity * per_byte * c.swell * stacked
     bonds = layers * soc.tiles * cat.value("bond", "hybrid_bond", "cost_per_layer")
@@ -91,7 +91,7 @@ def materials(c: Pick, p: Phone, scenario: Scenario, weights: float) -> dict[str
         "flash": added_flash(c, p, p.flash_dies * c.cell("capacity_per_die"), weights) * per_flash_byte,
         "PNM": c.pnm("cost_per_stack") * pnm_units(c, p),
         "mounting": np.where(on, c.body("stack_assembly_cost"), c.body("assembly_cost") * c.packages),
-        "NRE": (c.pnm("nre") + custom + share * (logic("design_nre") + logic("mask_set"))) / scenario["volume"],
+        "NRE": (c.pnm("nre") + custom + share * (logic("design_nre") + logic("mask_set"))) / scenario.volume,
     }  # fmt: skip
     return lines | {"total": total(lines.values())}
 
@@ -106,7 +106,7 @@ def embodied(c: Pick, p: Phone, scenario: Scenario, flash: FloatArray, weights: 
     on = p.mount == MOUNTS.index("3d_on_soc")
     per_area = fab_carbon(cat, logic("fab_energy"), logic("fab_gas"))
     premium = np.where(on, c.body("stacked_dram_premium"), 1.0) / np.power(soc.joint, np.where(on, p.height, 0.0))
-    beyond = p.capacity * c.swell * premium - np.minimum(scenario["application_memory"], p.capacity)
+    beyond = p.capacity * c.swell * premium - np.minimum(scenario.application_memory, p.capacity)
     return {
         "NPU, SRAM, link and PHY area": carbon.packaged(soc.added, per_area, soc.good, none, package),
         "SoC lost in bonding": carbon.packaged(soc.whole, per_area, soc.good, none, package) * (1.0 / soc.joint - 1.0),

@@ -155,8 +155,8 @@ def cost_of_ownership(values: PartValues, scenario: Scenario, heat: dict[str, An
     catalog = values.catalog
     e = partial(catalog.value, "economics", "datacenter")
     die_price, die_kg = silicon(values)
-    mem = memories(values, scenario["year"])
-    pack = packaging(values, limits, scenario["year"])
+    mem = memories(values, scenario.year)
+    pack = packaging(values, limits, scenario.year)
     lost = pack["yield"] * mem["joint"]
     fabric = _fabric_cost(values, net)
     parts = {
@@ -165,7 +165,7 @@ def cost_of_ownership(values: PartValues, scenario: Scenario, heat: dict[str, An
         "far memory and links": mem["far"],
     }  # fmt: skip
     wires = {"switches": fabric["chips"], "cables and optics": fabric["cables"]}
-    power = delivery(values, heat, scenario["year"], limits)
+    power = delivery(values, heat, scenario.year, limits)
     watts = heat["package_power"] / power["efficiency"]
     far = far_power(values)
     outside = e("host_power") + fabric["power"] + net["cable_power"] + far[0]
@@ -176,19 +176,19 @@ def cost_of_ownership(values: PartValues, scenario: Scenario, heat: dict[str, An
     maker = total([*parts.values(), *wires.values()])
     one = np.ones(len(maker))
     lines = parts | wires | {
-        "gross margin": maker * e("gross_margin") / (1.0 - e("gross_margin")), "NRE": nre(values, scenario["volume"]),
+        "gross margin": maker * e("gross_margin") / (1.0 - e("gross_margin")), "NRE": nre(values, scenario.volume),
         "host": e("host_cost") * one, "network card": out_bw * catalog.value("link", "scale_out", "price_per_bandwidth") * one,
         "board and power supply": wall * e("board_cost_per_watt"), "regulators": heat["package_power"] * power["cost_per_watt"],
         "cooling": wall * heat["cost_per_watt"], "rack": rack * e("rack_cost"),
     }  # fmt: skip
     lines["spares"] = total(lines.values()) * e("spares")
     capital = total(lines.values())
-    facility = wall * scenario["pue"] * e("facility_capex_per_watt")
+    facility = wall * scenario.pue * e("facility_capex_per_watt")
     interest = e("discount_rate")
     housed = cost.capital_charge(facility, e("facility_life"), interest)
-    rate = cost.owned(capital, scenario["lifetime"], interest, e("maintenance")) + housed
-    kg = _embodied(values, die_kg, mem, pack, fabric, wall * scenario["pue"], scenario["lifetime"])
-    limits["rack"] = rack
+    rate = cost.owned(capital, scenario.lifetime, interest, e("maintenance")) + housed
+    kg = _embodied(values, die_kg, mem, pack, fabric, wall * scenario.pue, scenario.lifetime)
+    limits["rack_power"] = rack
     return {
         "outside_power": outside + fans, "power_loss": 1.0 / power["efficiency"], "provisioned": wall, "capital": capital,
         "capital_rate": rate, "embodied": total(kg.values()),

@@ -16,7 +16,7 @@ from dse.evaluator.site import BreakEven
 from dse.run.front import Scale, epsilon_survivors, extremes, knee
 from dse.run.run import Run
 from dse.space.design import decode
-from dse.space.limits import CONSTRAINTS
+from dse.space.limits import limit_sentence
 from dse.space.objectives import OBJECTIVES
 from dse.space.variables import Value
 
@@ -133,7 +133,7 @@ def _chosen(facts: Facts, label: str, index: int) -> Chosen:
     machine = model.machine(design.take(np.array([row])))
     plans = (
         [int(outcomes.detail[f"plan.{i}"][row, rung]) for i in range(len(run.space.scenario.workloads))]
-        if run.space.target == "datacenter"
+        if run.space.target.fleet
         else []
     )
     c.parts = explain(model, machine, plans, [run.space.tpot_targets[k] for k in run.space.operating_points[rung]])
@@ -176,7 +176,7 @@ def _rejected(facts: Facts, c: Chosen) -> str:
         factor, name = max(broken)
         how = f"by {factor - 1:.0%}" if factor < 11 else f"{factor:.3g} times over"
         differs = _differs(run, c.row, row)
-        return f"A design with {differs} would beat it, but breaks {name} {how}: {CONSTRAINTS.get(name, name)}."
+        return f"A design with {differs} would beat it, but breaks {name} {how}: {limit_sentence(name)}."
     feasible = outcomes.feasible[:, c.rung].copy()
     feasible[c.row] = False
     if not feasible.any():
@@ -279,13 +279,13 @@ def baselines(run: Run, model: DatacenterModel | MobileModel) -> list[dict[str, 
                 for q in range(len(ok))
                 if ok[q]
             ]
-            if run.space.target == "datacenter"
+            if run.space.target.fleet
             else []
         )
         out.append({
             "device": b.device, "title": entry.title, "readiness": entry.readiness, "only": list(b.only), "points": points, "busy": busy,
             "rungs": [float(run.space.tpot_targets[q]) for q in range(len(ok)) if ok[q]], "distance": distance,
-            "why_not": f"{broken[0][1]}: {CONSTRAINTS.get(broken[0][1], broken[0][1])}" if broken and not ok.any() else "",
+            "why_not": f"{broken[0][1]}: {limit_sentence(broken[0][1])}" if broken and not ok.any() else "",
             "basis": {"cost_per_mtoken": Basis.OWNED.value, "bom": Basis.MATERIALS.value},
             "market_price": entry.values["market_price"].nominal if "market_price" in entry.values else None,
         })  # fmt: skip

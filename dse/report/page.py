@@ -12,7 +12,7 @@ from plotly.offline import get_plotlyjs
 from dse.report.facts import Facts, weighted
 from dse.report.recommendation import answer, describe
 from dse.run.front import epsilon_survivors
-from dse.space.limits import CONSTRAINTS
+from dse.space.limits import Limit
 from dse.space.objectives import OBJECTIVES
 
 MOST = 600
@@ -66,12 +66,12 @@ def page_data(facts: Facts) -> dict[str, Any]:
     ]
     convergence = facts.study.get("convergence")
     return {
-        "title": run.space.title, "answer": answer(facts), "target": run.space.target, "overrides": list(run.space.overrides),
+        "title": run.space.title, "answer": answer(facts), "target": run.space.target.name, "overrides": list(run.space.overrides),
         "objectives": [{"key": o, "label": OBJECTIVES[o].label, "unit": OBJECTIVES[o].unit} for o in run.space.objectives],
         "variables": variables, "front": front, "whole": len(run.front), "hardware": facts.hardware,
         "chosen": [{"label": c.label, "id": c.index, "what": describe(facts, c), "why": c.why, "rejected": c.rejected} for c in facts.chosen],
         "baselines": facts.baselines, "curves": curves(facts), "breakdown": breakdown, "convergence": convergence,
-        "swept": facts.study.get("sweep"), "constraints": dict(CONSTRAINTS), "command": run.about.get("command", ""),
+        "swept": facts.study.get("sweep"), "constraints": {limit.value: limit.sentence for limit in Limit}, "command": run.about.get("command", ""),
         "estimates": list(facts.model.catalog.estimates()),
     }  # fmt: skip
 
@@ -81,7 +81,7 @@ def curves(facts: Facts) -> list[dict[str, Any]]:
     run = facts.run
     _, outcomes = run.archive.joined()
     out: list[dict[str, Any]] = []
-    if run.space.target != "datacenter":
+    if not run.space.target.fleet:
         return out
     weights = np.array([w.weight for w in run.space.scenario.workloads])
     for c in facts.chosen:

@@ -103,7 +103,7 @@ def _question(facts: Facts) -> str:
     )
     goals = ", ".join(f"{OBJECTIVES[o].label.lower()} ({OBJECTIVES[o].unit})" for o in space.objectives)
     changed = f" Changed for this run: {', '.join(space.overrides)}." if space.overrides else ""
-    return f"{space.title}. Serve {loads}, in {space.scenario['year']:.0f}; minimise {goals} together.{changed}"
+    return f"{space.title}. Serve {loads}, in {space.scenario.year:.0f}; minimise {goals} together.{changed}"
 
 
 def answer(facts: Facts) -> list[str]:
@@ -156,7 +156,7 @@ def describe(facts: Facts, c: Chosen) -> str:
     def t(k: str) -> str:
         return variable_text(facts.run, k, v[k])
 
-    if facts.run.space.target == "datacenter":
+    if facts.run.space.target.fleet:
         memory = "SRAM only" if v["fast_memory"] == "none" else str(v["fast_memory"])
         if "stacks" in v:
             memory = f"{v['stacks']} {memory} stacks"
@@ -204,7 +204,7 @@ def _designs(d: Document, facts: Facts) -> None:
     ):
         if key in outcomes.detail:
             rows.append([DETAILS[key], *(show(float(outcomes.detail[key][c.row, c.rung]), unit) for c in facts.chosen)])
-    if run.space.target == "datacenter":
+    if run.space.target.fleet:
         rows.append(
             [
                 "carbon per million tokens",
@@ -270,11 +270,7 @@ def _levers(d: Document, facts: Facts) -> None:
     if lost:
         d.text(
             "Levels locked on and searched again"
-            + (
-                ":"
-                if facts.run.space.target == "mobile"
-                else ", those that the search itself never brought to its front:"
-            )
+            + (":" if facts.run.space.target.one_user else ", those that the search itself never brought to its front:")
         )
         d.table(
             [*header, "held by", "most often on this run's own front"],
@@ -334,7 +330,7 @@ def _baselines(d: Document, facts: Facts) -> None:
     )
     counted = (
         "Costs are of the same bill-of-materials model, margin and NRE line as every design's"
-        if run.space.target == "datacenter"
+        if run.space.target.fleet
         else "What a model adds to a device's bill of materials is counted as for every design"
     )
     d.text(f"{counted}; market prices are not used.")
@@ -343,7 +339,7 @@ def _baselines(d: Document, facts: Facts) -> None:
 def _breakdown(d: Document, facts: Facts) -> None:
     units = {"times": "s", "energies": "J", "costs": "USD", "carbons": "kgCO2e"}
     titles = {"times": "Time per output token", "energies": "Energy per output token", "carbons": "Carbon per million output tokens",
-              "costs": "Cost per million output tokens" if facts.run.space.target == "datacenter" else "Added bill of materials"}  # fmt: skip
+              "costs": facts.run.space.target.cost_title}  # fmt: skip
     for which, unit in units.items():
         sums = [weighted(c.parts, which, _weights(facts)) for c in facts.chosen]
         names = sorted(dict.fromkeys(n for s in sums for n in s), key=lambda n: -max(s.get(n, 0.0) for s in sums))

@@ -16,7 +16,7 @@ from dse.core.units import show
 from dse.report.document import Document
 from dse.report.facts import Facts, shown
 from dse.report.recommendation import NOISE, describe
-from dse.space.limits import CONSTRAINTS
+from dse.space.limits import limit_sentence
 from dse.space.objectives import OBJECTIVES
 
 TECHNOLOGIES: Final = (
@@ -65,7 +65,7 @@ def review(runs: Sequence[Facts]) -> Document:
 
     """
     for f in runs:
-        if f.run.space.target != "mobile" or not f.study.get("lost"):
+        if not f.run.space.target.one_user or not f.study.get("lost"):
             raise RunError(
                 f"{f.run.space.name}: expected a mobile run whose levers were studied; make it with dse explore"
             )
@@ -107,7 +107,7 @@ def device(facts: Facts) -> str:
 
 def _year(facts: Facts) -> str:
     """The scenario's year."""
-    return f"{facts.run.space.scenario['year']:.0f}"
+    return f"{facts.run.space.scenario.year:.0f}"
 
 
 def _share(facts: Facts, variable: str, level: str) -> float:
@@ -162,7 +162,7 @@ def _why(facts: Facts, name: str, variable: str, level: str) -> str:
         return f"{name} does not fit"
     binds = sorted(held.get("binds", {}).items(), key=lambda x: -float(x[1]))
     limit = next((n for n, v in binds if v >= COUNTS), "")
-    outcomes = f" ({CONSTRAINTS.get(limit, limit)})" if limit else ""
+    outcomes = f" ({limit_sentence(limit)})" if limit else ""
     best = ", ".join(
         f"{shown(o, x)} against {shown(o, y)}"
         for o, x, y in zip(facts.run.space.objectives, held["best"], facts.run.front.points.min(axis=0), strict=True)

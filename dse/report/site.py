@@ -86,7 +86,7 @@ def break_evens(facts: Facts) -> list[tuple[Chosen, list[BreakEven]]]:
 
 def model_year(facts: Facts) -> str:
     """The scenario's year."""
-    return f"{facts.run.space.scenario['year']:.0f}"
+    return f"{facts.run.space.scenario.year:.0f}"
 
 
 def _break_even(d: Document, facts: Facts) -> None:

@@ -108,10 +108,10 @@ def spare_overhead(machine: Machine, unit: FloatArray) -> FloatArray:
 
 def _wall(machine: Machine, scenario: Scenario, busy: FloatArray, dynamic: FloatArray) -> FloatArray:
     """J per token at the wall: dynamic energy, and static, link and host power always."""
-    u = scenario["utilisation"]
+    u = scenario.utilisation
     standing = busy * (1.0 / u)
     inside = dynamic + machine.static_power[:, None] * standing
-    return scenario["pue"] * (inside * machine.power_loss[:, None] + machine.outside_power[:, None] * standing)
+    return scenario.pue * (inside * machine.power_loss[:, None] + machine.outside_power[:, None] * standing)
 
 
 def wear(machine: Machine, results: PlanResults, scenario: Scenario) -> FloatArray:
@@ -119,10 +119,10 @@ def wear(machine: Machine, results: PlanResults, scenario: Scenario) -> FloatArr
 
     Reading, and so reclaim, happens for the busy share of the time; retention always.
     """
-    duty = scenario["utilisation"]
+    duty = scenario.utilisation
     reclaim = results.flash_read * machine.flash_reclaim[:, None]
     ingested = results.flash_written / results.step
-    always = machine.flash_refresh[:, None] + 1.0 / scenario["weight_update_interval"]
+    always = machine.flash_refresh[:, None] + 1.0 / scenario.weight_update_interval
     return (reclaim + ingested) * duty + results.stored * always
 
 
@@ -151,12 +151,12 @@ def choose(machine: Machine, work: StepWork, results: PlanResults, scenario: Sce
     if flashy:  # programming is paid at the rate it happens, busy or not
         program = writes * machine.flash_program_energy[:, None]
         for mode in ("shared", "disagg"):
-            a[f"{mode}_energy"] = a[f"{mode}_energy"] + program * a[f"{mode}_busy"] / scenario["utilisation"]
+            a[f"{mode}_energy"] = a[f"{mode}_energy"] + program * a[f"{mode}_busy"] / scenario.utilisation
     checks = plan_limits(machine, work, results, limits, writes)
     wait = limits.get("ttft", LARGE)
     shift = work.prompt_kv / machine.scale_out_bandwidth[:, None]
     ttft = {"shared": results.ttft + results.step, "disagg": results.ttft + shift + results.step}
-    u, price, grid = scenario["utilisation"], scenario["electricity_price"], machine.grid[:, None]
+    u, price, grid = scenario.utilisation, scenario.electricity_price, machine.grid[:, None]
     rate = (1.0 + a["standby"]) * (machine.capital_rate[:, None] / u)
     common = np.ones(results.step.shape)
     for r in checks.values():  # the product of excesses orders plans as the sum of their logs does
@@ -207,7 +207,7 @@ def choose(machine: Machine, work: StepWork, results: PlanResults, scenario: Sce
     violation["ttft"] = first / wait
     violation["tpot"] = tpot / np.array(rungs)[None, :]
     standby = at(a["standby"])
-    embodied = busy * (1.0 + standby) * machine.embodied[:, None] / (u * scenario["lifetime"])
+    embodied = busy * (1.0 + standby) * machine.embodied[:, None] / (u * scenario.lifetime)
     return Estimate(
         tpot=tpot, cost=by_mode("cost"), energy=energy, carbon=embodied + energy * grid, ttft=first,
         packages=np.where(mode_of > 0, at(a["disagg_fleet"]), at(a["shared_fleet"])), limit_ratios=violation,

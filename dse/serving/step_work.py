@@ -251,7 +251,7 @@ def lower_step(load: ModelLoad, plans: Plans, catalog: Catalog, scenario: Scenar
         stage_bytes=rows * model.hidden * ACTIVATION_BYTES, per_rank=resident, prompts=r.replicas,
         arriving=arriving,
         prefill=_beside(_prefill(model, load, plans, mix.computed_tokens, mix.prefill_pairs, skew),
-                        _prefill(model, load, plans, scenario["ttft_input"], scenario["ttft_input"] ** 2 / 2, skew)),
+                        _prefill(model, load, plans, scenario.ttft_input, scenario.ttft_input ** 2 / 2, skew)),
         plan_of_shape=_shape_plans(plans), distinct_reduces=_distinct_reduces(plans, rows),
         bits=np.array([COLUMN[load.computed(op)] for op in OPERATORS], dtype=np.int64),
         emulated=np.array([float(op != "attention" and load.stored(op) < load.computed(op) == WIDEST) for op in OPERATORS]),

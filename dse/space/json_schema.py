@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dse.space.targets import LIMIT_UNITS, SCENARIO_OPTIONAL, SCENARIO_UNITS, TARGET_OBJECTIVES
+from dse.space.objectives import OBJECTIVES
+from dse.space.targets import SCENARIO_UNITS, TARGETS
 from dse.space.variables import KINDS as VARIABLE_KINDS
 
 
@@ -19,13 +20,13 @@ def space_schema() -> dict[str, Any]:
         },
         "required": ["value", "source"],
     }
-    names = sorted({n for units in (*SCENARIO_UNITS.values(), *SCENARIO_OPTIONAL.values()) for n in units})
+    names = sorted(SCENARIO_UNITS)
     variable = {"type": "object", "required": ["kind"], "properties": {"kind": {"enum": list(VARIABLE_KINDS)}, "choices": {"type": "array"}, "low": {}, "high": {},
                 "log": {"type": "boolean"}, "grid": {"type": "array"}, "active_if": {"type": "object"}, "needs": {"type": "object"}}, "additionalProperties": False}  # fmt: skip
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "dse search space", "type": "object",
-            "properties": {"name": {"type": "string"}, "title": {"type": "string"}, "target": {"enum": list(SCENARIO_UNITS)}, "objectives": {"type": "array", "items": {"enum": TARGET_OBJECTIVES}},
+            "properties": {"name": {"type": "string"}, "title": {"type": "string"}, "target": {"enum": list(TARGETS)}, "objectives": {"type": "array", "items": {"enum": list(OBJECTIVES)}},
                            "tpot_target": {"type": "array"}, "scenario": {"type": "object", "properties": dict.fromkeys(names, sourced)},
-                           "limits": {"type": "object", "properties": {n: sourced for units in LIMIT_UNITS.values() for n in units}, "additionalProperties": False},
+                           "limits": {"type": "object", "properties": {name: sourced for target in TARGETS.values() for name in target.thresholds}, "additionalProperties": False},
                            "variables": {"type": "object", "additionalProperties": variable}, "levers": {"type": "object"}, "baseline": {"type": "array"},
                            "what_if": {"type": "array", "items": {"type": "object", "required": ["name"]}},
                            "compare": {"type": "array", "items": {"type": "object", "required": ["title", "llm"]}}},

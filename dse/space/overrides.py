@@ -9,7 +9,6 @@ from dse.core.errors import SpaceError, nearest
 from dse.space.reader import read_space, space_text
 from dse.space.request_classes import with_traffic
 from dse.space.space import Space
-from dse.space.targets import TARGET_OBJECTIVES
 from dse.space.variables import parse_value
 
 
@@ -34,7 +33,7 @@ def load_space(name: str, overrides: Overrides | None = None, catalog: Catalog |
 
     """
     catalog = catalog or load_catalog()
-    space = read_space(*space_text(name), TARGET_OBJECTIVES, catalog)
+    space = read_space(*space_text(name), catalog)
     return space if overrides is None else apply(space, overrides, catalog)
 
 
@@ -74,8 +73,8 @@ def apply(space: Space, o: Overrides, catalog: Catalog) -> Space:
         done.append(f"--year {o.year:g}")
     if o.objectives:
         for name in o.objectives:
-            if name not in TARGET_OBJECTIVES[space.target]:
-                known = ", ".join(TARGET_OBJECTIVES[space.target])
+            if name not in space.target.objectives:
+                known = ", ".join(space.target.objectives)
                 raise SpaceError(f"--objective: got {name!r}, expected one of {known}")
         space = replace(space, objectives=tuple(o.objectives))
         done += [f"--objective {x}" for x in o.objectives]
@@ -93,13 +92,11 @@ def _pair(text: str, flag: str) -> tuple[str, str]:
 def _limited(space: Space, name: str, value: str) -> Space:
     from dse.core.errors import UnitError
     from dse.core.units import parse
-    from dse.space.targets import LIMIT_UNITS
 
-    units = LIMIT_UNITS[space.target]
-    if name not in units:
-        raise SpaceError(f"--limit: got {name!r}, expected {nearest(name, units)}")
+    if name not in space.target.thresholds:
+        raise SpaceError(f"--limit: got {name!r}, expected {nearest(name, space.target.thresholds)}")
     try:
-        number = parse(value, units[name])
+        number = parse(value, space.target.threshold_unit(name))
     except UnitError as error:
         raise SpaceError(f"--limit {name}: {error}") from error
     if number <= 0:

@@ -19,13 +19,10 @@ from dse.space.references import check_names, read_site
 from dse.space.request_classes import DECODING, traffic_values
 from dse.space.scenario import ModelLoad, RequestClass, RequestMix, Scenario
 from dse.space.space import Baseline, Lever, Space
-from dse.space.targets import LIMIT_UNITS, SCENARIO_OPTIONAL, SCENARIO_UNITS
+from dse.space.targets import SCENARIO_UNITS, TARGETS, Target
 from dse.space.variables import KINDS, VARIABLE_UNITS, Value, Variable, parse_value
 
 COMPUTE_BITS = (0.0, 4.0, 8.0, 16.0)
-
-
-PHONE_LIMITS = ("skin_temperature", "burst_power", "cold_start", "z_height", "dram_temperature")
 
 
 class _Reader:
@@ -125,9 +122,8 @@ class _Reader:
             self.faults.add(key, raw, f"a finite number in {VARIABLE_UNITS.get(name, '1')} ({error})")
             return math.nan
 
-    def scenario(self, raw: dict[str, Any], target: str) -> Scenario:
+    def scenario(self, raw: dict[str, Any], target: Target) -> Scenario:
         """Read the scenario: workloads, traffic, and numbers with their sources."""
-        units = SCENARIO_UNITS[target]
         self.keys(
             raw,
             (
@@ -137,16 +133,17 @@ class _Reader:
                 "traffic",
                 "workload",
                 "context_parallel",
-                *units,
-                *SCENARIO_OPTIONAL[target],
+                *target.scenario,
+                *target.scenario_optional,
             ),
             "scenario.",
         )
         if not isinstance(raw.get("context_parallel", False), bool):
             self.faults.add("scenario.context_parallel", raw["context_parallel"], "true or false")
         numbers, sources = {}, {}
-        for name, unit in (units | SCENARIO_OPTIONAL[target]).items():
-            if name not in raw and name in units:
+        for name in (*target.scenario, *target.scenario_optional):
+            unit = SCENARIO_UNITS[name]
+            if name not in raw and name in target.scenario:
                 self.faults.add(
                     f"scenario.{name}", None, f"a number in {unit}", f'{{ value = 1, unit = "{unit}", source = "..." }}'
                 )
@@ -265,7 +262,7 @@ class _Reader:
         if draft > 0 and block > 0:
             self.faults.add(f"{key}.block_tokens", block, "drafting or diffusion, not both")
 
-    def space(self, text: str, objectives: Mapping[str, Sequence[str]]) -> Space:
+    def space(self, text: str) -> Space:
         """Read the whole file."""
         raw = self.raw
         self.keys(
@@ -285,13 +282,14 @@ class _Reader:
                 "compare",
             ),
         )
-        target = str(raw.get("target", ""))
-        if target not in SCENARIO_UNITS:
-            self.faults.add("target", target, "one of " + ", ".join(SCENARIO_UNITS))
+        named = str(raw.get("target", ""))
+        if named not in TARGETS:
+            self.faults.add("target", named, "one of " + ", ".join(TARGETS))
             self.faults.raise_if_any(SpaceError)
+        target = TARGETS[named]
         for name in raw.get("objectives", []):
-            if name not in objectives[target]:
-                self.faults.add("objectives", name, nearest(str(name), objectives[target]))
+            if name not in target.objectives:
+                self.faults.add("objectives", name, nearest(str(name), target.objectives))
         if not raw.get("objectives"):
             self.faults.add(
                 "objectives", raw.get("objectives"), "at least one objective", '["tpot", "cost_per_mtoken"]'
@@ -309,23 +307,22 @@ class _Reader:
             self.faults.add("tpot_target", None, "a ladder of times per output token", '["10 ms", "50 ms"]')
         limits = {}
         for name, item in raw.get("limits", {}).items():
-            if name not in LIMIT_UNITS[target]:
-                self.faults.add(f"limits.{name}", name, nearest(name, LIMIT_UNITS[target]))
+            if name not in target.thresholds:
+                self.faults.add(f"limits.{name}", name, nearest(name, target.thresholds))
             else:
-                limits[name] = self.number(f"limits.{name}", item, LIMIT_UNITS[target][name])
+                limits[name] = self.number(f"limits.{name}", item, target.threshold_unit(name))
                 if not limits[name] > 0:
                     self.faults.add(f"limits.{name}", item, "a number above 0")
-        needed = ("ttft", "flash_life", *(n for n in LIMIT_UNITS[target] if n in PHONE_LIMITS))
-        for name in needed if target == "mobile" else ():
+        for name in target.required_thresholds:
             if name not in limits:
-                self.faults.add(f"limits.{name}", None, f"a number in {LIMIT_UNITS[target][name]}")
-        scenario = self.scenario(raw.get("scenario", {}), str(target))
+                self.faults.add(f"limits.{name}", None, f"a number in {target.threshold_unit(name)}")
+        scenario = self.scenario(raw.get("scenario", {}), target)
         levers = tuple(self._lever(name, item, known) for name, item in raw.get("levers", {}).items())
         baselines = tuple(Baseline(str(b.get("device")), tuple(b.get("only", ()))) for b in raw.get("baseline", []))
         asked = what_ifs(raw.get("what_if"), known, self.catalog, self.faults)
         beside = comparisons(raw.get("compare"), self.catalog, self.faults)
         self.faults.raise_if_any(SpaceError)
-        return Space(str(raw.get("name")), str(raw.get("title", "")), str(target), tuple(known.values()),
+        return Space(str(raw.get("name")), str(raw.get("title", "")), target, tuple(known.values()),
                      tuple(raw["objectives"]), tuple(sorted(rungs)), scenario, limits, levers, baselines, text=text,
                      what_ifs=asked, comparisons=beside)  # fmt: skip
 
@@ -371,7 +368,7 @@ def shipped_spaces() -> list[Any]:
     return sorted((p for p in inside.iterdir() if p.name.endswith(".toml")), key=lambda p: p.name)
 
 
-def read_space(text: str, where: str, objectives: Mapping[str, Sequence[str]], catalog: Catalog) -> Space:
+def read_space(text: str, where: str, catalog: Catalog) -> Space:
     """Read a space and check every name in it against the catalogue.
 
     Raises:
@@ -382,7 +379,7 @@ def read_space(text: str, where: str, objectives: Mapping[str, Sequence[str]], c
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SpaceError(f"{where}: not valid TOML: {error}") from error
-    space = _Reader(raw, where, catalog).space(text, objectives)
+    space = _Reader(raw, where, catalog).space(text)
     faults = Faults(where)
     check_names(space, catalog, faults)
     faults.raise_if_any(SpaceError)

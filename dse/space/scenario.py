@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from math import sqrt
 
 from dse.catalog.transformer import TAIL
+from dse.core.errors import SpaceError
+
+DAY = 86400.0  # s
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,98 @@ class Scenario:
     body: str = "phone"
     """entry of the catalogue that a mobile package stands in"""
 
-    def __getitem__(self, name: str) -> float:
+    def _number(self, name: str) -> float:
+        """A number of the scenario.
+
+        Raises:
+            SpaceError: the scenario, of another target perhaps, does not give it.
+
+        """
+        if name not in self.numbers:
+            raise SpaceError(
+                f"scenario.{name}: got nothing, expected a number; this scenario gives {', '.join(self.numbers)}"
+            )
         return self.numbers[name]
+
+    @property
+    def year(self) -> float:
+        """Year whose prices hold and whose parts can be had."""
+        return self._number("year")
+
+    @property
+    def volume(self) -> float:
+        """Packages over which NRE is spread."""
+        return self._number("volume")
+
+    @property
+    def lifetime(self) -> float:
+        """s that a machine is owned."""
+        return self._number("lifetime")
+
+    @property
+    def weight_update_interval(self) -> float:
+        """s between two versions of the weights, each written once."""
+        return self._number("weight_update_interval")
+
+    @property
+    def ttft_input(self) -> float:
+        """Tokens of the prompt that the TTFT limit asks about."""
+        return self._number("ttft_input")
+
+    @property
+    def pue(self) -> float:
+        """Watts of the site per watt of its racks."""
+        return self._number("pue")
+
+    @property
+    def electricity_price(self) -> float:
+        """USD/J."""
+        return self._number("electricity_price")
+
+    @property
+    def utilisation(self) -> float:
+        """Share of the time that machines work."""
+        return self._number("utilisation")
+
+    @property
+    def site_power(self) -> float:
+        """W that a site gives its racks and cooling."""
+        return self._number("site_power")
+
+    @property
+    def battery(self) -> float:
+        """J of a full charge."""
+        return self._number("battery")
+
+    @property
+    def ambient(self) -> float:
+        """K of the air around the body."""
+        return self._number("ambient")
+
+    @property
+    def daily_use(self) -> float:
+        """s of generation a day."""
+        return self._number("daily_use")
+
+    @property
+    def resident_day(self) -> float:
+        """s a day that the model stays in DRAM."""
+        return self._number("resident_day")
+
+    @property
+    def application_memory(self) -> float:
+        """B of DRAM that system and applications keep."""
+        return self._number("application_memory")
+
+    @property
+    def sustained_after(self) -> float:
+        """s of work after which the limits of heat must hold."""
+        return self._number("sustained_after")
+
+    @property
+    def duty(self) -> float:
+        """Share of the time that a machine works: its utilisation, or its daily use over a day."""
+        return self.numbers["utilisation"] if "utilisation" in self.numbers else self.daily_use / DAY
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from dse.core.errors import SpaceError, nearest
 from dse.space.scenario import Scenario
+from dse.space.targets import Target
 from dse.space.variables import Value, Variable
 
 
@@ -73,7 +74,7 @@ class Space:
 
     name: str
     title: str
-    target: str
+    target: Target
     variables: tuple[Variable, ...]
     objectives: tuple[str, ...]
     tpot_targets: tuple[float, ...]
@@ -107,7 +108,7 @@ class Space:
         First every rung for all workloads alike, then each workload one rung faster than the others: without
         those a machine would win for being unable to do what is cheapest on a rung.
         """
-        count = len(self.scenario.workloads) if self.target == "datacenter" else 1
+        count = len(self.scenario.workloads)
         alike = [(k,) * count for k in range(len(self.tpot_targets))]
         faster = [
             tuple(k - (j == i) for j in range(count)) for i in range(count) for k in range(1, len(self.tpot_targets))

@@ -1,39 +1,128 @@
-"""What each target asks for: units of its scenario and limits, and what it may minimise."""
+"""Targets: what each kind of machine asks of a space, one row a target."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
-TARGET_OBJECTIVES: Final[Mapping[str, tuple[str, ...]]] = {
-    "datacenter": ("tpot", "cost_per_mtoken", "energy_per_token", "carbon_per_mtoken", "ttft"),
-    "mobile": ("tpot", "energy_per_token", "bom", "carbon_per_mtoken", "ttft"),
+from dse.space.limits import Limit
+from dse.space.objectives import OBJECTIVES
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a space of one target must and may say, and how its machines are spoken of."""
+
+    name: str
+    scenario: tuple[str, ...]
+    """numbers that its scenario must give, names of ``SCENARIO_UNITS``"""
+    scenario_optional: tuple[str, ...]
+    objectives: tuple[str, ...]
+    """what may be minimised"""
+    thresholds: tuple[str, ...]
+    """what a space may limit: limits with a unit, and objectives"""
+    required_thresholds: tuple[str, ...]
+    electricity_grid: str
+    """entry of the catalogue's grids where a space names none"""
+    body: str
+    """entry of the catalogue's bodies where a space names none, "" where machines stand in none"""
+    fleet: bool
+    """machines serve the demand of a site together: packages by whole domains, dollars per token"""
+    one_user: bool
+    """one package serves one user at batch 1: no plans to choose from, prompts run before decoding"""
+    locked_levels: tuple[str, ...]
+    """variables each of whose levels an ablation locks on and searches again"""
+    lock_every_level: bool
+    """also levels that stand on the front, where searches are quick"""
+    cost_title: str
+    """heading of a table of its cost lines"""
+
+    def threshold_unit(self, name: str) -> str:
+        """SI unit of a threshold."""
+        return OBJECTIVES[name].unit if name in OBJECTIVES else Limit(name).unit
+
+
+SCENARIO_UNITS: Final[Mapping[str, str]] = {
+    "year": "1",
+    "volume": "1",
+    "lifetime": "s",
+    "weight_update_interval": "s",
+    "ttft_input": "token",
+    "longest_request": "token",
+    "popularity_life": "s",
+    "pue": "1",
+    "electricity_price": "USD/J",
+    "utilisation": "1",
+    "site_power": "W",
+    "battery": "J",
+    "ambient": "K",
+    "daily_use": "s",
+    "resident_day": "s",
+    "application_memory": "B",
+    "sustained_after": "s",
 }
-"""what each target can be asked to minimise, and what may be limited"""
+"""SI unit of every number that a scenario may give; ``Scenario`` says what each is"""
 
+_EVERYWHERE = ("year", "volume", "lifetime", "weight_update_interval", "ttft_input")
 
-SCENARIO_UNITS: Final = {
-    "datacenter": {
-        "year": "1", "volume": "1", "pue": "1", "electricity_price": "USD/J", "lifetime": "s",
-        "utilisation": "1", "weight_update_interval": "s", "ttft_input": "token", "longest_request": "token",
-    },
-    "mobile": {
-        "year": "1", "volume": "1", "battery": "J", "ambient": "K", "lifetime": "s", "daily_use": "s", "resident_day": "s",
-        "application_memory": "B", "sustained_after": "s", "ttft_input": "token", "weight_update_interval": "s",
-    },
-}  # fmt: skip
+_DATACENTER: Final = Target(
+    name="datacenter",
+    scenario=(*_EVERYWHERE, "pue", "electricity_price", "utilisation", "longest_request"),
+    scenario_optional=("popularity_life", "site_power"),
+    objectives=("tpot", "cost_per_mtoken", "energy_per_token", "carbon_per_mtoken", "ttft"),
+    thresholds=(
+        Limit.TTFT,
+        Limit.FLASH_LIFE,
+        Limit.RACK_POWER,
+        "tpot",
+        "cost_per_mtoken",
+        "energy_per_token",
+        "carbon_per_mtoken",
+    ),
+    required_thresholds=(),
+    electricity_grid="usa",
+    body="",
+    fleet=True,
+    one_user=False,
+    locked_levels=("flash", "pnm", "fast_memory", "topology"),
+    lock_every_level=False,
+    cost_title="Cost per million output tokens",
+)
 
+_DEVICE_LIMITS = (
+    Limit.TTFT,
+    Limit.FLASH_LIFE,
+    Limit.SKIN_TEMPERATURE,
+    Limit.BURST_POWER,
+    Limit.COLD_START,
+    Limit.Z_HEIGHT,
+    Limit.DRAM_TEMPERATURE,
+)
 
-SCENARIO_OPTIONAL: Final = {"datacenter": {"popularity_life": "s", "site_power": "W"}, "mobile": dict[str, str]()}
+_MOBILE: Final = Target(
+    name="mobile",
+    scenario=(
+        *_EVERYWHERE,
+        "battery",
+        "ambient",
+        "daily_use",
+        "resident_day",
+        "application_memory",
+        "sustained_after",
+    ),
+    scenario_optional=(),
+    objectives=("tpot", "energy_per_token", "bom", "carbon_per_mtoken", "ttft"),
+    thresholds=(*_DEVICE_LIMITS, "tpot", "bom", "energy_per_token", "carbon_per_mtoken"),
+    required_thresholds=_DEVICE_LIMITS,
+    electricity_grid="world",
+    body="phone",
+    fleet=False,
+    one_user=True,
+    locked_levels=("flash", "pnm", "dram_mount", "on_package_link", "dram", "weights_home"),
+    lock_every_level=True,
+    cost_title="Added bill of materials",
+)
 
-
-_OBJECTIVE_LIMITS: Final = {"tpot": "s", "energy_per_token": "J", "carbon_per_mtoken": "kgCO2e"}
-
-
-LIMIT_UNITS: Final = {
-    "datacenter": {"ttft": "s", "flash_life": "s", "rack_power": "W", "cost_per_mtoken": "USD", **_OBJECTIVE_LIMITS},
-    "mobile": {
-        "ttft": "s", "flash_life": "s", "skin_temperature": "K", "burst_power": "W", "cold_start": "s", "z_height": "m",
-        "dram_temperature": "K", "bom": "USD", **_OBJECTIVE_LIMITS,
-    },
-}  # fmt: skip
+TARGETS: Final[Mapping[str, Target]] = {t.name: t for t in (_DATACENTER, _MOBILE)}
+"""every target by name"""

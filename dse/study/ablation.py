@@ -14,6 +14,7 @@ from dse.evaluator.first_order import DatacenterModel, MobileModel
 from dse.run.front import Scale, front_of, hypervolume, non_dominated
 from dse.run.run import Run
 from dse.space.design import encode
+from dse.space.limits import Limit
 from dse.space.space import Space
 from dse.space.variables import Value
 from dse.study.convergence import convergence
@@ -149,14 +150,8 @@ NEAR = 0.9
 """value over limit from which a limit is said to hold a design"""
 
 
-UNTOLD = ("available", "tpot", "group")
+UNTOLD = (Limit.AVAILABLE, Limit.TPOT)
 """limits that say nothing of a design: its year, the target asked for"""
-
-
-LEVELS = {
-    "datacenter": ("flash", "pnm", "fast_memory", "topology"),
-    "mobile": ("flash", "pnm", "dram_mount", "on_package_link", "dram", "weights_home"),
-}
 
 
 def missing_levels(run: Run) -> list[tuple[str, Value]]:
@@ -165,14 +160,14 @@ def missing_levels(run: Run) -> list[tuple[str, Value]]:
     On a mobile target, whose searches are quick, every level that is not a lever's off or a variable's first.
     """
     design, _ = run.archive.joined()
-    mobile = run.space.target == "mobile"
+    every = run.space.target.lock_every_level
     off = {name: choices for lever in run.space.levers for name, choices in lever.fixed.items()}
     out: list[tuple[str, Value]] = []
-    for name in LEVELS[run.space.target]:
+    for name in run.space.target.locked_levels:
         if name not in design.columns:
             continue
         variable = run.space.variable(name)
-        present = set() if mobile else set(design.columns[name][np.unique(run.front.rows)].tolist())
-        usual = off.get(name, variable.choices[:1]) if mobile else ()
+        present = set() if every else set(design.columns[name][np.unique(run.front.rows)].tolist())
+        usual = off.get(name, variable.choices[:1]) if every else ()
         out += [(name, c) for i, c in enumerate(variable.choices) if i not in present and c not in usual]
     return out

@@ -20,11 +20,10 @@ from dse.run.folder import FOUND, POLISHED, Folder
 from dse.run.front import front_of
 from dse.run.run import Run
 from dse.space.design import decode, encode
-from dse.space.limits import CONSTRAINTS
+from dse.space.limits import limit_sentence
 from dse.space.overrides import apply, overrides_of
 from dse.space.reader import read_space
 from dse.space.space import Space
-from dse.space.targets import TARGET_OBJECTIVES
 from dse.space.variables import Value
 from dse.study.local_search import front_additions, local_search
 from dse.study.search import Search, resume_study
@@ -72,7 +71,7 @@ def search(space: Space, out: Path, *, trials: int, sampler: str, seed: int, res
     catalog = catalog or load_catalog()
     model = evaluator or model_of(space, catalog)
     folder = Folder(out)
-    about = {"name": space.name, "target": space.target, "objectives": list(space.objectives), "sampler": sampler, "seed": seed,
+    about = {"name": space.name, "target": space.target.name, "objectives": list(space.objectives), "sampler": sampler, "seed": seed,
              "trials": trials, "catalogue": catalog.digest, "command": command, "evaluator": f"{model.name} {model.version}"}  # fmt: skip
     lines = folder.trials() if resume else []
     if resume:
@@ -133,7 +132,7 @@ def why_nothing(space: Space, archive: Archive) -> str:
     total = len(archive)
     broken = sum((r > 1.0).astype(int) for r in outcomes.limit_ratios.values())
     lines = [f"{space.name}: none of {total} designs met every limit.",
-             f"The limit that kills most: {killer}, {counts[killer]} of {total} ({CONSTRAINTS.get(killer, killer)})."]  # fmt: skip
+             f"The limit that kills most: {killer}, {counts[killer]} of {total} ({limit_sentence(killer)})."]  # fmt: skip
     alone = [(float(r[broken == 1][r[broken == 1] > 1.0].min()), name) for name, r in outcomes.limit_ratios.items()
              if ((broken == 1) & (r > 1.0)).any()]  # fmt: skip
     if alone:
@@ -163,7 +162,7 @@ def load_run(path: Path, catalog: Catalog | None = None) -> tuple[Run, Datacente
     manifest = folder.manifest()
     from dse.study.samplers import variable_of
 
-    space = read_space(folder.space_text(), str(path), TARGET_OBJECTIVES, catalog)
+    space = read_space(folder.space_text(), str(path), catalog)
     space = apply(space, overrides_of(manifest.get("overrides", [])), catalog)
     model = model_of(space, catalog)
     trials = folder.trials()

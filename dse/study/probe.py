@@ -13,7 +13,7 @@ from dse.evaluator.nearest_design import nearest_design
 from dse.evaluator.protocol import Outcomes
 from dse.run.front import front_of
 from dse.space.design import Design, active, allowed, grid_size, sample
-from dse.space.limits import CONSTRAINTS
+from dse.space.limits import limit_sentence
 from dse.space.space import Space
 
 DRAWN, MOVED = 4000, 120
@@ -35,7 +35,7 @@ def probe(space: Space, catalog: Catalog, seed: int = 0) -> Iterator[str]:
     kills = sorted(((float((r > 1.0).all(axis=1).mean()), n) for n, r in outcomes.limit_ratios.items()), reverse=True)
     for share, name in kills:
         if share > 0:
-            yield f"  {name:20s} kills {100 * share:5.1f} %: {CONSTRAINTS.get(name, name)}"
+            yield f"  {name:20s} kills {100 * share:5.1f} %: {limit_sentence(name)}"
     dead = [v.name for v in space.variables if not moves(space, model, design, outcomes, v.name, rng)]
     yield "variables that move no objective and no limit: " + (", ".join(dead) if dead else "none") + "."
     yield from correlations(space, outcomes)

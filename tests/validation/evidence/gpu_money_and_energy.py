@@ -18,7 +18,6 @@ from dse.evaluator.first_order import DatacenterModel
 from dse.evaluator.site import at_price, list_price
 from dse.space.reader import read_space, space_text
 from dse.space.space import Space
-from dse.space.targets import TARGET_OBJECTIVES
 
 HOUR: Final = 3600.0  # s
 
@@ -62,7 +61,7 @@ class PublishedRange:
 
 def _space(catalog: Catalog, utilisation: float, year: float = YEAR) -> Space:
     """The datacenter's accounting in a year."""
-    space = read_space(*space_text("datacenter"), TARGET_OBJECTIVES, catalog)
+    space = read_space(*space_text("datacenter"), catalog)
     numbers = {**space.scenario.numbers, "year": year, "utilisation": utilisation}
     return replace(space, scenario=replace(space.scenario, numbers=numbers))
 
@@ -116,7 +115,7 @@ def hour(catalog: Catalog, device: str, space: Space) -> Money:
     """Cost of owning a device for an hour, bought at its list price, at its provisioned power all the time."""
     model = DatacenterModel(space, catalog)
     m = at_price(model.devices([device]), list_price(catalog, device), catalog, space.scenario)
-    burnt = float(m.provisioned[0]) * space.scenario["pue"] * space.scenario["electricity_price"]
+    burnt = float(m.provisioned[0]) * space.scenario.pue * space.scenario.electricity_price
     return Money((float(m.capital_rate[0]) + burnt) * HOUR, Basis.OWNED, f"{device}, an hour of ours")
 
 
@@ -167,7 +166,7 @@ def tokens(catalog: Catalog) -> list[PublishedRange]:
         e = _served(space, catalog, device, llm, batch, tensor, inputs, outputs, 8, "dp" if rented else "tp")
         price = Money(RENT, Basis.RENTED, "an hour") if rented else hour(catalog, device, space)
         share = e.decode_time / e.tpot if "alone" in what or not rented else 1.0  # API prices ask for the prompt apart
-        seconds = e.figures["packages"] / e.throughput / space.scenario["utilisation"] * share
+        seconds = e.figures["packages"] / e.throughput / space.scenario.utilisation * share
         out.append(PublishedRange(what, source, "USD/Mtok", low, nominal, high, seconds * price.amount / HOUR * 1e6))
     return out
 

@@ -18,7 +18,6 @@ from dse.core.units import FloatArray
 from dse.hardware.mobile import lumps
 from dse.physics import thermal
 from dse.space.reader import read_space, space_text
-from dse.space.targets import TARGET_OBJECTIVES
 from tests.validation.evidence.edge_devices import burst
 
 DEVICE: Final = "iphone_16_pro"
@@ -81,8 +80,8 @@ def held(power: float, idle: float, limit: float, catalog: Catalog, body: str, s
 
 def warm_phone(catalog: Catalog, generations: int = 2) -> Warm:
     """Long generations in a row on the published phone; skin limit and air of the mobile space."""
-    space = read_space(*space_text("mobile"), TARGET_OBJECTIVES, catalog)
-    rise = space.thresholds["skin_temperature"] - space.scenario["ambient"]
+    space = read_space(*space_text("mobile"), catalog)
+    rise = space.thresholds["skin_temperature"] - space.scenario.ambient
     step, power, idle = burst(catalog, DEVICE, LLM)
     seconds = max(generations * TOKENS * step / PUBLISHED[0], 2.0 * LATER)
     share = held(power, idle, rise, catalog, "phone", seconds)
