@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dse.catalog.catalog import Catalog, load_catalog
-from dse.evaluator.first_order import DatacenterModel, MobileModel
+from dse.evaluator.first_order import FirstOrderModel
 from dse.space.overrides import load_space
 from dse.space.space import Space
 
@@ -35,10 +35,10 @@ def mobile() -> Space:
 
 
 @pytest.fixture(scope="session")
-def model(datacenter: Space, catalog: Catalog) -> DatacenterModel:
-    return DatacenterModel(datacenter, catalog, 1)
+def model(datacenter: Space, catalog: Catalog) -> FirstOrderModel:
+    return FirstOrderModel(datacenter, catalog, 1)
 
 
 @pytest.fixture(scope="session")
-def phone(mobile: Space, catalog: Catalog) -> MobileModel:
-    return MobileModel(mobile, catalog)
+def phone(mobile: Space, catalog: Catalog) -> FirstOrderModel:
+    return FirstOrderModel(mobile, catalog)

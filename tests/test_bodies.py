@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 
 from dse.catalog.catalog import Catalog
 from dse.core.errors import SpaceError
-from dse.evaluator.first_order import MobileModel
+from dse.evaluator.first_order import FirstOrderModel
 from dse.physics import thermal
 from dse.report.review import verdict
 from dse.space.design import sample
@@ -49,11 +49,11 @@ def test_the_warmest_skin_lies_between_body_and_chip() -> None:
 def test_sustained_work_holds_the_skin(name: str, catalog: Catalog) -> None:
     """What the search gives out as sustained keeps the spot within its limit at the sustained time, and a burst does not last."""
     space = load_space(name)
-    model = MobileModel(space, catalog)
+    model = FirstOrderModel(space, catalog)
     design = sample(space, 400, np.random.default_rng(3))
     machine = model.machine(design)
     outcomes = model.judge(machine)
-    body = {f: catalog.value("mobile", space.scenario.body, f) for f in ("junction_resistance", "skin_resistance", "local_heat_capacity", "heat_capacity",
+    body = {f: catalog.value("body", space.scenario.body, f) for f in ("junction_resistance", "skin_resistance", "local_heat_capacity", "heat_capacity",
                                                                          "spot_share", "power_conversion", "background_power")}  # fmt: skip
     after = space.scenario.sustained_after
     rises = thermal.lump_rises(
@@ -64,7 +64,7 @@ def test_sustained_work_holds_the_skin(name: str, catalog: Catalog) -> None:
     spot = thermal.spot_rise(rises, body["spot_share"])
     tpot, burst = outcomes.objectives["tpot"][:, 0], outcomes.detail["burst"][:, 0]
     held_back = (burst < 0.98 * tpot) & (outcomes.limit_ratios["skin_temperature"][:, 0] < 0.9)
-    static = machine.static_power
+    static = machine.power.static
     unthrottled = outcomes.detail["burst_power"][:, 0]
     assert held_back.any() or name == "vehicle"
     for row in np.nonzero(held_back & (unthrottled < 0.99 * space.thresholds["burst_power"]))[0]:
@@ -126,7 +126,7 @@ def test_a_laptop_sustains_more_than_a_phone_and_glasses_less(catalog: Catalog) 
         s = replace(
             space, scenario=replace(space.scenario, body=body), thresholds={**space.thresholds, "burst_power": 100.0}
         )
-        model = MobileModel(s, catalog)
+        model = FirstOrderModel(s, catalog)
         tpot[body] = model.judge(model.machine(design)).objectives["tpot"][:, 0]
     assert (tpot["laptop"] <= tpot["phone"] * 1.000001).mean() > 0.99
     assert (tpot["phone"] <= tpot["xr_glasses"] * 1.000001).all()

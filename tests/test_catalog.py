@@ -9,7 +9,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from dse.catalog.catalog import DATA, Catalog, load_catalog, read_entry
+from dse.catalog.catalog import DATA, Catalog, load_catalog
+from dse.catalog.entries import read_entry
 from dse.catalog.json_schema import json_schema
 from dse.catalog.llm import read_llm
 from dse.catalog.schema import KINDS

@@ -8,21 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dse.api import evaluate
 from dse.catalog.catalog import Catalog
 from dse.core.axes import GROUPS
-from dse.evaluator.explain import evaluate
-from dse.evaluator.first_order import DatacenterModel
+from dse.evaluator.first_order import FirstOrderModel
 from dse.hardware.collective_tables import LINES, NEVER
-from dse.hardware.datacenter import datacenter_parts
-from dse.hardware.machine import Machine
-from dse.hardware.packaging import largest_interposer
-from dse.hardware.part_values import PartValues
+from dse.hardware.machine import CostLine, Machine
 from dse.physics import experts, package
 from dse.serving.collectives import exchanged
 from dse.serving.operating_points import spare_overhead
 from dse.serving.plan import single_plan
 from dse.serving.step_work import lower_step
 from dse.space.design import Design, encode
+from dse.space.limits import Limit
 from dse.space.overrides import load_space
 from dse.space.space import Space
 from dse.space.variables import Value
@@ -47,19 +45,19 @@ def design(space: Space, *changes: Mapping[str, Value]) -> Design:
 
 
 def built(space: Space, catalog: Catalog, *changes: Mapping[str, Value]) -> Machine:
-    return DatacenterModel(space, catalog, 1).machine(design(space, *changes))
+    return FirstOrderModel(space, catalog, 1).machine(design(space, *changes))
 
 
 def best(machine: Machine, group: int, message: float) -> np.ndarray:
     at = GROUPS.index(group)
-    out: np.ndarray = (machine.reduce_alpha[:, at] + machine.reduce_rate[:, at] * message).min(axis=1)
+    out: np.ndarray = (machine.network.reduce_alpha[:, at] + machine.network.reduce_rate[:, at] * message).min(axis=1)
     return out
 
 
 def test_all_reduce_over_a_switch_by_hand(space: Space, catalog: Catalog) -> None:
     """Launch 2.5 us, a step of 0.35 us, two links of 35 ns, a switch of 250 ns; 62 further peers of 50 ns."""
     m = built(space, catalog, {})
-    at = dict(zip(LINES, m.reduce_alpha[0, AT_64], strict=True))
+    at = dict(zip(LINES, m.network.reduce_alpha[0, AT_64], strict=True))
     step, late = 0.35e-6 + 2 * 35e-9 + 250e-9, 1e-8  # what late messages add stays below 10 ns
     assert at["recursive_doubling", "flags"] == pytest.approx(2.5e-6 + 6 * step, abs=late)
     assert at["one_shot", "direct"] == pytest.approx(2.5e-6 + step + 62 * 50e-9, abs=late)
@@ -70,15 +68,15 @@ def test_all_reduce_over_a_switch_by_hand(space: Space, catalog: Catalog) -> Non
 def test_engines_run_what_their_entries_name(space: Space, catalog: Catalog) -> None:
     """A host's library has rings alone; only the switch adds; a faster engine is never slower."""
     m = built(space, catalog, *({"collective_engine": e} for e in ("host", "device", "in_network")))
-    able = m.reduce_alpha[:, AT_64] < NEVER
+    able = m.network.reduce_alpha[:, AT_64] < NEVER
     assert [name for name, ok in zip(LINES, able[0], strict=True) if ok] == [("ring", "flags"), ("ring", "bulk")]
     assert able[2].all()
     for size in (1e2, 1e5, 1e8):
         took = best(m, 64, size)
         assert took[0] >= took[1] >= took[2]
     other = [a for a, line in enumerate(LINES) if line[0] != "in_network"]  # what ranks send starts no sooner with it
-    assert m.reduce_alpha[2, AT_64, other] == pytest.approx(m.reduce_alpha[1, AT_64, other])
-    assert m.exchange_alpha[2] == pytest.approx(m.exchange_alpha[1])
+    assert m.network.reduce_alpha[2, AT_64, other] == pytest.approx(m.network.reduce_alpha[1, AT_64, other])
+    assert m.network.exchange_alpha[2] == pytest.approx(m.network.exchange_alpha[1])
 
 
 @pytest.mark.parametrize("topology", ["full", "switch", "ring", "torus2d", "torus3d", "hyperx", "dragonfly", "clos", "tree"])  # fmt: skip
@@ -89,7 +87,7 @@ def test_longer_messages_and_narrower_links_take_longer(topology: str, space: Sp
         assert (np.diff(took) <= 0).all()
         assert (best(m, 16, 2 * size + 1) >= took).all()
         assert (took >= 2 * 15 / 16 * size / np.array([4e11, 8e11, 1.6e12]) * (1 - 1e-9)).all()
-    assert (np.diff(m.exchange_rate[:, GROUPS.index(16)]) < 0).all()
+    assert (np.diff(m.network.exchange_rate[:, GROUPS.index(16)]) < 0).all()
 
 
 def test_a_group_wider_than_its_domain_crosses_cards(space: Space, catalog: Catalog) -> None:
@@ -99,16 +97,16 @@ def test_a_group_wider_than_its_domain_crosses_cards(space: Space, catalog: Cata
         took = best(m, 64, size)
         assert took[0] < took[1] < took[2]
     card = catalog.value("link", "scale_out", "bandwidth")
-    assert m.exchange_rate[1, AT_64] == pytest.approx((64 - 8) / 63 / card)
-    assert m.exchange_rate[2, AT_64] == pytest.approx(1 / card)
+    assert m.network.exchange_rate[1, AT_64] == pytest.approx((64 - 8) / 63 / card)
+    assert m.network.exchange_rate[2, AT_64] == pytest.approx(1 / card)
     assert (best(m, 8, 1e6)[:2] > 0).all()
 
 
 def test_full_connection_of_many_needs_more_links_than_there_are_lanes(space: Space, catalog: Catalog) -> None:
     m = built(space, catalog, {"topology": "full", "domain": 64}, {"topology": "full", "domain": 8}, {"topology": "switch", "domain": 128})  # fmt: skip
-    assert m.limits["radix"][0] == pytest.approx(63 / 40)  # 1 TB/s is 40 lanes of 25 GB/s
-    assert m.limits["radix"][1] < 1
-    assert m.limits["radix"][2] == pytest.approx(128 / 72)
+    assert m.limit_ratios[Limit.RADIX][0] == pytest.approx(63 / 40)  # 1 TB/s is 40 lanes of 25 GB/s
+    assert m.limit_ratios[Limit.RADIX][1] < 1
+    assert m.limit_ratios[Limit.RADIX][2] == pytest.approx(128 / 72)
 
 
 def test_cables_and_chips_are_paid_by_topology(space: Space, catalog: Catalog) -> None:
@@ -116,28 +114,28 @@ def test_cables_and_chips_are_paid_by_topology(space: Space, catalog: Catalog) -
     m = built(space, catalog, {"topology": "full", "domain": 8}, {"topology": "switch", "domain": 8}, {"topology": "clos", "domain": 64},
               {"topology": "tree", "domain": 64})  # fmt: skip
     bandwidth = 1e12
-    assert m.report["cables"] / bandwidth == pytest.approx([0.5, 1.0, 2.0, 1.25])
-    assert m.report["switch chips"][0] == 0
-    assert m.report["switch chips"][1] == pytest.approx(
+    assert m.installation.cables / bandwidth == pytest.approx([0.5, 1.0, 2.0, 1.25])
+    assert m.installation.switch_chips[0] == 0
+    assert m.installation.switch_chips[1] == pytest.approx(
         np.ceil(20 / 9) / 8
     )  # 20 planes, nine of them on a chip of 72 ports
-    paid = m.report["cost: switches"] + m.report["cost: cables and optics"]
+    paid = m.lines.cost[CostLine.SWITCHES] + m.lines.cost[CostLine.CABLES]
     assert paid[0] < paid[1] < paid[3] < paid[2]
 
 
 def test_domains_that_fill_racks_need_longer_cables(space: Space, catalog: Catalog) -> None:
     """Cables by reach: passive in a rack, retimed to a few racks, optical beyond; each dearer a bandwidth."""
     m = built(space, catalog, *({"topology": "hyperx", "domain": n} for n in (16, 64, 256, 512)))
-    racks, medium = m.report["racks of a domain"], m.report["medium"]
+    racks, medium = m.installation.domain_racks, m.installation.long_medium
     assert (np.diff(racks) >= 0).all()
     assert (np.diff(medium) >= 0).all()
     assert medium[0] == 0
     assert medium[-1] > 0
     cheap = catalog.replace("cooling", "cold_plate", "max_rack_power", 1e9)
-    one = DatacenterModel(replace(space, thresholds={**space.thresholds, "rack_power": 1e9}), cheap, 1)
+    one = FirstOrderModel(replace(space, thresholds={**space.thresholds, "rack_power": 1e9}), cheap, 1)
     near = one.machine(design(space, {"topology": "hyperx", "domain": 512}))
-    assert near.report["racks of a domain"][0] == 1
-    assert near.report["cost: cables and optics"][0] < m.report["cost: cables and optics"][-1]
+    assert near.installation.domain_racks[0] == 1
+    assert near.lines.cost[CostLine.CABLES][0] < m.lines.cost[CostLine.CABLES][-1]
     assert best(near, 512, 1e3)[0] <= best(m, 512, 1e3)[-1]
 
 
@@ -160,7 +158,7 @@ def test_standby_by_hand(space: Space, catalog: Catalog) -> None:
     spare = 1 / 64 + 1 - np.exp(-64 * each) * (1 + 64 * each)
     whole = spare_overhead(m, np.full((2, 1), 64.0))[:, 0]
     assert whole[0] == pytest.approx(spare + 64 * v["package_failure_rate"] * v["recovery_time"], rel=1e-6)
-    assert m.report["spare packages"].tolist() == [1, 0]
+    assert m.installation.domain_spares.tolist() == [1, 0]
     assert 64 * each < whole[1] < 1.1 * 64 * each  # its cables break too
     few = spare_overhead(m, np.full((2, 1), 4.0))[:, 0]
     assert few[0] == pytest.approx(4 * each)  # cheaper than a spare
@@ -172,29 +170,30 @@ def test_dies_read_each_other_through_their_joint(space: Space, catalog: Catalog
     load = package.joint_load(np.array([8e12, 8e12]), np.array([16e-4, 8e-4]), np.array([2.0, 1.0]), 658e12)
     assert load == pytest.approx([8e12 / (658e12 * np.sqrt(8e-4)), 0.0])
     m = built(space, catalog, {"compute_area": 16e-4}, {"compute_area": 8e-4})
-    assert m.limits["die_to_die"][0] > 0 == m.limits["die_to_die"][1]
-    assert m.fast_energy[0] > m.fast_energy[1]
+    assert m.limit_ratios[Limit.DIE_TO_DIE][0] > 0 == m.limit_ratios[Limit.DIE_TO_DIE][1]
+    assert m.fast.energy[0] > m.fast.energy[1]
 
 
 def test_interposers_grow_with_the_years_and_larger_ones_cost_more(space: Space, catalog: Catalog) -> None:
-    parts = datacenter_parts(space, design(space, {}), catalog, space.scenario)
-    values = PartValues(catalog, parts)
-    sizes = [largest_interposer(values, "cowos_l", y) for y in (2024, 2025, 2026, 2027, 2028, 2029, 2030, 2035)]
+    def largest(name: str, year: int) -> float:
+        return catalog.in_year("package", name, "max_area", year)
+
+    sizes = [largest("cowos_l", y) for y in (2024, 2025, 2026, 2027, 2028, 2029, 2030, 2035)]
     assert sizes == sorted(sizes)
     assert sizes[0] == pytest.approx(2.8e-3)
     assert sizes[-1] == pytest.approx(13.728e-3)
-    assert largest_interposer(values, "cowos_s", 2030) == pytest.approx(2.7e-3)
+    assert largest("cowos_s", 2030) == pytest.approx(2.7e-3)
     m = built(space, catalog, {"stacks": 2}, {"stacks": 12, "compute_area": 16e-4})
-    assert m.report["packaging"].tolist() == [1, 2]  # on silicon to 2,700 mm2, then on local silicon
-    assert m.report["cost: packaging"][1] > 1.5 * m.report["cost: packaging"][0]
+    assert m.installation.carrier.tolist() == [1, 2]  # on silicon to 2,700 mm2, then on local silicon
+    assert m.lines.cost[CostLine.PACKAGING][1] > 1.5 * m.lines.cost[CostLine.PACKAGING][0]
 
 
 def test_hot_dies_take_their_current_from_below(space: Space, catalog: Catalog) -> None:
     """Regulators beside the package deliver 1 A/mm2, below it 2 at less loss and more cost."""
     m = built(space, catalog, {"clock": 0.8e9, "mac_share": 0.1}, {"clock": 2.0e9, "mac_share": 0.4})
-    assert m.report["power delivery"].tolist() == [0, 1]
-    assert m.power_loss[1] < m.power_loss[0]
-    assert m.limits["current"][1] > m.limits["current"][0]
+    assert m.installation.regulators.tolist() == [0, 1]
+    assert m.power.conversion_loss[1] < m.power.conversion_loss[0]
+    assert m.limit_ratios[Limit.CURRENT][1] > m.limit_ratios[Limit.CURRENT][0]
 
 
 def test_messages_hide_behind_shared_experts_and_nothing_else(space: Space, catalog: Catalog) -> None:

@@ -49,7 +49,7 @@ def test_h3_flash_behind_hbm(latency_us: float, expected: float) -> None:
     Sum 61.2 ms. Page latency doubled: 4.82 TB/s, 278.1 / 4.82 = 57.7 ms > 52.4: 66.5 ms.
     (Staging 8 x 8 MB + 126 MB over 2 x 8 us = 11.9 TB/s does not bind.)
     """
-    catalog = load_catalog().replace("flash", "hbf_gen1", "read_latency_pslc", latency_us * 1e-6)
+    catalog = load_catalog().replace("flash", "hbf_gen1", "read_latency.pslc", latency_us * 1e-6)
     e = evaluate("datacenter", device="h3_b200_hbf", llm="Llama-3.1-405B", batch=8, context=32768,
                  weight_bits=8, kv_bits=8, software="ideal", catalog=catalog)  # fmt: skip
     assert e.decode_time == pytest.approx(expected, rel=WITHIN)

@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dse.catalog.catalog import Catalog
+from dse.api import evaluate
+from dse.catalog.catalog import Catalog, load_catalog
 from dse.catalog.prices import level, price_factor
 from dse.core.errors import DataError
 from dse.core.money import Basis, Comparison, Money, paid
-from dse.evaluator.explain import Evaluation, evaluate, explain
-from dse.evaluator.first_order import DatacenterModel, MobileModel, model_of
+from dse.evaluator.explain import Evaluation, explain
+from dse.evaluator.first_order import FirstOrderModel, model_of
 from dse.evaluator.site import NEVER, best_on_sale, break_even, together, within
+from dse.hardware.machine import CostLine
 from dse.physics import carbon, cost
 from dse.space.design import sample
 from dse.space.overrides import Overrides, load_space
@@ -39,7 +41,7 @@ def explained(space: Space, catalog: Catalog, some: int) -> list[Evaluation]:
         rung = row % len(space.tpot_targets)
         plans = (
             [int(outcomes.detail[f"plan.{i}"][row, rung]) for i in range(len(space.scenario.workloads))]
-            if isinstance(model, DatacenterModel)
+            if isinstance(model, FirstOrderModel)
             else []
         )
         out += explain(
@@ -59,7 +61,7 @@ def test_the_parts_of_every_estimate_sum_to_its_total(name: str, catalog: Catalo
 
 
 def test_every_priced_memory_and_flash_follows_a_trend(catalog: Catalog) -> None:
-    for kind, field in (("memory", "price_per_byte"), ("flash", "price_per_byte_tlc")):
+    for kind, field in (("memory", "price_per_byte"), ("flash", "price_per_byte.tlc")):
         for name, entry in catalog.entries[kind].items():
             priced = entry.values[field].nominal > 0 and "follows no trend" not in entry.values[field].note
             assert ("price_trend" in entry.attributes) == ("price_year" in entry.values) == priced, (kind, name)
@@ -81,10 +83,10 @@ def test_prices_follow_the_year(catalog: Catalog) -> None:
 @given(factor=st.floats(1.0, 3.0))
 def test_dearer_memory_never_costs_less(factor: float, catalog: Catalog) -> None:
     space = load_space("datacenter")
-    trend = catalog.entry("price_trend", "hbm").values["factor_2030"].nominal
-    dear = catalog.replace("price_trend", "hbm", "factor_2030", trend * factor)
+    trend = catalog.entry("price_trend", "hbm").values["factor.2030"].nominal
+    dear = catalog.replace("price_trend", "hbm", "factor.2030", trend * factor)
     design = sample(space, 50, np.random.default_rng(1))
-    capital = [DatacenterModel(space, c, 1).machine(design).capital for c in (catalog, dear)]
+    capital = [FirstOrderModel(space, c, 1).machine(design).ownership.capital for c in (catalog, dear)]
     assert (capital[1] >= capital[0] * (1 - 1e-12)).all()
 
 
@@ -102,15 +104,17 @@ def test_the_gross_margin_is_one_line(datacenter: Space, catalog: Catalog) -> No
     """Without it only that line and what is taken of it (spares) go; the bill of materials stays."""
     design = sample(datacenter, 20, np.random.default_rng(5))
     m, free = (
-        DatacenterModel(datacenter, c, 1).machine(design)
+        FirstOrderModel(datacenter, c, 1).machine(design)
         for c in (catalog, catalog.replace("economics", "datacenter", "gross_margin", 0.0))
     )
-    assert free.report["bom"] == pytest.approx(m.report["bom"])
-    assert np.abs(free.report["cost: gross margin"]).max() == 0.0
+    assert free.ownership.bill_of_materials == pytest.approx(m.ownership.bill_of_materials)
+    assert np.abs(free.lines.cost[CostLine.GROSS_MARGIN]).max() == 0.0
     spares = catalog.value("economics", "datacenter", "spares")
-    assert m.capital - free.capital == pytest.approx(m.report["cost: gross margin"] * (1.0 + spares))
-    assert m.report["cost: gross margin"] == pytest.approx(
-        1.5 * (m.report["bom"] + m.report["cost: switches"] + m.report["cost: cables and optics"])
+    assert m.ownership.capital - free.ownership.capital == pytest.approx(
+        m.lines.cost[CostLine.GROSS_MARGIN] * (1.0 + spares)
+    )
+    assert m.lines.cost[CostLine.GROSS_MARGIN] == pytest.approx(
+        1.5 * (m.ownership.bill_of_materials + m.lines.cost[CostLine.SWITCHES] + m.lines.cost[CostLine.CABLES])
     )
 
 
@@ -126,7 +130,7 @@ def test_money_of_two_bases_is_never_compared() -> None:
 
 
 @pytest.fixture(scope="module")
-def some(datacenter: Space, model: DatacenterModel) -> tuple[DatacenterModel, int, int]:
+def some(datacenter: Space, model: FirstOrderModel) -> tuple[FirstOrderModel, int, int]:
     """A model, a row of its sampled designs and the operating point at which it is cheapest."""
     outcomes = model.evaluate(sample(datacenter, 800, np.random.default_rng(0)))
     point = len(datacenter.tpot_targets) - 2
@@ -135,7 +139,7 @@ def some(datacenter: Space, model: DatacenterModel) -> tuple[DatacenterModel, in
 
 
 def test_a_part_of_ones_own_breaks_even_where_it_says(
-    some: tuple[DatacenterModel, int, int], datacenter: Space
+    some: tuple[FirstOrderModel, int, int], datacenter: Space
 ) -> None:
     """Searched with that volume and the same margin, the own part costs as much as the one on sale."""
     model, row, point = some
@@ -146,7 +150,7 @@ def test_a_part_of_ones_own_breaks_even_where_it_says(
     assert b is not None
     assert 0 < b.packages < NEVER
     numbers = {**datacenter.scenario.numbers, "volume": b.packages}
-    there = DatacenterModel(
+    there = FirstOrderModel(
         replace(datacenter, scenario=replace(datacenter.scenario, numbers=numbers)), model.catalog, 1
     )
     outcomes = there.judge(there.machine(sample(datacenter, 800, np.random.default_rng(0)).take(np.array([row]))))
@@ -155,7 +159,7 @@ def test_a_part_of_ones_own_breaks_even_where_it_says(
     assert b.bought.basis is b.made.basis is Basis.OWNED
 
 
-def test_only_what_is_on_sale_is_bought(some: tuple[DatacenterModel, int, int], catalog: Catalog) -> None:
+def test_only_what_is_on_sale_is_bought(some: tuple[FirstOrderModel, int, int], catalog: Catalog) -> None:
     model, _, point = some
     found = best_on_sale(model, point)
     assert found is not None
@@ -165,7 +169,7 @@ def test_only_what_is_on_sale_is_bought(some: tuple[DatacenterModel, int, int], 
     early = replace(
         model.space, scenario=replace(model.space.scenario, numbers={**model.space.scenario.numbers, "year": 2021.0})
     )
-    assert best_on_sale(DatacenterModel(early, catalog, 1), point) is None
+    assert best_on_sale(FirstOrderModel(early, catalog, 1), point) is None
 
 
 def served(**changes: object) -> Evaluation:
@@ -183,15 +187,15 @@ def served(**changes: object) -> Evaluation:
 def test_a_site_is_its_tokens_times_their_price() -> None:
     e = served()
     year = cost.YEAR
-    tokens = e.site["output tokens/s, mean"]
-    assert e.site["cost a year"] == pytest.approx(e.objectives["cost_per_mtoken"] * 1e-6 * tokens * year)
-    kg = e.site["embodied carbon a year"] + e.site["operational carbon a year"]
+    tokens = e.site["output tokens/s, mean"].value
+    assert e.site["cost a year"].value == pytest.approx(e.objectives["cost_per_mtoken"] * 1e-6 * tokens * year)
+    kg = e.site["embodied carbon a year"].value + e.site["operational carbon a year"].value
     assert kg == pytest.approx(e.objectives["carbon_per_mtoken"] * 1e-6 * tokens * year, rel=1e-9)
-    assert e.site["power drawn, mean"] == pytest.approx(e.objectives["energy_per_token"] * tokens)
-    assert e.site["power drawn, mean"] < e.site["power provisioned"]
-    half = within([e.site], e.site["power provisioned"] / 2)
-    assert half == pytest.approx(e.site["output tokens/s, all demand at once"] / 2)
-    assert together([e.site, e.site])["racks"] == pytest.approx(2 * e.site["racks"])
+    assert e.site["power drawn, mean"].value == pytest.approx(e.objectives["energy_per_token"] * tokens)
+    assert e.site["power drawn, mean"].value < e.site["power provisioned"].value
+    half = within([e.site], e.site["power provisioned"].value / 2)
+    assert half == pytest.approx(e.site["output tokens/s, all demand at once"].value / 2)
+    assert together([e.site, e.site])["racks"].value == pytest.approx(2 * e.site["racks"].value)
 
 
 def test_eight_times_the_demand_takes_eight_times_the_site(catalog: Catalog) -> None:
@@ -199,12 +203,12 @@ def test_eight_times_the_demand_takes_eight_times_the_site(catalog: Catalog) -> 
     space = load_space("datacenter")
     loads = tuple(replace(w, concurrency=8 * w.concurrency) for w in space.scenario.workloads)
     large = replace(space, scenario=replace(space.scenario, workloads=loads))
-    models = [DatacenterModel(s, catalog, 1) for s in (space, large)]
+    models = [FirstOrderModel(s, catalog, 1) for s in (space, large)]
     outcomes = models[0].judge(models[0].devices(["h200_sxm"]))
     plans = [int(outcomes.detail[f"plan.{i}"][0, -1]) for i in range(2)]
     one, eight = (together([e.site for e in explain(m, m.devices(["h200_sxm"]), plans, [1.0, 1.0])]) for m in models)
     for what in ("packages", "racks", "capital", "cost a year", "operational carbon a year", "output tokens/s, mean"):
-        assert eight[what] == pytest.approx(8 * one[what], rel=0.03), what
+        assert eight[what].value == pytest.approx(8 * one[what].value, rel=0.03), what
 
 
 def test_a_request_costs_the_same_however_its_prompt_is_charged() -> None:
@@ -212,31 +216,31 @@ def test_a_request_costs_the_same_however_its_prompt_is_charged() -> None:
     for inputs, outputs in ((1024, 1024), (8192, 256)):
         e = served(input_tokens=inputs, output_tokens=outputs)
         apart = (
-            inputs * e.figures["USD per million input tokens"]
-            + outputs * e.figures["USD per million output tokens, without its prompt"]
+            inputs * e.figures["USD per million input tokens"].value
+            + outputs * e.figures["USD per million output tokens, without its prompt"].value
         )
         assert apart == pytest.approx(outputs * e.objectives["cost_per_mtoken"])
         assert (
             0
-            < e.figures["USD per million input tokens"]
-            < e.figures["USD per million output tokens, without its prompt"]
+            < e.figures["USD per million input tokens"].value
+            < e.figures["USD per million output tokens, without its prompt"].value
         )
 
 
 def test_power_stays_within_its_limits_and_idle_falls_with_use(datacenter: Space, catalog: Catalog) -> None:
     for e in explained(datacenter, catalog, 30):
-        if max(e.limits["static_heat"], e.limits["rack"]) <= 1.0:
-            limit = e.figures["package power limit"] * (1 + 1e-9)
-            assert e.figures["package power, decode"] <= limit
-            assert e.figures["package power, prefill"] <= limit
-            assert e.figures["rack power"] <= e.figures["rack power limit"] * (1 + 1e-9)
+        if max(e.limits["static_heat"], e.limits["rack_power"]) <= 1.0:
+            limit = e.figures["package power limit"].value * (1 + 1e-9)
+            assert e.figures["package power, decode"].value <= limit
+            assert e.figures["package power, prefill"].value <= limit
+            assert e.figures["rack power"].value <= e.figures["rack power limit"].value * (1 + 1e-9)
     busy = replace(
         datacenter, scenario=replace(datacenter.scenario, numbers={**datacenter.scenario.numbers, "utilisation": 0.95})
     )
     half, full = (
         evaluate(s, device="h100_sxm", llm="Llama-3.1-70B", batch=32, tensor_parallel=4) for s in (datacenter, busy)
     )
-    assert full.figures["share of energy spent idle"] < half.figures["share of energy spent idle"] < 0.5
+    assert full.figures["share of energy spent idle"].value < half.figures["share of energy spent idle"].value < 0.5
 
 
 def test_carbon_follows_the_grid_and_the_fab(catalog: Catalog) -> None:
@@ -288,7 +292,7 @@ def test_every_comparison_of_a_recommendation_stands_on_one_basis(datacenter: Sp
                 resume=False,
                 command="",
             )
-            content = json.loads(recommendation_json(gather(*load_run(Path(folder) / name))))
+            content = json.loads(recommendation_json(gather(*load_run(Path(folder) / name), load_catalog())))
         assert content["comparisons"], name
         for this, other in content["comparisons"]:
             assert this["basis"] == other["basis"], (this, other)
@@ -297,6 +301,6 @@ def test_every_comparison_of_a_recommendation_stands_on_one_basis(datacenter: Sp
 
 
 def test_a_site_of_a_phone_is_none(mobile: Space, catalog: Catalog) -> None:
-    assert isinstance(model_of(mobile, catalog), MobileModel)
+    assert isinstance(model_of(mobile, catalog), FirstOrderModel)
     e = evaluate(mobile, device="iphone_16_pro")
     assert e.site == {}

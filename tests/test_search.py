@@ -9,7 +9,7 @@ import pytest
 
 from dse.catalog.catalog import Catalog
 from dse.core.errors import InfeasibleError, RunError, SpaceError
-from dse.evaluator.first_order import DatacenterModel, MobileModel
+from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.nearest_design import consistent
 from dse.evaluator.protocol import Outcomes
 from dse.run.folder import FOUND, FRONT, LOG, Folder
@@ -85,7 +85,7 @@ def test_load_gives_back_the_same_front(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
-def test_every_sampler_runs_and_asks_only_active_variables(sampler: str, mobile: Space, phone: MobileModel) -> None:
+def test_every_sampler_runs_and_asks_only_active_variables(sampler: str, mobile: Space, phone: FirstOrderModel) -> None:
     s = Search(mobile, phone, sampler, 3)
     s.run(100 if sampler != "tpe" else 60)
     for trial in s.trials:
@@ -99,7 +99,7 @@ class Counting:
 
     name, version, seconds_hint = "counting", "1", 1e-3
 
-    def __init__(self, inner: MobileModel) -> None:
+    def __init__(self, inner: FirstOrderModel) -> None:
         self.inner, self.asked, self.calls = inner, 0, 0
 
     def evaluate(self, design: object) -> Outcomes:
@@ -120,7 +120,7 @@ def test_one_call_a_batch_and_no_design_twice(mobile: Space, catalog: Catalog) -
         ("flash", "ufs4"),
     ):
         tight = tight.restrict(name, [value])
-    counting = Counting(MobileModel(tight, catalog))
+    counting = Counting(FirstOrderModel(tight, catalog))
     s = Search(tight, counting, "random", 1)
     s.run(1000)
     assert counting.calls <= 20
@@ -129,7 +129,7 @@ def test_one_call_a_batch_and_no_design_twice(mobile: Space, catalog: Catalog) -
     assert len(set(design.row_keys())) == len(design)
 
 
-def test_nsga2_beats_random_at_equal_designs(datacenter: Space, model: DatacenterModel) -> None:
+def test_nsga2_beats_random_at_equal_designs(datacenter: Space, model: FirstOrderModel) -> None:
     s = Search(datacenter, model, "nsga2", 1)
     front = s.run(600)
     outcomes = model.evaluate(sample(datacenter, 600, np.random.default_rng(1)))
@@ -150,7 +150,7 @@ def test_sweep_of_a_small_grid_is_exact(mobile: Space, catalog: Catalog) -> None
     ):
         small = small.restrict(name, [value])
     small = small.on_grid()
-    m = MobileModel(small, catalog)
+    m = FirstOrderModel(small, catalog)
     done = sweep(small, m, block=50)
     whole = sweep(small, m, block=10**6)
     assert done.designs == whole.designs
@@ -212,7 +212,7 @@ IDLE: dict[str, Value] = {"compute_node": "N2", "compute_area": 1.6e-3, "mac_sha
         "link_bandwidth": 9e11, "collective_engine": "device"}  # fmt: skip
 
 
-def test_parts_that_hold_nothing_leave_a_polished_front(datacenter: Space, model: DatacenterModel) -> None:
+def test_parts_that_hold_nothing_leave_a_polished_front(datacenter: Space, model: FirstOrderModel) -> None:
     design = consistent(datacenter, IDLE)
     assert design["flash"] == "hbf_gen1"
     before = model.evaluate(encode(datacenter, [design]))
@@ -224,7 +224,7 @@ def test_parts_that_hold_nothing_leave_a_polished_front(datacenter: Space, model
     assert design not in designs, "the same machine without its idle flash is better in cost and no worse in time"
 
 
-def test_a_polished_front_is_no_worse_and_stays_inside_the_space(mobile: Space, phone: MobileModel) -> None:
+def test_a_polished_front_is_no_worse_and_stays_inside_the_space(mobile: Space, phone: FirstOrderModel) -> None:
     job = Search(mobile, phone, "nsga2", 3)
     front = job.run(150)
     design, _ = job.archive.joined()

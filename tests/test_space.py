@@ -8,7 +8,7 @@ import pytest
 from dse.catalog.catalog import Catalog
 from dse.core.errors import SpaceError
 from dse.report.questions import at_the_ends
-from dse.space.design import absent, decode, encode, grid, sample
+from dse.space.design import decode, encode, grid, sample, unfit
 from dse.space.overrides import Overrides, load_space
 from dse.space.reader import read_space, space_text
 from dse.space.space import Space
@@ -54,7 +54,7 @@ def test_sampled_designs_obey_every_condition(name: str) -> None:
     space = load_space(name)
     design = sample(space, 400, np.random.default_rng(0))
     for row in range(400):
-        assert absent(space, decode(space, design, row)) == []
+        assert unfit(space, decode(space, design, row)) == []
 
 
 @pytest.mark.parametrize("name", ["datacenter", "mobile"])
@@ -78,7 +78,7 @@ def test_grid_has_no_duplicates_and_obeys_conditions(datacenter: Space) -> None:
     keys = first.row_keys()
     assert len(set(keys)) == len(keys)
     for row in range(0, len(first), 997):
-        assert absent(datacenter, decode(datacenter, first, row)) == []
+        assert unfit(datacenter, decode(datacenter, first, row)) == []
 
 
 @pytest.mark.parametrize("name", ["datacenter", "mobile"])
@@ -135,7 +135,7 @@ ASKED = """
 [[what_if]]
 name = "pages read in 1 us"
 question = "Latency"
-catalogue = { "flash/hbf_gen1.read_latency_pslc" = "1 us" }
+catalogue = { "flash/hbf_gen1.read_latency.pslc" = "1 us" }
 
 [[what_if]]
 name = "no flash"
@@ -166,7 +166,7 @@ def _with(text: str, catalog: Catalog) -> Space:
 def test_what_ifs_and_comparisons_are_read_in_si(catalog: Catalog) -> None:
     space = _with(ASKED, catalog)
     assert [w.name for w in space.what_ifs] == ["pages read in 1 us", "no flash"]
-    assert [change[:3] for change in space.what_ifs[0].catalogue] == [("flash", "hbf_gen1", "read_latency_pslc")]
+    assert [change[:3] for change in space.what_ifs[0].catalogue] == [("flash", "hbf_gen1", "read_latency.pslc")]
     assert space.what_ifs[0].catalogue[0][3] == pytest.approx(1e-6)
     assert space.what_ifs[1].fixed == {"flash": ("none",)}
     assert [r.name for r in space.comparisons[0].rows] == ["HBM", "HBM at half the rate"]
@@ -178,8 +178,8 @@ def test_what_ifs_and_comparisons_are_read_in_si(catalog: Catalog) -> None:
         ('[[what_if]]\nname = "x"\n', "catalogue numbers, variables to fix, a demand or a year"),
         ('[[what_if]]\nname = "x"\nfix = { flesh = "none" }\n', "flash"),
         ('[[what_if]]\nname = "x"\nfix = { flash = "nand" }\n', "flash"),
-        ('[[what_if]]\nname = "x"\ncatalogue = { "flash/hbf_gen1.read_latncy_pslc" = "1 us" }\n', "read_latency_pslc"),
-        ('[[what_if]]\nname = "x"\ncatalogue = { "flash/hbf_gen1.read_latency_pslc" = "1 GB" }\n', "not a kind of 's'"),
+        ('[[what_if]]\nname = "x"\ncatalogue = { "flash/hbf_gen1.read_latncy_pslc" = "1 us" }\n', "read_latency.pslc"),
+        ('[[what_if]]\nname = "x"\ncatalogue = { "flash/hbf_gen1.read_latency.pslc" = "1 GB" }\n', "not a kind of 's'"),
         ('[[compare]]\ntitle = "x"\nllm = "Llama-9"\n', "Llama"),
         ('[[compare]]\ntitle = "x"\nllm = "Llama-3.1-8B"\nshow = ["times"]\n', "time"),
     ],

@@ -16,14 +16,14 @@ from dse.calibration.cases import Case, RankPlan
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.catalog.transformer import Transformer, transformer
 from dse.core.units import FloatArray, IntArray
-from dse.hardware.assemble import assemble
-from dse.hardware.devices import device_parts
+from dse.hardware.assemble import FORMS, assemble
 from dse.hardware.machine import Machine
 from dse.serving.plan import Plans, plans_of
 from dse.serving.results import PlanResults
 from dse.serving.serve import serve
 from dse.serving.software import FIELDS, SoftwareStack
 from dse.serving.step_work import StepWork, align, lower_step
+from dse.space.limits import Limit
 from dse.space.scenario import RequestClass, RequestMix, Scenario
 
 SITE: Final = {"year": 2026.0, "volume": 1e5, "pue": 1.2, "electricity_price": 2e-8, "lifetime": 1.26e8, "utilisation": 0.6,
@@ -91,7 +91,8 @@ def over_cards(catalog: Catalog, device: str, group: int) -> bool:
 def machines(catalog: Catalog, devices: Sequence[str]) -> Machine:
     """One machine per device named, (n,)."""
     keys = sorted({*devices})
-    built = assemble(device_parts(catalog, keys), catalog, textbook(), NO_LIMIT)
+    form = FORMS["datacenter"]
+    built = assemble(form.device_parts(catalog, keys, ""), form, catalog, textbook(), {Limit.RACK_POWER: NO_LIMIT})
     return built.take(np.array([keys.index(d) for d in devices]))
 
 
@@ -167,12 +168,12 @@ def prepare(cases: Sequence[Case], catalog: Catalog, batches: FloatArray | None 
 
 def _roomy(machine: Machine) -> Machine:
     """The machine with memory for anything: what fits was counted before."""
-    return replace(machine, fast_capacity=np.full(len(machine.domain), NO_LIMIT**2))
+    return replace(machine, fast=replace(machine.fast, capacity=np.full(len(machine), NO_LIMIT**2)))
 
 
 def _room(machine: Machine, work: StepWork, stages: FloatArray) -> FloatArray:
     """Sequences per stage whose KV cache fits, at the share of memory that runtimes claim."""
-    free = machine.fast_capacity * CLAIMED - work.resident[:, 0] / stages
+    free = machine.fast.capacity * CLAIMED - work.resident[:, 0] / stages
     each = work.live_p95[:, 0] / work.per_rank[:, 0]
     return free / np.maximum(each, 1.0) * work.plans.attention_dp[:, 0]
 
@@ -200,7 +201,7 @@ def times(served: Served, software: SoftwareStack) -> Times:
     extra = pairs.prompt * served.traffic.arriving if served.alone else pairs.prefill_interference
     tpot = (pairs.step + served.shared * software.prefill_share * extra) / served.traffic.tokens_per_step
     others = np.maximum(served.batch / served.traffic.prompts - 1.0, 0.0) * served.shared
-    moved = (1.0 - served.shared) * served.traffic.prompt_kv / served.machine.scale_out_bandwidth[:, None]
+    moved = (1.0 - served.shared) * served.traffic.prompt_kv / served.machine.network.scale_out_bandwidth[:, None]
     together = np.array([[c.prefill.batch / c.prefill.replicas if c.prefill else 1.0] for c in served.cases])
     ttft = (
         software.first_token

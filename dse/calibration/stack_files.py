@@ -14,7 +14,7 @@ import numpy as np
 from dse.calibration.fit import FITTED, FOLLOW, PRIOR, Fit
 from dse.calibration.scores import Rows, Split, ratios, score, split
 from dse.catalog.catalog import Catalog
-from dse.catalog.field_units import SHARES
+from dse.catalog.schema import KINDS
 from dse.core.text import inert
 from dse.core.units import BoolArray, FloatArray
 from dse.serving.software import FIELDS
@@ -82,7 +82,7 @@ def _factors(name: str, c: Calibration) -> dict[str, tuple[float, float, float]]
 def _spread(factor: str, nominal: float, seen: Sequence[float]) -> tuple[float, float, float]:
     """Range of refits, not narrower than 5 % either way; a share stays one."""
     low, high = min(*seen, nominal * (1 - NARROWEST)), max(*seen, nominal * (1 + NARROWEST))
-    return low, nominal, min(high, 1.0) if FIELDS[factor] in SHARES else high
+    return low, nominal, min(high, 1.0) if KINDS["software"].fields[FIELDS[factor]].share else high
 
 
 def balanced_quantiles(values: FloatArray, models: Sequence[str], at: Sequence[float]) -> tuple[float, ...]:

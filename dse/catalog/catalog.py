@@ -1,16 +1,10 @@
-"""The catalogue: sourced facts in TOML, read into entries and gathered into columns.
-
-A file is refused, with all its faults at once, if a number lacks a source, has a wrong unit,
-is not finite, or if low <= nominal <= high does not hold.
-"""
+"""The catalogue: entries of every kind, gathered into columns, with files of a user's own on top."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from dataclasses import replace as dataclass_replace
 from functools import lru_cache
 from importlib import resources
@@ -19,130 +13,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from dse.catalog.field_units import SHARES, unit_of
-from dse.catalog.llm import LlmEntry, read_llm, toml_table
-from dse.catalog.schema import KINDS, READINESS
-from dse.core.errors import DataError, Faults, UnitError, nearest
-from dse.core.units import FloatArray, IntArray, convert
+from dse.catalog.entries import Entry, Quantity, read_entry
+from dse.catalog.llm import LlmEntry, read_llm
+from dse.catalog.schema import KINDS
+from dse.core.errors import DataError, nearest
+from dse.core.units import FloatArray, IntArray
 
 DATA: Final = resources.files("dse") / "data"
-
-
-_LEVELS: Final = ("low", "nominal", "high")
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A number with its range in SI units, its source and, where given, a note."""
-
-    low: float
-    nominal: float
-    high: float
-    unit: str
-    source: str
-    note: str = ""
-
-    @property
-    def is_estimate(self) -> bool:
-        """Whether no public figure stands behind the number."""
-        return self.source.startswith(("estimate", "recollection"))
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One catalogue file: text attributes, availability and quantities in SI units."""
-
-    kind: str
-    name: str
-    title: str
-    readiness: str
-    available: Quantity
-    values: Mapping[str, Quantity]
-    attributes: Mapping[str, str] = field(default_factory=dict)
-
-
-def _quantity(faults: Faults, key: str, field_name: str, raw: object) -> Quantity | None:
-    if not isinstance(raw, dict):
-        faults.add(
-            key,
-            raw,
-            "a table with low, nominal, high, unit, source",
-            '{ low = 1, nominal = 2, high = 3, unit = "GB/s", source = "..." }',
-        )
-        return None
-    before = len(faults.lines)
-    for extra in sorted(raw.keys() - {"low", "nominal", "high", "unit", "source", "note"}):
-        faults.add(f"{key}.{extra}", raw[extra], "no such key; allowed: low, nominal, high, unit, source, note")
-    source = raw.get("source", "")
-    if not isinstance(source, str) or not source.strip():
-        faults.add(f"{key}.source", source, "where the number comes from", '"estimate: reason" or an address')
-    levels = []
-    for level in _LEVELS:
-        value = raw.get(level)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            faults.add(f"{key}.{level}", value, "a finite number", "1.5")
-        else:
-            try:
-                levels.append(convert(float(value), str(raw.get("unit", "")), unit_of(field_name)))
-            except UnitError as error:
-                faults.add(f"{key}.unit", raw.get("unit"), f"a unit of {unit_of(field_name)} ({error})")
-                break
-    if len(levels) == 3:
-        if not levels[0] <= levels[1] <= levels[2]:
-            faults.add(key, [raw[level] for level in _LEVELS], "low <= nominal <= high")
-        if levels[0] < 0:
-            faults.add(f"{key}.low", raw["low"], "a number not below 0")
-        if field_name in SHARES and levels[2] > 1:
-            faults.add(f"{key}.high", raw["high"], "a share not above 1", "0.85")
-    if len(faults.lines) > before:
-        return None
-    return Quantity(levels[0], levels[1], levels[2], unit_of(field_name), source, str(raw.get("note", "")))
-
-
-def read_entry(kind: str, text: str, where: str) -> Entry:
-    """Read one catalogue file.
-
-    Raises:
-        DataError: every fault of the file, one line each.
-
-    """
-    faults = Faults(where)
-    raw = toml_table(text, where)
-    spec = KINDS[kind]
-    allowed = {"name", "title", "readiness", "available", "values", "note", *spec.attributes}
-    for key in sorted(raw.keys() - allowed):
-        faults.add(key, raw[key], nearest(key, allowed))
-    if raw.get("readiness") not in READINESS:
-        faults.add("readiness", raw.get("readiness"), "one of " + ", ".join(READINESS))
-    attributes: dict[str, str] = {}
-    for name, choices in spec.attributes.items():
-        value = raw.get(name)
-        if value is not None and (not isinstance(value, str) or (choices and value not in choices)):
-            faults.add(name, value, "one of " + ", ".join(choices or ("a name",)))
-        elif isinstance(value, str):
-            attributes[name] = value
-    values: dict[str, Quantity] = {}
-    table = raw.get("values", {})
-    if not isinstance(table, dict):
-        faults.add("values", table, "a table of numbers")
-        table = {}
-    known = spec.required + spec.optional
-    for name in sorted(table.keys() - set(known)):
-        faults.add(f"values.{name}", table[name], nearest(name, known))
-    for name in spec.required:
-        if name not in table:
-            faults.add(f"values.{name}", None, f"a number in {unit_of(name)} with low, nominal, high, unit, source")
-    for name in known:
-        if name in table:
-            quantity = _quantity(faults, f"values.{name}", name, table[name])
-            if quantity is not None:
-                values[name] = quantity
-    available = _quantity(faults, "available", "available", raw.get("available"))
-    faults.raise_if_any(DataError)
-    assert available is not None  # noqa: S101 - the faults above would have raised
-    return Entry(
-        kind, str(raw.get("name", "")), str(raw.get("title", "")), str(raw["readiness"]), available, values, attributes
-    )
 
 
 class Catalog:
@@ -152,6 +29,46 @@ class Catalog:
         self.entries = entries
         self.llms = llms
         self.digest = digest
+
+    def names(self, kind: str) -> list[str]:
+        """Entries of a kind in a fixed order: what the codes of a design's parts point at."""
+        return sorted(self.entries[kind])
+
+    def only(self, kind: str) -> str:
+        """The one entry of a kind that has a single one.
+
+        Raises:
+            DataError: there are none, or several.
+
+        """
+        found = self.names(kind)
+        if len(found) != 1:
+            raise DataError(f"catalogue {kind}: got {len(found)} entries ({', '.join(found)}), expected one")
+        return found[0]
+
+    def with_role(self, kind: str, role: str, order: str | None = None, attribute: str = "role") -> list[str]:
+        """Entries of a kind with a role (or another attribute), by name, or from the least to the most of a field.
+
+        Raises:
+            DataError: there are none.
+
+        """
+        found = [n for n in self.names(kind) if self.entry(kind, n).attributes.get(attribute) == role]
+        if not found:
+            raise DataError(f"catalogue {kind}: got no entry with {attribute} {role!r}, expected at least one")
+        return found if order is None else sorted(found, key=lambda n: self.value(kind, n, order))
+
+    def the(self, kind: str, role: str, attribute: str = "role") -> str:
+        """The one entry of a kind with a role (or another attribute).
+
+        Raises:
+            DataError: there are none, or several.
+
+        """
+        found = self.with_role(kind, role, attribute=attribute)
+        if len(found) != 1:
+            raise DataError(f"catalogue {kind}: got {', '.join(found)} with {attribute} {role!r}, expected one")
+        return found[0]
 
     def entry(self, kind: str, name: str) -> Entry:
         """Return one entry.
@@ -197,6 +114,12 @@ class Catalog:
         padded = np.append(self.column(kind, names, field_name, default), 0.0)
         return padded[codes]
 
+    def in_year(self, kind: str, name: str, field_name: str, year: float) -> float:
+        """What an entry states for the latest year not after ``year``, of a field by year; else for its first."""
+        steps = self.entry(kind, name).by_key(field_name)
+        latest = max((y for y in steps if y <= year), default=min(steps))
+        return steps[latest].nominal
+
     def estimates(self) -> tuple[int, int]:
         """Return how many numbers are estimates, and how many there are."""
         all_values = [q for kind in self.entries.values() for e in kind.values() for q in e.values.values()]
@@ -205,7 +128,7 @@ class Catalog:
     def replace(self, kind: str, name: str, field_name: str, value: float) -> Catalog:
         """Return a catalogue in which one number (SI) has another nominal, low and high."""
         old = self.entry(kind, name)
-        quantity = Quantity(value, value, value, unit_of(field_name), "estimate: set by the caller")
+        quantity = Quantity(value, value, value, KINDS[kind].field(field_name).unit, "estimate: set by the caller")
         return self.put(
             dataclass_replace(old, values={**old.values, field_name: quantity}), f"{field_name}={value:.9g}"
         )
@@ -322,8 +245,3 @@ def _load(extra: Path | None) -> Catalog:
     if problems:
         raise DataError("\n".join(problems))
     return Catalog(entries, llms, digest.hexdigest()[:16])
-
-
-def names(catalog: Catalog, kind: str) -> list[str]:
-    """Entries of a kind in a fixed order: what the codes of Parts point at."""
-    return sorted(catalog.entries[kind])

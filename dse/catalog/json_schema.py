@@ -4,15 +4,36 @@ from __future__ import annotations
 
 from typing import Any
 
-from dse.catalog.field_units import unit_of
-from dse.catalog.schema import ATTENTION, FFN, KINDS, LINEAR, LLM_OPTIONAL, LLM_SHAPE, LLM_TEXT, READINESS
+from dse.catalog.entries import YEAR
+from dse.catalog.schema import ATTENTION, FFN, KEYS, KINDS, LINEAR, LLM_OPTIONAL, LLM_SHAPE, LLM_TEXT, READINESS, Field
 
 
-def _quantity(name: str) -> dict[str, Any]:
+def _quantity(found: Field) -> dict[str, Any]:
+    """Schema of a number, or of a table of numbers by cell, year or height."""
+    one = _number(found)
+    if not found.per:
+        return one
+    keys = KEYS.get(found.per)
+    if keys is None:
+        return {
+            "type": "object",
+            "patternProperties": {"^[0-9]+$": one},
+            "additionalProperties": False,
+            "minProperties": 1,
+        }
+    return {
+        "type": "object",
+        "properties": dict.fromkeys(keys, one),
+        "required": list(keys),
+        "additionalProperties": False,
+    }
+
+
+def _number(found: Field) -> dict[str, Any]:
     number = {"type": "number"}
     return {
         "type": "object",
-        "description": f"{name} [{unit_of(name)}]: low <= nominal <= high, with unit and source",
+        "description": f"{found.description} [{found.unit}]: low <= nominal <= high, with unit and source",
         "properties": {
             "low": number,
             "nominal": number,
@@ -60,12 +81,12 @@ def json_schema(kind: str) -> dict[str, Any]:
             "title": text,
             "note": text,
             "readiness": {"enum": list(READINESS)},
-            "available": _quantity("available"),
+            "available": _number(YEAR),
             **attributes,
             "values": {
                 "type": "object",
-                "properties": {f: _quantity(f) for f in spec.required + spec.optional},
-                "required": list(spec.required),
+                "properties": {name: _quantity(found) for name, found in spec.fields.items()},
+                "required": [name for name, found in spec.fields.items() if found.required],
                 "additionalProperties": False,
             },
         },

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from dse.catalog.catalog import Catalog, names
+from dse.catalog.catalog import Catalog
 from dse.core.units import FloatArray, IntArray
-
-STEP = "factor_"
 
 
 def level(catalog: Catalog, trend: str, year: float) -> float:
     """Price of a trend in ``year`` over that of its basis year: straight on a log axis between years, flat outside."""
-    steps = {int(f.removeprefix(STEP)): q.nominal for f, q in catalog.entry("price_trend", trend).values.items()}
+    steps = {year: q.nominal for year, q in catalog.entry("price_trend", trend).by_key("factor").items()}
     years = sorted(steps)
     return float(np.exp(np.interp(year, years, np.log([steps[y] for y in years]))))
 
@@ -32,6 +30,6 @@ def price_factor(catalog: Catalog, kind: str, name: str, year: float) -> float:
 
 def price_factors(catalog: Catalog, kind: str, codes: IntArray, year: float) -> FloatArray:
     """``price_factor`` at integer codes of a kind, (n,); 1 for an absent part."""
-    table = np.array([*(price_factor(catalog, kind, name, year) for name in names(catalog, kind)), 1.0])
+    table = np.array([*(price_factor(catalog, kind, name, year) for name in catalog.names(kind)), 1.0])
     out: FloatArray = table[codes]
     return out

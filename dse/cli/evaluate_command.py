@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from dse.api import evaluate as evaluate_point
 from dse.catalog.catalog import load_catalog
 from dse.cli.printing import print_evaluation, print_measured
 from dse.core.errors import OK, SpaceError
 from dse.evaluator.explain import Evaluation
-from dse.evaluator.explain import evaluate as evaluate_point
 
 
 def evaluate(options: argparse.Namespace) -> int:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dse import __version__
 from dse.catalog.catalog import use_catalog
 from dse.core.errors import BAD_INPUT, INTERRUPTED, NOTHING, OK, DseError, InfeasibleError
+from dse.core.version import __version__
 
 DIGITS = 9
 """of the largest whole number a flag takes"""

@@ -41,31 +41,9 @@ def print_evaluation(e: Evaluation) -> None:
     late = e.limits.get("available", 0.0)
     if late > 1:
         print(f"  {'available':32s}  BROKEN: {Limit.AVAILABLE.sentence}")
-    units = {
-        "bandwidth": "B/s",
-        "capacity": "B",
-        "peak": "FLOP/s",
-        "power": "W",
-        "capital": "USD",
-        "bill": "USD",
-        "carbon": "kgCO2e",
-        "free": "B",
-        "rate": "B/s",
-        "compute at": "FLOP/s",
-        "load": "s",
-        "time between": "s",
-        "cold_start": "s",
-        "burst": "s",
-        "memory_left": "B",
-        "NRE": "USD",
-        "prompt alone": "s",
-        "tokens_per_charge": "token",
-        "USD per": "USD",
-    }
     print("\nFigures")
-    for name, value in e.figures.items():
-        unit = next((u for k, u in units.items() if k in name), "")
-        print(f"  {name:32s} {show(value, unit):>16s}")
+    for name, figure in e.figures.items():
+        print(f"  {name:32s} {figure!s:>16s}")
 
 
 def print_measured(rows: list[dict[str, Any]]) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dse.catalog.catalog import load_catalog
 from dse.cli.run_commands import _study
 from dse.core.errors import OK
 from dse.report.facts import gather
@@ -19,7 +20,7 @@ from dse.study.job import load_run
 
 
 def _report(run: Run, model: Any, run_folder: Path, out: Path) -> list[str]:
-    facts = gather(run, model, read_study(run_folder))
+    facts = gather(run, model, load_catalog(), read_study(run_folder))
     write_atomically(out / "dashboard.html", page_html(facts))
     return [*_recommendation(facts, run_folder, out), str(out / "dashboard.html")]
 
@@ -46,7 +47,7 @@ def dashboard(options: argparse.Namespace) -> int:
     """Write the page of a run."""
     run, model = _loaded(options.run_folder)
     _need_front(run, options.run_folder)
-    write_atomically(options.static, page_html(gather(run, model, read_study(options.run_folder))))
+    write_atomically(options.static, page_html(gather(run, model, load_catalog(), read_study(options.run_folder))))
     print(options.static)
     return OK
 
@@ -59,7 +60,9 @@ def recommend(options: argparse.Namespace) -> int:
         run = _study(
             run, model, options.run_folder, options.lever_trials or len(run.trials), int(run.about.get("seed", 1))
         )
-    for text in _recommendation(gather(run, model, read_study(options.run_folder)), options.run_folder, options.out):
+    for text in _recommendation(
+        gather(run, model, load_catalog(), read_study(options.run_folder)), options.run_folder, options.out
+    ):
         print(text)
     return OK
 
@@ -67,9 +70,10 @@ def recommend(options: argparse.Namespace) -> int:
 def _loaded(folder: Path) -> tuple[Run, Any]:
     """A run rebuilt from its folder, with a word if the catalogue has changed since."""
     run, model = load_run(folder)
-    if run.about.get("catalogue") != model.catalog.digest:
+    now = load_catalog().digest
+    if run.about.get("catalogue") != now:
         print(
-            f"dse: note: {folder} was searched with catalogue {run.about.get('catalogue')}, now judged with {model.catalog.digest}",
+            f"dse: note: {folder} was searched with catalogue {run.about.get('catalogue')}, now judged with {now}",
             file=sys.stderr,
         )
     return run, model
@@ -89,7 +93,7 @@ def review(options: argparse.Namespace) -> int:
     found = []
     for folder in options.run_folders:
         run, model = load_run(folder)
-        found.append(gather(run, model, read_study(folder)))
+        found.append(gather(run, model, load_catalog(), read_study(folder)))
     written = reviewed(found)
     write_atomically(options.out / "review.md", written.markdown())
     write_atomically(options.out / "review.html", written.html())

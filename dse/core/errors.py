@@ -69,7 +69,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean 'x'?`` for a misspelt name, else the known names."""
     from difflib import get_close_matches
 
-    names = sorted(known)
+    names = sorted(str(name) for name in known)
     close = get_close_matches(name, names, n=1)
     if close:
         return f"one of the known names (did you mean {close[0]!r}?)"

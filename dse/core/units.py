@@ -217,3 +217,14 @@ def show(value: float, si_unit: str, digits: int = 4) -> str:
         if abs(value) >= size * 0.9995:
             return f"{value / size:.{digits}g} {prefix}{name}"
     return f"{value:.{digits}g} {name}"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number with its SI unit, "1" for a pure number."""
+
+    value: float
+    unit: str = "1"
+
+    def __str__(self) -> str:
+        return show(self.value, "" if self.unit == "1" else self.unit)

@@ -2,19 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
 from dse.catalog.catalog import Catalog
-from dse.space.design import encode, fill
+from dse.catalog.entries import Entry
+from dse.hardware.machine import Machine
+from dse.space.design import Design, complete, encode
 from dse.space.space import Space
 from dse.space.variables import Value, Variable
 
-ALIKE = {"hbm2e": "hbm3e", "hbm3": "hbm3e", "lpddr5x": "lpddr5x"}
+USUAL: Mapping[str, Value] = {
+    "clock": 1.6e9,
+    "mac_share": 0.25,
+    "far_memory": "none",
+    "dram_mount": "pop",
+    "collective_engine": "host",
+    "topology": "switch",
+}
+"""what device files leave out, as machines of today have it"""
 
 
-NODES = {"n4": "N5", "n7": "N5", "n8": "N5", "n14": "N5"}
+FIGURES = {
+    "compute_area": ("die_area", 8e-4),
+    "sram": ("sram", 6.4e7),
+    "flash_stacks": ("flash_stacks", 1.0),
+    "flash_height": ("flash_height", 16.0),
+    "domain": ("domain", 1.0),
+    "link_bandwidth": ("link_bandwidth", 4.5e11),
+    "dram_capacity": ("memory_capacity", 8.6e9),
+}
+"""field of a device file for each design variable that it decides, and what stands in where it is left out"""
+
+
+ATTRIBUTES = ("flash", "flash_cell", "flash_attach", "topology", "pnm")
+"""attributes of a device file that are design variables of the same name"""
+
+
+LEAST_HEIGHT = 8.0
+"""dies of an HBM stack that states none"""
+
+
+class Builder(Protocol):
+    """What builds machines from designs and from device files."""
+
+    def machine(self, design: Design) -> Machine:
+        """Build n designs."""
+        ...
+
+    def devices(self, devices: list[str]) -> Machine:
+        """Build machines that exist."""
+        ...
 
 
 def _clip(v: Variable, x: float) -> Value:
@@ -25,70 +65,73 @@ def _clip(v: Variable, x: float) -> Value:
     return float(round(x)) if v.kind == "int" else x
 
 
-def nearest_design(space: Space, catalog: Catalog, model: Any, device: str) -> tuple[dict[str, Value], float]:
+def _said(entry: Entry, catalog: Catalog) -> dict[str, Value]:
+    """Design variables of every target as a device file has them; what a space does not offer is left out later."""
+    figures = {k: v.nominal for k, v in entry.values.items()}
+    said: Mapping[str, str] = entry.attributes
+    memory = said.get("memory", "")
+    node = said.get("node", "")
+    channel = catalog.value("memory", memory, "bandwidth_per_channel", 0.0) if memory else 0.0
+    out: dict[str, Value] = dict(USUAL)
+    out |= {name: figures.get(field, usual) for name, (field, usual) in FIGURES.items()}
+    out |= {name: said[name] for name in ATTRIBUTES if name in said}
+    out |= {
+        "stacks": max(figures.get("memory_stacks", 1.0), 1.0),
+        "stack_height": max(figures.get("memory_height", LEAST_HEIGHT), LEAST_HEIGHT),
+        "compute_node": node,
+        "soc_node": node,
+        "fast_memory": memory,
+        "dram": memory,
+        "pnm": said.get("pnm", "none"),
+        "weights_home": "flash_pnm" if said.get("pnm") else "dram",
+    }
+    if channel:
+        out["dram_channels"] = figures.get("memory_bandwidth", channel) / channel
+    return out
+
+
+def _offered(v: Variable, value: Value, catalog: Catalog) -> Value | None:
+    """The choice of a variable that a value means: itself in any case, or what its catalogue entry is nearest to."""
+    by_name = {str(c).lower(): c for c in v.choices}
+    name = str(value).lower()
+    if name in by_name:
+        return by_name[name]
+    for kind in ("memory", "logic"):
+        if name in catalog.entries[kind]:
+            nearest = catalog.entry(kind, name).attributes.get("nearest", "")
+            return by_name.get(nearest.lower())
+    return None
+
+
+def nearest_design(space: Space, catalog: Catalog, model: Builder, device: str) -> tuple[dict[str, Value], float]:
     """Return the design nearest to a device and how far it is: largest |log2 ratio| of the figures.
 
     Figures: peak FLOP/s, memory bandwidth, memory capacity, and link bandwidth where there is one.
     """
-    entry = catalog.entry("device", device)
-    q = {k: v.nominal for k, v in entry.values.items()}
-    a = entry.attributes
     wanted: dict[str, Value] = {}
-
-    def put(name: str, value: Value) -> None:
-        if any(v.name == name for v in space.variables):
-            v = space.variable(name)
-            if v.kind == "categorical":
-                if value in v.choices:
-                    wanted[name] = value
-            else:
-                wanted[name] = _clip(v, float(value))
-
-    memory = ALIKE.get(a.get("memory", ""), a.get("memory", ""))
-    if space.target.fleet:
-        node = a.get("node", "")
-        put("compute_node", NODES.get(node, node.upper()))
-        put("compute_area", q.get("die_area", 8e-4))
-        put("sram", q.get("sram", 6.4e7))
-        put("clock", 1.6e9)
-        put("mac_share", 0.25)
-        put("fast_memory", memory)
-        put("stacks", max(q.get("memory_stacks", 1.0), 1.0))
-        put("stack_height", max(q.get("memory_height", 8.0), 8.0))
-        put("flash", a.get("flash", "none"))
-        put("flash_stacks", q.get("flash_stacks", 1.0))
-        put("flash_height", q.get("flash_height", 16.0))
-        put("flash_cell", a.get("flash_cell", "pslc"))
-        put("flash_attach", a.get("flash_attach", "own_shoreline"))
-        put("far_memory", "none")
-        put("pnm", "none")
-        put("domain", q.get("domain", 1.0))
-        put("topology", a.get("topology", "switch"))
-        put("link_bandwidth", q.get("link_bandwidth", 4.5e11))
-        put("collective_engine", "host")
-    else:
-        put("soc_node", a.get("node", "n4").upper())
-        put("dram", memory)
-        put("dram_mount", "pop")
-        put("dram_channels", q.get("memory_bandwidth", 6.8e10) / 1.707e10)
-        put("dram_capacity", q.get("memory_capacity", 8.6e9))
-        put("pnm", a.get("pnm", "none"))
-        put("flash", a.get("flash", "ufs4"))
-        put("weights_home", "flash_pnm" if a.get("pnm") == "flash_base_die" else "dram")
+    said = _said(catalog.entry("device", device), catalog)
+    for v in space.variables:
+        if v.name not in said:
+            continue
+        value = said[v.name]
+        found = _offered(v, value, catalog) if v.kind == "categorical" else _clip(v, float(value))
+        if found is not None:
+            wanted[v.name] = found
     values = consistent(space, wanted)
     mine, theirs = model.machine(encode(space, [values])), model.devices([device])
     ratios = [
-        mine.peak[0, 1] / theirs.peak[0, 1],
-        mine.fast_bandwidth[0] / theirs.fast_bandwidth[0],
-        mine.fast_capacity[0] / theirs.fast_capacity[0],
+        mine.compute.peak[0, 1] / theirs.compute.peak[0, 1],
+        mine.fast.bandwidth[0] / theirs.fast.bandwidth[0],
+        mine.fast.capacity[0] / theirs.fast.capacity[0],
     ]
-    if theirs.link_bandwidth[0] > 1 and mine.link_bandwidth[0] > 1:
-        ratios.append(mine.link_bandwidth[0] / theirs.link_bandwidth[0])
+    links = mine.network.link_bandwidth[0], theirs.network.link_bandwidth[0]
+    if min(links) > 1:
+        ratios.append(links[0] / links[1])
     return values, float(np.max(np.abs(np.log2(ratios))))
 
 
-def consistent(space: Space, wanted: dict[str, Value]) -> dict[str, Value]:
-    """Drop what is inactive or not allowed here, and fill what is missing."""
+def consistent(space: Space, wanted: Mapping[str, Value]) -> dict[str, Value]:
+    """Drop what is inactive or not allowed here, and complete what is missing."""
     out: dict[str, Value] = {}
     for v in space.variables:
         if not v.is_active(out):
@@ -96,5 +139,5 @@ def consistent(space: Space, wanted: dict[str, Value]) -> dict[str, Value]:
         value = wanted.get(v.name)
         if v.discrete and value not in v.allowed(out):
             value = None
-        out[v.name] = value if value is not None else fill(space, out)[v.name]
+        out[v.name] = value if value is not None else complete(space, out)[v.name]
     return out

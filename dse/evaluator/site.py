@@ -4,60 +4,111 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Self
 
 import numpy as np
 
 from dse.catalog.catalog import Catalog
 from dse.core.money import Basis, Comparison, Money, paid
+from dse.core.units import Figure
 from dse.evaluator.breakdown import OperatingPoint, scalar
-from dse.evaluator.first_order import DatacenterModel
-from dse.hardware.machine import Machine
+from dse.evaluator.first_order import PACKAGES, FirstOrderModel
+from dse.hardware.machine import CostLine, Machine
+from dse.hardware.ownership import economics
 from dse.physics import carbon, cost
 from dse.physics.cost import YEAR
+from dse.space.objectives import Goal
 from dse.space.scenario import Scenario
 
 NEVER = float("inf")
 
 
-UNITS = {
-    "packages": "", "standing by": "", "racks": "", "power provisioned": "W", "power drawn, mean": "W", "capital": "USD", "of it spares": "USD",
-    "facility": "USD", "cost a year": "USD", "embodied carbon a year": "kgCO2e", "operational carbon a year": "kgCO2e",
-    "output tokens/s, all demand at once": "", "output tokens/s, mean": "",
-}  # fmt: skip
+class SiteFigure(StrEnum):
+    """What a demand asks of a site, by the names that people read, each with its SI unit."""
+
+    unit: str
+
+    def __new__(cls, name: str, unit: str = "1") -> Self:
+        """Make a member of its name and unit."""
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.unit = unit
+        return member
+
+    PACKAGES = "packages"
+    SPARES = "standing by"
+    RACKS = "racks"
+    PROVISIONED = "power provisioned", "W"
+    DRAWN = "power drawn, mean", "W"
+    CAPITAL = "capital", "USD"
+    SPARE_CAPITAL = "of it spares", "USD"
+    FACILITY = "facility", "USD"
+    YEARLY_COST = "cost a year", "USD"
+    EMBODIED = "embodied carbon a year", "kgCO2e"
+    OPERATIONAL = "operational carbon a year", "kgCO2e"
+    PEAK_RATE = "output tokens/s, all demand at once"
+    MEAN_RATE = "output tokens/s, mean"
 
 
-def site(point: OperatingPoint) -> dict[str, float]:
-    """What the scenario's demand for one workload asks of a site, SI; keys and units as UNITS.
+Site = Mapping[str, Figure]
+
+
+def site(point: OperatingPoint) -> dict[str, Figure]:
+    """What the scenario's demand for one workload asks of a site, by ``SiteFigure``.
 
     Packages are whole domains, prompts' pool included; power provisioned is that of the nameplate with PUE,
     power drawn the mean over busy and idle times.
     """
-    machine, scenario = point.machine, point.scenario
-    packages = scalar(point.fleet[f"{point.mode}_fleet"])
-    waiting = packages * scalar(point.fleet["standby"])
+    machine, usage, own = point.machine, point.usage, point.machine.ownership
+    packages = scalar(point.mode.fleet)
+    waiting = packages * scalar(point.fleet.spare_overhead)
     bought = packages + waiting
-    peak = point.traffic.load.concurrency / scalar(point.estimate.tpot)
-    mean = peak * scenario.utilisation
+    peak = point.work.load.concurrency / scalar(point.estimate.tpot)
+    mean = peak * usage.duty
     drawn = scalar(point.estimate.energy) * mean
-    return {
-        "packages": packages, "standing by": waiting, "racks": bought * scalar(machine.report["racks"]), "power provisioned": bought * scalar(machine.provisioned) * scenario.pue,
-        "power drawn, mean": drawn, "capital": bought * scalar(machine.capital), "of it spares": bought * scalar(machine.report["cost: spares"]) + waiting * scalar(machine.capital),
-        "facility": bought * scalar(machine.report["facility"]), "cost a year": scalar(point.estimate.cost) * mean * YEAR,
-        "embodied carbon a year": bought * scalar(machine.embodied) / scenario.lifetime * YEAR,
-        "operational carbon a year": scalar(carbon.operational(np.array([drawn * YEAR]), scalar(machine.grid))),
-        "output tokens/s, all demand at once": peak, "output tokens/s, mean": mean,
-    }  # fmt: skip
+    burnt = carbon.operational(np.array([drawn * YEAR]), scalar(own.electricity_carbon))
+    spares = scalar(machine.lines.cost[CostLine.SPARES])
+    found = {
+        SiteFigure.PACKAGES: packages,
+        SiteFigure.SPARES: waiting,
+        SiteFigure.RACKS: bought * scalar(machine.installation.racks),
+        SiteFigure.PROVISIONED: bought * scalar(own.provisioned_power) * usage.pue,
+        SiteFigure.DRAWN: drawn,
+        SiteFigure.CAPITAL: bought * scalar(own.capital),
+        SiteFigure.SPARE_CAPITAL: bought * spares + waiting * scalar(own.capital),
+        SiteFigure.FACILITY: bought * scalar(own.facility),
+        SiteFigure.YEARLY_COST: scalar(point.estimate.cost) * mean * YEAR,
+        SiteFigure.EMBODIED: bought * scalar(own.embodied_carbon) / point.scenario.lifetime * YEAR,
+        SiteFigure.OPERATIONAL: scalar(burnt),
+        SiteFigure.PEAK_RATE: peak,
+        SiteFigure.MEAN_RATE: mean,
+    }
+    return {name: Figure(value, name.unit) for name, value in found.items()}
 
 
-def together(sites: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def together(sites: Sequence[Site]) -> dict[str, Figure]:
     """The site that serves several workloads: their sums."""
-    return {k: sum(s[k] for s in sites) for k in sites[0]} if sites else {}
+    if not sites:
+        return {}
+    return {k: Figure(sum(s[k].value for s in sites), figure.unit) for k, figure in sites[0].items()}
 
 
-def within(sites: Sequence[Mapping[str, float]], power: float) -> float:
+def within(sites: Sequence[Site], power: float) -> float:
     """Output tokens/s of the scenario's mix that ``power`` [W] of provisioned power carries: in proportion to its demand."""
     whole = together(sites)
-    return whole["output tokens/s, all demand at once"] * power / whole["power provisioned"]
+    return whole[SiteFigure.PEAK_RATE].value * power / whole[SiteFigure.PROVISIONED].value
+
+
+AROUND = (
+    CostLine.HOST,
+    CostLine.NETWORK_CARD,
+    CostLine.BOARD,
+    CostLine.REGULATORS,
+    CostLine.COOLING,
+    CostLine.RACK,
+)
+"""cost lines of what stands around a package, whoever made it"""
 
 
 def at_price(machine: Machine, package: Money, catalog: Catalog, scenario: Scenario) -> Machine:
@@ -68,18 +119,15 @@ def at_price(machine: Machine, package: Money, catalog: Catalog, scenario: Scena
 
     """
     package.needs(Basis.PAID)
-    e = {
-        f: catalog.value("economics", "datacenter", f)
-        for f in ("gross_margin", "spares", "maintenance", "discount_rate")
-    }
-    wires = (machine.report["cost: switches"] + machine.report["cost: cables and optics"]) / (1.0 - e["gross_margin"])
-    around = ("host", "network card", "board and power supply", "regulators", "cooling", "rack")
-    beside = sum((machine.report[f"cost: {n}"] for n in around), wires)
-    capital = (package.amount + beside) * (1.0 + e["spares"])
-    rate = (
-        cost.owned(capital, scenario.lifetime, e["discount_rate"], e["maintenance"]) + machine.report["facility rate"]
+    lines = machine.lines.cost
+    wires = (lines[CostLine.SWITCHES] + lines[CostLine.CABLES]) / (1.0 - economics(catalog, "gross_margin"))
+    beside = sum((lines[name] for name in AROUND), wires)
+    capital = (package.amount + beside) * (1.0 + economics(catalog, "spares"))
+    owned = cost.owned(
+        capital, scenario.lifetime, economics(catalog, "discount_rate"), economics(catalog, "maintenance")
     )
-    return replace(machine, capital=capital, capital_rate=rate)
+    own = replace(machine.ownership, capital=capital, capital_rate=owned + machine.ownership.facility_rate)
+    return replace(machine, ownership=own)
 
 
 @dataclass(frozen=True)
@@ -101,7 +149,7 @@ class BreakEven:
     """packages that the scenario's demand takes"""
 
 
-def on_sale(model: DatacenterModel) -> list[str]:
+def on_sale(model: FirstOrderModel) -> list[str]:
     """Devices among the space's baselines that ship, have a list price, can be had by its year and serve all its models."""
     found = []
     for b in model.space.baselines:
@@ -117,14 +165,14 @@ def list_price(catalog: Catalog, device: str) -> Money:
     return Money(catalog.value("device", device, "market_price"), Basis.PAID, f"{device} at its list price")
 
 
-def not_on_sale(model: DatacenterModel) -> list[str]:
+def not_on_sale(model: FirstOrderModel) -> list[str]:
     """Baselines that ship but have no list price, or serve some models alone: left out of what is on sale."""
     sold = set(on_sale(model))
     entries = [model.catalog.entry("device", b.device) for b in model.space.baselines if b.device not in sold]
     return [e.title for e in entries if e.readiness == "shipping"]
 
 
-def best_on_sale(model: DatacenterModel, point: int) -> tuple[str, Money] | None:
+def best_on_sale(model: FirstOrderModel, point: int) -> tuple[str, Money] | None:
     """The device that serves an operating point at least cost, bought at its list price; None where none serves it."""
     best: tuple[str, Money] | None = None
     for name in on_sale(model):
@@ -132,14 +180,14 @@ def best_on_sale(model: DatacenterModel, point: int) -> tuple[str, Money] | None
         outcomes = model.judge(at_price(machine, list_price(model.catalog, name), model.catalog, model.space.scenario))
         if not outcomes.feasible[0, point]:
             continue
-        found = Money(float(outcomes.objectives["cost_per_mtoken"][0, point]), Basis.OWNED, f"{name} at its list price")
+        found = Money(float(outcomes.objectives[Goal.COST][0, point]), Basis.OWNED, f"{name} at its list price")
         if best is None or Comparison(found, best[1]).ratio < 1.0:
             best = (name, found)
     return best
 
 
 def break_even(
-    model: DatacenterModel, machine: Machine, point: int, *, margin: float, other: tuple[str, Money] | None
+    model: FirstOrderModel, machine: Machine, point: int, *, margin: float, other: tuple[str, Money] | None
 ) -> BreakEven | None:
     """Volume from which a machine (n = 1) of one's own is cheaper than ``other``, the best one on sale; None where there is none.
 
@@ -150,12 +198,12 @@ def break_even(
     if other is None:
         return None
     scenario, catalog = model.space.scenario, model.catalog
-    materials = Money(scalar(machine.report["bom"]), Basis.MATERIALS, "the own part")
-    nre = scalar(machine.report["nre"])
+    materials = Money(scalar(machine.ownership.bill_of_materials), Basis.MATERIALS, "the own part")
+    nre = scalar(machine.ownership.nre)
 
     def owned(price: Money) -> Money:
         outcomes = model.judge(at_price(machine, price, catalog, scenario))
-        return Money(float(outcomes.objectives["cost_per_mtoken"][0, point]), Basis.OWNED, price.what)
+        return Money(float(outcomes.objectives[Goal.COST][0, point]), Basis.OWNED, price.what)
 
     made, dearer = owned(paid(materials, margin, 0.0)), owned(paid(materials, margin, nre / scenario.volume))
     spread = (dearer.amount - made.amount) * scenario.volume  # USD per million tokens, were NRE borne by one package
@@ -163,11 +211,11 @@ def break_even(
     Comparison(other[1], made)  # one basis, or it says so
     outcomes = model.judge(machine)
     return BreakEven(
-        other[0],
-        other[1],
-        made,
-        margin,
-        nre,
-        spread / gap if gap > 0 else NEVER,
-        float(outcomes.detail["packages"][0, point]),
+        device=other[0],
+        bought=other[1],
+        made=made,
+        margin=margin,
+        nre=nre,
+        packages=spread / gap if gap > 0 else NEVER,
+        needed=float(outcomes.detail[PACKAGES][0, point]),
     )

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from dse.catalog.catalog import Catalog, names
+from dse.catalog.catalog import Catalog
 from dse.core.axes import GROUPS
 from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.physics import collective, topology
@@ -181,5 +181,11 @@ def column_of(size: FloatArray) -> IntArray:
 
 def catalogue_tables(catalog: Catalog) -> Tables:
     """Tables of the topologies of a catalogue, on its scale-up switch."""
-    chip = int(catalog.value("switch", "scale_up", "ports"))
-    return tables(tuple(names(catalog, "topology")), chip, catalog.value("topology", "tree", "taper"))
+    ports = int(catalog.value("switch", catalog.the("switch", "scale_up"), "ports"))
+    order = catalog.names("topology")
+    tapers = [
+        catalog.entry("topology", name).values["taper"].nominal
+        for name in order
+        if "taper" in catalog.entry("topology", name).values
+    ]
+    return tables(tuple(order), ports, tapers[0] if tapers else 1.0)

@@ -1,195 +1,389 @@
-"""Cooling class, thermal limits and provisioned power of a package.
+"""Heat of a package: rows of s/J under a lid with coolant, or in the body of a device.
 
-Temperatures are linear in the power of logic, fast memory and flash (physics/thermal.py), all under
-one lid, so each limit becomes a row of s/J: a step of energies E takes at least sum_i c_i E_i.
+Temperatures are linear in the power of logic, fast memory and flash (physics/thermal.py), so each limit becomes
+a row of s/J: a step of energies E takes at least sum_i c_i E_i. A site's package has the cheapest cooling class
+that fits both phases. A device is two lumps, the chip with what lies near it and the body; the warmest skin
+stands over the chip, between the two. Known limit: the skin is two temperatures, not a map.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from dse.core.units import FloatArray
-from dse.hardware.datacenter import ATTACH
+from dse.catalog.catalog import Catalog
+from dse.core.axes import FlashAttach, Mount
+from dse.core.table import Table
+from dse.core.units import BoolArray, FloatArray, IntArray
+from dse.hardware.machine import Compute, Fast, Flash, Heat, HeatLimit, HeatRow, Pnm
 from dse.hardware.part_values import PartValues
+from dse.hardware.pnm import engine_power
 from dse.physics import package, thermal
+from dse.space.limits import Limit
 from dse.space.scenario import Scenario
-
-CLASSES = ("air", "cold_plate")
-
-
-Row = tuple[FloatArray, FloatArray, FloatArray]
-
 
 LEAST_HEADROOM = 0.01
 """share of a limit kept as headroom when static power alone breaks it (and a limit says so)"""
 
+FAR_FLASH_AREA = 1e-4  # m2; of flash that stands elsewhere, so that its column has a number
+COOL_FLASH = 1e4  # K; of flash that is not there
 
-def rises(values: PartValues, resistance: FloatArray) -> tuple[Row, Row, Row]:
+
+@dataclass(frozen=True)
+class Draw:
+    """Powers and energies that heat asks of the parts of a package."""
+
+    compute: Compute
+    fast: Fast
+    flash: Flash
+    pnm: Pnm
+    static: FloatArray
+    """W of the package at rest"""
+    logic_static: FloatArray
+    """W of the compute dies at rest: leakage, collective engine, links"""
+    beside: FloatArray
+    """W beside the package in its rack"""
+
+    @property
+    def clocked(self) -> FloatArray:
+        """W of clocked logic of host and engines while the machine works."""
+        return self.compute.clock_power + self.pnm.clock_power
+
+
+@dataclass(frozen=True)
+class Thermal(Table):
+    """What cooling makes of a package."""
+
+    heat: Heat
+    package_power: FloatArray
+    """W sustained, as far as cooling lets it"""
+    power_limit: FloatArray
+    logic_power: FloatArray
+    """W of the compute dies in their worse phase"""
+    rack_limit: FloatArray
+    """W that a rack of its cooling class takes"""
+    cost_per_watt: FloatArray
+    fan_share: FloatArray
+    limit_ratios: dict[Limit, FloatArray]
+
+
+@dataclass(frozen=True)
+class _Lid:
+    """What stands under the lid of n packages."""
+
+    area: FloatArray
+    """m2 of compute dies"""
+    lid: FloatArray
+    on_logic: BoolArray
+    above: BoolArray
+    """logic between its memory and the coolant"""
+    sram: BoolArray
+    """no memory beside or on the dies"""
+    memory_foot: FloatArray
+    memories: FloatArray
+    near_flash: BoolArray
+    flash_foot: FloatArray
+    flashes: FloatArray
+
+    @classmethod
+    def of(cls, values: PartValues) -> _Lid:
+        """Footprints, and the lid over all of them."""
+        parts = values.parts
+        area = np.maximum(parts.logic.area, 1e-9)
+        on = values.on_logic > 0
+        sram = (values.stacked + values.packaged + values.on_logic) == 0
+        beside = ~(on | sram)
+        foot = np.where(beside, np.maximum(values.memory("footprint_area"), 1e-9), area)
+        memories = np.where(beside, np.maximum(parts.memory.units, 1.0), 1.0)
+        near = (parts.flash.units > 0) & (parts.flash.attach != FlashAttach.FAR)
+        flash_foot = np.where(near, values.flash("footprint_area"), FAR_FLASH_AREA)
+        flashes = np.where(near, parts.flash.units, 1.0)
+        lid = area + np.where(beside, memories * foot, 0.0) + np.where(near, flashes * flash_foot, 0.0)
+        return cls(
+            area=area,
+            lid=package.substrate_area(lid),
+            on_logic=on,
+            above=parts.memory.logic_above > 0,
+            sram=sram,
+            memory_foot=foot,
+            memories=memories,
+            near_flash=near,
+            flash_foot=flash_foot,
+            flashes=flashes,
+        )
+
+
+def rises(values: PartValues, resistance: FloatArray) -> tuple[HeatRow, HeatRow, HeatRow]:
     """Rise [K/W] of logic, hottest DRAM die and flash per watt of (logic, fast, flash).
 
-    ``resistance`` is that from lid to coolant. Each source has its column (TIM, silicon, layers) under a lid
-    that all share; memory bonded to the logic shares its column.
+    ``resistance`` [m2 K/W] is that from lid to coolant. Each source has its column (thermal interface, silicon,
+    layers) under a lid that all share; memory bonded to the logic shares its column.
     """
-    parts = values.parts
-    n = len(parts.logic_area)
-    area = np.maximum(parts.logic_area, 1e-9)
-    on, up = values.on_logic > 0, parts.logic_above > 0
-    sram = (values.stacked + values.packaged + values.on_logic) == 0
-    beside = ~(on | sram)
-    memory_foot = np.where(beside, np.maximum(values.memory("footprint_area"), 1e-9), area)
-    memories = np.where(beside, np.maximum(parts.stacks, 1.0), 1.0)
-    near = (parts.flash_stacks > 0) & (parts.flash_attach != ATTACH.index("far"))
-    flash_foot = np.where(near, values.flash("footprint_area"), 1e-4)
-    flashes = np.where(near, parts.flash_stacks, 1.0)
-    lid = area + np.where(beside, memories * memory_foot, 0.0) + np.where(near, flashes * flash_foot, 0.0)
-    lid = package.substrate_area(lid)
-    length = thermal.spreading_length(values.thermal("lid_conductivity"), values.thermal("lid_thickness"), resistance)
+    u, t = _Lid.of(values), values.thermal
+    length = thermal.spreading_length(t("lid_conductivity"), t("lid_thickness"), resistance)
 
     def over_lid(foot: FloatArray, count: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return thermal.lid_rises(resistance, thermal.spreading_share(foot, lid, length), foot, count, lid)
+        return thermal.lid_rises(resistance, thermal.spreading_share(foot, u.lid, length), foot, count, u.lid)
 
-    logic_own, logic_other = over_lid(area, np.ones(n))
-    memory_own, memory_other = over_lid(memory_foot, memories)
-    flash_own, flash_other = over_lid(flash_foot, flashes)
-    layer, tim = values.bond("layer_resistance"), values.thermal("tim_lid_resistance")
-    layers = np.where(values.packaged > 0, values.memory("reference_height"), np.maximum(parts.height, 1.0))
-    # on the logic: the lid's own rise over the die's area, then the column that both share; where the stacks
-    # leave some of the die bare, their heat has the less area and that of the logic a detour
-    top = logic_own * area + tim
-    thin = values.thermal("logic_resistance") * np.ones(n)
-    cover = values.thermal("stack_cover")
-    below = thermal.logic_rise_below(top, layer, thin, layers, area)
-    below_memory = thermal.memory_rise_below(top, layer, layers, area)
-    above = thermal.rises_above(top, layer, thin, layers, area)
-    column = top + layers * layer + thin
-    gaps = (
-        thermal.parallel_resistance(values.thermal("stack_cover"), column, top + values.thermal("gap_resistance"))
-        / column
-    )
-    bare = logic_own + (tim + values.thermal("bulk_resistance")) / area
+    logic_own, logic_other = over_lid(u.area, np.ones(len(u.area)))
+    memory_own, memory_other = over_lid(u.memory_foot, u.memories)
+    flash_own, flash_other = over_lid(u.flash_foot, u.flashes)
+    layer, tim = values.bond("layer_resistance"), t("tim_lid_resistance")
+    layers = _layers(values)
+    stack = _on_logic(values, u, logic_own, layers)
+    bare = logic_own + (tim + t("bulk_resistance")) / u.area
     spot = _hot_spot(
-        values, np.where(on & ~up, column, (tim + values.thermal("bulk_resistance")) + logic_own * area), area
+        values, np.where(u.on_logic & ~u.above, stack.column, (tim + t("bulk_resistance")) + logic_own * u.area), u.area
     )
-    memory_column = memory_own + (tim + layer * (layers + 1.0) / 2.0) / (memory_foot * memories)
-    micro = values.catalog.value("bond", "microbump", "layer_resistance")
-    flash_column = flash_own + (tim + micro * (parts.flash_height + 1.0) / 2.0) / (flash_foot * flashes)
-    apart = np.where(near, 1.0, 0.0)
-    logic_row = (
-        np.where(on, np.where(up, above[0], below[0] * gaps), bare) + spot,
-        np.where(on, np.where(up, above[1], below[1] / cover), np.where(sram, bare, memory_other)),
+    memory_column = memory_own + (tim + layer * (layers + 1.0) / 2.0) / (u.memory_foot * u.memories)
+    flash_layers = values.bond_of(0, "layer_resistance") * (values.parts.flash.stack_height + 1.0) / 2.0
+    flash_column = flash_own + (tim + flash_layers) / (u.flash_foot * u.flashes)
+    apart = np.where(u.near_flash, 1.0, 0.0)
+    beside = ~(u.on_logic | u.sram)
+    logic_row = HeatRow(
+        np.where(u.on_logic, stack.logic_per_logic, bare) + spot,
+        np.where(u.on_logic, stack.logic_per_memory, np.where(u.sram, bare, memory_other)),
         apart * flash_other,
     )
-    dram_row = (
-        np.where(on, np.where(up, above[2], below_memory[0] * gaps), np.where(beside, logic_other, 0.0)),
-        np.where(on, np.where(up, above[3], below_memory[1] / cover), np.where(sram, 0.0, memory_column)),
-        np.where(sram, 0.0, apart * flash_other),
+    dram_row = HeatRow(
+        np.where(u.on_logic, stack.memory_per_logic, np.where(beside, logic_other, 0.0)),
+        np.where(u.on_logic, stack.memory_per_memory, np.where(u.sram, 0.0, memory_column)),
+        np.where(u.sram, 0.0, apart * flash_other),
     )
-    flash_row = (apart * logic_other, apart * np.where(beside, memory_other, logic_other), apart * flash_column)
+    flash_row = HeatRow(apart * logic_other, apart * np.where(beside, memory_other, logic_other), apart * flash_column)
     return logic_row, dram_row, flash_row
+
+
+def _layers(values: PartValues) -> FloatArray:
+    """Dies of a memory stack that heat crosses."""
+    tall = np.maximum(values.parts.memory.stack_height, 1.0)
+    return np.where(values.packaged > 0, values.memory("reference_height"), tall)
+
+
+@dataclass(frozen=True)
+class _Bonded:
+    """Rises [K/W] of logic with memory bonded to it, per watt of either."""
+
+    column: FloatArray
+    """m2 K/W above the logic where it lies below"""
+    logic_per_logic: FloatArray
+    logic_per_memory: FloatArray
+    memory_per_logic: FloatArray
+    memory_per_memory: FloatArray
+
+
+def _on_logic(values: PartValues, u: _Lid, logic_own: FloatArray, layers: FloatArray) -> _Bonded:
+    """Memory bonded to logic: the lid's own rise over the die's area, then the column that both share.
+
+    Where the stacks leave some of the die bare, their heat has the less area and that of the logic a detour.
+    """
+    t, layer = values.thermal, values.bond("layer_resistance")
+    top = logic_own * u.area + t("tim_lid_resistance")
+    thin, cover = t("logic_resistance") * np.ones(len(u.area)), t("stack_cover")
+    below = thermal.logic_rise_below(top, layer, thin, layers, u.area)
+    below_memory = thermal.memory_rise_below(top, layer, layers, u.area)
+    above = thermal.rises_above(top, layer, thin, layers, u.area)
+    column = top + layers * layer + thin
+    gaps = thermal.parallel_resistance(cover, column, top + t("gap_resistance")) / column
+    return _Bonded(
+        column=column,
+        logic_per_logic=np.where(u.above, above[0], below[0] * gaps),
+        logic_per_memory=np.where(u.above, above[1], below[1] / cover),
+        memory_per_logic=np.where(u.above, above[2], below_memory[0] * gaps),
+        memory_per_memory=np.where(u.above, above[3], below_memory[1] / cover),
+    )
 
 
 def _hot_spot(values: PartValues, column: FloatArray, area: FloatArray) -> FloatArray:
     """Rise [K/W] of the hottest spot over the mean of its die; ``column`` [m2 K/W] is all that lies above it."""
-    length = thermal.spreading_length(
-        values.thermal("silicon_conductivity"), values.thermal("silicon_thickness"), column
-    )
-    return thermal.hot_spot_rise(
-        values.thermal("hot_spot_ratio"), values.thermal("hot_spot_radius"), length, column, area
-    )
+    t = values.thermal
+    length = thermal.spreading_length(t("silicon_conductivity"), t("silicon_thickness"), column)
+    return thermal.hot_spot_rise(t("hot_spot_ratio"), t("hot_spot_radius"), length, column, area)
 
 
-def cooled(look: PartValues, scenario: Scenario, draw: dict[str, FloatArray]) -> dict[str, Any]:
-    """Cheapest cooling class that fits both phases unthrottled, else the strongest.
+@dataclass(frozen=True)
+class _Phases:
+    """Sustained dynamic power [W]: of prefill in the logic; of decode in logic, fast memory and flash."""
 
-    Returns throttle rows, refresh-doubling row, package power limit, rack limit, cost per
-    watt, fan share, provisioned package power and limits.
-    """
-    options = [_option(look, scenario, draw, name) for name in CLASSES]
-    fits = [o["fits"] for o in options]
-    pick = np.where(fits[0] > 0, 0, len(options) - 1)
+    prefill: FloatArray
+    logic: FloatArray
+    fast: FloatArray
+    flash: FloatArray
 
-    def chosen(values: list[FloatArray]) -> FloatArray:
-        out: FloatArray = np.choose(pick, values)
-        return out
-
-    def rows(key: str, k: int) -> Row:
-        a, b, d = (chosen([o[key][k][i] for o in options]) for i in range(3))
-        return a, b, d
-
-    flat = (
-        "power_limit",
-        "max_rack_power",
-        "cost_per_watt",
-        "fan_share",
-        "package_power",
-        "static_heat",
-        "unthrottled",
-    )
-    out: dict[str, Any] = {key: chosen([o[key] for o in options]) for key in flat}
-    out["throttle"] = tuple(rows("rows", k) for k in range(4))
-    out["hot"] = rows("hot", 0)
-    out["hot_loss"] = np.where(look.memory("refresh_power_per_byte") > 0, look.thermal("hot_bandwidth_loss"), 0.0)
-    compute, stream = _phases(look, scenario, draw)
-    out["logic_power"] = draw["logic_static"] + np.maximum(compute, stream[2])
-    out["class"] = pick
-    return out
+    @classmethod
+    def of(cls, values: PartValues, scenario: Scenario, draw: Draw) -> _Phases:
+        """Both phases at the efficiencies of the scenario's software."""
+        stack = partial(values.catalog.value, "software", scenario.software)
+        peak, energy = draw.compute.peak[:, 1], draw.compute.flop_energy[:, 1]
+        streamed, there = stack("bandwidth_efficiency"), values.parts.flash.units > 0
+        flash = np.where(there, draw.flash.bandwidth * draw.flash.energy, 0.0)
+        bytes_in = streamed * (draw.fast.bandwidth + np.where(there, draw.flash.bandwidth, 0.0))
+        return cls(
+            prefill=peak * energy * stack("flop_efficiency") + draw.clocked,
+            logic=bytes_in * draw.compute.byte_energy + draw.clocked,
+            fast=streamed * draw.fast.bandwidth * draw.fast.energy,
+            flash=streamed * flash,
+        )
 
 
-def _option(values: PartValues, scenario: Scenario, draw: dict[str, FloatArray], name: str) -> dict[str, Any]:
-    parts, catalog = values.parts, values.catalog
-    n = len(parts.logic_area)
-    cool = partial(catalog.value, "cooling", name)
+@dataclass(frozen=True)
+class _Option(Table):
+    """A cooling class as if all packages had it."""
+
+    fits: BoolArray
+    thermal: Thermal
+
+
+def under_lid(values: PartValues, scenario: Scenario, thresholds: Mapping[str, float], draw: Draw) -> Thermal:
+    """Cheapest cooling class that fits both phases unthrottled, else the strongest."""
+    del thresholds
+    catalog = values.catalog
+    classes = sorted(catalog.names("cooling"), key=lambda n: catalog.value("cooling", n, "max_package_power"))
+    phases = _Phases.of(values, scenario, draw)
+    options = [_option(values, name, draw, phases) for name in classes]
+    pick = np.full(len(values.parts), len(options) - 1)
+    for i in reversed(range(len(options) - 1)):
+        pick = np.where(options[i].fits, i, pick)
+    return _choose(pick, [o.thermal for o in options])
+
+
+def _choose(pick: IntArray, options: Sequence[Thermal]) -> Thermal:
+    """Row by row the option that ``pick`` names."""
+    n = len(pick)
+    stacked = Thermal.concat(options)
+    return stacked.take(pick * n + np.arange(n))
+
+
+def _option(values: PartValues, name: str, draw: Draw, phases: _Phases) -> _Option:
+    parts, cool = values.parts, partial(values.catalog.value, "cooling", name)
+    n = len(parts)
+    coolant = cool("coolant_temperature")
     logic, dram, flash = rises(values, np.full(n, cool("area_resistance")))
-    statics = (draw["logic_static"], draw["fast_static"], draw["flash_static"])
-    tops = (np.full(n, values.thermal("logic_max_temperature")), values.memory("max_temperature"),
-            np.where(parts.flash_stacks > 0, values.flash("max_temperature"), 1e4))  # fmt: skip
-    built: list[Row] = []
+    hottest = {
+        HeatLimit.LOGIC: np.full(n, values.thermal("logic_max_temperature")),
+        HeatLimit.FAST_MEMORY: values.memory("max_temperature"),
+        HeatLimit.FLASH: np.where(parts.flash.units > 0, values.flash("max_temperature"), COOL_FLASH),
+    }
+    statics = (draw.logic_static, draw.fast.standby_power, draw.flash.standby_power)
+    rows: dict[HeatLimit, HeatRow] = {}
     worst = np.zeros(n)
-    for row, top in zip((logic, dram, flash), tops, strict=True):
-        span = top - cool("coolant_temperature")
-        at_rest = sum(r * s for r, s in zip(row, statics, strict=True))
-        headroom = np.maximum(span - at_rest, LEAST_HEADROOM * span)
+    for (held, top), row in zip(hottest.items(), (logic, dram, flash), strict=True):
+        span = top - coolant
+        at_rest = _sum(row, statics)
+        rows[held] = _over(row, np.maximum(span - at_rest, LEAST_HEADROOM * span))
         worst = np.maximum(worst, at_rest / span)
-        built.append((row[0] / headroom, row[1] / headroom, row[2] / headroom))
     limit = np.minimum(cool("max_package_power"), parts.power_cap)
-    worst = np.maximum(worst, draw["static"] / limit)
-    left = np.maximum(limit - draw["static"], LEAST_HEADROOM * limit)
-    built.append((1.0 / left, 1.0 / left, 1.0 / left))
-    span = values.memory("refresh_doubling_temperature") - cool("coolant_temperature")
-    at_rest = sum(r * s for r, s in zip(dram, statics, strict=True))
-    hot = tuple(r / np.maximum(span - at_rest, LEAST_HEADROOM * np.abs(span)) for r in dram)
-    compute, stream = _phases(values, scenario, draw)
+    worst = np.maximum(worst, draw.static / limit)
+    left = 1.0 / np.maximum(limit - draw.static, LEAST_HEADROOM * limit)
+    rows[HeatLimit.PACKAGE] = HeatRow(left, left, left)
+    span = values.memory("refresh_doubling_temperature") - coolant
+    doubling = _over(dram, np.maximum(span - _sum(dram, statics), LEAST_HEADROOM * np.abs(span)))
     need = np.zeros(n)
-    for row in built:
-        need = np.maximum(need, row[0] * compute)
-        need = np.maximum(need, row[0] * stream[2] + row[1] * stream[0] + row[2] * stream[1])
-    # decode on the engines: their reads and arithmetic in the memory, the clocks of the logic
-    near = np.where(draw["near"] > 0, draw["near"] + stream[2], 0.0)
-    peak = draw["static"] + np.maximum(np.maximum(compute, stream[0] + stream[1] + stream[2]), near)
-    lost = catalog.value("power_delivery", "lateral", "efficiency")
-    domain_power = parts.domain * (np.minimum(peak, limit) / lost + draw["beside"]) * (1.0 + cool("fan_share"))
-    one_rack = (parts.domain == 1) | (domain_power <= cool("max_rack_power"))  # copper reaches within a rack
-    return {
-        "rows": built, "hot": [hot], "fits": (need <= 1.0) & (worst <= 1.0) & one_rack,
-        "power_limit": limit, "package_power": np.minimum(peak, limit), "unthrottled": peak, "static_heat": worst,
-        "max_rack_power": np.full(n, cool("max_rack_power")), "cost_per_watt": np.full(n, cool("cost_per_watt")),
-        "fan_share": np.full(n, cool("fan_share")),
-    }  # fmt: skip
+    for row in rows.values():
+        need = np.maximum(need, row.logic * phases.prefill)
+        need = np.maximum(need, row.logic * phases.logic + row.fast * phases.fast + row.flash * phases.flash)
+    peak = _peak(draw, phases)
+    sustained = np.minimum(peak, limit)
+    rack = cool("max_rack_power")
+    weakest = min(
+        values.catalog.names("power_delivery"),
+        key=lambda d: values.catalog.value("power_delivery", d, "max_current_density"),
+    )
+    lost = values.catalog.value("power_delivery", weakest, "efficiency")
+    domain = parts.network.domain * (sustained / lost + draw.beside) * (1.0 + cool("fan_share"))
+    one_rack = (parts.network.domain == 1) | (domain <= rack)  # copper reaches within a rack
+    loss = np.where(values.memory("refresh_power_per_byte") > 0, values.thermal("hot_bandwidth_loss"), 0.0)
+    return _Option(
+        fits=(need <= 1.0) & (worst <= 1.0) & one_rack,
+        thermal=Thermal(
+            heat=Heat(rows=rows, refresh_doubling=doubling, hot_bandwidth_loss=loss),
+            package_power=sustained,
+            power_limit=limit,
+            logic_power=draw.logic_static + np.maximum(phases.prefill, phases.logic),
+            rack_limit=np.full(n, rack),
+            cost_per_watt=np.full(n, cool("cost_per_watt")),
+            fan_share=np.full(n, cool("fan_share")),
+            limit_ratios={Limit.STATIC_HEAT: worst},
+        ),
+    )
 
 
-def _phases(values: PartValues, scenario: Scenario, draw: dict[str, FloatArray]) -> tuple[FloatArray, Row]:
-    """Sustained dynamic power [W]: prefill (compute), decode (fast, flash and on-chip streams)."""
-    parts = values.parts
-    software = partial(values.catalog.value, "software", scenario.software)
-    compute = parts.peak[:, 1] * parts.flop_energy[:, 1] * software("flop_efficiency") + draw["active"]
-    eff = software("bandwidth_efficiency")
-    flash = np.where(parts.flash_stacks > 0, draw["flash_bandwidth"] * draw["flash_energy"], 0.0)
-    bytes_in = eff * (parts.fast_bandwidth + np.where(parts.flash_stacks > 0, draw["flash_bandwidth"], 0.0))
-    return compute, (
-        eff * parts.fast_bandwidth * draw["fast_energy"],
-        eff * flash,
-        bytes_in * draw["on_chip"] + draw["active"],
+def _sum(row: HeatRow, watts: tuple[FloatArray, FloatArray, FloatArray]) -> FloatArray:
+    """Rise [K] of a row by watts of (logic, fast, flash)."""
+    return row.logic * watts[0] + row.fast * watts[1] + row.flash * watts[2]
+
+
+def _over(row: HeatRow, headroom: FloatArray) -> HeatRow:
+    """A row of K/W over its headroom [K]."""
+    return HeatRow(row.logic / headroom, row.fast / headroom, row.flash / headroom)
+
+
+def _peak(draw: Draw, phases: _Phases) -> FloatArray:
+    """Power [W] of a package at work: of prefill, decode on the host, or decode on the engines with the logic's clocks."""
+    near = engine_power(draw.pnm)
+    near = np.where(near > 0, near + phases.logic, 0.0)
+    return draw.static + np.maximum(np.maximum(phases.prefill, phases.fast + phases.flash + phases.logic), near)
+
+
+def lumps(catalog: Catalog, body: str) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Resistances [K/W] (chip to body, body to air) and heat capacities [J/K] (chip, body) of a body's two lumps."""
+    v = partial(catalog.value, "body", body)
+    return (v("junction_resistance"), v("skin_resistance")), (v("local_heat_capacity"), v("heat_capacity"))
+
+
+BESIDE_SHARE = 0.5
+"""of the chip's rise over the body that reaches memory beside it; memory on the chip has all of it"""
+
+
+def in_body(values: PartValues, scenario: Scenario, thresholds: Mapping[str, float], draw: Draw) -> Thermal:
+    """Rows of the skin after the sustained time, of the supply and of the DRAM; shares of their limits at rest.
+
+    The governor holds the limit of the supply as it holds the skin: by spreading work out.
+    """
+    parts, n = values.parts, len(values.parts)
+    assert parts.device is not None  # noqa: S101 - a package in a body has its mount
+    skin_limit, supply = thresholds[Limit.SKIN_TEMPERATURE], thresholds[Limit.BURST_POWER]
+    rises_after = thermal.lump_rises(*lumps(values.catalog, scenario.body), scenario.sustained_after)
+    spot = thermal.spot_rise(rises_after, values.body("spot_share"))
+    loss = 1.0 / values.body("power_conversion")
+    rest, background = draw.static * loss, values.body("background_power")
+    span = skin_limit - scenario.ambient
+    at_rest = spot[0] * rest + spot[1] * background
+    skin = loss * spot[0] / np.maximum(span - at_rest, LEAST_HEADROOM * span)
+    idle = rest + background
+    burst = loss / np.maximum(supply - idle, LEAST_HEADROOM * supply)
+    share = np.where(parts.device.mount == Mount.SIDE_BY_SIDE, BESIDE_SHARE, 1.0)[:, None]
+    warmed = rises_after[1] + share * (rises_after[0] - rises_after[1])
+    on_soc = parts.device.mount == Mount.ON_SOC
+    layer = values.body("dram_layer_resistance") / values.body("soc_base_area")
+    layers = np.where(on_soc, parts.memory.stack_height * layer, 0.0)
+    hottest = thresholds[Limit.DRAM_TEMPERATURE] - scenario.ambient
+    dram_rest = warmed[:, 0] * rest + warmed[:, 1] * background
+    near, none = loss * warmed[:, 0], np.zeros(n)
+    dram = HeatRow(near + layers, near, none)
+    doubling = values.memory("refresh_doubling_temperature") - scenario.ambient - dram_rest
+    return Thermal(
+        heat=Heat(
+            rows={
+                HeatLimit.SKIN: HeatRow(skin, skin, skin),
+                HeatLimit.SUPPLY: HeatRow(burst, burst, burst),
+                HeatLimit.FAST_MEMORY: _over(dram, np.maximum(hottest - dram_rest, LEAST_HEADROOM * hottest)),
+            },
+            refresh_doubling=_over(dram, np.maximum(doubling, LEAST_HEADROOM * hottest)),
+            hot_bandwidth_loss=np.full(n, values.thermal("hot_bandwidth_loss")),
+        ),
+        package_power=none,
+        power_limit=none,
+        logic_power=none,
+        rack_limit=none,
+        cost_per_watt=none,
+        fan_share=none,
+        limit_ratios={
+            Limit.SKIN_TEMPERATURE: at_rest / span,
+            Limit.BURST_POWER: idle / supply,
+            Limit.DRAM_TEMPERATURE: dram_rest / hottest,
+        },
     )

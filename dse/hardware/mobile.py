@@ -1,231 +1,182 @@
-"""Mobile packages completed to the same Machine record: tiers, PNM, heat, bill of materials.
-
-One package, one user, batch 1. Heat: two lumps, the chip with what lies near it and the body; the warmest
-skin stands over the chip, between the two. Work is held so that skin and DRAM stay within their limits after
-the scenario's sustained time. Known limit: the skin is two temperatures, not a map.
-"""
+"""Parts of a package in the body of a phone, laptop, glasses or vehicle, from its design variables."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from dse.catalog.catalog import Catalog, names
-from dse.core.axes import GROUPS
-from dse.core.table import total
+from dse.catalog.catalog import Catalog
+from dse.core.axes import MOUNTS, FlashAttach, Mount
 from dse.core.units import FloatArray, IntArray
-from dse.hardware.availability import too_late
-from dse.hardware.collective_tables import LINES
-from dse.hardware.machine import Machine
-from dse.hardware.mobile_account import embodied, materials, pnm_units, soc_area
-from dse.hardware.phone import LINKS, MOUNTS, PNM, POP_TALL, Phone, Pick
-from dse.physics import flash as cells
-from dse.physics import thermal
-from dse.space.scenario import Scenario
+from dse.hardware.codes import called, choice_codes, numbers, pnm_codes
+from dse.hardware.datacenter import usual_pitch
+from dse.hardware.logic import clock_ceiling, clock_levels, designed, flop_energies, peaks
+from dse.hardware.part_values import PartValues
+from dse.hardware.parts import (
+    UNRATED,
+    DeviceParts,
+    FarParts,
+    FlashParts,
+    LogicParts,
+    MemoryParts,
+    NetworkParts,
+    Parts,
+    PnmParts,
+)
+from dse.physics import memory, stack
+from dse.space.design import Design
+from dse.space.limits import Limit
+from dse.space.space import Space
 
-HALF = 0.5  # of the chip's rise over the body reaches DRAM beside it
+HOMES = ("dram", "flash_streamed", "flash_pnm")
+"""where weights live, by the choices of a space"""
 
 
-LEAST = 0.01  # share of a span that stays for work where what stands takes it all: the limit says so
+def memory_packages(catalog: Catalog, code: IntArray, channels: FloatArray) -> FloatArray:
+    """Memory packages beside or on the SoC, by the channels that one has; memory bonded to it counts as one."""
+    field = partial(catalog.take, "memory", catalog.names("memory"), code)
+    each = np.round(field("bandwidth_per_stack") / np.maximum(field("bandwidth_per_channel"), 1.0))
+    return np.maximum(np.ceil(channels / np.maximum(each, 1.0) - 1e-9), 1.0)
 
 
-def mobile_machine(
-    p: Phone, catalog: Catalog, scenario: Scenario, limits: dict[str, float], weights: float, *, built: bool
-) -> Machine:
-    """Complete phones to machines; ``built`` devices keep their published DRAM bandwidth."""
-    c = Pick(catalog, p, scenario.body)
-    n = len(p.node)
-    on_soc = p.mount == MOUNTS.index("3d_on_soc")
-    bus = p.link == 0
-    link_bw = c.link("bandwidth") * c.links
-    fast_bw = p.bandwidth if built else np.where(on_soc, p.bandwidth, np.minimum(p.bandwidth, link_bw))
-    plain = c.dram("interface_energy")  # a bus is LPDDR's own, as machines that exist have it
-    io = (
-        plain * np.ones(n)
-        if built
-        else np.where(on_soc, c.body("io_energy_3d"), np.where(bus, plain, c.link("energy")))
+def added_soc_area(catalog: Catalog, body: str, npu_area: FloatArray, sram: FloatArray) -> FloatArray:
+    """SoC area [m2] of the NPU and its SRAM."""
+    return npu_area + sram * catalog.value("body", body, "sram_area")
+
+
+def channel_area(catalog: Catalog, code: IntArray, channels: FloatArray) -> FloatArray:
+    """SoC area [m2] of the PHYs of memory channels."""
+    field = partial(catalog.take, "memory", catalog.names("memory"), code)
+    share = field("bandwidth_per_channel") / field("bandwidth_per_stack")
+    return channels * (field("host_phy_area") * share)
+
+
+def mobile_parts(space: Space, design: Design, catalog: Catalog) -> Parts:
+    """Choose the parts of n designs; checks on the choice go to ``limit_ratios``."""
+    body, n = partial(catalog.value, "body", space.scenario.body), len(design)
+    node = choice_codes(space, design, "soc_node", catalog.names("logic"), lower=True)
+    npu_area, sram = numbers(space, design, "npu_area"), numbers(space, design, "npu_sram")
+    clock = numbers(space, design, "npu_clock")
+    at_16bit, energy, _, ratio = designed(catalog, node, npu_area / (1.0 + body("npu_overhead")), clock)
+    device = _device(space, design, catalog)
+    code = choice_codes(space, design, "dram", catalog.names("memory"))
+    packages = memory_packages(catalog, code, device.channels)
+    flash = _flash(space, design, catalog, device, packages)
+    choices = [str(c) for c in space.variable("pnm").choices]
+    engine = pnm_codes(catalog, choices, choice_codes(space, design, "pnm", choices), code, flash.code)
+    link_area = catalog.take("link", catalog.names("link"), device.link, "area") * packages
+    added = added_soc_area(catalog, space.scenario.body, npu_area, sram) + link_area
+    added = added + channel_area(catalog, code, device.channels)
+    logic = LogicParts(
+        node=node,
+        area=added + body("soc_base_area"),
+        added_area=added,
+        dies=np.ones(n),
+        clock=clock,
+        peak=peaks(catalog, at_16bit),
+        flop_energy=flop_energies(catalog, energy),
+        level_energy=clock_levels(catalog, ratio),
+        rest_power=np.full(n, body("soc_static_power")),
+        sram=sram,
+        scratchpad=np.zeros(n),
     )
-    fast_energy = c.dram("read_energy") + io
-    tier = _flash(c, p, link_bw, built=built)
-    used = p.home > 0
-    static_fast = p.capacity * (c.dram("static_power_per_byte") + c.dram("refresh_power_per_byte"))
-    idle_flash = (
-        p.flash_dies
-        * c.flash("idle_power")
-        * np.where(c.flash("interface_per_die") > 0, 1.0, 1.0 / np.maximum(p.flash_dies, 1.0))
+    parts = Parts(
+        logic=logic,
+        memory=_memory(space, design, catalog, device, code, engine),
+        flash=flash,
+        far=FarParts(code=np.full(n, -1, dtype=np.int64), modules=np.zeros(n)),
+        pnm=PnmParts(code=engine, flops=numbers(space, design, "pnm_flops")),
+        network=_network(catalog, n),
+        power_cap=np.full(n, UNRATED),
+        limit_ratios={Limit.CLOCK: ratio / clock_ceiling(catalog)},
+        device=device,
     )
-    static = static_fast + idle_flash + c.body("soc_static_power")
-    rows, hot, heat = _heat(c, p, scenario, limits, static)
-    checks = dict(p.limits) | heat
-    if not built:
-        checks |= _space_limits(c, p, limits)
-        checks["available"] = too_late(_years(c, p), scenario.year)
-    near = _pnm(c, p, tier, fast_bw, checks, built=built)
-    bom = materials(c, p, scenario, weights)
-    kg = embodied(c, p, scenario, tier["capacity"], weights)
-    one = np.ones(n)
-    planes = p.flash_dies * c.flash("planes_per_die")
-    free = np.maximum(p.capacity - scenario.application_memory, p.capacity * 0.01)
-    checks["application_memory"] = np.where(p.capacity > scenario.application_memory, 0.0, 2.0)
-    groups = np.zeros((n, len(GROUPS)))
-    return Machine(
-        peak=p.peak, flop_energy=p.flop_energy, fast_bandwidth=fast_bw, fast_capacity=free, fast_energy=fast_energy,
-        fast_static=static_fast, flash_bandwidth=np.where(used, tier["bandwidth"], 1.0),
-        flash_capacity=np.where(used, tier["capacity"], 0.0), flash_energy=tier["energy"],
-        slow_latency=np.where(used, c.cell("read_latency"), 0.0), flash_write_bandwidth=tier["write"],
-        flash_program_energy=c.flash("program_energy"), flash_endurance=tier["endurance"], flash_reclaim=tier["reclaim"],
-        flash_page=c.flash("page_bytes"), flash_stripe=np.maximum(planes * c.flash("page_bytes"), 1.0), flash_buffer=tier["buffer"],
-        sram_bandwidth=one, sram_capacity=0 * one, far_bandwidth=one, far_capacity=0 * one, far_energy=0 * one,
-        flash_pages=c.flash("pages_per_block"), flash_refresh=1.0 / np.maximum(c.cell("retention_refresh_interval"), 1.0),
-        shared_phy=np.where(used & (bus | (c.flash("interface_per_die") > 0)), 1.0, 0.0) if not built else np.zeros(n),
-        **{f"pnm_{k}": v for k, v in near.items()}, static_power=static,
-        active_power=catalog.value("logic_rules", "common", "clock_power_share") * p.peak[:, 0] * p.flop_energy[:, 0],
-        near_active_power=0 * one, level_energy=p.level_energy,
-        on_chip_energy=np.full(n, 2.0 * catalog.value("logic_rules", "common", "sram_energy")),
-        outside_power=np.zeros(n), power_loss=one / c.body("power_conversion"), throttle=rows,
-        hot=hot, hot_loss=np.full(n, catalog.value("thermal", "common", "hot_bandwidth_loss")), refresh_power=p.capacity * c.dram("refresh_power_per_byte"), fast_on_chip=0 * one, domain=one,
-        reduce_alpha=np.zeros((n, len(GROUPS), len(LINES))), reduce_rate=np.zeros((n, len(GROUPS), len(LINES))),
-        exchange_alpha=groups, exchange_rate=groups, gather_alpha=groups, hop_time=0 * one, link_bandwidth=one,
-        scale_out_bandwidth=one, scale_out_latency=0 * one, scale_out_energy=0 * one, provisioned=static, capital=bom["total"],
-        capital_rate=0 * one, failure_rate=0 * one, spare_share=0 * one, repair_time=0 * one, recovery_time=0 * one, embodied=total(kg.values()), grid=np.full(n, catalog.value("grid", scenario.electricity_grid, "intensity")), limits=checks,
-        report={f"cost: {k}": v for k, v in bom.items() if k != "total"} | {f"carbon: {k}": v for k, v in kg.items()}
-        | {"bom": bom["total"], "flash_load": tier["bandwidth"], "refresh_per_byte": c.dram("refresh_power_per_byte"),
-           "read: array": c.dram("read_energy"), "read: interface": io, "flash read: array": c.flash("read_energy"),
-           "static: DRAM standby": p.capacity * c.dram("static_power_per_byte"), "static: DRAM refresh": p.capacity * c.dram("refresh_power_per_byte"),
-           "static: flash idle": idle_flash, "static: SoC rails": np.full(n, c.body("soc_static_power")), "memory": p.capacity},
-    )  # fmt: skip
+    # a space gives the FLOP/s of all engines together
+    each = parts.pnm.flops / np.maximum(PartValues(catalog, parts).pnm_units, 1.0)
+    return replace(parts, pnm=replace(parts.pnm, flops=each))
 
 
-def _flash(c: Pick, p: Phone, link_bw: FloatArray, *, built: bool) -> dict[str, FloatArray]:
-    per_die = c.flash("interface_per_die") > 0
-    phy = c.flash("interface_bandwidth") * np.where(per_die, p.flash_dies, 1.0)
-    latency = c.cell("read_latency")
-    array = cells.plane_bandwidth(p.flash_dies * c.flash("planes_per_die"), c.flash("page_bytes"), latency)
-    inner = np.minimum(array, p.flash_dies * c.flash("internal_bandwidth_per_die"))
-    inner = np.where(p.flash_inner > 0, p.flash_inner, inner)
-    staged = cells.staged_bandwidth(p.sram, latency)
-    reach = np.minimum(np.minimum(phy, inner), np.minimum(staged, phy if built else link_bw))
-    capacity = np.where(p.flash_capacity > 0, p.flash_capacity, p.flash_dies * c.cell("capacity_per_die"))
-    planes = p.flash_dies * c.flash("planes_per_die")
-    shots = c.cell("pages_per_shot")
-    return {
-        "buffer": np.maximum(p.sram - 2.0 * reach * latency, 0.0),
-        "bandwidth": reach, "inner": inner, "capacity": capacity,
-        "energy": c.flash("read_energy") + c.flash("interface_energy"),
-        "endurance": c.cell("endurance") * capacity / np.maximum(c.flash("write_amplification"), 1.0),
-        "reclaim": cells.reclaim_rate(np.ones(len(phy)), c.flash("pages_per_block"), np.maximum(c.cell("read_disturb_limit"), 1.0)),
-        "write": cells.program_bandwidth(planes, c.flash("page_bytes"), shots, c.cell("program_latency")),
-    }  # fmt: skip
-
-
-def lumps(catalog: Catalog, body: str) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Resistances [K/W] (chip to body, body to air) and heat capacities [J/K] (chip, body) of a body's two lumps."""
-    v = partial(catalog.value, "mobile", body)
-    return (v("junction_resistance"), v("skin_resistance")), (v("local_heat_capacity"), v("heat_capacity"))
-
-
-def _heat(
-    c: Pick, p: Phone, scenario: Scenario, limits: dict[str, float], static: FloatArray
-) -> tuple[Any, Any, dict[str, FloatArray]]:
-    """Throttle rows (skin after the sustained time, burst power, DRAM junction), the row of hot DRAM, and shares at rest.
-
-    The governor holds the burst limit as it holds the skin: by spreading work out.
-    """
-    n = len(static)
-    rises = thermal.lump_rises(*lumps(c.catalog, scenario.body), scenario.sustained_after)
-    spot = thermal.spot_rise(rises, c.body("spot_share"))
-    loss = 1.0 / c.body("power_conversion")
-    rest, background = static * loss, c.body("background_power")
-    span = limits["skin_temperature"] - scenario.ambient
-    at_rest = spot[0] * rest + spot[1] * background
-    room = np.maximum(span - at_rest, LEAST * span)
-    skin = loss * spot[0] / room
-    idle = rest + background
-    burst = loss / np.maximum(limits["burst_power"] - idle, LEAST * limits["burst_power"])
-    warmed = rises[1] + np.where(p.mount == MOUNTS.index("side_by_side"), HALF, 1.0)[:, None] * (rises[0] - rises[1])
-    layers = np.where(
-        p.mount == MOUNTS.index("3d_on_soc"), p.height * c.body("dram_layer_resistance") / c.body("soc_base_area"), 0.0
-    )
-    height = limits["dram_temperature"] - scenario.ambient
-    dram_rest = warmed[:, 0] * rest + warmed[:, 1] * background
-    headroom = np.maximum(height - dram_rest, LEAST * height)
-    near = loss * warmed[:, 0]
-    rows = ((skin, skin, skin), (burst, burst, burst), ((near + layers) / headroom, near / headroom, np.zeros(n)))
-    warm = np.maximum(c.dram("refresh_doubling_temperature") - scenario.ambient - dram_rest, LEAST * height)
-    return (
-        rows,
-        ((near + layers) / warm, near / warm, np.zeros(n)),
-        {
-            "skin_temperature": at_rest / span,
-            "burst_power": idle / limits["burst_power"],
-            "dram_temperature": dram_rest / height,
-        },
+def _device(space: Space, design: Design, catalog: Catalog) -> DeviceParts:
+    links = catalog.names("link")
+    choices = [str(c) for c in space.variable("on_package_link").choices]
+    named = [next((i for i, name in enumerate(links) if c in called(catalog, "link", name)), -1) for c in choices]
+    chosen = choice_codes(space, design, "on_package_link", choices)
+    return DeviceParts(
+        mount=choice_codes(space, design, "dram_mount", MOUNTS),
+        link=np.array([*named, -1], dtype=np.int64)[chosen],
+        channels=numbers(space, design, "dram_channels", 0.0),
     )
 
 
-def _space_limits(c: Pick, p: Phone, limits: dict[str, float]) -> dict[str, FloatArray]:
-    """Package area and height; DRAM dies that stacks of this height hold, in the packages that the channels take.
-
-    Bonded to the SoC a layer holds what DRAM for stacking holds on the SoC's area.
-    """
-    dies = p.capacity / c.dram("capacity_per_package") * POP_TALL
-    stacks = np.maximum(np.ceil(dies / p.height - 1e-9), c.packages)
-    on_soc, beside = p.mount == MOUNTS.index("3d_on_soc"), p.mount == MOUNTS.index("side_by_side")
-    soc = soc_area(c, p)
-    area = soc.whole + np.where(beside, stacks * c.dram("footprint_area") * c.swell, 0.0)
-    budget = c.body("package_area") + np.where(beside, c.dram("footprint_area"), 0.0)
-    thick = c.dram("z_height") * np.maximum(p.height / POP_TALL, HALF)
-    z = c.body("soc_z_height") + np.where(
-        beside, np.maximum(thick - c.body("soc_z_height"), 0.0), np.where(on_soc, HALF * thick, thick)
+def _memory(
+    space: Space, design: Design, catalog: Catalog, device: DeviceParts, code: IntArray, engine: IntArray
+) -> MemoryParts:
+    """DRAM in packages, or bonded to the SoC: a layer then reads and holds what the body's bonded memory does."""
+    field = partial(catalog.take, "memory", catalog.names("memory"), code)
+    link = partial(catalog.take, "link", catalog.names("link"), device.link)
+    body = partial(catalog.value, "body", space.scenario.body)
+    bonded = partial(catalog.value, "memory", catalog.entry("body", space.scenario.body).attributes["bonded_memory"])
+    height = numbers(space, design, "dram_height", 1.0)
+    packages = memory_packages(catalog, code, device.channels)
+    n, on_soc = len(code), device.mount == Mount.ON_SOC
+    pitch = np.where(on_soc, bonded("reference_pitch"), usual_pitch(catalog, code))
+    carried = stack.pitch_bandwidth(pitch, np.full(n, bonded("signal_share")), np.full(n, bonded("pad_rate")))
+    layered = memory.layered_bandwidth(
+        np.full(n, bonded("bandwidth_per_layer_per_area")), carried, height, np.full(n, body("soc_base_area"))
     )
-    layer = c.catalog.value("memory", "dram3d", "capacity_per_layer_per_area") * soc.whole
-    held = np.where(on_soc, p.capacity / (p.height * layer), np.where(p.mount == 0, stacks, 0.0))  # one stack on top
-    return {
-        "package_area": np.maximum(area / budget, np.where(held > 1.0 + 1e-9, held, 0.0)),
-        "z_height": z / limits["z_height"],
-    }
-
-
-def _years(c: Pick, p: Phone) -> FloatArray:
-    cat = c.catalog
-
-    def when(kind: str, code: IntArray) -> FloatArray:
-        out: FloatArray = np.array([cat.entry(kind, x).available.nominal for x in names(cat, kind)])[code]
-        return out
-
-    engines = np.array(
-        [0.0, *(cat.entry("pnm", x).available.nominal for x in ("in_bank_lpddr", "lpddr_package", "flash_base_die"))]
+    bandwidth = np.where(on_soc, layered, device.channels * field("bandwidth_per_channel"))
+    bus = memory_bus(catalog, device.link)
+    energy = np.where(on_soc, body("io_energy_3d"), np.where(bus, field("interface_energy"), link("energy")))
+    loss = catalog.take("pnm", catalog.names("pnm"), engine, "capacity_loss")
+    return MemoryParts(
+        code=code,
+        units=packages,
+        stack_height=height,
+        bond_pitch=pitch,
+        logic_above=np.zeros(n),
+        bandwidth=bandwidth,
+        host_bandwidth=np.where(on_soc, bandwidth, np.minimum(bandwidth, link("bandwidth") * packages)),
+        capacity=numbers(space, design, "dram_capacity", 0.0) / (1.0 - loss),  # a device is sold by usable bytes
+        interface_energy=energy,
     )
-    links = np.array([cat.entry("link", x).available.nominal for x in LINKS])
-    bonded = np.where(p.mount == MOUNTS.index("3d_on_soc"), cat.entry("memory", "dram3d").available.nominal, 0.0)
-    latest = np.maximum.reduce(
-        [when("logic", p.node), when("memory", p.dram), when("flash", p.flash), engines[p.pnm], links[p.link], bonded]
-    )
-    out: FloatArray = latest
+
+
+def memory_bus(catalog: Catalog, link: IntArray) -> FloatArray:
+    """1 where an on-package link (code) is the memory's own bus, which all that hangs on it shares."""
+    said = [catalog.entry("link", name).attributes.get("role") == "memory_bus" for name in catalog.names("link")]
+    out: FloatArray = np.array([*said, False])[link]
     return out
 
 
-def _pnm(
-    c: Pick, p: Phone, tier: dict[str, FloatArray], fast_bw: FloatArray, checks: dict[str, FloatArray], *, built: bool
-) -> dict[str, Any]:
-    on_flash = p.pnm == PNM.index("flash_base_die")
-    has = p.pnm > 0
-    bandwidth = np.where(on_flash, tier["inner"], p.bandwidth * c.pnm("bandwidth_gain"))
-    room = np.where(p.pnm == PNM.index("in_bank"), c.pnm("compute_limit"), c.pnm("free_area") * c.pnm("flop_density"))
-    if not built:
-        units = pnm_units(c, p)
-        checks["pnm_compute"] = np.where(has, p.pnm_flops / np.maximum(units * room, 1.0), 0.0)
-        checks["pnm_power"] = np.where(
-            has, p.pnm_flops * c.pnm("flop_energy") / np.maximum(units * c.pnm("power_budget"), 1e-9), 0.0
-        )
-    del fast_bw
-    return {
-        "site": np.where(on_flash & (p.home > 0), 2, np.where(has & ~on_flash, 1, 0)),
-        "bandwidth": np.where(has, bandwidth, 1.0), "flops": np.where(has, p.pnm_flops, 1.0),
-        "energy": np.where(on_flash, c.flash("read_energy"), c.pnm("read_energy")), "flop_energy": c.pnm("flop_energy"),
-        "switch": np.where(has, c.pnm("mode_switch_latency") + c.link("latency"), 0.0),
-        "serves": c.pnm_serves(),
-        "copies": np.sqrt(np.maximum(np.where(on_flash, p.flash_dies, c.pnm("shards_per_stack")), 1.0)),
-    }  # fmt: skip
+def _flash(space: Space, design: Design, catalog: Catalog, device: DeviceParts, packages: FloatArray) -> FlashParts:
+    n = len(design)
+    code = choice_codes(space, design, "flash", catalog.names("flash"))
+    home = np.maximum(choice_codes(space, design, "weights_home", HOMES), 0)
+    own = catalog.take("flash", catalog.names("flash"), code, "interface_per_die") > 0
+    shared = (home > 0) & (memory_bus(catalog, device.link).astype(bool) | own)
+    return FlashParts(
+        code=code,
+        units=np.ones(n),
+        stack_height=numbers(space, design, "flash_dies", 1.0),
+        tlc=(choice_codes(space, design, "flash_cell", ("pslc", "tlc")) == 1).astype(np.float64),
+        attach=np.full(n, FlashAttach.OWN_SHORELINE, dtype=np.int64),
+        link_bandwidth=catalog.take("link", catalog.names("link"), device.link, "bandwidth") * packages,
+        shares_phy=shared.astype(np.float64),
+        holds=(home > 0).astype(np.float64),
+        published_inner_bandwidth=np.zeros(n),
+        published_capacity=np.zeros(n),
+    )
+
+
+def _network(catalog: Catalog, n: int) -> NetworkParts:
+    """A package that stands alone."""
+    topologies, engines = catalog.names("topology"), catalog.names("collective")
+    return NetworkParts(
+        domain=np.ones(n),
+        topology=np.full(n, topologies.index(catalog.the("topology", "direct")), dtype=np.int64),
+        link_bandwidth=np.ones(n),
+        link_latency=np.zeros(n),
+        engine=np.full(n, engines.index(catalog.the("collective", "default")), dtype=np.int64),
+    )

@@ -1,4 +1,4 @@
-"""What a package costs to make and own, what it embodies, and what stands around it.
+"""What a package on a site costs to make and own, what it embodies, and what stands around it.
 
 One bill-of-materials model for designs and for today's devices; one gross margin and one NRE
 line (by node and custom die, over the scenario's volume) for both.
@@ -6,232 +6,391 @@ line (by node and custom die, over the scenario's volume) for both.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from dse.catalog.catalog import Catalog
 from dse.catalog.prices import price_factors
+from dse.core.axes import FlashAttach, PnmSite
 from dse.core.table import total
 from dse.core.units import FloatArray
-from dse.hardware.datacenter import ATTACH, ENGINES, PNM
-from dse.hardware.packaging import delivery, packaging
+from dse.hardware.availability import latest_year, link_years, too_late
+from dse.hardware.heat import Thermal
+from dse.hardware.machine import (
+    CarbonLine,
+    CostLine,
+    Installation,
+    Network,
+    Ownership,
+    Power,
+    Reliability,
+    StandingLine,
+)
+from dse.hardware.network import (
+    RackSpan,
+    Wiring,
+    adds_in_network,
+    cables_by_reach,
+    domain_network,
+    power_beside,
+    rack_span,
+    radix_limit,
+    wiring,
+)
+from dse.hardware.packaging import Packaging, packaging
 from dse.hardware.part_values import PartValues
+from dse.hardware.power_delivery import PowerDelivery, power_delivery
+from dse.hardware.reliability import Standby, standby
 from dse.physics import carbon, cost, stack
+from dse.space.limits import Limit
 from dse.space.scenario import Scenario
 
-FAR = ATTACH.index("far")
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a package costs, and what it stands among."""
+
+    network: Network
+    reliability: Reliability
+    power: Power
+    """with the static power of the package still 0"""
+    ownership: Ownership
+    installation: Installation
+    cost: dict[CostLine, FloatArray]
+    carbon: dict[CarbonLine, FloatArray]
+    outside: dict[StandingLine, FloatArray]
+    limit_ratios: dict[Limit, FloatArray]
 
 
-def pnm_units(values: PartValues) -> FloatArray:
-    """Stacks, packages or modules that carry a PNM engine."""
-    parts = values.parts
-    units = np.where(parts.pnm == PNM.index("flash_base_die"), parts.flash_stacks, parts.stacks)
-    out: FloatArray = np.where(parts.pnm == PNM.index("far_module"), parts.far_modules, units)
-    return out
-
-
-def far_power(values: PartValues) -> tuple[FloatArray, FloatArray]:
-    """Power [W] of far memory modules: standing, and of reading at full rate."""
-    parts = values.parts
-    standing = (
-        parts.far_modules
-        * values.far("capacity_per_package")
-        * (values.far("static_power_per_byte") + values.far("refresh_power_per_byte"))
-    )
-    energy = values.far("read_energy") + values.far("interface_energy")
-    return standing, parts.far_modules * values.far("bandwidth_per_stack") * energy
-
-
-def silicon(values: PartValues) -> tuple[FloatArray, FloatArray]:
-    """Cost [USD] and carbon [kgCO2e] of the compute dies, known good."""
-    parts = values.parts
-    one = parts.logic_area / np.maximum(parts.dies, 1.0)
-    rules = (values.rule("wafer_diameter"), values.rule("edge_exclusion"), values.rule("scribe"))
-    gross = cost.dies_per_wafer(one, *rules)
-    good = cost.die_yield(one, values.logic("defect_density"), values.rule("cluster_alpha"))
-    price = parts.dies * cost.die_cost(values.logic("wafer_price"), gross, good, values.rule("die_test_cost"))
-    per_area = fab_carbon(values.catalog, values.logic("fab_energy"), values.logic("fab_gas"))
-    wasted = carbon.wafer_waste(one, gross, rules[0])
-    return price, parts.dies * (carbon.die_carbon(one, per_area, good) + wasted * per_area)
+def economics(catalog: Catalog, field: str) -> float:
+    """A figure of what a site costs."""
+    return catalog.value("economics", catalog.only("economics"), field)
 
 
 def fab_carbon(catalog: Catalog, energy: FloatArray, gas: FloatArray) -> FloatArray:
     """Carbon [kgCO2e/m2] of processed wafer, made with the electricity of the catalogue's fab."""
-    grid = catalog.value("grid", catalog.entry("carbon", "common").attributes["fab_grid"], "intensity")
-    return carbon.per_area(grid, energy, gas, catalog.value("carbon", "common", "raw_materials"))
+    common = catalog.only("carbon")
+    grid = catalog.value("grid", catalog.entry("carbon", common).attributes["fab_grid"], "intensity")
+    return carbon.per_area(grid, energy, gas, catalog.value("carbon", common, "raw_materials"))
 
 
-def _hybrid_good(values: PartValues) -> FloatArray:
-    """Known-good share of dies with hybrid-bond surfaces."""
-    value = partial(values.catalog.value, "bond", "hybrid_bond")
-    return stack.known_good(np.array([value("die_yield")]), np.array([value("test_coverage")]))
+def grid_carbon(catalog: Catalog, scenario: Scenario, n: int) -> FloatArray:
+    """Carbon [kgCO2e/J] of the electricity that n machines use."""
+    return np.full(n, catalog.value("grid", scenario.electricity_grid, "intensity"))
 
 
-def memories(values: PartValues, year: float) -> dict[str, FloatArray]:
-    """Cost in ``year`` and carbon of fast memory and flash; the yield of bonding 3D DRAM onto the logic."""
-    parts, catalog = values.parts, values.catalog
-    layers = np.where(values.packaged > 0, values.memory("reference_height"), np.maximum(parts.height, 1.0))
-    unit_bytes = values.memory("capacity_per_die") * layers + values.memory("capacity_per_package")
-    unit_bytes = unit_bytes + values.memory("capacity_per_layer_per_area") * layers * parts.logic_area
-    unit_bytes = np.where(
-        parts.stacks > 0,
-        np.where(values.on_logic > 0, unit_bytes, parts.fast_capacity / np.maximum(parts.stacks, 1.0)),
-        unit_bytes,
-    )
-    units = np.where(values.on_logic > 0, 1.0, parts.stacks)
-    micro = partial(catalog.value, "bond", "microbump")
-    micro_good = stack.known_good(np.array([micro("die_yield")]), np.array([micro("test_coverage")]))
+def silicon(values: PartValues) -> tuple[FloatArray, FloatArray]:
+    """Cost [USD] and carbon [kgCO2e] of the compute dies, known good."""
+    logic = values.parts.logic
+    one = logic.area / np.maximum(logic.dies, 1.0)
+    rules = (values.rule("wafer_diameter"), values.rule("edge_exclusion"), values.rule("scribe"))
+    gross = cost.dies_per_wafer(one, *rules)
+    good = cost.die_yield(one, values.logic("defect_density"), values.rule("cluster_alpha"))
+    price = logic.dies * cost.die_cost(values.logic("wafer_price"), gross, good, values.rule("die_test_cost"))
+    per_area = fab_carbon(values.catalog, values.logic("fab_energy"), values.logic("fab_gas"))
+    wasted = carbon.wafer_waste(one, gross, rules[0])
+    return price, logic.dies * (carbon.die_carbon(one, per_area, good) + wasted * per_area)
+
+
+@dataclass(frozen=True)
+class _FastMemory:
+    """Cost [USD] and carbon [kgCO2e] of the fast memory; the yield of bonding it onto the logic."""
+
+    price: FloatArray
+    bonds: FloatArray
+    carbon: FloatArray
+    joint: FloatArray
+
+
+def _fast_memory(values: PartValues, year: float) -> _FastMemory:
+    """Stacks from dies, each tested before it is placed; DRAM on logic is stacked from dies like HBM's.
+
+    A quoted price holds the losses of the quoted stack: DRAM on logic as for a die like HBM's, HBM with bumps.
+    """
+    logic, parts = values.parts.logic, values.parts.memory
     on = values.on_logic > 0
-    # DRAM on logic is stacked from dies like HBM's, each stack tested before it is bonded to the logic
-    whole = np.where(on, parts.logic_area / np.maximum(parts.dies, 1.0), values.bond("reference_area"))
-    tiles = np.ceil(whole / values.bond("reference_area"))
+    layers = np.where(values.packaged > 0, values.memory("reference_height"), np.maximum(parts.stack_height, 1.0))
+    unit_bytes = values.memory("capacity_per_die") * layers + values.memory("capacity_per_package")
+    unit_bytes = unit_bytes + values.memory("capacity_per_layer_per_area") * layers * logic.area
+    each = parts.capacity / np.maximum(parts.units, 1.0)
+    unit_bytes = np.where(parts.units > 0, np.where(on, unit_bytes, each), unit_bytes)
+    units = np.where(on, 1.0, parts.units)
+    reference_area = values.bond("reference_area")
+    whole = np.where(on, logic.area / np.maximum(logic.dies, 1.0), reference_area)
+    tiles = np.ceil(whole / reference_area)
     die = whole / tiles
-    joint = stack.bond_yield(values.bond("yield_per_layer"), die, values.bond("reference_area"))
+    joint = stack.bond_yield(values.bond("yield_per_layer"), die, reference_area)
     signals = np.where(on, values.memory("signal_share") * die / np.square(parts.bond_pitch), 0.0)
     joint = joint * stack.pad_yield(values.bond("pad_failure"), signals)
     reference = np.maximum(values.memory("reference_height"), 1.0)
-    # a quoted price holds the losses of the quoted stack: DRAM on logic as for a die like HBM's, HBM with bumps
-    usual = np.where(on, catalog.value("bond", "hybrid_bond", "yield_per_layer"), micro("yield_per_layer"))
-    quoted = stack.stack_yield(usual, reference, np.where(on, _hybrid_good(values), micro_good))
+    usual = np.where(on, values.bond_of(-1, "yield_per_layer"), values.bond_of(0, "yield_per_layer"))
+    quoted = stack.stack_yield(usual, reference, np.where(on, values.bond_good(-1), values.bond_good(0)))
     built = values.bond_stack(joint, layers)
-    bonds = np.where(
-        on | (values.hybrid_bonded > 0), values.bond("cost_per_layer") * np.where(on, parts.dies * tiles, 1.0), 0.0
-    )
-    per_byte = values.memory("price_per_byte") * price_factors(catalog, "memory", parts.memory, year)
+    fine = on | (values.bond_code > 0)
+    bonds = np.where(fine, values.bond("cost_per_layer") * np.where(on, logic.dies * tiles, 1.0), 0.0)
+    per_byte = values.memory("price_per_byte") * price_factors(values.catalog, "memory", parts.code, year)
     price = units * stack.stack_price(per_byte * unit_bytes, quoted, bonds, layers, built)
     bonded = units * bonds * np.maximum(layers - 1.0, 0.0) / built
-    on_logic_yield = np.where(on, np.power(joint, tiles), 1.0)  # the joints to the compute die lose both
-    extra = values.pnm("cost_per_stack") * pnm_units(values)
-    modules = parts.far_modules * values.far("capacity_per_package")
-    flash_bytes = parts.flash_stacks * parts.flash_height * values.cell("capacity_per_die")
-    flash_ref = np.maximum(values.flash("reference_height"), 1.0)
-    flash_height = np.maximum(parts.flash_height, 1.0)
-    bumps = np.array([micro("yield_per_layer")])
-    per_flash_byte = values.cell("price_per_byte") * price_factors(catalog, "flash", parts.flash, year)
-    per_far_byte = values.far("price_per_byte") * price_factors(catalog, "memory", parts.far, year)
-    flash_quoted = stack.stack_yield(bumps, flash_ref, micro_good)
-    flash_built = stack.stack_yield(bumps, flash_height, micro_good)
-    none = np.zeros(len(layers))
-    flash_price = stack.stack_price(per_flash_byte * flash_bytes, flash_quoted, none, flash_height, flash_built)
-    far = np.where(
-        parts.flash_attach == FAR,
-        catalog.value("link", "far", "bandwidth") * catalog.value("link", "far", "price_per_bandwidth"),
-        0.0,
+    return _FastMemory(
+        price=price - bonded,
+        bonds=bonded,
+        carbon=values.memory("carbon_per_byte") * unit_bytes * units * quoted / built,
+        joint=np.where(on, np.power(joint, tiles), 1.0),  # the joints to the compute die lose both
     )
-    beyond = parts.pnm == PNM.index("far_module")
-    return {
-        "far": far + modules * per_far_byte + np.where(beyond, extra, 0.0),
-        "far_carbon": modules * values.far("carbon_per_byte"),
-        "memory": price - bonded,
-        "bonds": bonded,
-        "engines": np.where((parts.pnm > 0) & ~beyond, extra, 0.0),
-        "flash": flash_price,
-        "joint": on_logic_yield,
-        "memory_carbon": values.memory("carbon_per_byte") * unit_bytes * units * quoted / built,
-        "flash_carbon": values.cell("carbon_per_byte") * flash_bytes * flash_quoted / flash_built,
-    }
 
 
-def nre(values: PartValues, volume: float) -> FloatArray:
-    """NRE [USD per package]: node design and masks, and each custom die, over the volume."""
+def _flash(values: PartValues, year: float) -> tuple[FloatArray, FloatArray]:
+    """Cost [USD] and carbon [kgCO2e] of flash stacks, from a quoted price that holds the quoted height's losses."""
+    parts = values.parts.flash
+    held = parts.dies * values.cell("capacity_per_die")
+    reference = np.maximum(values.flash("reference_height"), 1.0)
+    height = np.maximum(parts.stack_height, 1.0)
+    bumps = np.array([values.bond_of(0, "yield_per_layer")])
+    per_byte = values.cell("price_per_byte") * price_factors(values.catalog, "flash", parts.code, year)
+    quoted = stack.stack_yield(bumps, reference, values.bond_good(0))
+    built = stack.stack_yield(bumps, height, values.bond_good(0))
+    price = stack.stack_price(per_byte * held, quoted, np.zeros(len(held)), height, built)
+    return price, values.cell("carbon_per_byte") * held * quoted / built
+
+
+def _far(values: PartValues, year: float) -> tuple[FloatArray, FloatArray]:
+    """Cost [USD] of far memory with its engines and of the link to far flash; carbon [kgCO2e]."""
     parts, catalog = values.parts, values.catalog
-    total = values.logic("design_nre") + values.logic("mask_set")
-    total = total + np.where(parts.pnm > 0, values.pnm("nre"), 0.0)
-    total = total + np.where(
-        values.on_logic > 0, catalog.value("pnm", "in_bank_hbm", "nre"), 0.0
-    )  # a custom DRAM die too
-    return total / volume
+    link = partial(catalog.value, "link", catalog.the("link", "far"))
+    reached = np.where(parts.flash.attach == FlashAttach.FAR, link("bandwidth") * link("price_per_bandwidth"), 0.0)
+    modules = parts.far.modules * values.far("capacity_per_package")
+    per_byte = values.far("price_per_byte") * price_factors(catalog, "memory", parts.far.code, year)
+    engines = np.where(values.pnm_site == PnmSite.FAR, values.pnm("cost_per_stack") * values.pnm_units, 0.0)
+    return reached + modules * per_byte + engines, modules * values.far("carbon_per_byte")
 
 
-def cost_of_ownership(values: PartValues, scenario: Scenario, heat: dict[str, Any], net: dict[str, FloatArray],
-            limits: dict[str, FloatArray]) -> dict[str, Any]:  # fmt: skip
-    """Capital, provisioned power, capital rate and embodied carbon per package.
+def nre(values: PartValues) -> FloatArray:
+    """NRE [USD]: node design and masks, and each custom die."""
+    return values.logic("design_nre") + values.logic("mask_set") + values.pnm("nre") + values.memory("nre")
 
-    Capital is what the operator pays: bill of materials, the maker's gross margin on it as one line, NRE
-    over the volume, what stands around the package, and spares of it all.
-    """
-    catalog = values.catalog
-    e = partial(catalog.value, "economics", "datacenter")
-    die_price, die_kg = silicon(values)
-    mem = memories(values, scenario.year)
-    pack = packaging(values, limits, scenario.year)
-    lost = pack["yield"] * mem["joint"]
-    fabric = _fabric_cost(values, net)
-    parts = {
-        "compute dies": die_price / lost, "memory": mem["memory"] / lost, "hybrid bonds": mem["bonds"] / lost,
-        "PNM engines": mem["engines"] / lost, "flash": mem["flash"] / pack["yield"], "packaging": pack["price"] / lost,
-        "far memory and links": mem["far"],
-    }  # fmt: skip
-    wires = {"switches": fabric["chips"], "cables and optics": fabric["cables"]}
-    power = delivery(values, heat, scenario.year, limits)
-    watts = heat["package_power"] / power["efficiency"]
-    far = far_power(values)
-    outside = e("host_power") + fabric["power"] + net["cable_power"] + far[0]
-    fans = heat["fan_share"] * (watts + outside)
-    wall = watts + outside + fans + far[1]
-    out_bw = catalog.value("link", "scale_out", "bandwidth")
-    rack = wall / np.minimum(heat["max_rack_power"], heat["rack_limit"])
-    maker = total([*parts.values(), *wires.values()])
-    one = np.ones(len(maker))
-    lines = parts | wires | {
-        "gross margin": maker * e("gross_margin") / (1.0 - e("gross_margin")), "NRE": nre(values, scenario.volume),
-        "host": e("host_cost") * one, "network card": out_bw * catalog.value("link", "scale_out", "price_per_bandwidth") * one,
-        "board and power supply": wall * e("board_cost_per_watt"), "regulators": heat["package_power"] * power["cost_per_watt"],
-        "cooling": wall * heat["cost_per_watt"], "rack": rack * e("rack_cost"),
-    }  # fmt: skip
-    lines["spares"] = total(lines.values()) * e("spares")
-    capital = total(lines.values())
-    facility = wall * scenario.pue * e("facility_capex_per_watt")
-    interest = e("discount_rate")
-    housed = cost.capital_charge(facility, e("facility_life"), interest)
-    rate = cost.owned(capital, scenario.lifetime, interest, e("maintenance")) + housed
-    kg = _embodied(values, die_kg, mem, pack, fabric, wall * scenario.pue, scenario.lifetime)
-    limits["rack_power"] = rack
-    return {
-        "outside_power": outside + fans, "power_loss": 1.0 / power["efficiency"], "provisioned": wall, "capital": capital,
-        "capital_rate": rate, "embodied": total(kg.values()),
-        "report": {f"cost: {k}": v for k, v in lines.items()} | {"facility rate": housed, "facility": facility}
-        | {f"carbon: {k}": v for k, v in kg.items()} | {
-            "bom": total(parts.values()), "nre": nre(values, 1.0), "package_power": heat["package_power"], "power_limit": heat["power_limit"],
-            "racks": rack, "rack_limit": np.minimum(heat["max_rack_power"], heat["rack_limit"]), "rack_power": wall,
-            "packaging": pack["class"], "power delivery": power["class"],
-            "outside: host": e("host_power") * one, "outside: switches": fabric["power"], "outside: cables and optics": net["cable_power"],
-            "outside: far memory": far[0], "outside: fans": fans,
+
+@dataclass(frozen=True)
+class _Made:
+    """A package as it is made: lines of cost and carbon, and the standard parts around it."""
+
+    cost: dict[CostLine, FloatArray]
+    carbon: dict[CarbonLine, FloatArray]
+
+
+def _made(values: PartValues, carrier: Packaging, year: float) -> _Made:
+    """Parts of a package, with what is lost in assembly and in bonding memory onto the logic."""
+    die_price, die_carbon = silicon(values)
+    memory = _fast_memory(values, year)
+    flash_price, flash_carbon = _flash(values, year)
+    far_price, far_carbon = _far(values, year)
+    inside = (values.pnm_site == PnmSite.FAST) | (values.pnm_site == PnmSite.FLASH)
+    engines = np.where(inside, values.pnm("cost_per_stack") * values.pnm_units, 0.0)
+    good = carrier.carrier.good
+    lost = good * memory.joint
+    return _Made(
+        cost={
+            CostLine.COMPUTE_DIES: die_price / lost,
+            CostLine.MEMORY: memory.price / lost,
+            CostLine.HYBRID_BONDS: memory.bonds / lost,
+            CostLine.PNM_ENGINES: engines / lost,
+            CostLine.FLASH: flash_price / good,
+            CostLine.PACKAGING: carrier.carrier.price / lost,
+            CostLine.FAR_MEMORY: far_price,
         },
-    }  # fmt: skip
+        carbon={
+            CarbonLine.COMPUTE_DIES: die_carbon / lost,
+            CarbonLine.MEMORY: memory.carbon / lost,
+            CarbonLine.FLASH: flash_carbon / good,
+            CarbonLine.FAR_MEMORY: far_carbon,
+            CarbonLine.PACKAGING: carrier.carrier.carbon,
+        },
+    )
 
 
-def _embodied(values: PartValues, die_kg: FloatArray, mem: dict[str, FloatArray], pack: dict[str, FloatArray],
-              fabric: dict[str, FloatArray], wall: FloatArray, life: float) -> dict[str, FloatArray]:  # fmt: skip
-    """Embodied carbon [kgCO2e] over the scenario's ``life``: of the facility the share that it lasts."""
-    catalog = values.catalog
-    shorter = life / catalog.value("economics", "datacenter", "facility_life")
-    own = partial(catalog.value, "carbon", "common")
-    lost = pack["yield"] * mem["joint"]
-    kg = {
-        "compute dies": die_kg / lost, "memory": mem["memory_carbon"] / lost, "flash": mem["flash_carbon"] / pack["yield"], "far memory": mem["far_carbon"],
-        "packaging": pack["carbon"], "links and switches": fabric["carbon"],
-        "server": np.full(len(die_kg), own("server_embodied")), "facility": wall * own("facility_embodied_per_watt") * shorter,
-    }  # fmt: skip
-    kg["spares"] = (total(kg.values()) - kg["facility"]) * catalog.value("economics", "datacenter", "spares")
-    return kg
+@dataclass(frozen=True)
+class _Outside:
+    """Power around a package."""
+
+    lines: dict[StandingLine, FloatArray]
+    """W that stand"""
+    wall: FloatArray
+    """W at the wall of package and surroundings at full rate"""
 
 
-def _fabric_cost(values: PartValues, net: dict[str, FloatArray]) -> dict[str, FloatArray]:
-    """Switch chips, cables and engine shares per package: price, power, carbon."""
-    parts = values.parts
-    chip = partial(values.catalog.value, "switch", "scale_up")
-    reducing = parts.engine == ENGINES.index("in_network")
-    premium = np.where(reducing, values.engine("switch_cost_share"), 0.0)
-    added = np.where(reducing, values.engine("power"), 0.0)
-    return {
-        "chips": net["chips"] * chip("price") * (1.0 + premium),
-        "cables": net["cable_price"],
-        "power": net["chips"] * (chip("power") + added),
-        "carbon": net["chips"] * chip("carbon") + net["cable_carbon"],
+def _outside(values: PartValues, thermal: Thermal, wires: Wiring, delivery: PowerDelivery) -> _Outside:
+    """Host share, switches, cables, far modules and fans."""
+    catalog, n = values.catalog, len(values.parts)
+    chip = catalog.value("switch", catalog.the("switch", "scale_up"), "power")
+    added = np.where(adds_in_network(values), values.engine("power"), 0.0)
+    switches = wires.switch_chips * (chip + added)
+    far = values.parts.far
+    idle = values.far("static_power_per_byte") + values.far("refresh_power_per_byte")
+    standing = far.modules * values.far("capacity_per_package") * idle
+    energy = values.far("read_energy") + values.far("interface_energy")
+    reading = far.modules * values.far("bandwidth_per_stack") * energy
+    watts = thermal.package_power / delivery.efficiency
+    host = economics(catalog, "host_power")
+    outside = host + switches + wires.cable_power + standing
+    fans = thermal.fan_share * (watts + outside)
+    return _Outside(
+        lines={
+            StandingLine.HOST: np.full(n, host),
+            StandingLine.SWITCHES: switches,
+            StandingLine.CABLES: wires.cable_power,
+            StandingLine.FAR_MEMORY: standing,
+            StandingLine.FANS: fans,
+        },
+        wall=watts + outside + fans + reading,
+    )
+
+
+def cost_lines(
+    values: PartValues,
+    made: _Made,
+    wires: Wiring,
+    thermal: Thermal,
+    delivery: PowerDelivery,
+    wall: FloatArray,
+    racks: FloatArray,
+    volume: float,
+) -> dict[CostLine, FloatArray]:
+    """What the operator pays for a package, line by line [USD].
+
+    Bill of materials, the maker's gross margin on it as one line, NRE over the ``volume``, what stands around
+    the package, and spares of it all.
+    """
+    catalog, n = values.catalog, len(values.parts)
+    e = partial(economics, catalog)
+    chip = catalog.value("switch", catalog.the("switch", "scale_up"), "price")
+    premium = np.where(adds_in_network(values), values.engine("switch_cost_share"), 0.0)
+    card = partial(catalog.value, "link", catalog.the("link", "scale_out"))
+    joined = {
+        CostLine.SWITCHES: wires.switch_chips * chip * (1.0 + premium),
+        CostLine.CABLES: wires.cable_price,
     }
+    maker = total([*made.cost.values(), *joined.values()])
+    margin = e("gross_margin")
+    lines = (
+        made.cost
+        | joined
+        | {
+            CostLine.GROSS_MARGIN: maker * margin / (1.0 - margin),
+            CostLine.NRE: nre(values) / volume,
+            CostLine.HOST: np.full(n, e("host_cost")),
+            CostLine.NETWORK_CARD: np.full(n, card("bandwidth") * card("price_per_bandwidth")),
+            CostLine.BOARD: wall * e("board_cost_per_watt"),
+            CostLine.REGULATORS: thermal.package_power * delivery.cost_per_watt,
+            CostLine.COOLING: wall * thermal.cost_per_watt,
+            CostLine.RACK: racks * e("rack_cost"),
+        }
+    )
+    return lines | {CostLine.SPARES: total(lines.values()) * e("spares")}
 
 
-assert PNM[0] == "none"  # noqa: S101 - code 0 of Parts.pnm
+def _carbon_lines(
+    values: PartValues, made: _Made, wires: Wiring, facility_power: FloatArray, life: float
+) -> dict[CarbonLine, FloatArray]:
+    """Embodied carbon [kgCO2e] over ``life`` [s]: of the facility the share that it lasts."""
+    catalog = values.catalog
+    own = partial(catalog.value, "carbon", catalog.only("carbon"))
+    shorter = life / economics(catalog, "facility_life")
+    chip = catalog.value("switch", catalog.the("switch", "scale_up"), "carbon")
+    lines = made.carbon | {
+        CarbonLine.LINKS_AND_SWITCHES: wires.switch_chips * chip + wires.cable_carbon,
+        CarbonLine.SERVER: np.full(len(facility_power), own("server_embodied")),
+        CarbonLine.FACILITY: facility_power * own("facility_embodied_per_watt") * shorter,
+    }
+    bought = total(lines.values()) - lines[CarbonLine.FACILITY]
+    return lines | {CarbonLine.SPARES: bought * economics(catalog, "spares")}
+
+
+def on_site(values: PartValues, scenario: Scenario, thermal: Thermal, rack_power: float) -> Surroundings:
+    """A package in its domain, racks of ``rack_power`` [W] and site: what it costs to buy and own, and embodies."""
+    catalog, n = values.catalog, len(values.parts)
+    rack_most = np.minimum(rack_power, thermal.rack_limit)
+    kinds = catalog.names("power_delivery")
+    weakest = min(kinds, key=lambda d: catalog.value("power_delivery", d, "max_current_density"))
+    lost = catalog.value("power_delivery", weakest, "efficiency")
+    asked = (thermal.package_power / lost + power_beside(values)) * (1.0 + thermal.fan_share)
+    span = rack_span(values, asked, rack_most)
+    network, wires = domain_network(values, scenario, span), wiring(values, span)
+    waiting = standby(values, wires)
+    carrier = packaging(values, scenario.year)
+    delivery = power_delivery(values, thermal.logic_power, scenario.year)
+    outside = _outside(values, thermal, wires, delivery)
+    racks = outside.wall / rack_most
+    made = _made(values, carrier, scenario.year)
+    lines = cost_lines(values, made, wires, thermal, delivery, outside.wall, racks, scenario.volume)
+    capital = total(lines.values())
+    facility = outside.wall * scenario.pue * economics(catalog, "facility_capex_per_watt")
+    interest = economics(catalog, "discount_rate")
+    housed = cost.capital_charge(facility, economics(catalog, "facility_life"), interest)
+    owned = cost.owned(capital, scenario.lifetime, interest, economics(catalog, "maintenance"))
+    carbons = _carbon_lines(values, made, wires, outside.wall * scenario.pue, scenario.lifetime)
+    return Surroundings(
+        network=network,
+        reliability=waiting.reliability,
+        power=Power(
+            static=np.zeros(n), outside=total(outside.lines.values()), conversion_loss=1.0 / delivery.efficiency
+        ),
+        ownership=Ownership(
+            capital=capital,
+            capital_rate=owned + housed,
+            bill_of_materials=total(made.cost.values()),
+            nre=nre(values),
+            facility=facility,
+            facility_rate=housed,
+            provisioned_power=outside.wall,
+            embodied_carbon=total(carbons.values()),
+            electricity_carbon=grid_carbon(catalog, scenario, n),
+        ),
+        installation=_installation(thermal, carrier, delivery, wires, span, waiting, racks, rack_most),
+        cost=lines,
+        carbon=carbons,
+        outside=outside.lines,
+        limit_ratios=carrier.limit_ratios | _site_limits(values, scenario, wires, span, delivery, racks),
+    )
+
+
+def _installation(
+    thermal: Thermal,
+    carrier: Packaging,
+    delivery: PowerDelivery,
+    wires: Wiring,
+    span: RackSpan,
+    waiting: Standby,
+    racks: FloatArray,
+    rack_most: FloatArray,
+) -> Installation:
+    return Installation(
+        package_power=thermal.package_power,
+        power_limit=thermal.power_limit,
+        racks=racks,
+        rack_power_limit=rack_most,
+        carrier=carrier.kind,
+        regulators=delivery.kind,
+        ports=wires.ports,
+        cables=wires.cables,
+        long_cables=wires.long_cables,
+        long_medium=span.medium,
+        switch_chips=wires.switch_chips,
+        domain_racks=span.racks,
+        domain_spares=waiting.spares,
+        domain_failures=waiting.domain_failures,
+    )
+
+
+def _site_limits(
+    values: PartValues, scenario: Scenario, wires: Wiring, span: RackSpan, delivery: PowerDelivery, racks: FloatArray
+) -> dict[Limit, FloatArray]:
+    """Limits of year, current, racks and ports; the ports of a machine that exists are a fact."""
+    cables = link_years(values, cables_by_reach(values.catalog), span.medium, wires.long_cables)
+    late = np.maximum(too_late(latest_year(values), scenario.year), too_late(cables, scenario.year))
+    limits = {
+        Limit.AVAILABLE: np.maximum(late, delivery.limit_ratios[Limit.AVAILABLE]),
+        Limit.CURRENT: delivery.limit_ratios[Limit.CURRENT],
+        Limit.RACK_POWER: racks,
+    }
+    return limits | (radix_limit(values, wires.ports) if np.any(values.parts.logic.clock > 0) else {})

@@ -7,25 +7,38 @@ from typing import Any
 
 import numpy as np
 
+from dse.catalog.catalog import Catalog
 from dse.core.money import Basis
 from dse.core.units import FloatArray, show
 from dse.evaluator.explain import Evaluation, explain
-from dse.evaluator.first_order import DatacenterModel, MobileModel
+from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.nearest_design import nearest_design
+from dse.evaluator.protocol import Evaluator
 from dse.evaluator.site import BreakEven
 from dse.run.front import Scale, epsilon_survivors, extremes, knee
 from dse.run.run import Run
 from dse.space.design import decode
-from dse.space.limits import limit_sentence
-from dse.space.objectives import OBJECTIVES
+from dse.space.limits import Limit, limit_sentence
+from dse.space.objectives import OBJECTIVES, Goal
 from dse.space.variables import Value
+
+BASES = {Goal.COST: Basis.OWNED, Goal.MATERIALS: Basis.MATERIALS}
+"""what the money of an objective is"""
+
 
 BINDS = 0.9
 """value over limit from which a limit is said to bind"""
 
 
-FASTEST = {"tpot": "fastest", "cost_per_mtoken": "cheapest", "energy_per_token": "most frugal", "bom": "cheapest",
-           "carbon_per_mtoken": "least carbon", "ttft": "first to answer"}  # fmt: skip
+BEST = {
+    Goal.TPOT: "fastest",
+    Goal.COST: "cheapest",
+    Goal.ENERGY: "most frugal",
+    Goal.MATERIALS: "cheapest",
+    Goal.CARBON: "least carbon",
+    Goal.TTFT: "first to answer",
+}
+"""what the best design in an objective is called"""
 
 
 @dataclass
@@ -50,7 +63,9 @@ class Facts:
     """Everything the reports print, gathered once."""
 
     run: Run
-    model: DatacenterModel | MobileModel
+    model: Evaluator
+    """what judged the run"""
+    catalog: Catalog
     study: dict[str, Any]
     chosen: list[Chosen]
     baselines: list[dict[str, Any]]
@@ -60,6 +75,11 @@ class Facts:
     hardware: int
     even: list[tuple[Chosen, list[BreakEven]]] | None = None
     """volumes from which each chosen design pays as a part of one's own, once they were asked for"""
+
+    @property
+    def ours(self) -> FirstOrderModel | None:
+        """Our model, where it judged the run: another simulator gives no breakdowns and judges no machine on sale."""
+        return self.model if isinstance(self.model, FirstOrderModel) else None
 
 
 def shown(name: str, value: float) -> str:
@@ -81,35 +101,35 @@ def variable_text(run: Run, name: str, value: Value) -> str:
 def binding(ratios: dict[str, FloatArray], row: int, rung: int) -> list[str]:
     """Limits within 10 % of being broken, closest first."""
     close = [
-        (float(r[row, rung]), n)
-        for n, r in ratios.items()
-        if float(r[row, rung]) > BINDS and n not in {"available", "group"}
+        (float(r[row, rung]), n) for n, r in ratios.items() if float(r[row, rung]) > BINDS and n != Limit.AVAILABLE
     ]
     return [n for _, n in sorted(close, reverse=True)]
 
 
-def gather(run: Run, model: DatacenterModel | MobileModel, study: dict[str, Any] | None = None) -> Facts:
-    """Pick designs, explain them, judge the baselines."""
+def gather(run: Run, model: Evaluator, catalog: Catalog, study: dict[str, Any] | None = None) -> Facts:
+    """Pick designs; explain them and judge the baselines where our model judged the run."""
     _, outcomes = run.archive.joined()
     binds = [
         binding(outcomes.limit_ratios, int(r), int(q))
         for r, q in zip(run.front.rows, run.front.operating_points, strict=True)
     ]
-    base = baselines(run, model)
     facts = Facts(
-        run,
-        model,
-        study or {},
-        [],
-        base,
-        binds,
-        int(epsilon_survivors(run.front.points, 0.01).sum()),
-        len(run.hardware),
+        run=run,
+        model=model,
+        catalog=catalog,
+        study=study or {},
+        chosen=[],
+        baselines=[],
+        binds=binds,
+        survivors=int(epsilon_survivors(run.front.points, 0.01).sum()),
+        hardware=len(run.hardware),
     )
+    ours = facts.ours
+    facts.baselines = [] if ours is None else baselines(run, ours)
     picks = [("knee", knee(run.front.points))]
     for k, i in enumerate(extremes(run.front.points)):
-        picks.append((FASTEST.get(run.space.objectives[k], f"least {run.space.objectives[k]}"), int(i)))
-    near = closest_to_existing(run, model)
+        picks.append((BEST[Goal(run.space.objectives[k])], int(i)))
+    near = None if ours is None else closest_to_existing(run, ours)
     if near is not None:
         picks.append(("closest to what exists", near))
     for label, index in picks:
@@ -118,25 +138,22 @@ def gather(run: Run, model: DatacenterModel | MobileModel, study: dict[str, Any]
 
 
 def _chosen(facts: Facts, label: str, index: int) -> Chosen:
-    run, model = facts.run, facts.model
+    run, ours = facts.run, facts.ours
     design, outcomes = run.archive.joined()
     row, rung = int(run.front.rows[index]), int(run.front.operating_points[index])
     c = Chosen(
-        label,
-        index,
-        row,
-        rung,
-        decode(run.space, design, row),
-        [float(x) for x in run.front.points[index]],
-        facts.binds[index],
+        label=label,
+        index=index,
+        row=row,
+        rung=rung,
+        values=decode(run.space, design, row),
+        objectives=[float(x) for x in run.front.points[index]],
+        binds=facts.binds[index],
     )
-    machine = model.machine(design.take(np.array([row])))
-    plans = (
-        [int(outcomes.detail[f"plan.{i}"][row, rung]) for i in range(len(run.space.scenario.workloads))]
-        if run.space.target.fleet
-        else []
-    )
-    c.parts = explain(model, machine, plans, [run.space.tpot_targets[k] for k in run.space.operating_points[rung]])
+    if ours is not None:
+        machine = ours.machine(design.take(np.array([row])))
+        plans = [int(outcomes.detail[f"plan.{i}"][row, rung]) for i in range(len(run.space.scenario.workloads))]
+        c.parts = explain(ours, machine, plans, [run.space.tpot_targets[k] for k in run.space.operating_points[rung]])
     c.why = _why(facts, c)
     c.rejected = _rejected(facts, c)
     return c
@@ -156,9 +173,10 @@ def _why(facts: Facts, c: Chosen) -> str:
         far = ", ".join(f"{n} {100 * u:.0f} %" for n, u in zip(run.space.objectives, unit, strict=True))
         say.append(f"it lies nearest the ideal point on log axes (of the way from ideal to nadir: {far})")
     times = weighted(c.parts, "times", [w.weight for w in run.space.scenario.workloads])
-    total = sum(times.values())
-    top = sorted(times.items(), key=lambda kv: -kv[1])[:2]
-    say.append("its time goes to " + " and ".join(f"{n} ({100 * v / total:.0f} %)" for n, v in top))
+    if times:
+        total = sum(times.values())
+        top = sorted(times.items(), key=lambda kv: -kv[1])[:2]
+        say.append("its time goes to " + " and ".join(f"{n} ({100 * v / total:.0f} %)" for n, v in top))
     say.append("held by " + ", ".join(c.binds[:3]) if c.binds else "no limit within 10 % of binding")
     return "; ".join(say) + "."
 
@@ -220,7 +238,7 @@ def gower(run: Run, row: int) -> FloatArray:
     return total / len(run.space.variables)
 
 
-def closest_to_existing(run: Run, model: DatacenterModel | MobileModel) -> int | None:
+def closest_to_existing(run: Run, model: FirstOrderModel) -> int | None:
     """Front point whose hardware is nearest to any baseline's nearest point of the space."""
     from dse.space.design import Design, encode
 
@@ -256,7 +274,7 @@ def weighted(parts: list[Evaluation], which: str, weights: list[float]) -> dict[
     return out
 
 
-def baselines(run: Run, model: DatacenterModel | MobileModel) -> list[dict[str, Any]]:
+def baselines(run: Run, model: FirstOrderModel) -> list[dict[str, Any]]:
     """Machines that exist, judged by the same model on every rung."""
     out = []
     for b in run.space.baselines:
@@ -286,7 +304,7 @@ def baselines(run: Run, model: DatacenterModel | MobileModel) -> list[dict[str, 
             "device": b.device, "title": entry.title, "readiness": entry.readiness, "only": list(b.only), "points": points, "busy": busy,
             "rungs": [float(run.space.tpot_targets[q]) for q in range(len(ok)) if ok[q]], "distance": distance,
             "why_not": f"{broken[0][1]}: {limit_sentence(broken[0][1])}" if broken and not ok.any() else "",
-            "basis": {"cost_per_mtoken": Basis.OWNED.value, "bom": Basis.MATERIALS.value},
+            "basis": {goal.value: basis.value for goal, basis in BASES.items()},
             "market_price": entry.values["market_price"].nominal if "market_price" in entry.values else None,
         })  # fmt: skip
     return out

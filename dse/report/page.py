@@ -13,7 +13,7 @@ from dse.report.facts import Facts, weighted
 from dse.report.recommendation import answer, describe
 from dse.run.front import epsilon_survivors
 from dse.space.limits import Limit
-from dse.space.objectives import OBJECTIVES
+from dse.space.objectives import OBJECTIVES, Goal
 
 MOST = 600
 """points of the front the page draws; a larger front is thinned by epsilon-dominance"""
@@ -72,7 +72,7 @@ def page_data(facts: Facts) -> dict[str, Any]:
         "chosen": [{"label": c.label, "id": c.index, "what": describe(facts, c), "why": c.why, "rejected": c.rejected} for c in facts.chosen],
         "baselines": facts.baselines, "curves": curves(facts), "breakdown": breakdown, "convergence": convergence,
         "swept": facts.study.get("sweep"), "constraints": {limit.value: limit.sentence for limit in Limit}, "command": run.about.get("command", ""),
-        "estimates": list(facts.model.catalog.estimates()),
+        "estimates": list(facts.catalog.estimates()),
     }  # fmt: skip
 
 
@@ -81,21 +81,22 @@ def curves(facts: Facts) -> list[dict[str, Any]]:
     run = facts.run
     _, outcomes = run.archive.joined()
     out: list[dict[str, Any]] = []
-    if not run.space.target.fleet:
+    ours = facts.ours
+    if ours is None or not run.space.target.fleet:
         return out
     weights = np.array([w.weight for w in run.space.scenario.workloads])
     for c in facts.chosen:
         ok = np.nonzero(outcomes.feasible[c.row, : len(run.space.tpot_targets)])[0]
         busy = np.stack([outcomes.detail[f"busy.{i}"][c.row, ok] for i in range(len(weights))])
-        out.append({"name": c.label, "baseline": False, "interactivity": (1 / outcomes.objectives["tpot"][c.row, ok]).tolist(),
-                    "throughput": (weights.sum() / (weights[:, None] * busy).sum(axis=0)).tolist(), "cost": outcomes.objectives["cost_per_mtoken"][c.row, ok].tolist()})  # fmt: skip
+        out.append({"name": c.label, "baseline": False, "interactivity": (1 / outcomes.objectives[Goal.TPOT][c.row, ok]).tolist(),
+                    "throughput": (weights.sum() / (weights[:, None] * busy).sum(axis=0)).tolist(), "cost": outcomes.objectives[Goal.COST][c.row, ok].tolist()})  # fmt: skip
     for b in facts.baselines:
         if not b["points"] or b["only"]:
             continue
-        machine = facts.model.devices([b["device"]])
-        t = facts.model.judge(machine)
+        machine = ours.devices([b["device"]])
+        t = ours.judge(machine)
         ok = np.nonzero(t.feasible[0, : len(run.space.tpot_targets)])[0]
         busy = np.stack([t.detail[f"busy.{i}"][0, ok] for i in range(len(weights))])
-        out.append({"name": b["title"], "baseline": True, "interactivity": (1 / t.objectives["tpot"][0, ok]).tolist(),
-                    "throughput": (weights.sum() / (weights[:, None] * busy).sum(axis=0)).tolist(), "cost": t.objectives["cost_per_mtoken"][0, ok].tolist()})  # fmt: skip
+        out.append({"name": b["title"], "baseline": True, "interactivity": (1 / t.objectives[Goal.TPOT][0, ok]).tolist(),
+                    "throughput": (weights.sum() / (weights[:, None] * busy).sum(axis=0)).tolist(), "cost": t.objectives[Goal.COST][0, ok].tolist()})  # fmt: skip
     return out

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from dse.core.units import show
-from dse.evaluator.site import NEVER, BreakEven, together
+from dse.core.units import Figure, show
+from dse.evaluator.figures import FigureName
+from dse.evaluator.site import NEVER, BreakEven, SiteFigure, together
 from dse.report import questions, site
 from dse.report.document import Document
 from dse.report.facts import Chosen, Facts, shown, variable_text, weighted
@@ -29,16 +31,21 @@ def recommendation_json(facts: Facts) -> str:
     run = facts.run
     chosen = [{"label": c.label, "point": c.index, "values": c.values, "objectives": dict(zip(run.space.objectives, c.objectives, strict=True)),
                "tpot_target": run.space.tpot_target_at(c.rung), "binds": c.binds, "why": c.why, "rejected": c.rejected,
-               "plans": [p.plan for p in c.parts], "site": together([p.site for p in c.parts]), "figures": [p.figures for p in c.parts],
+               "plans": [p.plan for p in c.parts], "site": _values(together([p.site for p in c.parts])), "figures": [_values(p.figures) for p in c.parts],
                "energy": weighted(c.parts, "energies", _weights(facts)), "cost": weighted(c.parts, "costs", _weights(facts)),
                "carbon": weighted(c.parts, "carbons", _weights(facts)), "time": weighted(c.parts, "times", _weights(facts))} for c in facts.chosen]  # fmt: skip
-    estimates, total = facts.model.catalog.estimates()
+    estimates, total = facts.catalog.estimates()
     content = {"space": run.space.name, "title": run.space.title, "objectives": list(run.space.objectives), "chosen": chosen,
                "baselines": facts.baselines, "break_even": [{"design": c.label, **_even(b)} for c, found in site.break_evens(facts) for b in found],
                "comparisons": [[{"what": x.what, "basis": x.basis.value} for x in (y.this, y.other)] for y in site.comparisons(facts)], "study": _study(facts),
                "front_points": len(run.front), "hardware": facts.hardware, "survive_1_percent": facts.survivors,
                "catalogue_numbers": total, "catalogue_estimates": estimates, "command": run.about.get("command", "")}  # fmt: skip
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+
+def _values(figures: Mapping[str, Figure]) -> dict[str, float]:
+    """Figures as data: SI values by name."""
+    return {name: figure.value for name, figure in figures.items()}
 
 
 def _study(facts: Facts) -> dict[str, Any]:
@@ -80,10 +87,14 @@ def document(facts: Facts) -> Document:
     questions.on_the_front(d, facts)
     questions.what_ifs(d, facts)
     questions.side_by_side(d, facts)
-    d.heading("Machines that exist, under the same accounting")
-    _baselines(d, facts)
-    d.heading("Where the money, the energy and the carbon go")
-    _breakdown(d, facts)
+    if facts.baselines:
+        d.heading("Machines that exist, under the same accounting")
+        _baselines(d, facts)
+    if facts.ours is None:
+        d.text(f"The designs were judged by {facts.model.name} {facts.model.version}, which gives no breakdowns.")
+    else:
+        d.heading("Where the money, the energy and the carbon go")
+        _breakdown(d, facts)
     site.sections(d, facts)
     d.heading("Assumptions")
     _assumptions(d, facts)
@@ -127,7 +138,7 @@ def answer(facts: Facts) -> list[str]:
         ]
         factor, title = min(gains)
         compare = f"; the best machine on the list, {title}, is up to {factor:.2f} times worse in one objective"
-    estimates, total = facts.model.catalog.estimates()
+    estimates, total = facts.catalog.estimates()
     return [f"At the knee of {len(run.front)} operating points on {facts.hardware} distinct machines: {describe(facts, first)}, which gives {numbers}{compare}.",
             worth, f"Read it as first-order: {estimates} of the catalogue's {total} numbers are estimates, and software overheads are those of today's stacks."]  # fmt: skip
 
@@ -204,7 +215,7 @@ def _designs(d: Document, facts: Facts) -> None:
     ):
         if key in outcomes.detail:
             rows.append([DETAILS[key], *(show(float(outcomes.detail[key][c.row, c.rung]), unit) for c in facts.chosen)])
-    if run.space.target.fleet:
+    if facts.ours is not None and run.space.target.fleet:
         rows.append(
             [
                 "carbon per million tokens",
@@ -212,11 +223,11 @@ def _designs(d: Document, facts: Facts) -> None:
             ]
         )
         sites = [together([p.site for p in c.parts]) for c in facts.chosen]
-        for what, per in (("MW", "power provisioned"), ("million USD of capital", "capital")):
+        for what, per in (("MW", SiteFigure.PROVISIONED), ("million USD of capital", SiteFigure.CAPITAL)):
             rows.append(
                 [
                     f"tokens/s per {what}",
-                    *(f"{s['output tokens/s, all demand at once'] / s[per] * 1e6:,.0f}" for s in sites),
+                    *(f"{s[SiteFigure.PEAK_RATE].value / s[per].value * 1e6:,.0f}" for s in sites),
                 ]
             )
         for i, w in enumerate(run.space.scenario.workloads):
@@ -224,9 +235,9 @@ def _designs(d: Document, facts: Facts) -> None:
         flash = [
             next(
                 (
-                    p.figures["break-even read-disturb limit"]
+                    p.figures[FigureName.BREAKEVEN_DISTURB].value
                     for p in c.parts
-                    if "break-even read-disturb limit" in p.figures
+                    if FigureName.BREAKEVEN_DISTURB in p.figures
                 ),
                 None,
             )
@@ -241,7 +252,7 @@ def _designs(d: Document, facts: Facts) -> None:
 
 def _plan(c: Chosen, i: int) -> str:
     p = c.parts[i].plan
-    return f"group {p['group']} {p['attention']}, batch {p['batch']}{' in halves' if p['halves'] else ''}, pipeline {p['pipeline depth']}"
+    return f"group {p['group']} {p['attention']}, batch {p['batch']}{' in two sub-batches' if p['sub-batches'] else ''}, pipeline {p['pipeline depth']}"
 
 
 def _levers(d: Document, facts: Facts) -> None:
@@ -350,7 +361,7 @@ def _breakdown(d: Document, facts: Facts) -> None:
 
 
 def _assumptions(d: Document, facts: Facts) -> None:
-    space, catalog = facts.run.space, facts.model.catalog
+    space, catalog = facts.run.space, facts.catalog
     estimates, total = catalog.estimates()
     d.text(
         f"{total} catalogue numbers, {estimates} of them estimates (each with its reason in the file). The scenario's own:"
@@ -385,7 +396,7 @@ def _used(facts: Facts) -> list[tuple[str, str]]:
         for variable, kind in kinds.items():
             value = str(c.values.get(variable, "none"))
             value = value.lower() if kind == "logic" else value
-            if value in facts.model.catalog.entries[kind]:
+            if value in facts.catalog.entries[kind]:
                 seen[(kind, value)] = None
     seen[("software", facts.run.space.scenario.software)] = None
     return list(seen)

@@ -115,7 +115,7 @@ def _share(facts: Facts, variable: str, level: str) -> float:
     _, outcomes = facts.run.archive.joined()
     have = [facts.run.values(int(r)).get(variable) == level for r in facts.run.front.rows]
     if variable in {"flash", "weights_home"}:
-        in_dram = outcomes.detail["share.0"][facts.run.front.rows, facts.run.front.operating_points]
+        in_dram = outcomes.detail["fast_tier_share.0"][facts.run.front.rows, facts.run.front.operating_points]
         have = [h and float(s) < ALL for h, s in zip(have, in_dram, strict=True)]
     if variable == "on_package_link":  # DRAM bonded to the SoC uses no link
         have = [

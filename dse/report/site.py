@@ -2,77 +2,87 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from dse.core.money import Basis, Comparison, Money
-from dse.core.units import show
-from dse.evaluator.first_order import DatacenterModel
-from dse.evaluator.site import NEVER, UNITS, BreakEven, best_on_sale, break_even, not_on_sale, together, within
+from dse.core.units import Figure, show
+from dse.evaluator.figures import FigureName
+from dse.evaluator.site import NEVER, BreakEven, SiteFigure, best_on_sale, break_even, not_on_sale, together, within
+from dse.hardware.ownership import economics
 from dse.report.document import Document
-from dse.report.facts import Chosen, Facts, weighted
+from dse.report.facts import BASES, Chosen, Facts
+from dse.space.objectives import Goal
 
 POWERS = (
-    "package power, decode", "package power, prefill", "package power limit", "rack power", "rack power limit", "packages per rack",
-    "idle power per package, at the wall", "share of energy spent idle",
-)  # fmt: skip
+    FigureName.DECODE_POWER,
+    FigureName.PREFILL_POWER,
+    FigureName.POWER_LIMIT,
+    FigureName.RACK_POWER,
+    FigureName.RACK_POWER_LIMIT,
+    FigureName.PACKAGES_PER_RACK,
+    FigureName.IDLE_POWER,
+    FigureName.IDLE_SHARE,
+)
 
-
-TOKENS = ("USD per million input tokens", "USD per million output tokens, without its prompt")
+TOKENS = (FigureName.INPUT_TOKENS, FigureName.OUTPUT_TOKENS)
 
 
 def sections(d: Document, facts: Facts) -> None:
     """Write what the chosen designs ask of a site, their power beside its limits, and the break-even volumes."""
-    model = facts.model
-    if not isinstance(model, DatacenterModel):
+    if facts.ours is None or not facts.run.space.target.fleet:
         return
     labels = [c.label for c in facts.chosen]
     sites = [together([p.site for p in c.parts]) for c in facts.chosen]
-    power = model.space.scenario.numbers.get("site_power")
+    power = facts.run.space.scenario.numbers.get("site_power")
     d.heading("The site")
-    rows = [[k, *(show(s[k], UNITS[k]) if UNITS[k] else f"{s[k]:,.0f}" for s in sites)] for k in UNITS]
+    rows = [[k, *(_amount(s[k]) for s in sites)] for k in SiteFigure]
     if power:
-        rows.append([f"output tokens/s within {show(power, 'W')} of provisioned power", *(f"{within([p.site for p in c.parts], power):,.0f}" for c in facts.chosen)])  # fmt: skip
+        carried = (within([p.site for p in c.parts], power) for c in facts.chosen)
+        said = f"output tokens/s within {show(power, 'W')} of provisioned power"
+        rows.append([said, *(f"{rate:,.0f}" for rate in carried)])
     d.table(["for all the demand of the scenario", *labels], rows)
     d.heading("Power at the operating point, and idle", 3)
     d.text("The most that any workload asks of a package; the share spent idle is over the scenario's utilisation.")
     d.table(["", *labels], [[k, *(_power(k, c) for c in facts.chosen)] for k in POWERS])
     d.heading("Were prompts charged to their own tokens", 3)
-    d.text("Above, a request's prompt is charged to its output tokens. Here it is charged to the tokens of the prompt, cached ones included; both ways a request costs the same.")  # fmt: skip
-    weights = [w.weight for w in model.space.scenario.workloads]
-    rows = [
-        [k, *(show(weighted([_figures(p) for p in c.parts], "figures", weights)[k], "USD", 3) for c in facts.chosen)]
-        for k in TOKENS
-    ]
+    d.text(
+        "Above, a request's prompt is charged to its output tokens. Here it is charged to the tokens of the prompt, "
+        "cached ones included; both ways a request costs the same."
+    )
+    weights = [w.weight for w in facts.run.space.scenario.workloads]
+    rows = [[k, *(show(_mean(c, k, weights), "USD", 3) for c in facts.chosen)] for k in TOKENS]
     d.table(["", *labels], rows)
     d.heading("A part of one's own, or the best on sale")
     _break_even(d, facts)
 
 
-def _figures(part: Any) -> Any:
-    """The part, with the figures that add up by tokens alone."""
-    from dataclasses import replace
-
-    return replace(part, figures={k: part.figures[k] for k in TOKENS})
+def _amount(figure: Figure) -> str:
+    """A figure of a site; counts without decimals."""
+    return f"{figure.value:,.0f}" if figure.unit == "1" else str(figure)
 
 
-def _power(name: str, c: Chosen) -> str:
-    worst = max(p.figures[name] for p in c.parts)
-    if name.startswith("share"):
+def _mean(c: Chosen, name: FigureName, weights: list[float]) -> float:
+    """Token-weighted mean of a figure over the workloads."""
+    parts = zip(c.parts, weights, strict=True)
+    return sum(part.figures[name].value * w for part, w in parts) / sum(weights)
+
+
+def _power(name: FigureName, c: Chosen) -> str:
+    worst = max(p.figures[name].value for p in c.parts)
+    if name is FigureName.IDLE_SHARE:
         return f"{100 * worst:.0f} %"
-    return f"{worst:.1f}" if name == "packages per rack" else show(worst, "W")
+    return f"{worst:.1f}" if name is FigureName.PACKAGES_PER_RACK else show(worst, "W")
 
 
 def break_evens(facts: Facts) -> list[tuple[Chosen, list[BreakEven]]]:
     """For each chosen design, made for oneself and bought from a maker at the catalogue's gross margin."""
-    model = facts.model
+    model = facts.ours
     if facts.even is not None:
         return facts.even
-    if not isinstance(model, DatacenterModel):
+    if model is None or not facts.run.space.target.fleet:
         return []
     design, _ = facts.run.archive.joined()
-    margin = model.catalog.value("economics", "datacenter", "gross_margin")
+    margin = economics(model.catalog, "gross_margin")
     out = []
     for c in facts.chosen:
         with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
@@ -97,7 +107,7 @@ def _break_even(d: Document, facts: Facts) -> None:
         for b in found:
             never = b.packages == NEVER
             rows.append([
-                c.label, f"{facts.model.catalog.entry('device', b.device).title}, {show(b.bought.amount, 'USD', 3)}", "made for oneself" if b.margin == 0 else f"maker's margin {100 * b.margin:.0f} %",
+                c.label, f"{facts.catalog.entry('device', b.device).title}, {show(b.bought.amount, 'USD', 3)}", "made for oneself" if b.margin == 0 else f"maker's margin {100 * b.margin:.0f} %",
                 show(b.made.amount, "USD", 3), show(b.nre, "USD", 3), "never" if never else f"{b.packages:,.0f}", f"{b.needed:,.0f}",
             ])  # fmt: skip
     d.text(
@@ -106,7 +116,7 @@ def _break_even(d: Document, facts: Facts) -> None:
         "The break-even volume is the number of packages from which that is less than buying; beside it what this demand takes. "
         f"List prices are today's, of {model_year(facts)} none is known; the own part pays that year's memory prices."
     )
-    left = not_on_sale(facts.model) if isinstance(facts.model, DatacenterModel) else []
+    left = [] if facts.ours is None else not_on_sale(facts.ours)
     if left:
         d.text(f"Without a list price of their own, or not for all the models: {', '.join(left)}.")
     d.table(
@@ -127,7 +137,7 @@ def comparisons(facts: Facts) -> list[Comparison]:
     """Every comparison of money that the reports make, each refused unless both sides stand on one basis."""
     found = []
     for k, name in enumerate(facts.run.space.objectives):
-        basis = {"cost_per_mtoken": Basis.OWNED, "bom": Basis.MATERIALS}.get(name)
+        basis = BASES.get(Goal(name))
         if basis is None:
             continue
         for c in facts.chosen:

@@ -20,8 +20,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dse import __version__
 from dse.core.errors import RunError
+from dse.core.version import __version__
 from dse.run.archive import Archive
 from dse.run.front import Front, front_of, front_rows
 from dse.space.space import Space

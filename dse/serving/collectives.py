@@ -27,12 +27,12 @@ def all_reduce(machine: Machine, index: IntArray, message: FloatArray, *, launch
     ``launched`` False leaves out alpha: what a longer message adds to one that is sent anyway.
     """
     best: FloatArray | None = None
-    for a in range(machine.reduce_alpha.shape[2]):
-        if not (machine.reduce_alpha[:, 1:, a] < NEVER).any():
+    for a in range(machine.network.reduce_alpha.shape[2]):
+        if not (machine.network.reduce_alpha[:, 1:, a] < NEVER).any():
             continue
-        each = at(machine.reduce_rate[:, :, a], index) * message
+        each = at(machine.network.reduce_rate[:, :, a], index) * message
         if launched:
-            each += at(machine.reduce_alpha[:, :, a], index)
+            each += at(machine.network.reduce_alpha[:, :, a], index)
         best = each if best is None else np.minimum(best, each, out=best)
     assert best is not None  # noqa: S101 - ring runs everywhere
     return best
@@ -53,7 +53,7 @@ def exchanged(machine: Machine, index: IntArray, sent: FloatArray, count: FloatA
     ``shared`` is the time of the layer's work that waits for no message: its shared experts, all
     layers summed. Everything else in a layer needs the message before it.
     """
-    time = count * (at(machine.exchange_alpha, index) + sent * at(machine.exchange_rate, index))
+    time = count * (at(machine.network.exchange_alpha, index) + sent * at(machine.network.exchange_rate, index))
     return np.maximum(time - shared, 0.0)
 
 
@@ -69,7 +69,7 @@ def collectives(
     time = work.reduces * decode_reduces(machine, work, software)
     if work.exchanges.any():
         time += exchanged(machine, work.plans.group_index, work.exchange_bytes / software.link, work.exchanges, shared)
-    time += at(machine.gather_alpha, work.plans.group_index)  # best token and its score: bytes do not count
+    time += at(machine.network.gather_alpha, work.plans.group_index)  # best token and its score: bytes do not count
     stages = pipeline_transfer(machine, work, depth, work.stage_bytes)
     if note:
         note("time", "collectives", time)
@@ -79,10 +79,12 @@ def collectives(
 
 def pipeline_transfer(machine: Machine, work: StepWork, depth: FloatArray, size: FloatArray) -> FloatArray:
     """Time of ``size`` bytes that go from stage to stage of a pipeline, over cards where it leaves the domain."""
-    inside = depth * work.plans.group <= machine.domain[:, None]
+    inside = depth * work.plans.group <= machine.network.domain[:, None]
     rate = np.where(
-        inside, 1.0 / np.maximum(machine.link_bandwidth, 1.0)[:, None], 1.0 / machine.scale_out_bandwidth[:, None]
+        inside,
+        1.0 / np.maximum(machine.network.link_bandwidth, 1.0)[:, None],
+        1.0 / machine.network.scale_out_bandwidth[:, None],
     )
-    alpha = np.where(inside, machine.hop_time[:, None], machine.scale_out_latency[:, None])
+    alpha = np.where(inside, machine.network.point_to_point_alpha[:, None], machine.network.scale_out_latency[:, None])
     out: FloatArray = (depth - 1.0) * (alpha + size * rate)
     return out

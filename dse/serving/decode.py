@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dse.core.axes import ON_FLASH, OPERATORS
+from dse.core.axes import OPERATORS, PnmSite
 from dse.core.table import total
 from dse.core.units import FloatArray
 from dse.hardware.machine import Machine
@@ -66,9 +66,9 @@ def decode(
     then what a read-ahead buffer lets the slow tiers do during other operators is taken off.
     """
     k, below = rates_of(machine, work), placement.lower_tiers
-    site = int(machine.pnm_site[0])
+    site = int(machine.pnm.site[0])
     shape = placement.depth.shape
-    levels = machine.levels()
+    levels = machine.compute.levels()
     d = Decoded([np.zeros(shape) for _ in levels], np.zeros(shape), np.zeros((1, 1)), np.zeros(shape))
     _charge(d, machine, work, k, placement)
     if site:
@@ -90,7 +90,7 @@ def decode(
         inverse = software.inverse_bandwidth(op, work.emulated[i])
         rate = k.host_flop[i] / software.compute(op, work.bits[i])
         crossing = read.fast
-        if read.slow is not None and machine.shared_phy.any():
+        if read.slow is not None and machine.flash.shares_fast_phy.any():
             crossing = read.fast + read.slow * k.shared  # behind one PHY flash bytes cross it too
         wires = crossing * (inverse * k.fast)
         if read.chip is not None:
@@ -99,7 +99,7 @@ def decode(
         if read.slow is not None:
             slow = read.slow * (inverse * read.per_slow)
             if op == "experts":  # which experts is known only once the tokens are routed
-                slow += np.where(read.slow > 0, work.moe_layers * machine.slow_latency[:, None], 0.0)
+                slow += np.where(read.slow > 0, work.moe_layers * machine.lower_latency[:, None], 0.0)
         busy = flop * rate
         others = np.maximum(wires, busy)
         host = others if slow is None else np.maximum(others, slow)
@@ -121,7 +121,7 @@ def decode(
                 each = np.maximum(each, slow)
             time += each if use is None else np.where(use, chosen, each)
         if slow is not None:
-            near_flash = site == ON_FLASH  # the planes work while the engine beside them does
+            near_flash = site == PnmSite.FLASH  # the planes work while the engine beside them does
             slow_time += slow if use is None else np.where(use, chosen if near_flash else 0.0, slow)
             for other_time, alone in zip(other_times, clocked, strict=True):
                 held = chosen if op == "experts" else alone
@@ -129,7 +129,9 @@ def decode(
         if note:
             note("time", op, np.broadcast_to(chosen, shape))
     if below is not None:
-        hidden = _read_ahead(d, slow_time, other_times, work.layers * machine.flash_buffer[:, None] * below.per_byte)
+        hidden = _read_ahead(
+            d, slow_time, other_times, work.layers * machine.flash.read_ahead_buffer[:, None] * below.per_byte
+        )
         if note:
             note("time", "read ahead", -hidden)
     np.maximum(d.slack, 0.0, out=d.slack)
@@ -178,8 +180,8 @@ def _charge(decoded: Decoded, machine: Machine, work: StepWork, rates: Rates, pl
     of_kv = lower.live * work.kv_live + lower.prefix * work.kv_prefix
     decoded.fast = (of_dense + of_experts + of_kv) * e_fast
     slow = ((kept - of_dense), (experts - of_experts), np.maximum(work.kv_live + work.kv_prefix - of_kv, 0.0))
-    if machine.flash_capacity[0] > 0:
+    if machine.flash.capacity[0] > 0:
         decoded.flash_bytes = (slow[0] + slow[1] * lower.expert_pages + slow[2] * lower.kv_pages) * lower.in_flash
         decoded.flash = decoded.flash_bytes * e_flash
-    if machine.far_capacity[0] > 0:
+    if machine.far.capacity[0] > 0:
         decoded.far = (slow[0] + slow[1] + slow[2]) * ((1.0 - lower.in_flash) * e_far)

@@ -18,6 +18,7 @@ from dse.hardware.machine import Machine
 from dse.physics import flash, roofline
 from dse.serving.plan import DEEPEST
 from dse.serving.step_work import KNOTS, StepWork
+from dse.space.limits import Limit
 
 LARGE = 1e12
 """stands for 'does not fit' where a ratio would divide by nothing"""
@@ -68,15 +69,15 @@ class Placement:
     """None where everything lies in the fast tier or on chip"""
     fast_tier_share: FloatArray
     """share of weights and prefixes held in the fast tier or on chip"""
-    limit_ratios: dict[str, FloatArray]
+    limit_ratios: dict[Limit, FloatArray]
     """value over limit of the capacity checks"""
 
 
 def place_data(machine: Machine, work: StepWork) -> Placement:
     """Place a chunk's bytes; a chunk is uniform in which tiers there are."""
-    fast = machine.fast_capacity[:, None]
-    slow = (machine.flash_capacity + machine.far_capacity)[:, None]
-    tiered = bool(machine.flash_capacity[0] + machine.far_capacity[0] > 0)
+    fast = machine.fast.capacity[:, None]
+    slow = (machine.flash.capacity + machine.far.capacity)[:, None]
+    tiered = bool(machine.flash.capacity[0] + machine.far.capacity[0] > 0)
     live = np.minimum(work.live_p95, LARGE)
     whole = fast + slow if tiered else fast
     room = np.maximum(whole - live - work.prefix_held - _spread(machine, work), fast / LARGE)
@@ -85,13 +86,13 @@ def place_data(machine: Machine, work: StepWork) -> Placement:
     lone = work.longest / depth / np.maximum(whole - work.resident / depth, fast / LARGE)
     deepest = np.minimum(DEEPEST, work.layers)
     ratios = {
-        "capacity": np.maximum((live + work.prefix_held + _spread(machine, work)) / whole, depth / deepest),
-        "longest_request": lone,
+        Limit.CAPACITY: np.maximum((live + work.prefix_held + _spread(machine, work)) / whole, depth / deepest),
+        Limit.LONGEST_REQUEST: lone,
     }
     weights = (work.resident - work.resident_experts) / depth
     chip = None
-    if machine.sram_capacity.any():
-        chip = np.minimum(np.maximum(machine.sram_capacity[:, None] - work.activations, 0.0) / weights, 1.0)
+    if machine.sram.capacity.any():
+        chip = np.minimum(np.maximum(machine.sram.capacity[:, None] - work.activations, 0.0) / weights, 1.0)
         weights = weights * (1.0 - chip)
     if not tiered:
         return Placement(depth, chip, None, np.ones(depth.shape), ratios)
@@ -104,14 +105,14 @@ def _lower_tiers(
     machine: Machine, work: StepWork, weights: FloatArray, experts: FloatArray, live: FloatArray
 ) -> tuple[LowerTiers, FloatArray]:
     """Fill the fast tier and put the rest below it; also the bytes of weights and prefixes there."""
-    fast = machine.fast_capacity[:, None]
+    fast = machine.fast.capacity[:, None]
     moe = bool(work.resident_experts.any())
     b_fast, b_flash, b_far = (
-        x[:, None] for x in (machine.fast_bandwidth, machine.flash_bandwidth, machine.far_bandwidth)
+        x[:, None] for x in (machine.fast.bandwidth, machine.flash.bandwidth, machine.far.bandwidth)
     )
-    has_flash, has_far = bool(machine.flash_capacity[0] > 0), bool(machine.far_capacity[0] > 0)
+    has_flash, has_far = bool(machine.flash.capacity[0] > 0), bool(machine.far.capacity[0] > 0)
     b_slow = b_flash * has_flash + b_far * has_far
-    shared = machine.shared_phy[:, None] > 0
+    shared = machine.flash.shares_fast_phy[:, None] > 0
     level = np.where(shared, 1.0, b_fast / (b_fast + b_slow))
     level = np.where(work.plans.fill_fast_tier, 1.0, level)
     own = np.minimum(fast / np.maximum(live, TINY), 1.0)  # live KV that fits; the rest is written below
@@ -129,20 +130,20 @@ def _lower_tiers(
     other = (1.0 - dense) * weights + (1.0 - prefix) * work.prefix_held
     kept = other + (1.0 - np.minimum(hot, read)) * experts
     copies = np.where(np.minimum(hot, read) < 1.0, other + experts, kept)
-    slow = (machine.flash_capacity + machine.far_capacity)[:, None]
+    slow = (machine.flash.capacity + machine.far.capacity)[:, None]
     swap = (copies + np.maximum(live - fast, 0.0) > slow).astype(np.float64)
     in_flash: Any = float(has_flash)
     if has_flash and has_far:
         held = np.maximum(kept + np.maximum(live - fast, 0.0), TINY)
-        must = np.maximum(1.0 - machine.flash_capacity[:, None] / held, 0.0)
-        may = np.minimum(np.where(work.plans.fill_fast_tier, 0.0, b_far / b_slow), machine.far_capacity[:, None] / held)
+        must = np.maximum(1.0 - machine.flash.capacity[:, None] / held, 0.0)
+        may = np.minimum(np.where(work.plans.fill_fast_tier, 0.0, b_far / b_slow), machine.far.capacity[:, None] / held)
         in_flash = 1.0 - np.maximum(must, may)
-    pages = flash.read_amplification(work.kv_run, machine.flash_page[:, None]) if has_flash else np.ones((1, 1))
+    pages = flash.read_amplification(work.kv_run, machine.flash.page_bytes[:, None]) if has_flash else np.ones((1, 1))
     expert_pages = stretch = np.ones((1, 1))
     if moe and has_flash:
-        expert_pages = flash.read_amplification(work.expert_slice, machine.flash_page[:, None])
+        expert_pages = flash.read_amplification(work.expert_slice, machine.flash.page_bytes[:, None])
         stretch = expert_pages / flash.stripe_balance(
-            work.expert_slice, machine.flash_stripe[:, None], work.experts_held, work.experts_read
+            work.expert_slice, machine.flash.stripe_bytes[:, None], work.experts_held, work.experts_read
         )
     per_byte = in_flash / b_flash
     per_kv, per_expert = per_byte * pages, per_byte * stretch
@@ -155,7 +156,7 @@ def _lower_tiers(
 
 def _spread(machine: Machine, work: StepWork) -> Any:
     """Bytes of the fast tier that activations take where that tier is the scratchpad itself."""
-    return machine.fast_on_chip[:, None] * work.activations
+    return machine.fast.on_chip[:, None] * work.activations
 
 
 def popular_share(work: StepWork, hot: FloatArray) -> FloatArray:

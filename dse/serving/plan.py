@@ -107,11 +107,11 @@ def sliced_experts(model: Transformer, group: int) -> int:
     return group // slices
 
 
-def plan_grid(model: Transformer, *, tiers: bool = False, near: bool = False, sequence: bool = False) -> Plans:
+def plan_grid(model: Transformer, *, tiers: bool = False, near: bool = False, context_parallel: bool = False) -> Plans:
     """Enumerate the plans of a model: every shape and batch, then again for what some machines alone can do.
 
     Dense models: tensor-parallel groups of 1 to 64. MoE models also attention data-parallel
-    groups of 2 to 512 with at least one sequence per rank. With ``sequence`` also tensor-parallel
+    groups of 2 to 512 with at least one sequence per rank. With ``context_parallel`` also tensor-parallel
     groups of more ranks than KV heads whose cache is split by position. Batches are powers of two to 4096.
     With ``tiers`` (memory below the fast one) each stands again overflowing, with ``near`` (PNM)
     again in halves.
@@ -122,7 +122,7 @@ def plan_grid(model: Transformer, *, tiers: bool = False, near: bool = False, se
     if model.experts:
         shapes += [(g, g, g) for g in GROUPS if g > 1]
     split = [False] * len(shapes)
-    if sequence:
+    if context_parallel:
         longer = [s for s in shapes if s[1] == 1 and s[0] > heads]
         shapes, split = shapes + longer, split + [True] * len(longer)
     once = [(i, b) for i, s in enumerate(shapes) for b in batches if b >= s[1]]
@@ -134,7 +134,7 @@ def plan_grid(model: Transformer, *, tiers: bool = False, near: bool = False, se
     return plans_of(rows, at, kind == 1, np.array([split[i] for i in at]), kind == 2)
 
 
-def single_plan(group: int, *, data_parallel: bool, batch: int, sequence: bool = False) -> Plans:
+def single_plan(group: int, *, data_parallel: bool, batch: int, context_parallel: bool = False) -> Plans:
     """One plan, as a person asks for it; experts are dealt whole."""
     row = (group, group if data_parallel else 1, group, batch)
-    return plans_of([row], [0], np.zeros(1, dtype=bool), np.array([sequence]))
+    return plans_of([row], [0], np.zeros(1, dtype=bool), np.array([context_parallel]))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dse.core.axes import ON_FAR, ON_FAST, ON_FLASH, OPERATORS
+from dse.core.axes import OPERATORS, PnmSite
 from dse.core.units import BoolArray, FloatArray
 from dse.hardware.machine import Machine
 from dse.serving.collectives import Note
@@ -28,38 +28,38 @@ def pnm_operator(machine: Machine, work: StepWork, rates: Rates, software: Softw
     the efficiencies that the host has for the same access pattern. Hand-over: two mode switches a layer,
     inputs and partial sums in as many copies as the partition needs.
     """
-    op, site = OPERATORS[i], int(machine.pnm_site[0])
-    assert (
+    op, site = OPERATORS[i], int(machine.pnm.site[0])
+    assert (  # noqa: S101, PT018 - plans with an engine have them
         decoded.pnm_time is not None
         and decoded.pnm_memory_contention is not None
         and decoded.host_only_time is not None
-    )  # noqa: S101, PT018 - a site has them
+    )
     on_chip, e_fast, e_flash, e_far, e_near = rates.energy
     flop, efficiency = work.flop[i], 1.0 / software.compute(op, work.bits[i])
     even, even_flop = work.mean_weights[i], flop * work.mean_flop[i]
     pages: Any = 1.0
     stretch: Any = 1.0
     across = read.chip * (inverse * rates.sram) if read.chip is not None else None
-    if site == ON_FAST:
+    if site == PnmSite.FAST:
         beside, path, link = read.fast, e_fast, rates.fast
         across = slow if across is None else across if slow is None else np.maximum(across, slow)
     else:
         assert read.slow is not None and below is not None  # noqa: S101, PT018 - the tier that the engine sits on
-        part_of = below.in_flash if site == ON_FLASH else 1.0 - below.in_flash
-        if site == ON_FLASH:
+        part_of = below.in_flash if site == PnmSite.FLASH else 1.0 - below.in_flash
+        if site == PnmSite.FLASH:
             pages, stretch = read.pages, read.stretch
-        beside, path = read.slow * part_of, (e_flash * pages if site == ON_FLASH else e_far)
-        link = _col(1.0 / (machine.flash_bandwidth if site == ON_FLASH else machine.far_bandwidth))
-        other = machine.far_bandwidth if site == ON_FLASH else machine.flash_bandwidth
+        beside, path = read.slow * part_of, (e_flash * pages if site == PnmSite.FLASH else e_far)
+        link = _col(1.0 / (machine.flash.bandwidth if site == PnmSite.FLASH else machine.far.bandwidth))
+        other = machine.far.bandwidth if site == PnmSite.FLASH else machine.flash.bandwidth
         elsewhere = np.maximum(
             read.fast * (inverse * rates.fast), read.slow * ((1.0 - part_of) * inverse * _col(1.0 / other))
         )
         across = elsewhere if across is None else np.maximum(across, elsewhere)
     moved = work.crossing[i] * _copies(machine, work, i)
     layers: Any = {"experts": work.moe_layers, "head": 1.0}.get(op, work.layers)
-    handover = 2.0 * layers * machine.pnm_switch[:, None] + moved * (inverse * link)
-    if site == ON_FLASH and op == "experts":
-        handover = handover + work.moe_layers * machine.slow_latency[:, None]
+    handover = 2.0 * layers * machine.pnm.switch_latency[:, None] + moved * (inverse * link)
+    if site == PnmSite.FLASH and op == "experts":
+        handover = handover + work.moe_layers * machine.lower_latency[:, None]
     part = 1.0 if across is None else beside / np.maximum(read.bytes, TINY)
     near = np.maximum(beside * (stretch * inverse * rates.near), part * (flop * (efficiency * rates.near_flop[i])))
     near += handover
@@ -72,10 +72,10 @@ def pnm_operator(machine: Machine, work: StepWork, rates: Rates, software: Softw
     beyond = moved * wire - beside * (even * (path - pages * e_near)) + part * (even_flop * rates.near_flop_energy[i])
     wired = moved * on_chip - beside * (even * on_chip)
     use = time < host * np.where(beyond + wired < spared, 1.0 / TIE, TIE)
-    use &= machine.pnm_serves[:, i : i + 1] > 0
+    use &= machine.pnm.serves[:, i : i + 1] > 0
     decoded.clocked_energy -= np.where(use, spared, 0.0)
     decoded.unclocked_energy += np.where(use, wired, 0.0)
-    where = {ON_FAST: decoded.fast, ON_FLASH: decoded.flash, ON_FAR: decoded.far}[site]
+    where = {PnmSite.FAST: decoded.fast, PnmSite.FLASH: decoded.flash, PnmSite.FAR: decoded.far}[PnmSite(site)]
     where += np.where(use, beyond, 0.0)
     if note:
         note("near", "reads", np.where(use, beside * (even * pages * e_near), 0.0))
@@ -97,6 +97,6 @@ def _copies(machine: Machine, work: StepWork, i: int) -> FloatArray:
     shard as long as there are no more shards than those, else cut along the context.
     """
     if work.weights[i].any():
-        return machine.pnm_copies[:, None]
-    cut: FloatArray = np.maximum(np.square(machine.pnm_copies)[:, None] / np.maximum(work.kv_pieces, 1.0), 1.0)
+        return machine.pnm.copies[:, None]
+    cut: FloatArray = np.maximum(np.square(machine.pnm.copies)[:, None] / np.maximum(work.kv_pieces, 1.0), 1.0)
     return cut

@@ -96,7 +96,7 @@ def prefill(machine: Machine, t: StepWork, software: SoftwareStack, placement: P
         count, cols = len(plans), (..., np.concatenate([shape, shape + half]))
         doubled = np.concatenate([plans, plans])
         index = (np.concatenate([t.plans.tensor_index[plans]] * 2), np.concatenate([t.plans.group_index[plans]] * 2))
-    width = (len(machine.domain), 2 * count)
+    width = (len(machine.network.domain), 2 * count)
     stream = _streams(k, placement, doubled)
     chunks = np.maximum(np.ceil(work.tokens[cols] / software.chunk), 1.0)
     time = software.once(t) * chunks * np.ones(width)
@@ -167,11 +167,11 @@ def _held(machine: Machine, time: FloatArray, busy: FloatArray, dynamic: FloatAr
     some limit slows need be asked.
     """
     limits = limits_of(machine)
-    power = machine.active_power[:, None] + machine.near_active_power[:, None]
+    power = machine.compute.clock_power[:, None] + machine.pnm.clock_power[:, None]
     energy = dynamic + still + power * time
     step = thermal.governed([time], [energy], memories, limits)[0]
     hot = np.nonzero((step > time).any(axis=1))[0]
-    if len(machine.levels()) == 1 or not len(hot):
+    if len(machine.compute.levels()) == 1 or not len(hot):
         return step, energy
 
     def of(x: FloatArray) -> FloatArray:
@@ -179,10 +179,10 @@ def _held(machine: Machine, time: FloatArray, busy: FloatArray, dynamic: FloatAr
 
     rows = tuple(tuple(of(c) for c in row) for row in limits)
     some = (of(memories[0]), of(memories[1]))
-    for i, level in enumerate(machine.levels()[1:], start=1):
-        scale = machine.level_energy[hot, i : i + 1]
+    for i, level in enumerate(machine.compute.levels()[1:], start=1):
+        scale = machine.compute.level_energy[hot, i : i + 1]
         slower = time[hot] + busy[hot] * (1.0 / level - 1.0)
-        watts = machine.active_power[hot, None] * (level * scale) + machine.near_active_power[hot, None]
+        watts = machine.compute.clock_power[hot, None] * (level * scale) + machine.pnm.clock_power[hot, None]
         joules = of(dynamic) * scale + of(still) + watts * slower
         each = thermal.governed([slower], [joules], some, rows)[0]
         better = each < step[hot]
@@ -217,6 +217,6 @@ def _messages(
     message, sent = work.prefill.reduce_bytes[cols] / software.link, work.prefill.exchange_bytes[cols] / software.link
     time = reduces * all_reduce(machine, index[0], message) + exchanged(machine, index[1], sent, exchanges, shared)
     more = reduces * all_reduce(machine, index[0], message, launched=False) + exchanges * (
-        sent * at(machine.exchange_rate, index[1])
+        sent * at(machine.network.exchange_rate, index[1])
     )
-    return time + at(machine.gather_alpha, index[1]), more
+    return time + at(machine.network.gather_alpha, index[1]), more

@@ -48,22 +48,25 @@ def rates_of(machine: Machine, work: StepWork) -> Rates:
     for bits in work.bits:
         key = -1 if work.aligned else int(bits)
         if key not in kinds or work.aligned:
-            peak = of(machine.peak, bits)
+            peak = of(machine.compute.peak, bits)
             near = np.where(
-                machine.pnm_site[:, None] > 0, _col(machine.peak[:, 1]) / peak / _col(machine.pnm_flops), 1.0
+                machine.pnm.site[:, None] > 0, _col(machine.compute.peak[:, 1]) / peak / _col(machine.pnm.flops), 1.0
             )  # rated at 8 bit
-            flop_energy = of(machine.flop_energy, bits)
-            near_energy = _col(machine.pnm_flop_energy) * flop_energy / _col(machine.flop_energy[:, 1])  # at 8 bit too
+            flop_energy = of(machine.compute.flop_energy, bits)
+            near_energy = (
+                _col(machine.pnm.flop_energy) * flop_energy / _col(machine.compute.flop_energy[:, 1])
+            )  # at 8 bit too
             kinds[key] = (1.0 / peak, near, flop_energy, near_energy)
         each.append(kinds[key])
     return Rates(
-        fast=_col(1.0 / machine.fast_bandwidth), sram=_col(1.0 / machine.sram_bandwidth), shared=_col(machine.shared_phy),
-        near=_col(1.0 / machine.pnm_bandwidth), near_flop=tuple(e[1] for e in each), host_flop=tuple(e[0] for e in each),
-        energy=(_col(machine.on_chip_energy), _col(machine.fast_energy), _col(machine.flash_energy), _col(machine.far_energy), _col(machine.pnm_energy)),
+        fast=_col(1.0 / machine.fast.bandwidth), sram=_col(1.0 / machine.sram.bandwidth), shared=_col(machine.flash.shares_fast_phy),
+        near=_col(1.0 / machine.pnm.bandwidth), near_flop=tuple(e[1] for e in each), host_flop=tuple(e[0] for e in each),
+        energy=(_col(machine.compute.byte_energy), _col(machine.fast.energy), _col(machine.flash.energy), _col(machine.far.energy), _col(machine.pnm.energy)),
         host_flop_energy=tuple(e[2] for e in each), near_flop_energy=tuple(e[3] for e in each),
     )  # fmt: skip
 
 
 def limits_of(machine: Machine) -> tuple[tuple[FloatArray, ...], ...]:
     """Throttle rows as (n, 1) columns; a limit that no design of the chunk can reach is left out."""
-    return tuple(tuple(c[:, None] for c in row) for row in machine.throttle if any(c.any() for c in row))
+    columns = ((row.logic, row.fast, row.flash) for row in machine.heat.rows.values())
+    return tuple(tuple(c[:, None] for c in row) for row in columns if any(c.any() for c in row))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dse.core.units import FloatArray
+from dse.space.limits import Limit
 
 
 @dataclass
@@ -38,7 +39,7 @@ class PlanResults:
     """bytes of weights and prefixes held in flash per package"""
     clock: FloatArray
     """clock of the step over the design clock"""
-    limit_ratios: dict[str, FloatArray] = field(default_factory=dict)
+    limit_ratios: dict[Limit, FloatArray] = field(default_factory=dict)
     """value over limit of the checks on a pair"""
 
 

@@ -31,11 +31,11 @@ def serve(machine: Machine, work: StepWork, software: SoftwareStack, note: Note 
     if promoted is not None and placement.lower_tiers is not None:
         written = written + times[0] * (promoted * placement.lower_tiers.per_byte)
         demoted = swapped * placement.lower_tiers.in_flash
-        written = written + times[0] * (demoted * (1.0 / machine.flash_write_bandwidth)[:, None])
+        written = written + times[0] * (demoted * (1.0 / machine.flash.write_bandwidth)[:, None])
         to_flash = to_flash + times[0] * demoted
     for time in times:
         time += written
-    if machine.hot_loss.any():
+    if machine.heat.hot_bandwidth_loss.any():
         warm, joules = _refreshed(machine, work, software, placement, d, times[0], twice)
         if note:
             note("energy", "doubled refresh", joules)
@@ -128,30 +128,33 @@ def _written(machine: Machine, work: StepWork, placement: Placement) -> tuple[Fl
     What overflows the fast tier, and prefixes kept below it, are programmed once; DRAM takes writes as
     fast as reads.
     """
-    below, fast = placement.lower_tiers, work.kv_written * (1.0 / machine.fast_bandwidth)[:, None]
+    below, fast = placement.lower_tiers, work.kv_written * (1.0 / machine.fast.bandwidth)[:, None]
     if below is None:
         return fast, np.zeros((1, 1))
     fresh = work.per_rank * work.tokens_per_step * work.prefix_written / work.output_tokens
     moved = (1.0 - below.live) * work.kv_written + (1.0 - below.prefix) * fresh
     flash = moved * below.in_flash
-    time = below.live * fast + flash * (1.0 / machine.flash_write_bandwidth)[:, None]
-    if machine.far_capacity[0] > 0:
-        time = time + (moved - flash) * (1.0 / machine.far_bandwidth)[:, None]
+    time = below.live * fast + flash * (1.0 / machine.flash.write_bandwidth)[:, None]
+    if machine.far.capacity[0] > 0:
+        time = time + (moved - flash) * (1.0 / machine.far.bandwidth)[:, None]
     return time, np.broadcast_to(flash, time.shape)
 
 
 def _refreshed(machine: Machine, work: StepWork, software: SoftwareStack, placement: Placement, decoded: Decoded, time: FloatArray,
                twice: Any) -> tuple[FloatArray, FloatArray]:  # fmt: skip
     """Time [s] and energy [J] that doubled refresh takes where DRAM is above the temperature for it."""
-    logic = (decoded.clocked_energy + decoded.unclocked_energy) * twice + machine.active_power[:, None] * time
-    warm = (machine.hot[0][:, None] * logic + machine.hot[1][:, None] * (decoded.fast * twice)) > time
+    logic = (decoded.clocked_energy + decoded.unclocked_energy) * twice + machine.compute.clock_power[:, None] * time
+    warm = (
+        machine.heat.refresh_doubling.logic[:, None] * logic
+        + machine.heat.refresh_doubling.fast[:, None] * (decoded.fast * twice)
+    ) > time
     if placement.lower_tiers is None:
         streamed: Any = work.weights.sum(axis=0) + work.kv_prefix
     else:
         streamed = placement.fast_tier_share * (work.weights.sum(axis=0) + work.kv_prefix)
-    busy = twice * (work.kv_live + streamed) * (1.0 / machine.fast_bandwidth)[:, None] / software.dense
-    lost = np.where(warm, machine.hot_loss[:, None] * np.minimum(busy, time), 0.0)
-    return lost, np.where(warm, machine.refresh_power[:, None] * time, 0.0)
+    busy = twice * (work.kv_live + streamed) * (1.0 / machine.fast.bandwidth)[:, None] / software.dense
+    lost = np.where(warm, machine.heat.hot_bandwidth_loss[:, None] * np.minimum(busy, time), 0.0)
+    return lost, np.where(warm, machine.fast.refresh_power[:, None] * time, 0.0)
 
 
 def _clocked(
@@ -162,11 +165,11 @@ def _clocked(
     The level that finishes first under the limits wins; within 1 % the one that takes less energy.
     """
     logic, clocks = [], []
-    steady = machine.near_active_power[:, None]
+    steady = machine.pnm.clock_power[:, None]
     for i, time in enumerate(times):
-        level, scale = CLOCK_LEVELS[i], machine.level_energy[:, i : i + 1]
+        level, scale = CLOCK_LEVELS[i], machine.compute.level_energy[:, i : i + 1]
         clocked = (
-            machine.active_power[:, None] * (level * scale) + steady
+            machine.compute.clock_power[:, None] * (level * scale) + steady
         ) * time  # gated while a throttled step waits
         clocks.append(clocked)
         logic.append((decoded.clocked_energy * scale + decoded.unclocked_energy) * twice + clocked)

@@ -84,7 +84,7 @@ def decode(space: Space, design: Design, row: int) -> dict[str, Value]:
     return out
 
 
-def absent(space: Space, values: Mapping[str, Value]) -> list[str]:
+def unfit(space: Space, values: Mapping[str, Value]) -> list[str]:
     """Return active variables that ``values`` leaves out and inactive ones that it sets."""
     faults = []
     seen: dict[str, Value] = {}
@@ -202,7 +202,7 @@ def _level(value: Value, unit: str) -> str:
     return value if isinstance(value, str) else f"{value:g}" if unit == "1" else show(float(value), unit)
 
 
-def fill(space: Space, values: Mapping[str, Value]) -> dict[str, Value]:
+def complete(space: Space, values: Mapping[str, Value]) -> dict[str, Value]:
     """Complete a partial design: a variable left out takes its first allowed choice or middle."""
     out: dict[str, Value] = {}
     for v in space.variables:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dse.catalog.catalog import Catalog
-from dse.catalog.field_units import unit_of
+from dse.catalog.schema import KINDS
 from dse.core.errors import DataError, Faults, SpaceError, UnitError, nearest
 from dse.core.units import parse
 from dse.space.space import Comparison, Contender, WhatIf
@@ -93,7 +93,7 @@ def catalogue_numbers(raw: object, catalog: Catalog, key: str, faults: Faults) -
     """
     out: list[tuple[str, str, str, float]] = []
     if not isinstance(raw, dict):
-        faults.add(key, raw, "a table of catalogue numbers", '{ "flash/hbf_gen1.read_latency_pslc" = "1 us" }')
+        faults.add(key, raw, "a table of catalogue numbers", '{ "flash/hbf_gen1.read_latency.pslc" = "1 us" }')
         return out
     for path, text in raw.items():
         kind, _, rest = str(path).partition("/")
@@ -104,8 +104,13 @@ def catalogue_numbers(raw: object, catalog: Catalog, key: str, faults: Faults) -
         names = fnmatch.filter(catalog.entries[kind], name) if "*" in name else [name]
         if not names:
             faults.add(f"{key}.{path}", name, f"an entry of {kind}, or several", '"memory/hbm*.price_per_byte"')
-        if unit_of(field) != "1" and _bare(text):
-            faults.add(f"{key}.{path}", text, f"a number in {unit_of(field)} with its unit, or a factor", '"x 0.5"')
+        try:
+            unit = KINDS[kind].field(field).unit
+        except DataError:
+            faults.add(f"{key}.{path}", field, nearest(field, KINDS[kind].paths()))
+            continue
+        if unit != "1" and _bare(text):
+            faults.add(f"{key}.{path}", text, f"a number in {unit} with its unit, or a factor", '"x 0.5"')
             continue
         for each in names:
             try:
@@ -120,11 +125,11 @@ def catalogue_numbers(raw: object, catalog: Catalog, key: str, faults: Faults) -
                         kind,
                         each,
                         field,
-                        parse(str(text), unit_of(field)) if factor is None else stated * parse(factor, "1"),
+                        parse(str(text), unit) if factor is None else stated * parse(factor, "1"),
                     )
                 )
             except (DataError, UnitError) as error:
-                faults.add(f"{key}.{path}", text, str(error), '"flash/hbf_gen1.read_latency_pslc" = "1 us", or "x 0.5"')
+                faults.add(f"{key}.{path}", text, str(error), '"flash/hbf_gen1.read_latency.pslc" = "1 us", or "x 0.5"')
                 break
     return out
 

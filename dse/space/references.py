@@ -15,11 +15,11 @@ FIRST, LAST = 2000, 2100
 
 
 def read_site(raw: Mapping[str, Any], target: Target, catalog: Catalog, faults: Faults) -> tuple[str, str]:
-    """Read ``grid`` and ``body`` of a scenario: entries of the catalogue's kinds ``grid`` and ``mobile``."""
+    """Read ``grid`` and ``body`` of a scenario: entries of the catalogue's kinds ``grid`` and ``body``."""
     if not target.body and "body" in raw:
         faults.add("scenario.body", raw["body"], "nothing: machines of this target stand in none")
     grid, body = str(raw.get("grid", target.electricity_grid)), str(raw.get("body", target.body))
-    for key, name, kind in (("grid", grid, "grid"), ("body", body, "mobile")):
+    for key, name, kind in (("grid", grid, "grid"), ("body", body, "body")):
         if name and name not in catalog.entries[kind]:
             faults.add(f"scenario.{key}", name, nearest(name, catalog.entries[kind]))
     return grid, body

@@ -111,12 +111,12 @@ class Scenario:
 
     @property
     def lifetime(self) -> float:
-        """s that a machine is owned."""
+        """S that a machine is owned."""
         return self._number("lifetime")
 
     @property
     def weight_update_interval(self) -> float:
-        """s between two versions of the weights, each written once."""
+        """S between two versions of the weights, each written once."""
         return self._number("weight_update_interval")
 
     @property
@@ -156,12 +156,12 @@ class Scenario:
 
     @property
     def daily_use(self) -> float:
-        """s of generation a day."""
+        """S of generation a day."""
         return self._number("daily_use")
 
     @property
     def resident_day(self) -> float:
-        """s a day that the model stays in DRAM."""
+        """S a day that the model stays in DRAM."""
         return self._number("resident_day")
 
     @property
@@ -171,8 +171,13 @@ class Scenario:
 
     @property
     def sustained_after(self) -> float:
-        """s of work after which the limits of heat must hold."""
+        """S of work after which the limits of heat must hold."""
         return self._number("sustained_after")
+
+    @property
+    def applications(self) -> float:
+        """B of fast memory that applications keep: none on a machine that serves alone."""
+        return self.numbers.get("application_memory", 0.0)
 
     @property
     def duty(self) -> float:

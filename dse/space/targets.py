@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dse.space.limits import Limit
-from dse.space.objectives import OBJECTIVES
+from dse.space.objectives import OBJECTIVES, Goal
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,15 @@ _DATACENTER: Final = Target(
     name="datacenter",
     scenario=(*_EVERYWHERE, "pue", "electricity_price", "utilisation", "longest_request"),
     scenario_optional=("popularity_life", "site_power"),
-    objectives=("tpot", "cost_per_mtoken", "energy_per_token", "carbon_per_mtoken", "ttft"),
+    objectives=(Goal.TPOT, Goal.COST, Goal.ENERGY, Goal.CARBON, Goal.TTFT),
     thresholds=(
         Limit.TTFT,
         Limit.FLASH_LIFE,
         Limit.RACK_POWER,
-        "tpot",
-        "cost_per_mtoken",
-        "energy_per_token",
-        "carbon_per_mtoken",
+        Goal.TPOT,
+        Goal.COST,
+        Goal.ENERGY,
+        Goal.CARBON,
     ),
     required_thresholds=(),
     electricity_grid="usa",
@@ -112,8 +112,8 @@ _MOBILE: Final = Target(
         "sustained_after",
     ),
     scenario_optional=(),
-    objectives=("tpot", "energy_per_token", "bom", "carbon_per_mtoken", "ttft"),
-    thresholds=(*_DEVICE_LIMITS, "tpot", "bom", "energy_per_token", "carbon_per_mtoken"),
+    objectives=(Goal.TPOT, Goal.ENERGY, Goal.MATERIALS, Goal.CARBON, Goal.TTFT),
+    thresholds=(*_DEVICE_LIMITS, Goal.TPOT, Goal.MATERIALS, Goal.ENERGY, Goal.CARBON),
     required_thresholds=_DEVICE_LIMITS,
     electricity_grid="world",
     body="phone",

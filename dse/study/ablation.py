@@ -10,7 +10,7 @@ import numpy as np
 
 from dse.core.errors import SpaceError
 from dse.core.units import FloatArray
-from dse.evaluator.first_order import DatacenterModel, MobileModel
+from dse.evaluator.first_order import FirstOrderModel
 from dse.run.front import Scale, front_of, hypervolume, non_dominated
 from dse.run.run import Run
 from dse.space.design import encode
@@ -24,7 +24,7 @@ from dse.study.what_if import search_front, side_by_side, what_if_fronts
 Watch = Callable[[str, Any], None]
 
 
-def study(run: Run, model: DatacenterModel | MobileModel, *, trials: int, seed: int,
+def study(run: Run, model: FirstOrderModel, *, trials: int, seed: int,
           watch: Watch | None = None) -> tuple[dict[str, Any], list[dict[str, Value]]]:  # fmt: skip
     """What a recommendation needs beside the run: levers' worth, lost levels, convergence.
 
@@ -122,9 +122,7 @@ def usual(run: Run, variable: str) -> str:
     return f"{names[top]} ({100 * counts[top] / len(values):.0f} % of the front)"
 
 
-def held_by(
-    space: Space, model: DatacenterModel | MobileModel, designs: Sequence[Mapping[str, Value]]
-) -> dict[str, float]:
+def held_by(space: Space, model: FirstOrderModel, designs: Sequence[Mapping[str, Value]]) -> dict[str, float]:
     """Share of designs that stand within 10 % of each limit at their first feasible operating point, most first."""
     if not designs:
         return {}

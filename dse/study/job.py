@@ -13,7 +13,7 @@ import numpy as np
 
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.core.errors import InfeasibleError, SpaceError
-from dse.evaluator.first_order import DatacenterModel, MobileModel, model_of
+from dse.evaluator.first_order import FirstOrderModel, model_of
 from dse.evaluator.nearest_design import nearest_design
 from dse.run.archive import Archive
 from dse.run.folder import FOUND, POLISHED, Folder
@@ -150,7 +150,7 @@ def why_nothing(space: Space, archive: Archive) -> str:
     return "\n".join(lines)
 
 
-def load_run(path: Path, catalog: Catalog | None = None) -> tuple[Run, DatacenterModel | MobileModel]:
+def load_run(path: Path, catalog: Catalog | None = None) -> tuple[Run, FirstOrderModel]:
     """Rebuild a run from its folder: the log's designs, judged again by the same model.
 
     Raises:

@@ -11,12 +11,13 @@ import numpy as np
 from dse.catalog.catalog import Catalog
 from dse.core.errors import DseError, SpaceError
 from dse.core.units import FloatArray
-from dse.evaluator.explain import evaluate
+from dse.evaluator.explain import Request, evaluate
+from dse.evaluator.figures import HEAT, FigureName
 from dse.evaluator.first_order import model_of
 from dse.evaluator.nearest_design import nearest_design
 from dse.run.front import Scale, envelope
 from dse.run.run import Run
-from dse.space.design import absent, decode, levels
+from dse.space.design import decode, levels, unfit
 from dse.space.questions import CONTROL, changed
 from dse.space.space import Comparison, Space, WhatIf
 from dse.space.variables import Value
@@ -51,7 +52,7 @@ def _within(space: Space, design: dict[str, Value]) -> bool:
             inside = value in v.choices if v.discrete else v.low <= float(value) <= v.high
             if not inside:
                 return False
-    return not absent(space, design)
+    return not unfit(space, design)
 
 
 def what_if_fronts(run: Run, catalog: Catalog, trials: int, seed: int, mine: Sequence[dict[str, Value]], whole: FloatArray,
@@ -105,18 +106,23 @@ def _compared(space: Space, c: Comparison, catalog: Catalog) -> dict[str, Any]:
         for batch in c.batches:
             try:
                 e = evaluate(
-                    c.space or replace(space, what_ifs=(), comparisons=()), variables=dict(r.design), llm=c.llm, batch=batch,
-                    tensor_parallel=c.tensor_parallel, attention=c.attention, context=c.context, catalog=changed(catalog, r.catalogue),
-                )  # fmt: skip
+                    c.space or replace(space, what_ifs=(), comparisons=()),
+                    variables=dict(r.design),
+                    request=Request(llm=c.llm, context=c.context),
+                    batch=batch,
+                    tensor_parallel=c.tensor_parallel,
+                    attention=c.attention,
+                    catalog=changed(catalog, r.catalogue),
+                )
             except DseError as error:
                 cells.append({"fault": str(error).splitlines()[0]})
                 continue
-            heat = [v for k, v in e.figures.items() if k.startswith("heat: ")]
+            heat = [f.value for name, f in e.figures.items() if name.startswith(HEAT)]
             broken = [k for k, v in e.limits.items() if v > 1.0 and k not in {"ttft", "available"}]
             cells.append({
                 "time": e.decode_time, "rate": 1.0 / e.decode_time, "messages": e.times.get("collectives", 0.0) / e.decode_time,
                 "unthrottled": e.unthrottled_time, "energy": e.objectives["energy_per_token"], "prompt": e.ttft,
-                "engine": [op for op, where in e.engines.items() if where == "pnm"], "heat": heat, "clock": e.figures.get("clock level", 1.0),
+                "engine": [op for op, where in e.engines.items() if where == "pnm"], "heat": heat, "clock": e.figures[FigureName.CLOCK_LEVEL].value,
                 "cost": e.objectives.get("cost_per_mtoken", e.objectives.get("bom", 0.0)), "broken": broken,
             })  # fmt: skip
         rows.append({"name": r.name, "cells": cells})

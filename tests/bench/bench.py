@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from dse.catalog.catalog import load_catalog
-from dse.evaluator.first_order import DatacenterModel
+from dse.evaluator.first_order import FirstOrderModel
 from dse.space.design import sample
 from dse.space.overrides import load_space
 
 
-def timed(model: DatacenterModel, n: int, repeats: int) -> float:
+def timed(model: FirstOrderModel, n: int, repeats: int) -> float:
     """Least seconds of ``repeats`` evaluations of n random designs."""
     design = sample(model.space, n, np.random.default_rng(0))
     best = np.inf
@@ -38,10 +38,10 @@ def main() -> None:
     options.add_argument("--out", type=Path)
     out = options.parse_args().out
     space, catalog = load_space("datacenter"), load_catalog()
-    model = DatacenterModel(space, catalog, 2)
+    model = FirstOrderModel(space, catalog, 2)
     plain = model.pairs_per_design
     machine = model.machine(sample(space, 20_000, np.random.default_rng(0)))
-    tiers, near = machine.flash_capacity + machine.far_capacity > 0, machine.pnm_site > 0
+    tiers, near = machine.flash.capacity + machine.far.capacity > 0, machine.pnm.site > 0
 
     def pairs(below: bool, engine: bool) -> int:
         return sum(int(model.admitted(p, tiers=below, near=engine).sum()) for p in model.plans)

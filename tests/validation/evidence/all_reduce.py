@@ -16,12 +16,12 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from dse.calibration.predict import NO_LIMIT, textbook
-from dse.catalog.catalog import Catalog, names
+from dse.catalog.catalog import Catalog
 from dse.core.axes import GROUPS
 from dse.core.units import FloatArray
-from dse.hardware.assemble import assemble
+from dse.hardware.assemble import FORMS, assemble
 from dse.hardware.collective_tables import LINES
-from dse.hardware.devices import device_parts
+from dse.space.limits import Limit
 from tests.validation.evidence.edge_devices import published
 
 DEVICES: Final = {
@@ -88,18 +88,18 @@ def measured() -> list[Reduce]:
 def lines(catalog: Catalog, device: str, library: str, ranks: Sequence[int]) -> tuple[FloatArray, FloatArray]:
     """Seconds without launch, and seconds per byte at the full link rate, (ranks, lines of the library)."""
     name, topology = DEVICES[device]
-    parts = device_parts(catalog, [name])
-    code = names(catalog, "topology").index(topology)
-    parts = replace(parts, topology=np.array([code]))
+    form = FORMS["datacenter"]
+    parts = form.device_parts(catalog, [name], "")
+    network = replace(parts.network, topology=np.array([catalog.names("topology").index(topology)]))
     if topology == "full":  # a small node is a domain of its own
-        parts = replace(parts, domain=np.array([float(max(ranks))]))
-    m = assemble(parts, catalog, textbook(), NO_LIMIT)
-    engine = ("host", "device")[int(parts.engine[0])]
+        network = replace(network, domain=np.array([float(max(ranks))]))
+    m = assemble(replace(parts, network=network), form, catalog, textbook(), {Limit.RACK_POWER: NO_LIMIT})
+    engine = catalog.names("collective")[int(parts.network.engine[0])]
     at = [LINES.index(line) for line in LIBRARIES[library]]
     rows = [GROUPS.index(n) for n in ranks]
-    return m.reduce_alpha[0][np.ix_(rows, at)] - catalog.value("collective", engine, "launch_latency"), m.reduce_rate[
-        0
-    ][np.ix_(rows, at)]
+    return m.network.reduce_alpha[0][np.ix_(rows, at)] - catalog.value(
+        "collective", engine, "launch_latency"
+    ), m.network.reduce_rate[0][np.ix_(rows, at)]
 
 
 def predicted(catalog: Catalog, rows: Sequence[Reduce], fit: Fit) -> FloatArray:

@@ -174,7 +174,7 @@ def _steps(served: Served, catalog: Catalog, engines: FloatArray) -> tuple[Float
     bits = np.array([c.load.weight_bits for c in served.cases])
     count = weights * 8 / bits
     narrow = bits < 16
-    rate = served.machine.fast_bandwidth * kept / (bits / 8)
+    rate = served.machine.fast.bandwidth * kept / (bits / 8)
     emulation = np.where(narrow, np.minimum(engines / (cost * rate), 1.0), 1.0)
     software = replace(soft_rows(catalog, served.cases), emulation=emulation[:, None])
     step = times(served, software).pairs.unthrottled[:, 0]

@@ -254,7 +254,7 @@ def _sessions(catalog: Catalog, i: Inputs) -> float:
     machine, _ = reference_machine(
         catalog, peak=2.25e15, bandwidth=8e12, capacity=i["hbm_gib"] * GIB, link=9e11, flash=pool
     )
-    held = float((machine.fast_capacity + machine.flash_capacity)[0])
+    held = float((machine.fast.capacity + machine.flash.capacity)[0])
     return float(np.floor((held / GIB - i["weights_gib"]) / i["kv_per_session_gib"]))
 
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from dse.api import evaluate
 from dse.catalog.catalog import Catalog
 from dse.core.money import Basis, Comparison, Money
-from dse.evaluator.explain import Evaluation, evaluate
-from dse.evaluator.first_order import DatacenterModel
+from dse.evaluator.explain import Evaluation
+from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.site import at_price, list_price
+from dse.hardware.machine import CarbonLine
 from dse.space.reader import read_space, space_text
 from dse.space.space import Space
 
@@ -113,10 +115,10 @@ AVAILABLE: Final = "InferenceX, hyperscaler low to neocloud high"
 
 def hour(catalog: Catalog, device: str, space: Space) -> Money:
     """Cost of owning a device for an hour, bought at its list price, at its provisioned power all the time."""
-    model = DatacenterModel(space, catalog)
+    model = FirstOrderModel(space, catalog)
     m = at_price(model.devices([device]), list_price(catalog, device), catalog, space.scenario)
-    burnt = float(m.provisioned[0]) * space.scenario.pue * space.scenario.electricity_price
-    return Money((float(m.capital_rate[0]) + burnt) * HOUR, Basis.OWNED, f"{device}, an hour of ours")
+    burnt = float(m.ownership.provisioned_power[0]) * space.scenario.pue * space.scenario.electricity_price
+    return Money((float(m.ownership.capital_rate[0]) + burnt) * HOUR, Basis.OWNED, f"{device}, an hour of ours")
 
 
 def hours(catalog: Catalog) -> list[PublishedRange]:
@@ -166,7 +168,7 @@ def tokens(catalog: Catalog) -> list[PublishedRange]:
         e = _served(space, catalog, device, llm, batch, tensor, inputs, outputs, 8, "dp" if rented else "tp")
         price = Money(RENT, Basis.RENTED, "an hour") if rented else hour(catalog, device, space)
         share = e.decode_time / e.tpot if "alone" in what or not rented else 1.0  # API prices ask for the prompt apart
-        seconds = e.figures["packages"] / e.throughput / space.scenario.utilisation * share
+        seconds = e.figures["packages"].value / e.throughput / space.scenario.utilisation * share
         out.append(PublishedRange(what, source, "USD/Mtok", low, nominal, high, seconds * price.amount / HOUR * 1e6))
     return out
 
@@ -180,8 +182,8 @@ def materials(catalog: Catalog) -> list[PublishedRange]:
     """Bills of materials of packages, at the memory prices of their year."""
     out = []
     for device, year, low, nominal, high in MATERIALS:
-        m = DatacenterModel(_space(catalog, 1.0, year), catalog).devices([device])
-        ours = Money(float(m.report["bom"][0]), Basis.MATERIALS, f"{device}, ours")
+        m = FirstOrderModel(_space(catalog, 1.0, year), catalog).devices([device])
+        ours = Money(float(m.ownership.bill_of_materials[0]), Basis.MATERIALS, f"{device}, ours")
         Comparison(ours, Money(nominal, Basis.MATERIALS, f"{device}, as published"))
         out.append(
             PublishedRange(
@@ -208,7 +210,7 @@ EMBODIED: Final = (
 
 def embodied(catalog: Catalog) -> list[PublishedRange]:
     """Embodied carbon of boards, cradle to gate."""
-    model = DatacenterModel(_space(catalog, 1.0), catalog)
+    model = FirstOrderModel(_space(catalog, 1.0), catalog)
     return [
         PublishedRange(
             f"embodied carbon of {what}",
@@ -217,7 +219,7 @@ def embodied(catalog: Catalog) -> list[PublishedRange]:
             low,
             nominal,
             high,
-            sum(float(model.devices([d]).report[f"carbon: {p}"][0]) for p in parts),
+            sum(float(model.devices([d]).lines.carbon[CarbonLine(p)][0]) for p in parts),
         )
         for what, d, parts, low, nominal, high, source in EMBODIED
     ]

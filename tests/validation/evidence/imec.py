@@ -7,12 +7,11 @@ from typing import Final
 
 import numpy as np
 
-from dse.catalog.catalog import Catalog, names
-from dse.hardware.devices import device_parts
+from dse.catalog.catalog import Catalog
 from dse.hardware.heat import rises
 from dse.hardware.part_values import PartValues
 from dse.hardware.parts import Parts
-from tests.validation.evidence.reference_machines import BASE
+from tests.validation.evidence.reference_machines import BASE, FORM
 
 COOLANT: Final = 20.0
 """degC"""
@@ -88,13 +87,20 @@ def package(catalog: Catalog, stage: Stage) -> tuple[Parts, Catalog]:
         c = c.replace("thermal", "common", "stack_cover", 1.0 if stage.gap == "none" else COVER)
         if stage.gap == "silicon":
             c = c.replace("thermal", "common", "gap_resistance", SILICON_GAP)
-    memory = names(c, "memory").index("hbm4" if stage.beside else "dram3d")
-    none = np.full(1, -1, dtype=np.int64)
+    memory = c.names("memory").index("hbm4" if stage.beside else "dram3d")
+    base = FORM.device_parts(c, [BASE], "")
     parts = replace(
-        device_parts(c, [BASE]), logic_area=np.array([GPU]), dies=np.ones(1), height=np.full(1, 12.0),
-        memory=np.full(1, memory, dtype=np.int64), stacks=np.full(1, 4.0 if stage.beside else 0.0),
-        flash=none, flash_attach=none, flash_stacks=np.zeros(1),
-    )  # fmt: skip
+        base,
+        logic=replace(base.logic, area=np.array([GPU]), dies=np.ones(1)),
+        memory=replace(
+            base.memory,
+            code=np.full(1, memory, dtype=np.int64),
+            units=np.full(1, 4.0 if stage.beside else 0.0),
+            stack_height=np.full(1, 12.0),
+            bond_pitch=np.full(1, 9e-6),
+        ),
+        flash=replace(base.flash, code=np.full(1, -1), attach=np.full(1, -1), units=np.zeros(1)),
+    )
     return parts, c
 
 
@@ -102,8 +108,8 @@ def temperatures(catalog: Catalog, stage: Stage, memory_watts: float = 160.0) ->
     """Hottest GPU spot and hottest DRAM die [degC]."""
     parts, c = package(catalog, stage)
     logic, dram, _ = rises(PartValues(c, parts), np.full(1, CONVECTION))
-    hot = float((logic[0] * stage.watts + logic[1] * memory_watts)[0])
-    warm = float((dram[0] * stage.watts + dram[1] * memory_watts)[0])
+    hot = float((logic.logic * stage.watts + logic.fast * memory_watts)[0])
+    warm = float((dram.logic * stage.watts + dram.fast * memory_watts)[0])
     if stage.board_cooled:  # the same heat over the way up and the way down, side by side
         up = hot / (stage.watts + memory_watts) * GPU
         share = BOARD / (up + BOARD)

@@ -14,12 +14,11 @@ from dse.calibration.cases import Case, RankPlan
 from dse.calibration.predict import NO_LIMIT, machines, prepare, soft_rows, textbook, times
 from dse.catalog.catalog import Catalog
 from dse.core.axes import GROUPS
-from dse.hardware.assemble import assemble
+from dse.hardware.assemble import FORMS, assemble
 from dse.hardware.collective_tables import LINES
-from dse.hardware.datacenter import ENGINES
-from dse.hardware.devices import device_parts
 from dse.physics import collective, topology
 from dse.physics.network_shape import NetworkShape
+from dse.space.limits import Limit
 from dse.space.scenario import ModelLoad
 from tests.validation.evidence.all_reduce import Fit, Reduce, fitted, grouped, measured, predicted
 from tests.validation.evidence.published_result import Inputs, PublishedResult, against, kind_of, rows
@@ -92,13 +91,13 @@ def _card(catalog: Catalog, crossed: int, level: str) -> float:
 
 def _nvlink(catalog: Catalog) -> float:
     """Microseconds of a small message between two GPUs over their switch, launch included."""
-    return float(1e6 * machines(catalog, ["h800"]).hop_time[0])
+    return float(1e6 * machines(catalog, ["h800"]).network.point_to_point_alpha[0])
 
 
 def _two_nodes(catalog: Catalog, i: Inputs) -> float:
     """Time of an all-to-all byte over two nodes against one, each rank with a card."""
     rig = catalog.replace("link", "scale_out", "bandwidth", i["per_gpu_inter_node_gb_s"] * GIGA)
-    rate = machines(rig, ["h100_sxm"]).exchange_rate[0]
+    rate = machines(rig, ["h100_sxm"]).network.exchange_rate[0]
     return float(rate[GROUPS.index(16)] / rate[GROUPS.index(8)])
 
 
@@ -114,10 +113,14 @@ def _practice(catalog: Catalog, i: Inputs) -> float:
 
 def _lines(catalog: Catalog, engine: str) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], float]]:
     """Alpha and rate of every all-reduce over 8 H100 with an engine."""
-    parts = device_parts(catalog, ["h100_sxm"])
-    m = assemble(replace(parts, engine=np.array([ENGINES.index(engine)])), catalog, textbook(), NO_LIMIT)
+    form = FORMS["datacenter"]
+    parts = form.device_parts(catalog, ["h100_sxm"], "")
+    network = replace(parts.network, engine=np.array([catalog.names("collective").index(engine)]))
+    m = assemble(replace(parts, network=network), form, catalog, textbook(), {Limit.RACK_POWER: NO_LIMIT})
     at = GROUPS.index(8)
-    return dict(zip(LINES, m.reduce_alpha[0, at], strict=True)), dict(zip(LINES, m.reduce_rate[0, at], strict=True))
+    return dict(zip(LINES, m.network.reduce_alpha[0, at], strict=True)), dict(
+        zip(LINES, m.network.reduce_rate[0, at], strict=True)
+    )
 
 
 def _sharp(catalog: Catalog) -> float:

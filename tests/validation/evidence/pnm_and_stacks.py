@@ -8,18 +8,17 @@ from typing import Final
 
 import numpy as np
 
-from dse.calibration.predict import NO_LIMIT
+from dse.api import evaluate
 from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import transformer
-from dse.evaluator.explain import evaluate
 from dse.hardware.assemble import assemble
-from dse.hardware.datacenter import PNM
-from dse.hardware.devices import device_parts
-from dse.hardware.machine import FIXED_CLOCK, Machine
+from dse.hardware.codes import pnm_code
+from dse.hardware.machine import Machine
+from dse.hardware.parts import PnmParts
 from dse.space.scenario import ModelLoad, RequestClass, RequestMix
 from tests.validation.evidence.imec import COOLANT, STAGES, temperatures
 from tests.validation.evidence.published_result import Inputs, PublishedResult, against, kind_of, rows
-from tests.validation.evidence.reference_machines import decoded, scenario
+from tests.validation.evidence.reference_machines import BOUNDLESS, FORM, decoded, scenario, unlimited
 
 Ours = Callable[[Catalog, Inputs], float]
 
@@ -29,17 +28,22 @@ BATCHES: Final = tuple(2**k for k in range(11))
 
 def _near(catalog: Catalog, device: str, placement: str, flops: float) -> Machine:
     """A device whose stacks carry an engine of ``flops`` at 8 bit each; no limit of power."""
-    parts = device_parts(catalog, [device])
-    engine = np.full(1, PNM.index(placement), dtype=np.int64)
-    parts = replace(parts, pnm=engine, pnm_flops=np.full(1, max(flops, 1.0)), power_cap=np.full(1, 1e8))
-    machine = assemble(parts, catalog, scenario(RequestMix((), decode_only=True)), NO_LIMIT)
-    cool = replace(machine, throttle=(), hot_loss=0.0 * machine.hot_loss)
-    return replace(cool, level_energy=np.tile(FIXED_CLOCK, (1, 1)))
+    parts = FORM.device_parts(catalog, [device], "")
+    memory = catalog.names("memory")[int(parts.memory.code[0])]
+    engine = np.full(1, pnm_code(catalog, placement, memory, ""), dtype=np.int64)
+    pnm = PnmParts(code=engine, flops=np.full(1, max(flops, 1.0)))
+    parts = replace(parts, pnm=pnm, power_cap=np.full(1, 1e8))
+    return unlimited(assemble(parts, FORM, catalog, scenario(RequestMix((), decode_only=True)), BOUNDLESS))
 
 
 def _only(catalog: Catalog, entry: str, operators: str) -> Catalog:
     """A catalogue whose engine runs these operators and no other."""
-    return catalog.put(replace(catalog.entry("pnm", entry), attributes={"operators": operators}), operators)
+    return catalog.put(
+        replace(
+            catalog.entry("pnm", entry), attributes={**catalog.entry("pnm", entry).attributes, "operators": operators}
+        ),
+        operators,
+    )
 
 
 Shape = tuple[int, int, int]
@@ -64,7 +68,7 @@ def _gains(catalog: Catalog, llm: str, shapes: Sequence[Shape], context: tuple[f
            batches: Sequence[int]) -> tuple[float, float]:  # fmt: skip
     """Largest ratio over batches of an H100's throughput with an engine to that without, at equal capacity; and of halves to whole batches."""
     engine, host = _near(catalog, "h100_sxm", placement, flops), _near(catalog, "h100_sxm", "none", 1.0)
-    engine = replace(engine, fast_capacity=host.fast_capacity)
+    engine = replace(engine, fast=replace(engine.fast, capacity=host.fast.capacity))
     whole, base = (_rates(m, catalog, llm, shapes, context, batches) for m in (engine, host))
     halves = _rates(engine, catalog, llm, shapes, context, batches, halves=True)
     ok = base > 0

@@ -6,26 +6,34 @@ limit on power or heat where the paper has none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from dse.calibration.predict import NO_LIMIT, SITE
-from dse.catalog.catalog import Catalog, names
+from dse.catalog.catalog import Catalog
 from dse.core.units import FloatArray
-from dse.hardware.assemble import assemble
-from dse.hardware.devices import device_parts
-from dse.hardware.machine import FIXED_CLOCK, Machine
+from dse.hardware.assemble import FORMS, assemble
+from dse.hardware.logic import fixed_clock
+from dse.hardware.machine import Machine
+from dse.hardware.parts import FarParts
 from dse.serving.plan import plans_of
 from dse.serving.results import PlanResults
 from dse.serving.serve import serve
 from dse.serving.software import software_of
 from dse.serving.step_work import StepWork, lower_step
+from dse.space.limits import Limit
 from dse.space.scenario import ModelLoad, RequestMix, Scenario
 
 STACK: Final = "ideal"
+
+
+FORM: Final = FORMS["datacenter"]
+
+
+BOUNDLESS: Final[Mapping[str, float]] = {Limit.RACK_POWER: NO_LIMIT}
 
 
 RIG: Final = "rig"
@@ -68,9 +76,9 @@ class Served:
     @property
     def fits(self) -> FloatArray:
         """(p,) largest value over limit of the capacity checks."""
-        worst: FloatArray = np.maximum(self.pairs.limit_ratios["capacity"], self.pairs.limit_ratios["longest_request"])[
-            0
-        ]
+        worst: FloatArray = np.maximum(
+            self.pairs.limit_ratios[Limit.CAPACITY], self.pairs.limit_ratios[Limit.LONGEST_REQUEST]
+        )[0]
         return worst
 
 
@@ -105,20 +113,24 @@ def reference_machine(
     if flash:
         made = {
             "planes_per_die": flash.planes, "page_bytes": flash.page, "read_bandwidth": flash.bandwidth, "base_die_buffer": flash.buffer,
-            "reference_height": flash.dies, "power_per_stack": 1e6, "read_latency_pslc": flash.read_latency,
-            "program_latency_pslc": flash.program_latency, "capacity_per_die_pslc": flash.capacity / flash.dies,
+            "reference_height": flash.dies, "power_per_stack": 1e6, "read_latency.pslc": flash.read_latency,
+            "program_latency.pslc": flash.program_latency, "capacity_per_die.pslc": flash.capacity / flash.dies,
         }  # fmt: skip
         for field, value in made.items():
             c = c.replace("flash", FLASH, field, value)
-    parts = device_parts(c, [RIG])
+    parts = FORM.device_parts(c, [RIG], "")
     if far:
         c = c.replace("memory", FAR, "capacity_per_package", far[0]).replace(
             "memory", FAR, "bandwidth_per_stack", far[1]
         )
-        parts = replace(parts, far=np.array([names(c, "memory").index(FAR)]), far_modules=np.ones(1))
-    machine = assemble(parts, c, scenario(RequestMix((), decode_only=True)), NO_LIMIT)
-    cool = replace(machine, throttle=(), hot_loss=0.0 * machine.hot_loss)
-    return replace(cool, level_energy=np.tile(FIXED_CLOCK, (1, 1))), c
+        parts = replace(parts, far=FarParts(code=np.array([c.names("memory").index(FAR)]), modules=np.ones(1)))
+    return unlimited(assemble(parts, FORM, c, scenario(RequestMix((), decode_only=True)), BOUNDLESS)), c
+
+
+def unlimited(machine: Machine) -> Machine:
+    """A machine (n = 1) that no limit of heat slows, at its own clock alone."""
+    heat = replace(machine.heat, rows={}, hot_bandwidth_loss=0.0 * machine.heat.hot_bandwidth_loss)
+    return replace(machine, heat=heat, compute=replace(machine.compute, level_energy=fixed_clock(1)))
 
 
 def scenario(mix: RequestMix, skew: float = 0.0) -> Scenario:

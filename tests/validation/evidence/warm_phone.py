@@ -15,7 +15,7 @@ import numpy as np
 
 from dse.catalog.catalog import Catalog
 from dse.core.units import FloatArray
-from dse.hardware.mobile import lumps
+from dse.hardware.heat import lumps
 from dse.physics import thermal
 from dse.space.reader import read_space, space_text
 from tests.validation.evidence.edge_devices import burst
@@ -64,7 +64,7 @@ def held(power: float, idle: float, limit: float, catalog: Catalog, body: str, s
 
     Work draws ``power`` [W], of it ``idle`` whatever the rate; the warmest skin may rise ``limit`` [K] over the air.
     """
-    v = partial(catalog.value, "mobile", body)
+    v = partial(catalog.value, "body", body)
     decay, gain = thermal.lump_step(*lumps(catalog, body), STEP)
     spot = np.array([v("spot_share"), 1.0 - v("spot_share")])  # of chip and body in the warmest skin
     loss, background = 1.0 / v("power_conversion"), v("background_power")
