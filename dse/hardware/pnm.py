@@ -75,7 +75,7 @@ def engine(values: PartValues) -> tuple[Pnm, dict[Limit, FloatArray]]:
         flop_energy=values.pnm("flop_energy"),
         switch_latency=np.where(has, crossing, 0.0),
         copies=_copies(values),
-        clock_power=clocked if parts.device is None else np.zeros(len(parts)),
+        clock_power=clocked,
     ), limits
 
 
