@@ -81,10 +81,7 @@ def engine(values: PartValues) -> tuple[Pnm, dict[Limit, FloatArray]]:
 
 def _copies(values: PartValues) -> FloatArray:
     """Times that inputs and partial sums cross: those of a partition over all shards."""
-    shards = values.pnm("shards_per_stack")
-    if values.parts.device is not None:
-        return pnm.partition_copies(np.where(values.pnm_site == PnmSite.FLASH, values.parts.flash.dies, shards))
-    return pnm.partition_copies(values.pnm_units * shards)
+    return pnm.partition_copies(values.pnm_units * values.pnm("shards_per_stack"))
 
 
 def engine_power(engines: Pnm) -> FloatArray:
