@@ -46,8 +46,7 @@ def fast_tier(values: PartValues, reads: dict[ReadLine, FloatArray], staged: Flo
     memories = values.parts.memory
     inside = values.pnm_site == PnmSite.FAST
     usable = memories.capacity * (1.0 - np.where(inside, values.pnm("capacity_loss"), 0.0))
-    present = usable if values.parts.device is not None else memories.capacity
-    refresh = present * values.memory("refresh_power_per_byte")
+    refresh = usable * values.memory("refresh_power_per_byte")
     idle = values.memory("static_power_per_byte") + values.memory("refresh_power_per_byte")
     return Fast(
         bandwidth=memories.host_bandwidth,
@@ -55,7 +54,7 @@ def fast_tier(values: PartValues, reads: dict[ReadLine, FloatArray], staged: Flo
         capacity=np.maximum(usable - staged - applications, np.maximum(LEAST_FAST * usable, 1.0)),
         latency=values.memory("access_latency"),
         energy=total(reads.values()),
-        standby_power=present * idle,
+        standby_power=usable * idle,
         installed=usable,
         refresh_power=refresh,
         on_chip=values.on_chip,
