@@ -108,8 +108,8 @@ def energies(point: OperatingPoint, ledger: Terms, prompt: Terms, near: Terms) -
     inside = {n: v * point.per_token for n, v in _decode(machine, point.work, ledger, near).items()}
     inside |= _prompts(point, prompt)
     inside |= {line.value: scalar(watts) * point.present for line, watts in lines.static.items()}
-    if scalar(machine.flash.capacity) and not usage.one_user:
-        written = scalar(wear(machine, point.results, point.scenario, usage))
+    if scalar(machine.flash.capacity):
+        written = scalar(wear(machine, point.results, point.scenario))
         inside[PROGRAMMING] = written * scalar(machine.flash.program_energy) * point.provisioned
     if usage.resident_wait:
         kept = scalar(resident_power(machine, point.work, point.results, usage))

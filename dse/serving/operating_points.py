@@ -219,13 +219,13 @@ def resident_power(machine: Machine, work: StepWork, results: PlanResults, usage
     return kept * per_byte[:, None] * usage.resident_wait
 
 
-def wear(machine: Machine, results: PlanResults, scenario: Scenario, usage: Usage) -> FloatArray:
+def wear(machine: Machine, results: PlanResults, scenario: Scenario) -> FloatArray:
     """Bytes programmed per second and package: reclaim, retention, updates, KV and prefixes written.
 
     Reading, and so reclaim, happens for the busy share of the time; retention always.
     """
     reclaim = results.flash_read * machine.flash.reclaim_share[:, None]
-    ingested = 0.0 if usage.one_user else results.flash_written / results.step
+    ingested = results.flash_written / results.step
     always = machine.flash.retention_refresh_rate[:, None] + 1.0 / scenario.weight_update_interval
     return (reclaim + ingested) * scenario.duty + results.stored * always
 
@@ -322,9 +322,9 @@ def choose(
 ) -> Estimate:
     """Pick, per design and TPOT target, the cheapest admissible plan; the least bad if there is none."""
     flashy = bool((machine.flash.capacity > 0).any())
-    writes = wear(machine, results, scenario, usage) if flashy else np.zeros((1, 1))
+    writes = wear(machine, results, scenario) if flashy else np.zeros((1, 1))
     fleet = fleet_cost(machine, work, results, scenario, usage)
-    if flashy and not usage.one_user:  # programming is paid at the rate it happens, busy or not
+    if flashy:  # programming is paid at the rate it happens, busy or not
         program = writes * machine.flash.program_energy[:, None]
         for mode in fleet.modes.values():
             mode.energy = mode.energy + program * mode.busy / usage.duty
