@@ -23,7 +23,7 @@ from dse.hardware.ownership import Surroundings, on_site
 from dse.hardware.part_values import PartValues
 from dse.hardware.parts import UNBOUNDED, Parts
 from dse.hardware.pnm import engine
-from dse.hardware.tiers import far_tier, fast_reads, fast_tier, flash_array_energy, flash_tier, scratchpad
+from dse.hardware.tiers import far_tier, fast_reads, fast_tier, flash_tier, scratchpad
 from dse.space.design import Design
 from dse.space.limits import Limit
 from dse.space.scenario import Scenario
@@ -120,7 +120,7 @@ def assemble(
             static=standing,
             outside=around.outside,
             fast_read=reads,
-            flash_array=flash_array_energy(values),
+            flash_array=values.flash("read_energy"),
         ),
         limit_ratios=parts.limit_ratios
         | (pnm_limits if ours else {})

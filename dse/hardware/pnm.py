@@ -8,7 +8,7 @@ from dse.core.axes import OPERATORS, PnmSite
 from dse.core.units import FloatArray, IntArray
 from dse.hardware.machine import Pnm
 from dse.hardware.part_values import PartValues
-from dse.hardware.tiers import flash_array_bandwidth, flash_array_energy, flash_interface, powered
+from dse.hardware.tiers import flash_array_bandwidth, flash_interface, powered
 from dse.physics import flash, pnm
 from dse.space.limits import Limit
 
@@ -40,7 +40,7 @@ def _reads(values: PartValues, site: IntArray, heat: FloatArray) -> tuple[FloatA
     own = np.select(
         [site == PnmSite.FLASH, site == PnmSite.FAR], [_inside_flash(values), in_far], parts.memory.bandwidth
     )
-    energy = np.where(site == PnmSite.FLASH, flash_array_energy(values), values.pnm("read_energy"))
+    energy = np.where(site == PnmSite.FLASH, values.flash("read_energy"), values.pnm("read_energy"))
     inner = own * values.pnm("bandwidth_gain")
     bounded = values.attribute("pnm", parts.pnm.code, "power_bounds", "arithmetic and reads")
     borne = np.maximum(values.pnm("power_budget"), values.memory("bandwidth_per_stack") * values.memory("read_energy"))

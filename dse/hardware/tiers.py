@@ -97,12 +97,6 @@ def far_tier(values: PartValues) -> Tier:
     )
 
 
-def flash_array_energy(values: PartValues) -> FloatArray:
-    """Energy [J/B] of a read of flash up to the interface: what an engine beside it pays."""
-    stacked = values.attribute("flash", values.parts.flash.code, "form", "stack")
-    return values.flash("read_energy") - np.where(stacked, values.flash("interface_energy"), 0.0)
-
-
 def flash_array_bandwidth(values: PartValues) -> FloatArray:
     """Bandwidth [B/s] that the planes of all dies deliver, before any interface."""
     parts = values.parts.flash
@@ -125,7 +119,7 @@ def powered(values: PartValues) -> FloatArray:
     taller = values.parts.flash.stack_height - values.flash("reference_height")
     idle = values.flash("idle_power_per_stack") + values.flash("idle_power_per_die") * taller
     limited = values.flash("power_per_stack") > 0
-    whole = flash_array_energy(values) + values.flash("interface_energy")
+    whole = values.flash("read_energy") + values.flash("interface_energy")
     allowed = flash.powered_bandwidth(values.flash("power_per_stack"), idle, whole)
     return np.where(limited, allowed, UNBOUNDED)
 
@@ -172,7 +166,7 @@ def flash_tier(values: PartValues) -> tuple[Flash, FloatArray]:
         write_bandwidth=np.where(has, np.where(far, np.minimum(write, parts.link_bandwidth), write), 1.0),
         capacity=np.where(has & (parts.holds > 0), capacity, 0.0),
         latency=np.where(has, latency + further, 0.0),
-        energy=flash_array_energy(values) + values.flash("interface_energy") + over_link,
+        energy=values.flash("read_energy") + values.flash("interface_energy") + over_link,
         standby_power=flash_idle_power(values),
         program_energy=values.flash("program_energy"),
         writable_bytes=np.where(has, writable, 1.0),
