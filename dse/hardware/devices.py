@@ -131,7 +131,7 @@ def _soc(f: _Files, body: str, phy_area: FloatArray) -> LogicParts:
     peak, sram = f.peaks(), f.value("sram", USUAL_SRAM)
     mac_area = peak[:, 0] / (logic("mac_density") * logic("clock_nominal"))
     npu_area = mac_area * (1.0 + catalog.value("body", body, "npu_overhead"))
-    added = added_soc_area(catalog, body, npu_area, sram) + phy_area
+    added = added_soc_area(catalog, node, npu_area, sram) + phy_area
     return LogicParts(
         node=node,
         area=added + catalog.value("body", body, "soc_base_area"),

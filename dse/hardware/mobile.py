@@ -41,9 +41,9 @@ def memory_packages(catalog: Catalog, code: IntArray, channels: FloatArray) -> F
     return np.maximum(np.ceil(channels / np.maximum(each, 1.0) - 1e-9), 1.0)
 
 
-def added_soc_area(catalog: Catalog, body: str, npu_area: FloatArray, sram: FloatArray) -> FloatArray:
-    """SoC area [m2] of the NPU and its SRAM."""
-    return npu_area + sram * catalog.value("body", body, "sram_area")
+def added_soc_area(catalog: Catalog, node: IntArray, npu_area: FloatArray, sram: FloatArray) -> FloatArray:
+    """SoC area [m2] of the NPU and of ``sram`` [B] in the node's cells."""
+    return npu_area + sram * catalog.take("logic", catalog.names("logic"), node, "sram_area")
 
 
 def channel_area(catalog: Catalog, code: IntArray, channels: FloatArray) -> FloatArray:
@@ -67,7 +67,7 @@ def mobile_parts(space: Space, design: Design, catalog: Catalog) -> Parts:
     choices = [str(c) for c in space.variable("pnm").choices]
     engine = pnm_codes(catalog, choices, choice_codes(space, design, "pnm", choices), code, flash.code)
     link_area = catalog.take("link", catalog.names("link"), device.link, "area") * packages
-    added = added_soc_area(catalog, space.scenario.body, npu_area, sram) + link_area
+    added = added_soc_area(catalog, node, npu_area, sram) + link_area
     added = added + channel_area(catalog, code, device.channels)
     logic = LogicParts(
         node=node,
