@@ -159,7 +159,8 @@ def flash_tier(values: PartValues) -> tuple[Flash, FloatArray]:
         planes, page, values.cell("pages_per_shot"), np.where(has, values.cell("program_latency"), 1.0)
     )
     writable = values.cell("endurance") * capacity / np.maximum(values.flash("write_amplification"), 1.0)
-    ahead = np.where(behind, in_stacks, staging) - 2.0 * bandwidth * latency  # beyond what keeps the planes streaming
+    # reads ahead of use go beyond what keeps the planes streaming; behind the fast memory's PHY they wait in the stacks
+    ahead = np.where(parts.shares_phy > 0, in_stacks, staging) - 2.0 * bandwidth * latency
     disturb = np.maximum(values.cell("read_disturb_limit"), 1.0)
     tier = Flash(
         bandwidth=np.where(has, bandwidth, 1.0),
