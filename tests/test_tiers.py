@@ -290,3 +290,25 @@ def test_a_memory_bound_step_clocks_down_and_saves(catalog: Catalog) -> None:
     )
     assert e.figures["clock level"].value < 1.0
     assert e.decode_time == pytest.approx(e.unthrottled_time)
+
+
+def test_prompts_pay_each_operator_at_its_own_precision() -> None:
+    """Attention in 16 bit beside experts and FFN in 8: joules are FLOP times J/FLOP, operator by operator."""
+    m, c = made()
+    m = altered(m, compute={"clock_power": np.zeros(1)})
+    mix = RequestMix((RequestClass("x", 1.0, 1024.0, 256.0),))
+
+    def arithmetic(**own: Any) -> tuple[float, Served]:
+        asked = replace(load("DeepSeek-V3", 8.0), **own)
+        served = decoded(m, c, asked, mix, [(1, 1, 1, 8)])
+        return notes(m, c, served)["prompt arithmetic and clocks"], served
+
+    low, _ = arithmetic()
+    mixed, served = arithmetic(attention_compute_bits=16.0, score_compute_bits=16.0)
+    high, _ = arithmetic(
+        attention_compute_bits=16.0, score_compute_bits=16.0, expert_compute_bits=16.0, head_compute_bits=16.0
+    )
+    work, joule = served.traffic, m.compute.flop_energy[0]
+    by_hand = sum(float(work.prefill.joule_flop[i][0]) * joule[work.bits[i]] for i in range(len(OPERATORS)))
+    assert mixed == pytest.approx(by_hand, rel=1e-9)
+    assert low < mixed < high

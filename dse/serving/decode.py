@@ -10,14 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from dse.core.axes import OPERATORS, PnmSite
-from dse.core.table import total
 from dse.core.units import FloatArray
 from dse.hardware.machine import Machine
 from dse.physics import roofline
 from dse.serving.collectives import Note
 from dse.serving.placement import Placement
 from dse.serving.pnm_split import pnm_operator
-from dse.serving.rates import Rates, rates_of
+from dse.serving.rates import Rates, arithmetic_energy, rates_of
 from dse.serving.results import Decoded, Read, nothing
 from dse.serving.software import SoftwareStack
 from dse.serving.step_work import ATTENTION, EXPERTS, StepWork
@@ -163,12 +162,8 @@ def _charge(decoded: Decoded, machine: Machine, work: StepWork, rates: Rates, pl
     even = work.weights * work.mean_weights
     experts = even[EXPERTS]
     dense = even.sum(axis=0) - experts
-    flops: dict[int, tuple[FloatArray, FloatArray]] = {}
-    for i, joule in enumerate(rates.host_flop_energy):
-        key = i if work.aligned else int(work.bits[i])
-        own = work.flop[i] * work.mean_flop[i]
-        flops[key] = (joule, own + flops[key][1] if key in flops else own)
-    decoded.clocked_energy = total(joule * own for joule, own in flops.values())
+    flops = [work.flop[i] * work.mean_flop[i] for i in range(len(OPERATORS))]
+    decoded.clocked_energy = arithmetic_energy(rates, work, flops)
     decoded.unclocked_energy = (dense + experts + work.kv_live + work.kv_prefix) * on_chip
     chip = 0.0 if placement.chip is None else placement.chip
     lower = placement.lower_tiers

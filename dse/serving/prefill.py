@@ -13,7 +13,7 @@ from dse.hardware.machine import Machine
 from dse.physics import thermal
 from dse.serving.collectives import Note, all_reduce, at, exchanged
 from dse.serving.placement import Placement
-from dse.serving.rates import Rates, limits_of, rates_of
+from dse.serving.rates import Rates, arithmetic_energy, limits_of, rates_of
 from dse.serving.software import SoftwareStack
 from dse.serving.step_work import Prefill, StepWork
 
@@ -117,7 +117,7 @@ def prefill(machine: Machine, t: StepWork, software: SoftwareStack, placement: P
             time += busy
     weights, routed = chunks * work.joule_weights[cols], chunks * work.joule_experts[cols]
     still = (weights + routed) * k.energy[0]
-    dynamic = work.joule_flop[cols] * k.host_flop_energy[2]
+    dynamic = arithmetic_energy(k, t, [flop[cols] for flop in work.joule_flop])
     moe = bool(np.any(routed))
     fast, flash, far = (
         weights * d + routed * e if moe else weights * d

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from dse.core.table import total
 from dse.core.units import FloatArray, IntArray
 from dse.hardware.machine import Machine
 from dse.serving.step_work import StepWork
@@ -64,6 +66,18 @@ def rates_of(machine: Machine, work: StepWork) -> Rates:
         energy=(_col(machine.compute.byte_energy), _col(machine.fast.energy), _col(machine.flash.energy), _col(machine.far.energy), _col(machine.pnm.energy)),
         host_flop_energy=tuple(e[2] for e in each), near_flop_energy=tuple(e[3] for e in each),
     )  # fmt: skip
+
+
+def arithmetic_energy(rates: Rates, work: StepWork, flops: Sequence[FloatArray]) -> FloatArray:
+    """Joules of ``flops`` by operator on the host, each at its own precision.
+
+    Operators of one precision are summed over plans alone before they meet the designs.
+    """
+    found: dict[int, tuple[FloatArray, FloatArray]] = {}
+    for i, (joule, own) in enumerate(zip(rates.host_flop_energy, flops, strict=True)):
+        key = i if work.aligned else int(work.bits[i])
+        found[key] = (joule, own + found[key][1] if key in found else own)
+    return total(joule * own for joule, own in found.values())
 
 
 def limits_of(machine: Machine) -> tuple[tuple[FloatArray, ...], ...]:

@@ -65,7 +65,7 @@ class Prefill:
     reduce_bytes: FloatArray
     exchange_bytes: FloatArray
     joule_flop: FloatArray
-    """(shapes,) FLOP of all operators, mean over ranks"""
+    """(ops, shapes) FLOP, mean over ranks"""
     joule_weights: FloatArray
     """(shapes,) weight bytes of all operators but routed experts, mean over ranks"""
     joule_experts: FloatArray
@@ -383,7 +383,7 @@ def _prefill(model: Transformer, load: ModelLoad, plans: Plans, tokens: float, p
         tokens=np.full(len(every), tokens), flop=flop, weights=weights, kv=tokens * model.kv_bytes_per_token(load.kv_bits) / r.kv,
         reduce_bytes=np.where(r.tensor > 1, tokens * model.hidden * ACTIVATION_BYTES, 0.0),
         exchange_bytes=_exchanged(model, load, r, tokens * np.ones(len(every)), loads[0], loads[2]),
-        joule_flop=joule_flop.sum(axis=0), joule_weights=weights.sum(axis=0) - weights[EXPERTS], joule_experts=routed,
+        joule_flop=joule_flop, joule_weights=weights.sum(axis=0) - weights[EXPERTS], joule_experts=routed,
     )  # fmt: skip
 
 
