@@ -1,4 +1,9 @@
-"""dse: design-space exploration of LLM-inference hardware."""
+"""dse: design-space exploration of LLM-inference hardware.
+
+import dse
+run = dse.search(dse.load_space("datacenter").fix(pnm="none"), trials=2000, seed=1)
+run.front                  # pandas.DataFrame, SI units in .attrs["units"]
+"""
 
 from __future__ import annotations
 
@@ -7,9 +12,38 @@ from typing import TYPE_CHECKING, Any
 from dse.core.version import __version__
 
 if TYPE_CHECKING:
-    from dse.api import evaluate, load_catalog
+    from dse.api import (
+        Catalog,
+        DseError,
+        Evaluator,
+        Figure,
+        Outcomes,
+        Point,
+        SearchResult,
+        Space,
+        evaluate,
+        load_catalog,
+        load_run,
+        load_space,
+        search,
+    )
 
-__all__ = ["__version__", "evaluate", "load_catalog"]
+__all__ = [
+    "Catalog",
+    "DseError",
+    "Evaluator",
+    "Figure",
+    "Outcomes",
+    "Point",
+    "SearchResult",
+    "Space",
+    "__version__",
+    "evaluate",
+    "load_catalog",
+    "load_run",
+    "load_space",
+    "search",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,18 +2,183 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from dse.catalog.catalog import Catalog, load_catalog
+from dse.core.errors import DseError
+from dse.core.units import Figure
 from dse.evaluator.explain import Evaluation, Request
 from dse.evaluator.explain import evaluate as evaluate_request
+from dse.evaluator.loading import EvaluatorSource, Factory
+from dse.evaluator.protocol import Evaluator, Outcomes
+from dse.run.run import Run
+from dse.space.objectives import Goal
+from dse.space.overrides import load_space
 from dse.space.space import Space
+from dse.study import job
+from dse.study.samplers import DEFAULT
 
-__all__ = ["evaluate", "load_catalog"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "Catalog",
+    "DseError",
+    "Evaluator",
+    "Figure",
+    "Outcomes",
+    "Point",
+    "SearchResult",
+    "Space",
+    "evaluate",
+    "load_catalog",
+    "load_run",
+    "load_space",
+    "search",
+]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """A finished search: its space, its front and trials as tables, and what judged it.
+
+    >>> import dse
+    >>> result = dse.search(dse.load_space("mobile"), trials=60, seed=1)
+    >>> list(result.front.columns[:3]), result.front.attrs["units"]["tpot"]
+    (['tpot', 'energy_per_token', 'bom'], 's')
+    >>> len(result.trials)
+    60
+    """
+
+    run: Run
+    evaluator: Evaluator
+
+    @property
+    def space(self) -> Space:
+        """The space that was searched."""
+        return self.run.space
+
+    @cached_property
+    def front(self) -> pd.DataFrame:
+        """The front, a row an operating point; SI units in ``.attrs["units"]``."""
+        from dse.run.frame import front_frame
+
+        return front_frame(self.run)
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """Every trial in order; SI units in ``.attrs["units"]``."""
+        from dse.run.frame import trials_frame
+
+        return trials_frame(self.run)
+
+
+@dataclass
+class Point(Evaluation):
+    """One design or machine under one plan; each breakdown sums to its objective."""
+
+    def _series(self, parts: Mapping[str, float], name: str, unit: str) -> pd.Series:
+        import pandas as pd
+
+        out = pd.Series(dict(parts), name=name, dtype=float)
+        out.attrs["unit"] = unit
+        return out
+
+    @property
+    def time(self) -> pd.Series:
+        """Seconds of an output token by part."""
+        return self._series(self.times, "time", "s")
+
+    @property
+    def energy(self) -> pd.Series:
+        """Joules of an output token by part, at the wall or from the battery."""
+        return self._series(self.energies, "energy", "J")
+
+    @property
+    def cost(self) -> pd.Series:
+        """USD by part: per million output tokens, or that a device adds to its bill of materials."""
+        return self._series(self.costs, "cost", "USD")
+
+    @property
+    def carbon(self) -> pd.Series:
+        """Kilograms CO2e of a million output tokens by part."""
+        return self._series(self.carbons, "carbon", "kgCO2e")
+
+
+def search(
+    space: Space | str,
+    *,
+    trials: int = 2000,
+    seed: int = 1,
+    sampler: str = DEFAULT,
+    out: str | Path | None = None,
+    resume: bool = False,
+    evaluator: str | Factory | None = None,
+    watch: Callable[[Any], None] | None = None,
+) -> SearchResult:
+    """Search a space; ``out`` is the run folder to write, None keeps all in memory.
+
+    ``evaluator`` is a simulator of one's own: ``"module:name"``, or a class or function that takes the space.
+
+    >>> import dse
+    >>> space = dse.load_space("mobile").fix(pnm="none").limit(ttft="2 s").in_year(2030)
+    >>> run = dse.search(space, trials=60, seed=1)
+    >>> bool((run.front["ttft"] <= 2).all())
+    True
+
+    Raises:
+        SpaceError: the space, sampler or evaluator is at fault.
+        RunError: ``out`` holds a run and ``resume`` is off, or cannot be written.
+        InfeasibleError: no design met every limit.
+
+    """
+    space = load_space(space) if isinstance(space, str) else space
+    command = f"dse.search({space.name!r}, trials={trials}, seed={seed})"
+
+    def into(folder: Path) -> SearchResult:
+        done = job.search(
+            space,
+            folder,
+            trials=trials,
+            sampler=sampler,
+            seed=seed,
+            resume=resume,
+            command=command,
+            watch=watch,
+            evaluator=evaluator,
+        )
+        return SearchResult(done.run, done.evaluator)
+
+    if out is not None:
+        return into(Path(out))
+    with TemporaryDirectory() as folder:
+        return into(Path(folder) / space.name)
+
+
+def load_run(path: str | Path, *, evaluator: str | Factory | EvaluatorSource | None = None) -> SearchResult:
+    """Read a run folder: its designs are judged again by the evaluator that the run names.
+
+    >>> import dse, tempfile
+    >>> folder = tempfile.mkdtemp() + "/run"
+    >>> made = dse.search("mobile", trials=60, seed=1, out=folder)
+    >>> dse.load_run(folder).front.equals(made.front)
+    True
+
+    Raises:
+        RunError: not a run folder.
+        SpaceError: its evaluator cannot be loaded, or ``evaluator`` is not the one that judged it.
+
+    """
+    return SearchResult(*job.load_run(Path(path), evaluator=evaluator))
 
 
 def evaluate(
-    target: str | Space,
+    space: str | Space,
     *,
     variables: Mapping[str, object] | None = None,
     device: str | None = None,
@@ -29,8 +194,23 @@ def evaluate(
     compute_bits: float | None = None,
     software: str | None = None,
     catalog: Catalog | None = None,
-) -> Evaluation:
-    """Evaluate one design (``variables``) or existing machine (``device``) under one plan."""
+) -> Point:
+    """Evaluate one design (``variables``) or existing machine (``device``) under one plan, by our model.
+
+    What is left out is the space's own; ``context`` asks for a decode step at that context, prompts not charged.
+
+    >>> import dse
+    >>> point = dse.evaluate("datacenter", device="h100_sxm", llm="Llama-3.1-70B", batch=32, tensor_parallel=4)
+    >>> bool(abs(point.energy.sum() / point.objectives["energy_per_token"] - 1) < 1e-9)
+    True
+    >>> point.figures["packages"]
+    Figure(value=4.0, unit='1')
+
+    Raises:
+        SpaceError: an unknown variable, a value outside its range, a plan that cannot be.
+        DataError: an unknown device, model or software stack.
+
+    """
     request = Request(
         llm=llm,
         software=software,
@@ -41,8 +221,8 @@ def evaluate(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
     )
-    return evaluate_request(
-        target,
+    found = evaluate_request(
+        space,
         variables=variables,
         device=device,
         request=request,
@@ -51,3 +231,4 @@ def evaluate(
         attention=attention,
         catalog=catalog,
     )
+    return Point(**{**vars(found), "objectives": {Goal(k).value: v for k, v in found.objectives.items()}})

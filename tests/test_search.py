@@ -10,6 +10,7 @@ import pytest
 from dse.catalog.catalog import Catalog
 from dse.core.errors import InfeasibleError, RunError, SpaceError
 from dse.evaluator.first_order import FirstOrderModel
+from dse.evaluator.loading import OURS
 from dse.evaluator.nearest_design import consistent
 from dse.evaluator.protocol import Outcomes
 from dse.run.folder import FOUND, FRONT, LOG, Folder
@@ -190,7 +191,7 @@ def test_what_the_lever_study_finds_joins_the_front(tmp_path: Path, mobile: Spac
     run(mobile, out, trials=100)
     loaded, model = load_run(out, catalog)
     before, own = loaded.front.points, loaded.own
-    made, found = study(loaded, model, trials=100, seed=1)
+    made, found = study(loaded, OURS, trials=100, seed=1)
     assert found
     assert all(0 <= v["hypervolume"] <= 1 and (not v["feasible"] or v["factor"] >= 1) for v in made["levers"].values())
     Folder(out).keep_designs(FOUND, found)

@@ -9,7 +9,7 @@ from dataclasses import replace as dataclass_replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from dse.catalog.llm import LlmEntry, read_llm
 from dse.catalog.schema import KINDS
 from dse.core.errors import DataError, nearest
 from dse.core.units import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DATA: Final = resources.files("dse") / "data"
 
@@ -119,6 +122,30 @@ class Catalog:
         steps = self.entry(kind, name).by_key(field_name)
         latest = max((y for y in steps if y <= year), default=min(steps))
         return steps[latest].nominal
+
+    def table(self, kind: str) -> pd.DataFrame:
+        """Every number of a kind of entry: a row each, with low, nominal, high, unit (SI), source and note.
+
+        >>> from dse import load_catalog
+        >>> load_catalog().table("memory").loc[("hbm4e", "bandwidth_per_stack"), "unit"]
+        'B/s'
+
+        Raises:
+            DataError: there is no such kind.
+
+        """
+        import pandas as pd
+
+        if kind not in self.entries:
+            raise DataError(f"catalogue: got kind {kind!r}, expected {nearest(kind, self.entries)}")
+        columns = ("low", "nominal", "high", "unit", "source", "note")
+        rows = {
+            (name, path): [getattr(q, c) for c in columns]
+            for name, entry in self.entries[kind].items()
+            for path, q in entry.values.items()
+        }
+        index = pd.MultiIndex.from_tuples(list(rows), names=["entry", "field"])
+        return pd.DataFrame(list(rows.values()), index=index, columns=list(columns))
 
     def estimates(self) -> tuple[int, int]:
         """Return how many numbers are estimates, and how many there are."""

@@ -8,7 +8,7 @@ from dse.catalog.catalog import load_catalog
 from dse.cli.report_commands import _report
 from dse.cli.run_commands import _bar, _say_front, _study, sampler_name
 from dse.core.errors import INTERRUPTED, OK
-from dse.evaluator.first_order import model_of
+from dse.evaluator.loading import evaluator_source
 from dse.run.folder import Folder
 from dse.space.overrides import load_space
 from dse.study import job
@@ -32,12 +32,13 @@ def explore(options: argparse.Namespace) -> int:
                 resume=resume,
                 command=options.command_line,
                 watch=watch,
+                evaluator=options.evaluator,
             )
         if done.interrupted:
             _say_front(done.run, out)
             return INTERRUPTED
-        model = model_of(space, load_catalog())
-        run = _study(done.run, model, out, options.lever_trials, options.seed)
+        run = _study(done.run, out, options.lever_trials, options.seed)
+        model = evaluator_source(options.evaluator).make(space, load_catalog())
         for text in _report(run, model, out, out):
             print(text)
     return OK

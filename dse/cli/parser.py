@@ -158,6 +158,7 @@ def _looking(sub: Any) -> None:
     p.add_argument(
         "--run", type=Path, dest="against", help="a run folder: say how much of the exact hypervolume it reached"
     )
+    _evaluator(p)
     _overrides(p)
 
 
@@ -272,6 +273,15 @@ def _budget(p: argparse.ArgumentParser, trials: int) -> None:
         "--sampler", default=None, help="random, qmc, nsga2, nsga3 or tpe (default: the best by measurement)"
     )
     p.add_argument("--seed", type=_seed, default=1)
+    _evaluator(p)
+
+
+def _evaluator(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--evaluator",
+        metavar="MODULE:NAME",
+        help="a simulator of your own: a class or function that takes the space (default: our first-order model)",
+    )
 
 
 def _overrides(p: argparse.ArgumentParser) -> None:

@@ -57,9 +57,7 @@ def recommend(options: argparse.Namespace) -> int:
     run, model = _loaded(options.run_folder)
     _need_front(run, options.run_folder)
     if options.lever_trials or read_study(options.run_folder) is None:
-        run = _study(
-            run, model, options.run_folder, options.lever_trials or len(run.trials), int(run.about.get("seed", 1))
-        )
+        run = _study(run, options.run_folder, options.lever_trials or len(run.trials), int(run.about.get("seed", 1)))
     for text in _recommendation(
         gather(run, model, load_catalog(), read_study(options.run_folder)), options.run_folder, options.out
     ):

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from dse.catalog.catalog import load_catalog
 from dse.core.errors import INTERRUPTED, OK, SpaceError, nearest
 from dse.core.units import show
-from dse.evaluator.first_order import model_of
+from dse.evaluator.loading import evaluator_source
 from dse.run.folder import FOUND, FRONT, Folder, read_study, save_study, write_atomically
 from dse.run.run import Run
 from dse.space.objectives import OBJECTIVES
@@ -72,6 +72,7 @@ def search(options: argparse.Namespace) -> int:
             resume=options.resume,
             command=options.command_line,
             watch=watch,
+            evaluator=options.evaluator,
         )
     _say_front(done.run, out)
     if done.interrupted:
@@ -89,7 +90,7 @@ def _say_front(run: Run, out: Path) -> None:
     print(f"{out / FRONT}")
 
 
-def _study(run: Run, model: Any, out: Path, trials: int, seed: int) -> Run:
+def _study(run: Run, out: Path, trials: int, seed: int) -> Run:
     """Study the levers; what that finds joins the run and its front."""
     with tqdm(desc="levers", unit="search", file=sys.stderr, dynamic_ncols=True) as bar:
 
@@ -97,11 +98,12 @@ def _study(run: Run, model: Any, out: Path, trials: int, seed: int) -> Run:
             bar.set_postfix_str(f"{stage} {detail}")
             bar.update()
 
-        made, found = ablation.study(run, model, trials=trials, seed=seed, watch=watch)
+        source = evaluator_source(run.about.get("evaluator source"))
+        made, found = ablation.study(run, source, trials=trials, seed=seed, watch=watch)
     folder = Folder(out)
     folder.keep_designs(FOUND, [*folder.designs(FOUND), *found])
     save_study(out, made)
-    job.add_found(run.archive, model, found)
+    job.add_found(run.archive, source.make(run.space, load_catalog()), found)
     front = folder.write_front(run.space, run.archive)
     folder.update(front=len(front))
     return replace(run, front=front)
@@ -110,8 +112,13 @@ def _study(run: Run, model: Any, out: Path, trials: int, seed: int) -> Run:
 def sweep(options: argparse.Namespace) -> int:
     """Enumerate the coarse grid; compare a run with it."""
     space = load_space(options.space, _given(options))
-    model = model_of(space, load_catalog())
+    source = evaluator_source(options.evaluator)
+    model = source.make(space, load_catalog())
     against = load_run(options.against)[0] if options.against else None
+    if against is not None and against.about.get("evaluator source", "") != source.source:
+        raise SpaceError(
+            f"--run: was judged by {against.about['evaluator']}, this sweep by {model.name} {model.version}"
+        )
     if against is not None and against.space.objectives != space.objectives:
         raise SpaceError(f"--run: has objectives {list(against.space.objectives)}, this space {list(space.objectives)}")
     with tqdm(desc=f"{space.name} grid", unit="design", file=sys.stderr, dynamic_ncols=True) as bar:

@@ -72,7 +72,7 @@ def page_data(facts: Facts) -> dict[str, Any]:
         "chosen": [{"label": c.label, "id": c.index, "what": describe(facts, c), "why": c.why, "rejected": c.rejected} for c in facts.chosen],
         "baselines": facts.baselines, "curves": curves(facts), "breakdown": breakdown, "convergence": convergence,
         "swept": facts.study.get("sweep"), "constraints": {limit.value: limit.sentence for limit in Limit}, "command": run.about.get("command", ""),
-        "estimates": list(facts.catalog.estimates()),
+        "estimates": list(facts.catalog.estimates()), "judge": f"{facts.model.name} {facts.model.version}", "ours": facts.ours is not None,
     }  # fmt: skip
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dse.catalog.catalog import Catalog, load_catalog
-from dse.core.errors import SpaceError, nearest
+from dse.core.errors import SpaceError
 from dse.space.reader import read_space, space_text
-from dse.space.request_classes import with_traffic
 from dse.space.space import Space
-from dse.space.variables import parse_value
 
 
 @dataclass(frozen=True)
@@ -39,46 +37,20 @@ def load_space(name: str, overrides: Overrides | None = None, catalog: Catalog |
 
 def apply(space: Space, o: Overrides, catalog: Catalog) -> Space:
     """Apply overrides to a space; the list of them travels with it."""
-    done: list[str] = []
     for text in o.fix:
         name, value = _pair(text, "--fix")
-        space = space.restrict(name, [parse_value(space.variable(name), value, "--fix")])
-        done.append(f"--fix {text}")
+        space = space.fix(**{name: value})
     for text in o.limit:
-        space = _limited(space, *_pair(text, "--limit"))
-        done.append(f"--limit {text}")
+        name, value = _pair(text, "--limit")
+        space = space.limit(**{name: value})
     if o.model is not None:
-        catalog.llm(o.model)
-        first = space.scenario.workloads[0]
-        total = sum(w.concurrency for w in space.scenario.workloads)
-        load = replace(first, llm=o.model, weight=1.0, concurrency=total)
-        space = replace(space, scenario=replace(space.scenario, workloads=(load,)))
-        done.append(f"--model {o.model}")
+        space = space.with_model(o.model, catalog)
     if o.traffic is not None:
-        kept = tuple(c for c in space.scenario.mix.classes if c.name == o.traffic)
-        names = [c.name for c in space.scenario.mix.classes]
-        if not kept and o.traffic not in catalog.entries["traffic"]:
-            raise SpaceError(
-                f"--traffic: got {o.traffic!r}, expected {nearest(o.traffic, {*names, *catalog.entries['traffic']})}"
-            )
-        mix = replace(space.scenario.mix, classes=kept)
-        scenario = replace(space.scenario, mix=mix) if kept else with_traffic(space.scenario, catalog, o.traffic)
-        space = replace(space, scenario=scenario)
-        done.append(f"--traffic {o.traffic}")
+        space = space.with_traffic(o.traffic, catalog)
     if o.year is not None:
-        if not 2000 <= o.year <= 2100:
-            raise SpaceError(f"--year: got {o.year:g}, expected a year from 2000 to 2100")
-        numbers = {**space.scenario.numbers, "year": float(o.year)}
-        space = replace(space, scenario=replace(space.scenario, numbers=numbers))
-        done.append(f"--year {o.year:g}")
+        space = space.in_year(o.year)
     if o.objectives:
-        for name in o.objectives:
-            if name not in space.target.objectives:
-                known = ", ".join(space.target.objectives)
-                raise SpaceError(f"--objective: got {name!r}, expected one of {known}")
-        space = replace(space, objectives=tuple(o.objectives))
-        done += [f"--objective {x}" for x in o.objectives]
-    space = replace(space, overrides=space.overrides + tuple(done))
+        space = space.with_objectives(*o.objectives)
     return space.on_grid() if o.grid else space
 
 
@@ -87,21 +59,6 @@ def _pair(text: str, flag: str) -> tuple[str, str]:
     if not mark or not name or not value:
         raise SpaceError(f"{flag}: got {text!r}, expected name=value")
     return name.strip(), value.strip()
-
-
-def _limited(space: Space, name: str, value: str) -> Space:
-    from dse.core.errors import UnitError
-    from dse.core.units import parse
-
-    if name not in space.target.thresholds:
-        raise SpaceError(f"--limit: got {name!r}, expected {nearest(name, space.target.thresholds)}")
-    try:
-        number = parse(value, space.target.threshold_unit(name))
-    except UnitError as error:
-        raise SpaceError(f"--limit {name}: {error}") from error
-    if number <= 0:
-        raise SpaceError(f"--limit {name}: got {value!r}, expected a number above 0")
-    return replace(space, thresholds={**space.thresholds, name: number})
 
 
 def overrides_of(texts: list[str]) -> Overrides:

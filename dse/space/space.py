@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dse.core.errors import SpaceError, nearest
+from dse.catalog.catalog import Catalog, load_catalog
+from dse.core.errors import SpaceError, UnitError, nearest
+from dse.core.units import parse
+from dse.space.request_classes import with_traffic
 from dse.space.scenario import Scenario
 from dse.space.targets import Target
-from dse.space.variables import Value, Variable
+from dse.space.variables import Value, Variable, parse_value
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,113 @@ class Space:
             if len(kept) < len(v.choices):
                 space = space.restrict(earlier, kept)
         return space
+
+    def fix(self, **values: object) -> Space:
+        """Return the space with variables held to values, in SI or as text with a unit.
+
+        >>> from dse import load_space
+        >>> load_space("datacenter").fix(pnm="none", sram="64 MiB").overrides
+        ('--fix pnm=none', '--fix sram=64 MiB')
+
+        Raises:
+            SpaceError: no such variable, or a value outside its range or choices.
+
+        """
+        space = self
+        for name, value in values.items():
+            held = space.restrict(name, [parse_value(space.variable(name), value, "--fix")])
+            space = held.noted(f"--fix {name}={value}")
+        return space
+
+    def limit(self, **limits: object) -> Space:
+        """Return the space with limits set, in SI or as text with a unit.
+
+        >>> from dse import load_space
+        >>> load_space("datacenter").limit(ttft="500 ms").thresholds["ttft"]
+        0.5
+
+        Raises:
+            SpaceError: no such limit, a wrong unit, or a number not above 0.
+
+        """
+        space = self
+        for name, value in limits.items():
+            if name not in space.target.thresholds:
+                raise SpaceError(f"--limit: got {name!r}, expected {nearest(name, space.target.thresholds)}")
+            try:
+                number = parse(str(value), space.target.threshold_unit(name))
+            except UnitError as error:
+                raise SpaceError(f"--limit {name}: {error}") from error
+            if number <= 0:
+                raise SpaceError(f"--limit {name}: got {value!r}, expected a number above 0")
+            space = replace(space, thresholds={**space.thresholds, name: number}).noted(f"--limit {name}={value}")
+        return space
+
+    def in_year(self, year: float) -> Space:
+        """Return the space in a year: its prices, and what can be had.
+
+        >>> from dse import load_space
+        >>> load_space("datacenter").in_year(2028).scenario.year
+        2028.0
+
+        Raises:
+            SpaceError: a year before 2000 or after 2100.
+
+        """
+        if not 2000 <= year <= 2100:
+            raise SpaceError(f"--year: got {year:g}, expected a year from 2000 to 2100")
+        numbers = {**self.scenario.numbers, "year": float(year)}
+        return replace(self, scenario=replace(self.scenario, numbers=numbers)).noted(f"--year {year:g}")
+
+    def with_model(self, llm: str, catalog: Catalog | None = None) -> Space:
+        """Return the space with one language model, which takes all of the demand.
+
+        >>> from dse import load_space
+        >>> [w.llm for w in load_space("datacenter").with_model("Llama-3.1-70B").scenario.workloads]
+        ['Llama-3.1-70B']
+
+        Raises:
+            DataError: the catalogue has no such model.
+
+        """
+        (catalog or load_catalog()).llm(llm)
+        first = self.scenario.workloads[0]
+        total = sum(w.concurrency for w in self.scenario.workloads)
+        load = replace(first, llm=llm, weight=1.0, concurrency=total)
+        return replace(self, scenario=replace(self.scenario, workloads=(load,))).noted(f"--model {llm}")
+
+    def with_traffic(self, traffic: str, catalog: Catalog | None = None) -> Space:
+        """Return the space with one class of requests, of its own or of the catalogue.
+
+        Raises:
+            SpaceError: neither has one of that name.
+
+        """
+        catalog = catalog or load_catalog()
+        kept = tuple(c for c in self.scenario.mix.classes if c.name == traffic)
+        known = {c.name for c in self.scenario.mix.classes} | set(catalog.entries["traffic"])
+        if traffic not in known:
+            raise SpaceError(f"--traffic: got {traffic!r}, expected {nearest(traffic, known)}")
+        mix = replace(self.scenario.mix, classes=kept)
+        scenario = replace(self.scenario, mix=mix) if kept else with_traffic(self.scenario, catalog, traffic)
+        return replace(self, scenario=scenario).noted(f"--traffic {traffic}")
+
+    def with_objectives(self, *names: str) -> Space:
+        """Return the space judged by these objectives of its target.
+
+        Raises:
+            SpaceError: the target has no objective of that name.
+
+        """
+        for name in names:
+            if name not in self.target.objectives:
+                raise SpaceError(f"--objective: got {name!r}, expected one of {', '.join(self.target.objectives)}")
+        space = replace(self, objectives=tuple(names))
+        return space.noted(*(f"--objective {name}" for name in names))
+
+    def noted(self, *changes: str) -> Space:
+        """Return the space with changes added to the list that a run records."""
+        return replace(self, overrides=self.overrides + changes)
 
     def on_grid(self) -> Space:
         """Return the space with every variable held to its coarse levels: what a sweep enumerates."""

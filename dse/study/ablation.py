@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from dse.catalog.catalog import Catalog, load_catalog
 from dse.core.errors import SpaceError
 from dse.core.units import FloatArray
-from dse.evaluator.first_order import FirstOrderModel
+from dse.evaluator.loading import EvaluatorSource
+from dse.evaluator.protocol import Evaluator
 from dse.run.front import Scale, front_of, hypervolume, non_dominated
 from dse.run.run import Run
 from dse.space.design import encode
 from dse.space.limits import Limit
+from dse.space.objectives import Goal
 from dse.space.space import Space
 from dse.space.variables import Value
 from dse.study.convergence import convergence
@@ -24,32 +27,34 @@ from dse.study.what_if import search_front, side_by_side, what_if_fronts
 Watch = Callable[[str, Any], None]
 
 
-def study(run: Run, model: FirstOrderModel, *, trials: int, seed: int,
-          watch: Watch | None = None) -> tuple[dict[str, Any], list[dict[str, Value]]]:  # fmt: skip
+def study(run: Run, source: EvaluatorSource, *, trials: int, seed: int,
+          watch: Watch | None = None, catalog: Catalog | None = None) -> tuple[dict[str, Any], list[dict[str, Value]]]:  # fmt: skip
     """What a recommendation needs beside the run: levers' worth, lost levels, convergence.
 
     Returns the study and the designs found on the way that belong on the run's front: a design
-    found with a lever locked is a design of the whole space.
+    found with a lever locked is a design of the whole space. Other worlds and comparisons change the
+    catalogue, which only our model reads: for another evaluator there are none.
     """
     say = watch or (lambda stage, detail: None)
     run = searched_alone(run)
+    catalog = catalog or load_catalog()
+    model = source.make(run.space, catalog)
     mine = local_search(
         run.space, model, [run.values(int(r)) for r in np.unique(run.front.rows)], len(run.trials), seed
     )
     again: dict[str, dict[str, FrontDesigns]] = {"levers": {}, "lost": {}}
-    catalog = model.catalog
     for lever in run.space.levers:
         say("without", lever.name)
         try:
             space = run.space.without(lever)
         except SpaceError:
             continue  # the run itself held the lever on
-        again["levers"][lever.name] = search_front(space, catalog, trials, seed)
+        again["levers"][lever.name] = search_front(space, source, catalog, trials=trials, seed=seed)
     taken = {}
     for variable, level in missing_levels(run):
         say("locked on", f"{variable}={level}")
         again["lost"][f"{variable}={level}"] = search_front(
-            run.space.restrict(variable, [level]), catalog, trials, seed
+            run.space.restrict(variable, [level]), source, catalog, trials=trials, seed=seed
         )
         taken[f"{variable}={level}"] = usual(run, variable)
     say("random", "")
@@ -75,9 +80,9 @@ def study(run: Run, model: FirstOrderModel, *, trials: int, seed: int,
         made["lost"][name]["to"] = level
     points = np.concatenate([points, near[0]])
     shown = convergence(run, model, seed, Scale.of(points[non_dominated(points)]))
-    other = what_if_fronts(run, catalog, trials, seed, mine[1], whole, ablation_loss, say)
+    other = what_if_fronts(run, catalog, trials, seed, mine[1], whole, ablation_loss, say) if source.ours else []
     content = {"trials": trials, "itself": ablation_loss(own, whole, scale), **made, "convergence": shown, "what_if": other,
-               "compare": side_by_side(run.space, catalog)}  # fmt: skip
+               "compare": side_by_side(run.space, catalog) if source.ours else []}  # fmt: skip
     return content, found
 
 
@@ -122,7 +127,7 @@ def usual(run: Run, variable: str) -> str:
     return f"{names[top]} ({100 * counts[top] / len(values):.0f} % of the front)"
 
 
-def held_by(space: Space, model: FirstOrderModel, designs: Sequence[Mapping[str, Value]]) -> dict[str, float]:
+def held_by(space: Space, model: Evaluator, designs: Sequence[Mapping[str, Value]]) -> dict[str, float]:
     """Share of designs that stand within 10 % of each limit at their first feasible operating point, most first."""
     if not designs:
         return {}
@@ -135,7 +140,7 @@ def held_by(space: Space, model: FirstOrderModel, designs: Sequence[Mapping[str,
         name: float(np.mean(r[some, at] > NEAR)) for name, r in outcomes.limit_ratios.items() if name not in UNTOLD
     }
     if "burst" in outcomes.detail:
-        slowed = outcomes.detail["burst"][some, at] < SLOWED * outcomes.objectives["tpot"][some, at]
+        slowed = outcomes.detail["burst"][some, at] < SLOWED * outcomes.objectives[Goal.TPOT][some, at]
         shares["heat"] = float(np.mean(slowed))
     return dict(sorted(((n, v) for n, v in shares.items() if v > 0), key=lambda x: -x[1]))
 

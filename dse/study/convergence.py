@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dse.evaluator.first_order import FirstOrderModel
+from dse.evaluator.protocol import Evaluator
 from dse.run.front import Front, Scale, hypervolume, non_dominated
 from dse.run.run import Run
 from dse.space.design import sample
@@ -14,7 +14,7 @@ from dse.space.design import sample
 CHECKPOINTS = 24
 
 
-def convergence(run: Run, model: FirstOrderModel, seed: int, scale: Scale) -> dict[str, Any]:
+def convergence(run: Run, model: Evaluator, seed: int, scale: Scale) -> dict[str, Any]:
     """Hypervolume over designs of the search and of as many random designs."""
     _, outcomes = run.archive.joined()
     random = model.evaluate(sample(run.space, run.own, np.random.default_rng(seed)))

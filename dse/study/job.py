@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ import numpy as np
 
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.core.errors import InfeasibleError, SpaceError
-from dse.evaluator.first_order import FirstOrderModel, model_of
-from dse.evaluator.nearest_design import nearest_design
+from dse.evaluator.loading import EvaluatorSource, Factory, evaluator_source
+from dse.evaluator.protocol import Evaluator
 from dse.run.archive import Archive
 from dse.run.folder import FOUND, POLISHED, Folder
 from dse.run.front import front_of
@@ -43,6 +44,9 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked = True
 
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield lambda: False
+        return
     before = signal.signal(signal.SIGINT, note)
     try:
         yield lambda: asked
@@ -55,12 +59,13 @@ class Outcome:
     """How a search ended."""
 
     run: Run
+    evaluator: Evaluator
     interrupted: bool
 
 
 def search(space: Space, out: Path, *, trials: int, sampler: str, seed: int, resume: bool, command: str,
            watch: Callable[[Any], None] | None = None, catalog: Catalog | None = None,
-           evaluator: Any = None) -> Outcome:  # fmt: skip
+           evaluator: str | Factory | EvaluatorSource | None = None) -> Outcome:  # fmt: skip
     """Search a space into a run folder; resume one; stop cleanly on Ctrl-C.
 
     Raises:
@@ -69,14 +74,15 @@ def search(space: Space, out: Path, *, trials: int, sampler: str, seed: int, res
 
     """
     catalog = catalog or load_catalog()
-    model = evaluator or model_of(space, catalog)
+    source = evaluator_source(evaluator)
+    model = source.make(space, catalog)
     folder = Folder(out)
     about = {"name": space.name, "target": space.target.name, "objectives": list(space.objectives), "sampler": sampler, "seed": seed,
-             "trials": trials, "catalogue": catalog.digest, "command": command, "evaluator": f"{model.name} {model.version}"}  # fmt: skip
+             "trials": trials, "catalogue": catalog.digest, "command": command, "evaluator": f"{model.name} {model.version}", "evaluator source": source.source}  # fmt: skip
     lines = folder.trials() if resume else []
     if resume:
         _same(folder, space, about)
-    first = [values for values, _ in (nearest_design(space, catalog, model, b.device) for b in space.baselines)]
+    first = source.nearest_to_baselines(space, catalog, model)
     job = Search(space, model, sampler, seed, folder, first)
     folder.begin(space, about, fresh=not resume)
     if lines:
@@ -102,7 +108,7 @@ def search(space: Space, out: Path, *, trials: int, sampler: str, seed: int, res
     run = Run(space, job.archive, front, folder.manifest(), job.trials, own)
     if len(front) == 0:
         raise InfeasibleError(why_nothing(space, job.archive))
-    return Outcome(run, interrupted)
+    return Outcome(run, model, interrupted)
 
 
 def _same(folder: Folder, space: Space, about: Mapping[str, Any]) -> None:
@@ -115,8 +121,18 @@ def _same(folder: Folder, space: Space, about: Mapping[str, Any]) -> None:
     """
     manifest = folder.manifest()
     asked = {**about, "overrides": list(space.overrides), "space file": space.text}
-    had = {**manifest, "space file": folder.space_text()}
-    for key in ("name", "sampler", "seed", "catalogue", "objectives", "evaluator", "overrides", "space file"):
+    had = {"evaluator source": "", **manifest, "space file": folder.space_text()}
+    for key in (
+        "name",
+        "sampler",
+        "seed",
+        "catalogue",
+        "objectives",
+        "evaluator",
+        "evaluator source",
+        "overrides",
+        "space file",
+    ):
         if had.get(key) != asked[key]:
             got = "another text" if key == "space file" else repr(had.get(key))
             raise SpaceError(
@@ -150,11 +166,16 @@ def why_nothing(space: Space, archive: Archive) -> str:
     return "\n".join(lines)
 
 
-def load_run(path: Path, catalog: Catalog | None = None) -> tuple[Run, FirstOrderModel]:
-    """Rebuild a run from its folder: the log's designs, judged again by the same model.
+def load_run(
+    path: Path, catalog: Catalog | None = None, evaluator: str | Factory | EvaluatorSource | None = None
+) -> tuple[Run, Evaluator]:
+    """Rebuild a run from its folder: the log's designs, judged again by the evaluator that the run names.
+
+    ``evaluator`` stands in for that name where it cannot be imported by it.
 
     Raises:
         RunError: not a run folder.
+        SpaceError: the evaluator cannot be loaded, or is not the one that judged the run.
 
     """
     catalog = catalog or load_catalog()
@@ -164,7 +185,9 @@ def load_run(path: Path, catalog: Catalog | None = None) -> tuple[Run, FirstOrde
 
     space = read_space(folder.space_text(), str(path), catalog)
     space = apply(space, overrides_of(manifest.get("overrides", [])), catalog)
-    model = model_of(space, catalog)
+    source = evaluator_source(evaluator or manifest.get("evaluator source"))
+    model = source.make(space, catalog)
+    _same_evaluator(path, manifest, source, model)
     trials = folder.trials()
     rows: list[dict[str, Value]] = [{variable_of(k): v for k, v in t["params"].items()} for t in trials]
     archive = Archive(space)
@@ -179,7 +202,18 @@ def load_run(path: Path, catalog: Catalog | None = None) -> tuple[Run, FirstOrde
     return Run(space, archive, front_of(space, archive.joined()[1]), manifest, trials, own), model
 
 
-def add_found(archive: Archive, model: Any, found: Sequence[Mapping[str, Value]]) -> None:
+def _same_evaluator(path: Path, manifest: Mapping[str, Any], source: EvaluatorSource, model: Evaluator) -> None:
+    """Refuse to judge a run with another evaluator than its own; of ours a newer version may."""
+    had = str(manifest.get("evaluator", ""))
+    same = had.split(" ", maxsplit=1)[0] == model.name if source.ours else had == f"{model.name} {model.version}"
+    if not same:
+        raise SpaceError(
+            f"{path}: was judged by evaluator {had!r}, this is {model.name} {model.version}; "
+            "give the one it was judged by, or search again into another --out"
+        )
+
+
+def add_found(archive: Archive, model: Evaluator, found: Sequence[Mapping[str, Value]]) -> None:
     """Evaluate designs that the search itself did not ask for and add those that are new to an archive."""
     if not found:
         return

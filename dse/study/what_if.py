@@ -13,8 +13,7 @@ from dse.core.errors import DseError, SpaceError
 from dse.core.units import FloatArray
 from dse.evaluator.explain import Request, evaluate
 from dse.evaluator.figures import HEAT, FigureName
-from dse.evaluator.first_order import model_of
-from dse.evaluator.nearest_design import nearest_design
+from dse.evaluator.loading import OURS, EvaluatorSource
 from dse.run.front import Scale, envelope
 from dse.run.run import Run
 from dse.space.design import decode, levels, unfit
@@ -32,11 +31,11 @@ WARM = 150
 """designs of a run's front that the search of another world starts from"""
 
 
-def search_front(space: Space, catalog: Catalog, trials: int, seed: int,
+def search_front(space: Space, source: EvaluatorSource, catalog: Catalog, *, trials: int, seed: int,
              known: Sequence[dict[str, Value]] = ()) -> FrontDesigns:  # fmt: skip
     """Points of a space's polished front and their designs; ``known`` and those nearest to baselines first."""
-    model = model_of(space, catalog)
-    first = [v for v, _ in (nearest_design(space, catalog, model, b.device) for b in space.baselines)]
+    model = source.make(space, catalog)
+    first = source.nearest_to_baselines(space, catalog, model)
     first += [d for d in known if _within(space, d)]
     search = Search(space, model, DEFAULT, seed, first=first)
     front = search.run(trials)
@@ -70,7 +69,9 @@ def what_if_fronts(run: Run, catalog: Catalog, trials: int, seed: int, mine: Seq
             space = _held(run.space, asked)
         except SpaceError:
             continue  # the run itself holds something else
-        points, designs = search_front(space, changed(catalog, asked.catalogue), trials, seed, known)
+        points, designs = search_front(
+            space, OURS, changed(catalog, asked.catalogue), trials=trials, seed=seed, known=known
+        )
         found = worth(points, whole, Scale.of(whole))
         out.append(
             {

@@ -1,0 +1,162 @@
+"""The Python API: what it shows, its examples, tables with units, and simulators of one's own everywhere."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import dse
+import dse.api
+import dse.catalog.catalog
+import dse.space.space
+from dse.core.errors import SpaceError
+from dse.evaluator.testing import EvaluatorContract
+from dse.space.design import Design, sample
+from tests.simulator import Roofline
+
+HOME = Path(__file__).resolve().parent.parent
+
+
+class TestOurs(EvaluatorContract):
+    """Our model keeps the contract that it asks of others."""
+
+
+class TestSimulator(EvaluatorContract):
+    """So does the simulator of these tests."""
+
+    def source(self) -> str:
+        """By name, as a run folder names it."""
+        return "tests.simulator:Roofline"
+
+
+def test_dir_shows_the_public_names() -> None:
+    assert dir(dse) == sorted(dse.__all__)
+    assert len(dse.__all__) <= 14
+    for name in dse.__all__:
+        assert getattr(dse, name).__doc__ or name == "__version__", name
+
+
+@pytest.mark.parametrize("module", [dse.api, dse.space.space, dse.catalog.catalog], ids=lambda m: m.__name__)
+def test_examples_of_docstrings_run(module: object) -> None:
+    found = doctest.testmod(module, optionflags=doctest.ELLIPSIS)  # type: ignore[arg-type]
+    assert found.attempted >= 1
+    assert found.failed == 0
+
+
+def test_breakdowns_are_series_that_sum_to_their_objective() -> None:
+    for point, price in (
+        (
+            dse.evaluate("datacenter", device="h200_sxm", llm="DeepSeek-V3", batch=64, tensor_parallel=8),
+            "cost_per_mtoken",
+        ),
+        (dse.evaluate("mobile", variables={}), "bom"),
+    ):
+        assert point.time.sum() == pytest.approx(point.tpot)
+        assert point.energy.sum() == pytest.approx(point.objectives["energy_per_token"])
+        assert point.cost.sum() == pytest.approx(point.objectives[price])
+        assert point.carbon.sum() == pytest.approx(point.objectives["carbon_per_mtoken"])
+        assert (point.time.attrs["unit"], point.energy.attrs["unit"], point.cost.attrs["unit"]) == ("s", "J", "USD")
+
+
+def test_tables_carry_units_and_equal_the_csv(tmp_path: Path) -> None:
+    run = dse.search("mobile", trials=80, seed=3, out=tmp_path / "run")
+    table = pd.read_csv(tmp_path / "run" / "front.csv")
+    assert len(run.front) == len(table)
+    assert set(run.front.attrs["units"]) == set(run.front.columns)
+    for name, unit in (("tpot", "s"), ("bom", "USD"), ("npu_area", "m2")):
+        assert run.front.attrs["units"][name] == unit
+        np.testing.assert_allclose(run.front[name], table[f"{name} [{unit}]"], rtol=1e-5)
+    assert len(run.trials) == 80
+    assert run.trials["feasible"].any()
+    assert set(run.trials.attrs["units"]) == set(run.trials.columns)
+
+
+def test_a_space_is_changed_by_methods_as_by_flags() -> None:
+    from dse.space.overrides import Overrides
+    from dse.space.overrides import load_space as flagged
+
+    made = dse.load_space("datacenter").fix(pnm="none").limit(ttft="1 s").with_model("Llama-3.1-70B").in_year(2028)
+    same = flagged("datacenter", Overrides(fix=("pnm=none",), limit=("ttft=1 s",), model="Llama-3.1-70B", year=2028.0))
+    assert made == same
+    with pytest.raises(SpaceError, match="did you mean 'pnm'"):
+        dse.load_space("datacenter").fix(pmn="none")
+    with pytest.raises(SpaceError, match="ttft"):
+        dse.load_space("datacenter").limit(ttft="1 parsec")
+
+
+def cli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dse", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": f"{HOME}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_simulator_of_ones_own_is_searched_shown_recommended_and_reloaded(tmp_path: Path) -> None:
+    """Search with baselines in the space, page, recommendation and reload: by the simulator alone."""
+    own = ("--evaluator", "tests.simulator:Roofline")
+    done = cli("explore", "datacenter", "--trials", "150", "--lever-trials", "50", "--out", "out", *own, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "out" / "datacenter"
+    text = (folder / "recommendation.md").read_text()
+    assert "roofline 1.0" in text
+    assert "h100" not in text.lower()  # a machine on sale is judged by our model alone
+    assert "roofline 1.0" in (folder / "dashboard.html").read_text()
+    loaded = dse.load_run(folder)
+    table = pd.read_csv(folder / "front.csv")
+    np.testing.assert_allclose(loaded.front["tpot"], table["tpot [s]"], rtol=1e-5)
+    assert loaded.evaluator.name == "roofline"
+    again = cli("recommend", str(folder), "--out", "again", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    swept = cli("sweep", "datacenter", "--fix", "pnm=none", "--run", str(folder), "--out", "s", cwd=tmp_path)
+    assert swept.returncode == 2
+    assert "was judged by roofline 1.0" in swept.stderr
+
+
+def test_a_run_is_never_judged_by_another_evaluator_in_silence(tmp_path: Path) -> None:
+    class Local(Roofline):
+        name = "local"
+
+    dse.search("datacenter", trials=60, seed=1, out=tmp_path / "run", evaluator=Local)
+    with pytest.raises(SpaceError, match="cannot be loaded"):
+        dse.load_run(tmp_path / "run")
+    with pytest.raises(SpaceError, match="was judged by evaluator 'local 1.0'"):
+        dse.load_run(tmp_path / "run", evaluator=Roofline)
+    assert len(dse.load_run(tmp_path / "run", evaluator=Local).front) > 0
+
+
+def test_an_evaluator_that_breaks_the_protocol_is_refused_by_name() -> None:
+    class Short(Roofline):
+        def evaluate(self, design: Design) -> dse.Outcomes:
+            found = super().evaluate(design)
+            return dse.Outcomes({"tpot": found.objectives["tpot"][:, :1]}, {}, {})
+
+    class Endless(Roofline):
+        def evaluate(self, design: Design) -> dse.Outcomes:
+            found = super().evaluate(design)
+            found.objectives["tpot"] = np.full_like(found.objectives["tpot"], np.inf)
+            return found
+
+    from dse.evaluator.loading import evaluator_source
+
+    space = dse.load_space("datacenter")
+    design = sample(space, 3, np.random.default_rng(0))
+    with pytest.raises(SpaceError, match="gives no objective 'cost_per_mtoken'"):
+        evaluator_source(Short).make(space, dse.load_catalog()).evaluate(design)
+    with pytest.raises(SpaceError, match="'tpot' is not finite"):
+        evaluator_source(Endless).make(space, dse.load_catalog()).evaluate(design)
+    for wrong in ("nothing", "no.such:Thing", "tests.simulator:BYTES_A_TOKEN"):
+        with pytest.raises(SpaceError, match="--evaluator"):
+            evaluator_source(wrong)
+    with pytest.raises(SpaceError, match="expected a class or function"):
+        evaluator_source(Roofline(space))  # type: ignore[arg-type]
