@@ -1,4 +1,7 @@
-"""The Python API: load a space, search it, evaluate a point, read a run and the catalogue. The command line is its user."""
+"""The Python API: load a space, search it, evaluate a point, read a run and the catalogue.
+
+The command line is its user.
+"""
 
 from __future__ import annotations
 
@@ -197,10 +200,11 @@ def evaluate(
 ) -> Point:
     """Evaluate one design (``variables``) or existing machine (``device``) under one plan, by our model.
 
-    What is left out is the space's own; ``context`` asks for a decode step at that context, prompts not charged.
+    What is left out is the space's own; ``context`` asks for a decode step at that context, prompts not
+    charged.
 
     >>> import dse
-    >>> point = dse.evaluate("datacenter", device="h100_sxm", llm="Llama-3.1-70B", batch=32, tensor_parallel=4)
+    >>> point = dse.evaluate("datacenter", device="h100_sxm", llm="Llama-3.1-70B", tensor_parallel=4)
     >>> bool(abs(point.energy.sum() / point.objectives["energy_per_token"] - 1) < 1e-9)
     True
     >>> point.figures["packages"]

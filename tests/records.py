@@ -10,4 +10,6 @@ from dse.hardware.machine import Machine
 
 def altered(machine: Machine, **records: dict[str, Any]) -> Machine:
     """A machine with other fields in its records: ``altered(m, fast={"capacity": ...})``."""
-    return replace(machine, **{name: replace(getattr(machine, name), **fields) for name, fields in records.items()})
+    return replace(
+        machine, **{name: replace(getattr(machine, name), **fields) for name, fields in records.items()}
+    )

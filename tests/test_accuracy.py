@@ -66,7 +66,14 @@ def test_every_device_and_model_predicts_a_row(catalog: Catalog) -> None:
     """Rows of devices and models nobody calibrated on."""
     targets = [d for d, e in catalog.entries["device"].items() if e.attributes["target"] == "datacenter"]
     rows = [
-        ROW | {"system": d, "model_path": "Llama-3.1-8B", "precision": p, "gemm_quant_mode": "", "moe_quant_mode": ""}
+        ROW
+        | {
+            "system": d,
+            "model_path": "Llama-3.1-8B",
+            "precision": p,
+            "gemm_quant_mode": "",
+            "moe_quant_mode": "",
+        }
         for d in targets
         for p in ("", "fp8", "fp4")
     ]
@@ -163,7 +170,9 @@ def test_arriving_prompts_slow_decode(catalog: Catalog) -> None:
         f"{side}_{k}": v for side in ("prefill", "decode")
         for k, v in {"batch_size": "16", "num_workers": "1", "tp_size": "4", "pp_size": "1", "attention_dp_size": "1", "moe_tp_size": "4", "moe_ep_size": "1"}.items()
     }  # fmt: skip
-    assert float(predict_rows([apart | {"osl": "128"}], catalog)[0]["predicted_tpot_ms"]) < _tpot(catalog, osl="128")
+    assert float(predict_rows([apart | {"osl": "128"}], catalog)[0]["predicted_tpot_ms"]) < _tpot(
+        catalog, osl="128"
+    )
 
 
 @pytest.mark.parametrize("device", ["l40s", "rtx_pro_6000_server"])
@@ -177,7 +186,9 @@ def test_more_ranks_never_cost_what_a_missing_link_would(catalog: Catalog) -> No
     """Ranks within a server, over PCIe, and over network cards: shared weights stay worth it or nearly so."""
     targets = [d for d, e in catalog.entries["device"].items() if e.attributes["target"] == "datacenter"]
     for device in targets:
-        outcomes = [_tpot(catalog, system=device, tp_size=str(tp), moe_tp_size=str(tp)) for tp in (1, 2, 4, 8, 16)]
+        outcomes = [
+            _tpot(catalog, system=device, tp_size=str(tp), moe_tp_size=str(tp)) for tp in (1, 2, 4, 8, 16)
+        ]
         steps = [b / a for a, b in itertools.pairwise(outcomes)]
         assert max(steps) < 2.0, (device, outcomes)
 
@@ -189,7 +200,9 @@ def test_more_ranks_never_cost_what_a_missing_link_would(catalog: Catalog) -> No
     batch=st.sampled_from([1, 8, 64]),
     tp=st.sampled_from([1, 2, 4, 8]),
 )
-def test_waiting_and_decoding_share_the_prompts_between_them(isl: int, output_tokens: int, batch: int, tp: int) -> None:
+def test_waiting_and_decoding_share_the_prompts_between_them(
+    isl: int, output_tokens: int, batch: int, tp: int
+) -> None:
     """What prefill_share takes from the decode time it gives to the wait: one request's whole time stays."""
     catalog = load_catalog()
     case = case_of(
@@ -233,7 +246,9 @@ def test_drafting_pays_at_small_batch_and_less_at_large(catalog: Catalog) -> Non
         plain, fast = (times(prepare([c], catalog), soft_rows(catalog, [c])).tpot[0] for c in (case, drafted))
         return float(plain / fast)
 
-    assert 1.5 < gain(1) <= ModelLoad("", 1, 1, 8, 8, 8, draft_tokens=3, acceptance=0.8).tokens_per_step + 1e-9
+    assert (
+        1.5 < gain(1) <= ModelLoad("", 1, 1, 8, 8, 8, draft_tokens=3, acceptance=0.8).tokens_per_step + 1e-9
+    )
     assert gain(512) < gain(1)
 
 

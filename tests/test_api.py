@@ -62,7 +62,11 @@ def test_breakdowns_are_series_that_sum_to_their_objective() -> None:
         assert point.energy.sum() == pytest.approx(point.objectives["energy_per_token"])
         assert point.cost.sum() == pytest.approx(point.objectives[price])
         assert point.carbon.sum() == pytest.approx(point.objectives["carbon_per_mtoken"])
-        assert (point.time.attrs["unit"], point.energy.attrs["unit"], point.cost.attrs["unit"]) == ("s", "J", "USD")
+        assert (point.time.attrs["unit"], point.energy.attrs["unit"], point.cost.attrs["unit"]) == (
+            "s",
+            "J",
+            "USD",
+        )
 
 
 def test_tables_carry_units_and_equal_the_csv(tmp_path: Path) -> None:
@@ -82,8 +86,16 @@ def test_a_space_is_changed_by_methods_as_by_flags() -> None:
     from dse.space.overrides import Overrides
     from dse.space.overrides import load_space as flagged
 
-    made = dse.load_space("datacenter").fix(pnm="none").limit(ttft="1 s").with_model("Llama-3.1-70B").in_year(2028)
-    same = flagged("datacenter", Overrides(fix=("pnm=none",), limit=("ttft=1 s",), model="Llama-3.1-70B", year=2028.0))
+    made = (
+        dse.load_space("datacenter")
+        .fix(pnm="none")
+        .limit(ttft="1 s")
+        .with_model("Llama-3.1-70B")
+        .in_year(2028)
+    )
+    same = flagged(
+        "datacenter", Overrides(fix=("pnm=none",), limit=("ttft=1 s",), model="Llama-3.1-70B", year=2028.0)
+    )
     assert made == same
     with pytest.raises(SpaceError, match="did you mean 'pnm'"):
         dse.load_space("datacenter").fix(pmn="none")
@@ -105,7 +117,9 @@ def cli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_a_simulator_of_ones_own_is_searched_shown_recommended_and_reloaded(tmp_path: Path) -> None:
     """Search with baselines in the space, page, recommendation and reload: by the simulator alone."""
     own = ("--evaluator", "tests.simulator:Roofline")
-    done = cli("explore", "datacenter", "--trials", "150", "--lever-trials", "50", "--out", "out", *own, cwd=tmp_path)
+    done = cli(
+        "explore", "datacenter", "--trials", "150", "--lever-trials", "50", "--out", "out", *own, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "out" / "datacenter"
     text = (folder / "recommendation.md").read_text()

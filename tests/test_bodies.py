@@ -124,7 +124,9 @@ def test_a_laptop_sustains_more_than_a_phone_and_glasses_less(catalog: Catalog) 
     tpot = {}
     for body in ("xr_glasses", "phone", "laptop"):
         s = replace(
-            space, scenario=replace(space.scenario, body=body), thresholds={**space.thresholds, "burst_power": 100.0}
+            space,
+            scenario=replace(space.scenario, body=body),
+            thresholds={**space.thresholds, "burst_power": 100.0},
         )
         model = FirstOrderModel(s, catalog)
         tpot[body] = model.judge(model.machine(design)).objectives["tpot"][:, 0]
@@ -141,7 +143,9 @@ def test_a_world_may_be_a_year_or_a_factor(catalog: Catalog) -> None:
     """``x 1.5`` of what entries state, several at once; a year; wrong ones are told."""
     space = load_space("prices")
     dear = next(w for w in space.what_ifs if w.name == "HBM +50 %")
-    assert {n for _, n, _, _ in dear.catalogue} == {n for n in catalog.entries["memory"] if n.startswith("hbm")}
+    assert {n for _, n, _, _ in dear.catalogue} == {
+        n for n in catalog.entries["memory"] if n.startswith("hbm")
+    }
     for kind, name, field, value in dear.catalogue:
         assert value == pytest.approx(1.5 * catalog.value(kind, name, field))
     assert [w.year for w in space.what_ifs if w.year] == [2026, 2027, 2028, 2029, 2030, 2031, 2032]

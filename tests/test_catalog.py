@@ -69,7 +69,11 @@ def test_a_fault_names_file_key_and_what_is_allowed(old: str, new: str, message:
 
 
 def test_all_faults_of_a_file_are_told_at_once() -> None:
-    bad = GOOD.replace('unit = "ns"', 'unit = "GB"').replace('"paper"', '"soon"').replace('title = "X"', 'titel = "X"')
+    bad = (
+        GOOD.replace('unit = "ns"', 'unit = "GB"')
+        .replace('"paper"', '"soon"')
+        .replace('title = "X"', 'titel = "X"')
+    )
     with pytest.raises(DataError) as error:
         read_entry("topology", bad, "f.toml")
     assert len(str(error.value).splitlines()) == 3

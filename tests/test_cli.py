@@ -67,7 +67,14 @@ def test_bad_input_ends_with_2_and_says_what_to_do(arguments: list[str], message
 
 def test_nothing_feasible_ends_with_3(tmp_path: Path) -> None:
     done = dse(
-        "search", "datacenter", "--trials", "50", "--limit", "cost_per_mtoken=1e-9", "--out", str(tmp_path / "r")
+        "search",
+        "datacenter",
+        "--trials",
+        "50",
+        "--limit",
+        "cost_per_mtoken=1e-9",
+        "--out",
+        str(tmp_path / "r"),
     )
     assert done.returncode == 3
     assert "kills most" in done.stderr
@@ -115,7 +122,9 @@ def test_ctrl_c_leaves_a_front_and_resumes(tmp_path: Path) -> None:
     assert "--resume" in said
     assert (out / "front.csv").exists()
     kept = log.read_text().count("\n")
-    done = dse("search", "datacenter", "--trials", str(kept + 50), "--seed", "1", "--out", str(out), "--resume")
+    done = dse(
+        "search", "datacenter", "--trials", str(kept + 50), "--seed", "1", "--out", str(out), "--resume"
+    )
     assert done.returncode == 0, done.stderr
     assert log.read_text().count("\n") == kept + 50
 
@@ -153,13 +162,16 @@ def test_kill_9_loses_at_most_the_batch_in_hand(tmp_path: Path) -> None:
     total = (kept // 50 + 1) * 50
     done = dse("search", "datacenter", "--trials", str(total), "--seed", "1", "--out", str(out), "--resume")
     assert done.returncode == 0, done.stderr
-    fresh = dse("search", "datacenter", "--trials", str(total), "--seed", "1", "--out", str(tmp_path / "fresh"))
+    fresh = dse(
+        "search", "datacenter", "--trials", str(total), "--seed", "1", "--out", str(tmp_path / "fresh")
+    )
     assert fresh.returncode == 0, fresh.stderr
     assert (out / "front.csv").read_text() == (tmp_path / "fresh" / "front.csv").read_text()
 
 
 @pytest.mark.parametrize(
-    "command", ["explore", "search", "evaluate", "check", "sweep", "dashboard", "recommend", "catalog", "init"]
+    "command",
+    ["explore", "search", "evaluate", "check", "sweep", "dashboard", "recommend", "catalog", "init"],
 )
 def test_help_shows_an_example(command: str) -> None:
     done = dse(command, "--help")
@@ -220,8 +232,15 @@ def test_names_with_formulas_and_html_are_inert(tmp_path: Path) -> None:
     space.write_text(text)
     assert dse("search", str(space), "--trials", "100", "--out", str(tmp_path / "r")).returncode == 0
     assert dse("dashboard", str(tmp_path / "r"), "--static", str(tmp_path / "p.html")).returncode == 0
-    assert dse("recommend", str(tmp_path / "r"), "--out", str(tmp_path / "v"), "--lever-trials", "50").returncode == 0
-    for page in (tmp_path / "p.html", tmp_path / "v" / "recommendation.html", tmp_path / "v" / "recommendation.md"):
+    assert (
+        dse("recommend", str(tmp_path / "r"), "--out", str(tmp_path / "v"), "--lever-trials", "50").returncode
+        == 0
+    )
+    for page in (
+        tmp_path / "p.html",
+        tmp_path / "v" / "recommendation.html",
+        tmp_path / "v" / "recommendation.md",
+    ):
         assert "<img src=x" not in page.read_text()
     for line in (tmp_path / "v" / "front.csv").read_text().splitlines():
         assert not any(cell.startswith(("=", "+", "@")) for cell in line.split(","))
@@ -307,11 +326,22 @@ def test_a_model_is_imported_and_used(tmp_path: Path) -> None:
     config = {"model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192, "num_attention_heads": 32, "num_hidden_layers": 16,
               "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 131072, "tie_word_embeddings": True, "odd": 1}  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
-    done = dse("catalog", "import-llm", "config.json", "--name", "tiny", "--out", "mine/llm/tiny.toml", cwd=tmp_path)
+    done = dse(
+        "catalog", "import-llm", "config.json", "--name", "tiny", "--out", "mine/llm/tiny.toml", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "not mapped: odd = 1" in done.stdout
     done = dse(
-        "--catalog", "mine", "evaluate", "--device", "h100_sxm", "--model", "tiny", "--context", "1024", cwd=tmp_path
+        "--catalog",
+        "mine",
+        "evaluate",
+        "--device",
+        "h100_sxm",
+        "--model",
+        "tiny",
+        "--context",
+        "1024",
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert "tiny" in done.stdout
@@ -328,7 +358,14 @@ def test_what_a_space_asks_is_answered(tmp_path: Path) -> None:
     beside = "[[compare]]" + text.partition("[[compare]]")[2].partition("[[baseline]]")[0]
     (tmp_path / "few.toml").write_text(kept + tables[0] + tables[3] + beside)
     done = dse(
-        "explore", str(tmp_path / "few.toml"), "--trials", "150", "--lever-trials", "100", "--out", str(tmp_path)
+        "explore",
+        str(tmp_path / "few.toml"),
+        "--trials",
+        "150",
+        "--lever-trials",
+        "100",
+        "--out",
+        str(tmp_path),
     )
     assert done.returncode == 0, done.stderr[-2000:]
     made = (tmp_path / "stacking" / "recommendation.md").read_text()
@@ -350,7 +387,9 @@ def test_what_a_space_asks_is_answered(tmp_path: Path) -> None:
 def test_a_review_compares_devices(tmp_path: Path) -> None:
     """Two bodies searched with few trials, their technologies side by side; a datacenter's run is refused."""
     for name in ("xr", "mobile"):
-        done = dse("explore", name, "--trials", "80", "--lever-trials", "25", "--out", str(tmp_path), timeout=600)
+        done = dse(
+            "explore", name, "--trials", "80", "--lever-trials", "25", "--out", str(tmp_path), timeout=600
+        )
         assert done.returncode == 0, done.stderr[-2000:]
     runs = (str(tmp_path / "xr"), str(tmp_path / "mobile"))
     done = dse("review", *runs, "--out", str(tmp_path / "review"))
@@ -385,7 +424,9 @@ def test_worlds_of_prices_and_years_are_drawn(tmp_path: Path) -> None:
     kept, _, rest = text.partition("[[what_if]]")
     tables = ["[[what_if]]" + part for part in rest.partition("[[baseline]]")[0].split("[[what_if]]")]
     some = [
-        t for t in tables if 'name = "HBM and DRAM on logic +50 %"' in t or 'name = "2026"' in t or 'name = "2032"' in t
+        t
+        for t in tables
+        if 'name = "HBM and DRAM on logic +50 %"' in t or 'name = "2026"' in t or 'name = "2032"' in t
     ]
     (tmp_path / "few.toml").write_text(kept + "".join(some))
     done = dse(

@@ -50,7 +50,9 @@ def built(space: Space, catalog: Catalog, *changes: Mapping[str, Value]) -> Mach
 
 def best(machine: Machine, group: int, message: float) -> np.ndarray:
     at = GROUPS.index(group)
-    out: np.ndarray = (machine.network.reduce_alpha[:, at] + machine.network.reduce_rate[:, at] * message).min(axis=1)
+    out: np.ndarray = (
+        machine.network.reduce_alpha[:, at] + machine.network.reduce_rate[:, at] * message
+    ).min(axis=1)
     return out
 
 
@@ -69,18 +71,25 @@ def test_engines_run_what_their_entries_name(space: Space, catalog: Catalog) -> 
     """A host's library has rings alone; only the switch adds; a faster engine is never slower."""
     m = built(space, catalog, *({"collective_engine": e} for e in ("host", "device", "in_network")))
     able = m.network.reduce_alpha[:, AT_64] < NEVER
-    assert [name for name, ok in zip(LINES, able[0], strict=True) if ok] == [("ring", "flags"), ("ring", "bulk")]
+    assert [name for name, ok in zip(LINES, able[0], strict=True) if ok] == [
+        ("ring", "flags"),
+        ("ring", "bulk"),
+    ]
     assert able[2].all()
     for size in (1e2, 1e5, 1e8):
         took = best(m, 64, size)
         assert took[0] >= took[1] >= took[2]
-    other = [a for a, line in enumerate(LINES) if line[0] != "in_network"]  # what ranks send starts no sooner with it
+    other = [
+        a for a, line in enumerate(LINES) if line[0] != "in_network"
+    ]  # what ranks send starts no sooner with it
     assert m.network.reduce_alpha[2, AT_64, other] == pytest.approx(m.network.reduce_alpha[1, AT_64, other])
     assert m.network.exchange_alpha[2] == pytest.approx(m.network.exchange_alpha[1])
 
 
 @pytest.mark.parametrize("topology", ["full", "switch", "ring", "torus2d", "torus3d", "hyperx", "dragonfly", "clos", "tree"])  # fmt: skip
-def test_longer_messages_and_narrower_links_take_longer(topology: str, space: Space, catalog: Catalog) -> None:
+def test_longer_messages_and_narrower_links_take_longer(
+    topology: str, space: Space, catalog: Catalog
+) -> None:
     m = built(space, catalog, *(dict[str, Value](topology=topology, domain=16, link_bandwidth=b) for b in (4e11, 8e11, 1.6e12)))  # fmt: skip
     for size in (0.0, 1e3, 1e6, 1e9):
         took = best(m, 16, size)
@@ -102,7 +111,9 @@ def test_a_group_wider_than_its_domain_crosses_cards(space: Space, catalog: Cata
     assert (best(m, 8, 1e6)[:2] > 0).all()
 
 
-def test_full_connection_of_many_needs_more_links_than_there_are_lanes(space: Space, catalog: Catalog) -> None:
+def test_full_connection_of_many_needs_more_links_than_there_are_lanes(
+    space: Space, catalog: Catalog
+) -> None:
     m = built(space, catalog, {"topology": "full", "domain": 64}, {"topology": "full", "domain": 8}, {"topology": "switch", "domain": 128})  # fmt: skip
     assert m.limit_ratios[Limit.RADIX][0] == pytest.approx(63 / 40)  # 1 TB/s is 40 lanes of 25 GB/s
     assert m.limit_ratios[Limit.RADIX][1] < 1
@@ -152,7 +163,10 @@ def test_late_messages_wait_and_a_timeout_caps_it(space: Space, catalog: Catalog
 def test_standby_by_hand(space: Space, catalog: Catalog) -> None:
     """A replica waits for the repair of its packages, or a spare of its domain stands by; where packages route none can."""
     m = built(space, catalog, {"domain": 64}, {"domain": 64, "topology": "torus3d"})
-    v = {f: catalog.value("reliability", "common", f) for f in ("package_failure_rate", "repair_time", "recovery_time")}
+    v = {
+        f: catalog.value("reliability", "common", f)
+        for f in ("package_failure_rate", "repair_time", "recovery_time")
+    }
     each = v["package_failure_rate"] * v["repair_time"]
     assert 64 * each == pytest.approx(0.0388, rel=0.01)
     spare = 1 / 64 + 1 - np.exp(-64 * each) * (1 + 64 * each)
@@ -212,7 +226,9 @@ def test_messages_hide_behind_shared_experts_and_nothing_else(space: Space, cata
     }
     # one shared expert of 2,048 in 58 layers beside three dense layers of 18,432 and the routers
     shared = 58 * 3 * 7168 * 2048
-    assert float(shares["DeepSeek-V3"]) == pytest.approx(shared / (shared + 3 * 3 * 7168 * 18432 + 58 * 256 * 7168))
+    assert float(shares["DeepSeek-V3"]) == pytest.approx(
+        shared / (shared + 3 * 3 * 7168 * 18432 + 58 * 256 * 7168)
+    )
 
 
 def test_the_rank_of_popular_experts_receives_more(space: Space, catalog: Catalog) -> None:

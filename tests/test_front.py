@@ -18,7 +18,9 @@ def test_hypervolume_of_a_staircase() -> None:
     n = 10
     unit = np.array([(i / n, 1 - i / n) for i in range(n + 1)])
     points = 10.0**unit
-    by_hand = sum((1.1 - unit[i, 1]) * ((unit[i + 1, 0] if i < n else 1.1) - unit[i, 0]) for i in range(n + 1))
+    by_hand = sum(
+        (1.1 - unit[i, 1]) * ((unit[i + 1, 0] if i < n else 1.1) - unit[i, 0]) for i in range(n + 1)
+    )
     assert hypervolume(points, Scale.of(points)) == pytest.approx(by_hand)
 
 

@@ -34,14 +34,22 @@ def test_static_checks_pass(command: list[str]) -> None:
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
-def test_files_and_functions_stay_short() -> None:
+def test_files_functions_lines_and_calls_stay_short() -> None:
+    """As the formatter lays them out; serving's inner loops are longer until they are compiled."""
+    literal_tables = 0
     for path in SOURCES:
         text = path.read_text()
-        assert text.count("\n") <= 400, path
+        serving = "serving" in path.parts
+        literal_tables += text.count("fmt: skip")
+        assert text.count("\n") <= 560, path
+        assert max(map(len, text.split("\n"))) <= 110, path
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 length = (node.end_lineno or 0) - node.lineno + 1
-                assert length <= 80, (path, node.name, length)
+                assert length <= (95 if serving else 60), (path, node.name, length)
+            if isinstance(node, ast.Call):
+                assert len(node.args) <= 6, (path, node.lineno)
+    assert literal_tables <= 10
 
 
 def test_no_path_of_a_machine_and_no_host_of_a_registry() -> None:

@@ -35,7 +35,14 @@ def test_ideal_decode_lies_on_the_floor_of_streamed_bytes(
 ) -> None:
     """Llama-3.1-70B, batch 32, context 4096, 16 bit, TP4: within 1.00 to 1.08 of the floor."""
     e = evaluate(
-        "datacenter", device=device, **LLAMA, batch=32, context=4096, weight_bits=16, kv_bits=16, software="ideal"
+        "datacenter",
+        device=device,
+        **LLAMA,
+        batch=32,
+        context=4096,
+        weight_bits=16,
+        kv_bits=16,
+        software="ideal",
     )
     ratio = e.decode_time * 1e3 / floor_ms
     with capsys.disabled():
@@ -69,7 +76,9 @@ def test_parts_sum_on_a_phone(kind: str) -> None:
     assert sum(getattr(e, kind).values()) == pytest.approx(total[kind], rel=1e-9)
 
 
-def test_explain_gives_what_the_search_was_told(model: FirstOrderModel, some: Design, datacenter: Space) -> None:
+def test_explain_gives_what_the_search_was_told(
+    model: FirstOrderModel, some: Design, datacenter: Space
+) -> None:
     outcomes = model.evaluate(some)
     weights = [w.weight for w in datacenter.scenario.workloads]
     rows, rungs = np.nonzero(outcomes.feasible)
@@ -83,7 +92,9 @@ def test_explain_gives_what_the_search_was_told(model: FirstOrderModel, some: De
             [datacenter.tpot_targets[k] for k in datacenter.operating_points[rung]],
         )
         for kind, name in (("costs", "cost_per_mtoken"), ("energies", "energy_per_token"), ("times", "tpot")):
-            total = sum(w * sum(getattr(p, kind).values()) for w, p in zip(weights, parts, strict=True)) / sum(weights)
+            total = sum(
+                w * sum(getattr(p, kind).values()) for w, p in zip(weights, parts, strict=True)
+            ) / sum(weights)
             assert total == pytest.approx(outcomes.objectives[name][row, rung], rel=1e-9), (row, rung, name)
 
 
@@ -97,7 +108,9 @@ def test_a_batch_equals_its_rows_bit_for_bit(model: FirstOrderModel, some: Desig
             assert np.array_equal(one.limit_ratios[name][0], values[row]), name
 
 
-def test_large_batches_group_by_domain_and_agree(model: FirstOrderModel, datacenter: Space, catalog: Catalog) -> None:
+def test_large_batches_group_by_domain_and_agree(
+    model: FirstOrderModel, datacenter: Space, catalog: Catalog
+) -> None:
     many = sample(datacenter, 20_000, np.random.default_rng(3))
     threaded = FirstOrderModel(datacenter, catalog, 2).evaluate(many)
     few = model.evaluate(many.take(slice(0, 200)))
@@ -123,7 +136,10 @@ def test_more_bandwidth_is_never_slower(factor: float, batch: int) -> None:
 
     catalog = load_catalog()
     more = catalog.replace(
-        "device", "h100_sxm", "memory_bandwidth", catalog.value("device", "h100_sxm", "memory_bandwidth") * factor
+        "device",
+        "h100_sxm",
+        "memory_bandwidth",
+        catalog.value("device", "h100_sxm", "memory_bandwidth") * factor,
     )
     slow = evaluate("datacenter", **H100, batch=batch, catalog=catalog)
     fast = evaluate("datacenter", **H100, batch=batch, catalog=more)
@@ -155,7 +171,13 @@ def test_prefill_is_charged() -> None:
 def test_prefill_of_one_token_is_no_dearer_than_a_decode_step() -> None:
     """One new token on an empty cache: the same weights streamed. Joining a step it costs next to nothing."""
     e = evaluate(
-        "datacenter", device="h100_sxm", llm="Llama-3.1-8B", batch=1, input_tokens=1, output_tokens=1, software="ideal"
+        "datacenter",
+        device="h100_sxm",
+        llm="Llama-3.1-8B",
+        batch=1,
+        input_tokens=1,
+        output_tokens=1,
+        software="ideal",
     )
     assert e.figures["prompt alone"].value == pytest.approx(e.decode_time, rel=0.02)
     assert e.tpot - e.decode_time < 0.02 * e.decode_time
@@ -179,11 +201,15 @@ def test_a_lower_disturb_limit_shortens_flash_life(catalog: Catalog) -> None:
 
 
 def test_break_even_limit_breaks_even(catalog: Catalog) -> None:
-    e = evaluate("datacenter", device="son_7hbf_1hbm4", llm="Llama-3.1-405B", batch=4, context=8192, catalog=catalog)
+    e = evaluate(
+        "datacenter", device="son_7hbf_1hbm4", llm="Llama-3.1-405B", batch=4, context=8192, catalog=catalog
+    )
     at = catalog.replace(
         "flash", "hbf_gen1", "read_disturb_limit.pslc", e.figures["break-even read-disturb limit"].value
     )
-    again = evaluate("datacenter", device="son_7hbf_1hbm4", llm="Llama-3.1-405B", batch=4, context=8192, catalog=at)
+    again = evaluate(
+        "datacenter", device="son_7hbf_1hbm4", llm="Llama-3.1-405B", batch=4, context=8192, catalog=at
+    )
     assert again.limits["flash_life"] == pytest.approx(1.0, rel=0.02)
 
 
@@ -194,7 +220,8 @@ def test_pipeline_depth_fits_what_one_stage_cannot() -> None:
 
 def test_whole_domains_are_paid_for(datacenter: Space, catalog: Catalog) -> None:
     scenario = replace(
-        datacenter.scenario, workloads=tuple(replace(w, concurrency=8.0) for w in datacenter.scenario.workloads)
+        datacenter.scenario,
+        workloads=tuple(replace(w, concurrency=8.0) for w in datacenter.scenario.workloads),
     )
     tiny = FirstOrderModel(replace(datacenter, scenario=scenario), catalog, 1)
     outcomes = tiny.judge(tiny.devices(["gb200"]))
@@ -231,12 +258,15 @@ def test_every_lever_changes_the_result() -> None:
 
 
 def test_phone_throttles_when_hot(mobile: Space, catalog: Catalog) -> None:
-    hot = replace(mobile, scenario=replace(mobile.scenario, numbers={**mobile.scenario.numbers, "ambient": 311.0}))
+    hot = replace(
+        mobile, scenario=replace(mobile.scenario, numbers={**mobile.scenario.numbers, "ambient": 311.0})
+    )
     cool = FirstOrderModel(mobile, catalog)
     warm = FirstOrderModel(hot, catalog)
     names = ["snapdragon_8_gen3", "lincoln"]
     assert (
-        warm.judge(warm.devices(names)).objectives["tpot"] >= cool.judge(cool.devices(names)).objectives["tpot"]
+        warm.judge(warm.devices(names)).objectives["tpot"]
+        >= cool.judge(cool.devices(names)).objectives["tpot"]
     ).all()
     assert (
         warm.judge(warm.devices(["lincoln"])).objectives["tpot"][0, 0]
@@ -290,7 +320,9 @@ BARE = {"compute_node": "N3", "mac_share": 0.25, "sram": "64 MiB", "clock": "1.4
 
 
 def _built(**changed: Any) -> Any:
-    return evaluate("datacenter", variables=BARE | changed, llm="Llama-3.1-8B", batch=8, context=4096, software="ideal")
+    return evaluate(
+        "datacenter", variables=BARE | changed, llm="Llama-3.1-8B", batch=8, context=4096, software="ideal"
+    )
 
 
 def test_every_dram_pays_its_area_on_the_logic_die() -> None:
@@ -298,7 +330,11 @@ def test_every_dram_pays_its_area_on_the_logic_die() -> None:
     alone = _built(compute_area="800 mm2", fast_memory="none").limits["die_area"]
     hbm = _built(compute_area="800 mm2", fast_memory="hbm4e", stacks=6, stack_height=12)
     on_logic = _built(
-        compute_area="800 mm2", fast_memory="dram3d", stack_height=4, bond_pitch="9 um", orientation="logic_below"
+        compute_area="800 mm2",
+        fast_memory="dram3d",
+        stack_height=4,
+        bond_pitch="9 um",
+        orientation="logic_below",
     )
     rate = hbm.figures["fast memory bandwidth"].value / 1e12
     assert (hbm.limits["die_area"] - alone) * 800 == pytest.approx(6 * 16 + 2.5 * rate, rel=1e-6)
@@ -321,9 +357,16 @@ def test_two_compute_dies_need_an_interposer_whatever_the_memory(
 def test_banks_may_take_the_heat_that_the_hosts_reads_already_bring(catalog: Catalog) -> None:
     """A stack of HBM4e read by the host at 3.277 TB/s burns 80 W in its dies: banks with 32 TFLOP/s at 0.4 pJ get 80 - 12.8 W of reads."""
     bank = _built(
-        compute_area="800 mm2", fast_memory="hbm4e", stacks=6, stack_height=12, pnm="in_bank", pnm_flops="32 TFLOP/s"
+        compute_area="800 mm2",
+        fast_memory="hbm4e",
+        stacks=6,
+        stack_height=12,
+        pnm="in_bank",
+        pnm_flops="32 TFLOP/s",
     )
-    heat = catalog.value("memory", "hbm4e", "bandwidth_per_stack") * catalog.value("memory", "hbm4e", "read_energy")
+    heat = catalog.value("memory", "hbm4e", "bandwidth_per_stack") * catalog.value(
+        "memory", "hbm4e", "read_energy"
+    )
     assert heat == pytest.approx(80.0, rel=0.01)
     reads = (heat - 32e12 * 0.4e-12) / catalog.value("pnm", "in_bank_hbm", "read_energy")
     assert bank.figures["PNM bandwidth"].value == pytest.approx(6 * reads, rel=1e-3)

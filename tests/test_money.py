@@ -27,7 +27,12 @@ from dse.space.space import Space
 SPACES = sorted(p.name.removesuffix(".toml") for p in shipped_spaces())
 
 
-KINDS = {"times": "tpot", "energies": "energy_per_token", "costs": "cost_per_mtoken", "carbons": "carbon_per_mtoken"}
+KINDS = {
+    "times": "tpot",
+    "energies": "energy_per_token",
+    "costs": "cost_per_mtoken",
+    "carbons": "carbon_per_mtoken",
+}
 
 
 def explained(space: Space, catalog: Catalog, some: int) -> list[Evaluation]:
@@ -45,7 +50,10 @@ def explained(space: Space, catalog: Catalog, some: int) -> list[Evaluation]:
             else []
         )
         out += explain(
-            model, machine.take(np.array([row])), plans, [space.tpot_targets[rung]] * len(space.scenario.workloads)
+            model,
+            machine.take(np.array([row])),
+            plans,
+            [space.tpot_targets[rung]] * len(space.scenario.workloads),
         )
     return out
 
@@ -55,7 +63,9 @@ def test_the_parts_of_every_estimate_sum_to_its_total(name: str, catalog: Catalo
     for e in explained(load_space(name), catalog, 40):
         for kind, objective in KINDS.items():
             parts = getattr(e, kind)
-            total = e.objectives["bom"] if kind == "costs" and e.target == "mobile" else e.objectives[objective]
+            total = (
+                e.objectives["bom"] if kind == "costs" and e.target == "mobile" else e.objectives[objective]
+            )
             assert sum(parts.values()) == pytest.approx(total, rel=1e-9), (name, kind)
             assert min(parts.values()) >= -1e-12 * total, (name, kind, parts)
 
@@ -64,7 +74,10 @@ def test_every_priced_memory_and_flash_follows_a_trend(catalog: Catalog) -> None
     for kind, field in (("memory", "price_per_byte"), ("flash", "price_per_byte.tlc")):
         for name, entry in catalog.entries[kind].items():
             priced = entry.values[field].nominal > 0 and "follows no trend" not in entry.values[field].note
-            assert ("price_trend" in entry.attributes) == ("price_year" in entry.values) == priced, (kind, name)
+            assert ("price_trend" in entry.attributes) == ("price_year" in entry.values) == priced, (
+                kind,
+                name,
+            )
             if priced:
                 year = entry.values["price_year"].nominal
                 assert price_factor(catalog, kind, name, year) == pytest.approx(1.0)
@@ -114,7 +127,8 @@ def test_the_gross_margin_is_one_line(datacenter: Space, catalog: Catalog) -> No
         m.lines.cost[CostLine.GROSS_MARGIN] * (1.0 + spares)
     )
     assert m.lines.cost[CostLine.GROSS_MARGIN] == pytest.approx(
-        1.5 * (m.ownership.bill_of_materials + m.lines.cost[CostLine.SWITCHES] + m.lines.cost[CostLine.CABLES])
+        1.5
+        * (m.ownership.bill_of_materials + m.lines.cost[CostLine.SWITCHES] + m.lines.cost[CostLine.CABLES])
     )
 
 
@@ -153,7 +167,9 @@ def test_a_part_of_ones_own_breaks_even_where_it_says(
     there = FirstOrderModel(
         replace(datacenter, scenario=replace(datacenter.scenario, numbers=numbers)), model.catalog, 1
     )
-    outcomes = there.judge(there.machine(sample(datacenter, 800, np.random.default_rng(0)).take(np.array([row]))))
+    outcomes = there.judge(
+        there.machine(sample(datacenter, 800, np.random.default_rng(0)).take(np.array([row])))
+    )
     assert outcomes.objectives["cost_per_mtoken"][0, point] == pytest.approx(b.bought.amount, rel=1e-6)
     assert break_even(model, machine, point, margin=0.0, other=other).packages < b.packages  # type: ignore[union-attr]
     assert b.bought.basis is b.made.basis is Basis.OWNED
@@ -167,7 +183,8 @@ def test_only_what_is_on_sale_is_bought(some: tuple[FirstOrderModel, int, int], 
     assert entry.readiness == "shipping"
     assert "market_price" in entry.values
     early = replace(
-        model.space, scenario=replace(model.space.scenario, numbers={**model.space.scenario.numbers, "year": 2021.0})
+        model.space,
+        scenario=replace(model.space.scenario, numbers={**model.space.scenario.numbers, "year": 2021.0}),
     )
     assert best_on_sale(FirstOrderModel(early, catalog, 1), point) is None
 
@@ -188,7 +205,9 @@ def test_a_site_is_its_tokens_times_their_price() -> None:
     e = served()
     year = cost.YEAR
     tokens = e.site["output tokens/s, mean"].value
-    assert e.site["cost a year"].value == pytest.approx(e.objectives["cost_per_mtoken"] * 1e-6 * tokens * year)
+    assert e.site["cost a year"].value == pytest.approx(
+        e.objectives["cost_per_mtoken"] * 1e-6 * tokens * year
+    )
     kg = e.site["embodied carbon a year"].value + e.site["operational carbon a year"].value
     assert kg == pytest.approx(e.objectives["carbon_per_mtoken"] * 1e-6 * tokens * year, rel=1e-9)
     assert e.site["power drawn, mean"].value == pytest.approx(e.objectives["energy_per_token"] * tokens)
@@ -206,8 +225,17 @@ def test_eight_times_the_demand_takes_eight_times_the_site(catalog: Catalog) -> 
     models = [FirstOrderModel(s, catalog, 1) for s in (space, large)]
     outcomes = models[0].judge(models[0].devices(["h200_sxm"]))
     plans = [int(outcomes.detail[f"plan.{i}"][0, -1]) for i in range(2)]
-    one, eight = (together([e.site for e in explain(m, m.devices(["h200_sxm"]), plans, [1.0, 1.0])]) for m in models)
-    for what in ("packages", "racks", "capital", "cost a year", "operational carbon a year", "output tokens/s, mean"):
+    one, eight = (
+        together([e.site for e in explain(m, m.devices(["h200_sxm"]), plans, [1.0, 1.0])]) for m in models
+    )
+    for what in (
+        "packages",
+        "racks",
+        "capital",
+        "cost a year",
+        "operational carbon a year",
+        "output tokens/s, mean",
+    ):
         assert eight[what].value == pytest.approx(8 * one[what].value, rel=0.03), what
 
 
@@ -235,12 +263,18 @@ def test_power_stays_within_its_limits_and_idle_falls_with_use(datacenter: Space
             assert e.figures["package power, prefill"].value <= limit
             assert e.figures["rack power"].value <= e.figures["rack power limit"].value * (1 + 1e-9)
     busy = replace(
-        datacenter, scenario=replace(datacenter.scenario, numbers={**datacenter.scenario.numbers, "utilisation": 0.95})
+        datacenter,
+        scenario=replace(datacenter.scenario, numbers={**datacenter.scenario.numbers, "utilisation": 0.95}),
     )
     half, full = (
-        evaluate(s, device="h100_sxm", llm="Llama-3.1-70B", batch=32, tensor_parallel=4) for s in (datacenter, busy)
+        evaluate(s, device="h100_sxm", llm="Llama-3.1-70B", batch=32, tensor_parallel=4)
+        for s in (datacenter, busy)
     )
-    assert full.figures["share of energy spent idle"].value < half.figures["share of energy spent idle"].value < 0.5
+    assert (
+        full.figures["share of energy spent idle"].value
+        < half.figures["share of energy spent idle"].value
+        < 0.5
+    )
 
 
 def test_carbon_follows_the_grid_and_the_fab(catalog: Catalog) -> None:
@@ -248,16 +282,17 @@ def test_carbon_follows_the_grid_and_the_fab(catalog: Catalog) -> None:
     space = load_space("datacenter")
     clean = replace(space, scenario=replace(space.scenario, electricity_grid="iceland"))
     usa, iceland = (
-        evaluate(s, device="h100_sxm", llm="Llama-3.1-70B", batch=32, tensor_parallel=4) for s in (space, clean)
+        evaluate(s, device="h100_sxm", llm="Llama-3.1-70B", batch=32, tensor_parallel=4)
+        for s in (space, clean)
     )
     ratio = catalog.value("grid", "iceland", "intensity") / catalog.value("grid", "usa", "intensity")
     assert iceland.carbons["electricity"] == pytest.approx(ratio * usa.carbons["electricity"])
     assert iceland.carbons["compute dies"] == usa.carbons["compute dies"]
     dark = catalog.replace("grid", "taiwan", "intensity", 2 * catalog.value("grid", "taiwan", "intensity"))
     assert (
-        evaluate(space, device="h100_sxm", llm="Llama-3.1-70B", batch=32, tensor_parallel=4, catalog=dark).carbons[
-            "compute dies"
-        ]
+        evaluate(
+            space, device="h100_sxm", llm="Llama-3.1-70B", batch=32, tensor_parallel=4, catalog=dark
+        ).carbons["compute dies"]
         > usa.carbons["compute dies"]
     )
 
@@ -269,7 +304,9 @@ def test_wafer_waste_is_what_dies_leave() -> None:
     assert gross * (area + waste) == pytest.approx(np.pi * 0.15**2)
 
 
-def test_every_comparison_of_a_recommendation_stands_on_one_basis(datacenter: Space, catalog: Catalog) -> None:
+def test_every_comparison_of_a_recommendation_stands_on_one_basis(
+    datacenter: Space, catalog: Catalog
+) -> None:
     """Both sides of every comparison that the documents make, datacenter and phone."""
     import json
     from tempfile import TemporaryDirectory

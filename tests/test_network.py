@@ -184,7 +184,9 @@ def test_congestion_proves_the_bisection(name: str) -> None:
             # pairs of a ring of s: each of its links carries (s^2 - odd) / 8 of them; n / s rings share n^2 / s^2 x pairs
             busiest = max((n / s) * ((s * s - s % 2) / 8.0 if s > 2 else 1.0) for s in sizes)
         below = (n // 2) * ((n + 1) // 2) / busiest
-        odd = name == "dragonfly" and busiest > a * a / between / trunk  # its narrow groups are not the busiest
+        odd = (
+            name == "dragonfly" and busiest > a * a / between / trunk
+        )  # its narrow groups are not the busiest
         assert shape.bisection >= below * (1 - 1e-9), n
         if not odd:
             assert shape.bisection == pytest.approx(below), n

@@ -80,7 +80,9 @@ def test_ladder_against_hotspot(dies: int, logic_k: float, top_k: float) -> None
     base = 0.2 * area + (2.5 + 2.5 + 7.5) * 1e-6
     layer = (50 / 120 + 15 / 1.5) * 1e-6
     half = 30 / 120 * 1e-6  # heat of the logic enters at mid-die
-    per_logic, per_memory = thermal.logic_rise_below(A([base]), A([layer]), A([half]), A([float(dies)]), A([area]))
+    per_logic, per_memory = thermal.logic_rise_below(
+        A([base]), A([layer]), A([half]), A([float(dies)]), A([area])
+    )
     # in this stack the bond lies under each die: memory heat crosses one bond less than logic heat
     spread = per_memory[0] - (15 / 1.5 * 1e-6) / area
     assert 313.15 + 10 * per_logic[0] + 2 * dies * spread == pytest.approx(logic_k, abs=0.8)
@@ -140,7 +142,9 @@ def test_stack_price_at_its_quoted_height_is_the_quote() -> None:
 
 
 def test_bond_yield_falls_with_area() -> None:
-    assert stack.bond_yield(A([0.985]), A([8.15e-4]), A([1.21e-4]))[0] == pytest.approx(0.985 ** (8.15 / 1.21))
+    assert stack.bond_yield(A([0.985]), A([8.15e-4]), A([1.21e-4]))[0] == pytest.approx(
+        0.985 ** (8.15 / 1.21)
+    )
 
 
 def test_3d_dram_bandwidth_stops_at_the_interface() -> None:

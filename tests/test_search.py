@@ -19,8 +19,8 @@ from dse.space.design import decode, encode, sample
 from dse.space.overrides import Overrides, load_space
 from dse.space.space import Space
 from dse.space.variables import Value
-from dse.study.ablation import ablation_loss, study
-from dse.study.convergence import hypervolume_ratio
+from dse.study.ablation import study
+from dse.study.convergence import ablation_loss, hypervolume_ratio
 from dse.study.job import add_found, load_run, search
 from dse.study.local_search import front_additions, local_search
 from dse.study.samplers import SAMPLERS, variable_of
@@ -86,7 +86,9 @@ def test_load_gives_back_the_same_front(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
-def test_every_sampler_runs_and_asks_only_active_variables(sampler: str, mobile: Space, phone: FirstOrderModel) -> None:
+def test_every_sampler_runs_and_asks_only_active_variables(
+    sampler: str, mobile: Space, phone: FirstOrderModel
+) -> None:
     s = Search(mobile, phone, sampler, 3)
     s.run(100 if sampler != "tpe" else 60)
     for trial in s.trials:
@@ -170,7 +172,9 @@ def test_nothing_feasible_names_the_limit_and_the_relaxation(tmp_path: Path) -> 
 
 
 def test_front_counts_hardware_once(tmp_path: Path, datacenter: Space) -> None:
-    done = search(datacenter, tmp_path / "a", trials=200, sampler="nsga2", seed=1, resume=False, command="test")
+    done = search(
+        datacenter, tmp_path / "a", trials=200, sampler="nsga2", seed=1, resume=False, command="test"
+    )
     assert 0 < len(done.run.hardware) <= len(done.run.front)
 
 
@@ -193,7 +197,10 @@ def test_what_the_lever_study_finds_joins_the_front(tmp_path: Path, mobile: Spac
     before, own = loaded.front.points, loaded.own
     made, found = study(loaded, OURS, trials=100, seed=1)
     assert found
-    assert all(0 <= v["hypervolume"] <= 1 and (not v["feasible"] or v["factor"] >= 1) for v in made["levers"].values())
+    assert all(
+        0 <= v["hypervolume"] <= 1 and (not v["feasible"] or v["factor"] >= 1)
+        for v in made["levers"].values()
+    )
     Folder(out).keep_designs(FOUND, found)
     add_found(loaded.archive, model, found)
     after = front_of(mobile, loaded.archive.joined()[1]).points
@@ -222,10 +229,14 @@ def test_parts_that_hold_nothing_leave_a_polished_front(datacenter: Space, model
     mine = np.stack([before.objectives[o][before.feasible] for o in datacenter.objectives], axis=1)
     assert all((points <= p).all(axis=1).any() for p in mine), "polishing never loses"
     assert any("flash_stacks" not in d for d in designs)
-    assert design not in designs, "the same machine without its idle flash is better in cost and no worse in time"
+    assert design not in designs, (
+        "the same machine without its idle flash is better in cost and no worse in time"
+    )
 
 
-def test_a_polished_front_is_no_worse_and_stays_inside_the_space(mobile: Space, phone: FirstOrderModel) -> None:
+def test_a_polished_front_is_no_worse_and_stays_inside_the_space(
+    mobile: Space, phone: FirstOrderModel
+) -> None:
     job = Search(mobile, phone, "nsga2", 3)
     front = job.run(150)
     design, _ = job.archive.joined()

@@ -29,7 +29,11 @@ TEXT = space_text("datacenter")[0]
             'unit = "USD/kWh", source = ""',
             "scenario.electricity_price.source",
         ),
-        ('"hbm4e", "dram3d"]\n\n[variables.stacks]', '"hbm4e"]\n\n[variables.stacks]', "a choice of fast_memory"),
+        (
+            '"hbm4e", "dram3d"]\n\n[variables.stacks]',
+            '"hbm4e"]\n\n[variables.stacks]',
+            "a choice of fast_memory",
+        ),
         ("[variables.sram]", "[variables.sram]\ncolor = 1", "variables.sram.color"),
         ('objectives = ["tpot",', 'objectives = ["tpott",', "did you mean 'tpot'"),
         ('llm = "DeepSeek-V3"', 'llm = "DeepSeek-V33"', "did you mean 'DeepSeek-V3'"),
@@ -103,7 +107,12 @@ def test_every_lever_can_be_locked_off(datacenter: Space, mobile: Space) -> None
 
 def test_overrides_are_recorded() -> None:
     o = Overrides(
-        fix=("pnm=none",), limit=("ttft=1 s",), model="Llama-3.1-8B", objectives=("tpot",), traffic="chat", year=2028
+        fix=("pnm=none",),
+        limit=("ttft=1 s",),
+        model="Llama-3.1-8B",
+        objectives=("tpot",),
+        traffic="chat",
+        year=2028,
     )
     space = load_space("datacenter", o)
     assert space.thresholds["ttft"] == 1.0
@@ -166,7 +175,9 @@ def _with(text: str, catalog: Catalog) -> Space:
 def test_what_ifs_and_comparisons_are_read_in_si(catalog: Catalog) -> None:
     space = _with(ASKED, catalog)
     assert [w.name for w in space.what_ifs] == ["pages read in 1 us", "no flash"]
-    assert [change[:3] for change in space.what_ifs[0].catalogue] == [("flash", "hbf_gen1", "read_latency.pslc")]
+    assert [change[:3] for change in space.what_ifs[0].catalogue] == [
+        ("flash", "hbf_gen1", "read_latency.pslc")
+    ]
     assert space.what_ifs[0].catalogue[0][3] == pytest.approx(1e-6)
     assert space.what_ifs[1].fixed == {"flash": ("none",)}
     assert [r.name for r in space.comparisons[0].rows] == ["HBM", "HBM at half the rate"]
@@ -178,8 +189,14 @@ def test_what_ifs_and_comparisons_are_read_in_si(catalog: Catalog) -> None:
         ('[[what_if]]\nname = "x"\n', "catalogue numbers, variables to fix, a demand or a year"),
         ('[[what_if]]\nname = "x"\nfix = { flesh = "none" }\n', "flash"),
         ('[[what_if]]\nname = "x"\nfix = { flash = "nand" }\n', "flash"),
-        ('[[what_if]]\nname = "x"\ncatalogue = { "flash/hbf_gen1.read_latncy_pslc" = "1 us" }\n', "read_latency.pslc"),
-        ('[[what_if]]\nname = "x"\ncatalogue = { "flash/hbf_gen1.read_latency.pslc" = "1 GB" }\n', "not a kind of 's'"),
+        (
+            '[[what_if]]\nname = "x"\ncatalogue = { "flash/hbf_gen1.read_latncy_pslc" = "1 us" }\n',
+            "read_latency.pslc",
+        ),
+        (
+            '[[what_if]]\nname = "x"\ncatalogue = { "flash/hbf_gen1.read_latency.pslc" = "1 GB" }\n',
+            "not a kind of 's'",
+        ),
         ('[[compare]]\ntitle = "x"\nllm = "Llama-9"\n', "Llama"),
         ('[[compare]]\ntitle = "x"\nllm = "Llama-3.1-8B"\nshow = ["times"]\n', "time"),
     ],
@@ -202,7 +219,10 @@ def test_a_recommendation_names_the_range_that_holds_the_front() -> None:
     space = load_space("datacenter")
     clock, area = (next(v for v in space.variables if v.name == n) for n in ("clock", "compute_area"))
     middle = (clock.low + clock.high) / 2
-    points = [{"clock": middle, "compute_area": area.high}, *({"clock": middle, "compute_area": area.low * 1.5},) * 3]
+    points = [
+        {"clock": middle, "compute_area": area.high},
+        *({"clock": middle, "compute_area": area.low * 1.5},) * 3,
+    ]
     assert [s.split(":")[0] for s in at_the_ends(space, points)] == [
         "1 of the 4 points that have compute_area take the highest that the space allows, 1600 mm2"
     ]

@@ -81,7 +81,12 @@ def test_an_interleaved_split_runs_at_the_sum_of_bandwidths() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(fast=st.floats(1e9, 4e10), first=st.floats(1e12, 1e13), second=st.floats(1e11, 1e13), overflow=st.booleans())
+@given(
+    fast=st.floats(1e9, 4e10),
+    first=st.floats(1e12, 1e13),
+    second=st.floats(1e11, 1e13),
+    overflow=st.booleans(),
+)
 def test_a_split_is_never_faster_than_both_tiers_together(
     fast: float, first: float, second: float, overflow: bool
 ) -> None:
@@ -104,7 +109,9 @@ def test_attention_keeps_as_much_prefix_in_fast_memory_as_lets_both_finish_toget
 def test_behind_one_phy_nothing_is_gained_by_splitting() -> None:
     m, c = made(capacity=1e12, flash=pool(behind=True))
     alone, _ = made(capacity=1e12)
-    assert one(m, c, "Llama-3.1-8B").pairs.step[0, 0] == pytest.approx(one(alone, c, "Llama-3.1-8B").pairs.step[0, 0])
+    assert one(m, c, "Llama-3.1-8B").pairs.step[0, 0] == pytest.approx(
+        one(alone, c, "Llama-3.1-8B").pairs.step[0, 0]
+    )
 
 
 def test_a_far_module_adds_its_capacity_and_its_link() -> None:
@@ -124,7 +131,9 @@ def test_sram_holds_weights_that_memory_then_need_not_give() -> None:
     m, c = made(bandwidth=1e12)
     plain = one(m, c, "Llama-3.2-1B").pairs.step[0, 0]
     work = one(m, c, "Llama-3.2-1B").traffic
-    half = altered(m, sram={"capacity": A([work.resident[0] / 2 + work.activations[0]]), "bandwidth": A([1e15])})
+    half = altered(
+        m, sram={"capacity": A([work.resident[0] / 2 + work.activations[0]]), "bandwidth": A([1e15])}
+    )
     weights = work.weights.sum() / 1e12
     assert one(half, c, "Llama-3.2-1B").pairs.step[0, 0] == pytest.approx(plain - weights / 2, rel=1e-6)
 
@@ -133,7 +142,9 @@ def test_tiers_below_change_nothing_where_everything_fits_above() -> None:
     plain, c = made(capacity=1e13)
     with_flash, _ = made(capacity=1e13, flash=pool())
     a = one(plain, c, "Llama-3.1-70B", batch=8).pairs.step[0, 0]
-    assert one(with_flash, c, "Llama-3.1-70B", batch=8, overflow=True).pairs.step[0, 0] == pytest.approx(a, rel=1e-12)
+    assert one(with_flash, c, "Llama-3.1-70B", batch=8, overflow=True).pairs.step[0, 0] == pytest.approx(
+        a, rel=1e-12
+    )
 
 
 @given(st.integers(1, 4096), st.floats(0.0, 1.2))
@@ -156,11 +167,16 @@ def test_hot_experts_in_fast_memory_serve_more_reads_than_bytes() -> None:
     t = decoded(m, c, load("DeepSeek-V3", 8.0), mix_of(1024.0), [(1, 1, 1, 1)], overflow=True, skew=1.0)
     even = decoded(m, c, load("DeepSeek-V3", 8.0), mix_of(1024.0), [(1, 1, 1, 1)], overflow=True, skew=0.0)
     assert t.pairs.fast_tier_share[0, 0] == pytest.approx(even.pairs.fast_tier_share[0, 0], rel=1e-6)
-    assert t.pairs.flash_read[0, 0] * t.pairs.step[0, 0] < 0.8 * even.pairs.flash_read[0, 0] * even.pairs.step[0, 0]
+    assert (
+        t.pairs.flash_read[0, 0] * t.pairs.step[0, 0]
+        < 0.8 * even.pairs.flash_read[0, 0] * even.pairs.step[0, 0]
+    )
 
 
 def test_small_reads_cost_whole_pages() -> None:
-    assert flash.read_amplification(A([256.0, 4096.0, 6000.0]), A([4096.0])) == pytest.approx([16.0, 1.0, 8192 / 6000])
+    assert flash.read_amplification(A([256.0, 4096.0, 6000.0]), A([4096.0])) == pytest.approx(
+        [16.0, 1.0, 8192 / 6000]
+    )
 
 
 def test_few_small_experts_reach_what_was_measured_for_scattered_reads() -> None:
@@ -190,7 +206,9 @@ def test_kv_that_overflows_is_programmed_and_wears() -> None:
     written = 64 * 131072 + 64 / 1024 * 1024 * 131072
     share = 1 - 0.5e8 / served.traffic.live_p95[0]  # half of the SRAM stages what the flash reads
     assert served.pairs.flash_written[0, 0] == pytest.approx(share * written, rel=1e-6)
-    assert notes(m, c, served)["time KV cache and experts moved"] == pytest.approx(share * written / 64e9, rel=0.01)
+    assert notes(m, c, served)["time KV cache and experts moved"] == pytest.approx(
+        share * written / 64e9, rel=0.01
+    )
 
 
 def test_read_ahead_hides_no_more_than_its_buffer() -> None:
@@ -207,7 +225,12 @@ def test_prefixes_read_ahead_while_weights_stream() -> None:
     m, c = made(capacity=2.2e10, flash=pool(1e12))
     ahead = one(m, c, "Llama-3.1-8B", batch=4, mix=mix, overflow=True)
     without = decoded(
-        altered(m, flash={"read_ahead_buffer": A([0.0])}), c, load("Llama-3.1-8B"), mix, [(1, 1, 1, 4)], overflow=True
+        altered(m, flash={"read_ahead_buffer": A([0.0])}),
+        c,
+        load("Llama-3.1-8B"),
+        mix,
+        [(1, 1, 1, 4)],
+        overflow=True,
     )
     assert ahead.pairs.step[0, 0] < without.pairs.step[0, 0]
     assert ahead.pairs.step[0, 0] >= ahead.pairs.flash_read[0, 0] * ahead.pairs.step[0, 0] / 1e12 * (1 - 1e-9)
@@ -216,7 +239,9 @@ def test_prefixes_read_ahead_while_weights_stream() -> None:
 def test_flash_life_is_the_hand_computed_reclaim(catalog: Catalog) -> None:
     """Life = P/E x capacity / (WAF x (read rate x pages per block / limit + weights once a month))."""
     c = catalog.replace("flash", "hbf_gen1", "retention_refresh_interval.pslc", 1e12)
-    e = evaluate("datacenter", device="son_7hbf_1hbm4", llm="Llama-3.1-405B", batch=4, context=8192, catalog=c)
+    e = evaluate(
+        "datacenter", device="son_7hbf_1hbm4", llm="Llama-3.1-405B", batch=4, context=8192, catalog=c
+    )
     v = {f: c.value("flash", "hbf_gen1", f) for f in ("endurance.pslc", "capacity_per_die.pslc", "write_amplification",
                                                      "pages_per_block", "read_disturb_limit.pslc")}  # fmt: skip
     budget = v["endurance.pslc"] * 7 * 16 * v["capacity_per_die.pslc"] / v["write_amplification"]
@@ -286,7 +311,13 @@ def test_a_memory_bound_step_clocks_down_and_saves(catalog: Catalog) -> None:
     design = {"compute_node": "N3", "compute_area": "800 mm2", "mac_share": 0.5, "sram": "64 MiB", "clock": "1.65 GHz", "fast_memory": "hbm4",
               "stacks": 6, "stack_height": 12, "flash": "none", "pnm": "none", "domain": 1}  # fmt: skip
     e = evaluate(
-        "datacenter", variables=design, llm="Llama-3.1-8B", batch=4, context=4096, software="ideal", catalog=catalog
+        "datacenter",
+        variables=design,
+        llm="Llama-3.1-8B",
+        batch=4,
+        context=4096,
+        software="ideal",
+        catalog=catalog,
     )
     assert e.figures["clock level"].value < 1.0
     assert e.decode_time == pytest.approx(e.unthrottled_time)

@@ -26,7 +26,12 @@ def test_parameters_within_one_percent_and_kv_exact(name: str, catalog: Catalog)
 
 @pytest.mark.parametrize(
     ("name", "bits", "flop_per_byte"),
-    [("Llama-3.1-70B", 16, 8.0), ("Llama-3.1-70B", 8, 16.0), ("DeepSeek-V3", 16, 242.0), ("DeepSeek-V3", 8, 484.0)],
+    [
+        ("Llama-3.1-70B", 16, 8.0),
+        ("Llama-3.1-70B", 8, 16.0),
+        ("DeepSeek-V3", 16, 242.0),
+        ("DeepSeek-V3", 8, 484.0),
+    ],
 )
 def test_attention_intensity(name: str, bits: float, flop_per_byte: float, catalog: Catalog) -> None:
     """GQA-8: 64 query heads over 8 KV heads; MLA: 2 x 128 x (576 + 512) FLOP over 576 elements."""

@@ -1,1 +1,4 @@
-"""Measured rows -> cases -> predictions -> fit -> scores: how software stacks are calibrated, and how far to trust them."""
+"""Measured rows -> cases -> predictions -> fit -> scores.
+
+How software stacks are calibrated, and how far to trust them.
+"""

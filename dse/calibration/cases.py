@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import Final
 
-from dse.calibration.resolve import STORED_BITS, arithmetic_bits, device_name, llm_entry, number_format, stack_name
+from dse.calibration.resolve import (
+    STORED_BITS,
+    arithmetic_bits,
+    device_name,
+    llm_entry,
+    number_format,
+    stack_name,
+)
 from dse.catalog.catalog import Catalog
 from dse.core.axes import GROUPS
 from dse.core.errors import DataError
@@ -83,8 +90,18 @@ class Case:
     @property
     def configuration(self) -> tuple[object, ...]:
         """What makes two rows repeats of one another."""
-        return (self.device, self.llm, self.software, self.version, self.format, self.mode, self.plan, self.prefill,
-                self.input_tokens, self.output_tokens)  # fmt: skip
+        return (
+            self.device,
+            self.llm,
+            self.software,
+            self.version,
+            self.format,
+            self.mode,
+            self.plan,
+            self.prefill,
+            self.input_tokens,
+            self.output_tokens,
+        )
 
 
 def case_of(row: Mapping[str, str], catalog: Catalog) -> Case:
@@ -102,7 +119,9 @@ def case_of(row: Mapping[str, str], catalog: Catalog) -> Case:
     if mode not in {"agg", "disagg"}:
         raise DataError(f"mode {mode!r}: expected agg or disagg")
     plan = ranks(row, "" if mode == "agg" else "decode_", catalog.value("device", device, "domain", 8.0))
-    prefill = ranks(row, "prefill_", catalog.value("device", device, "domain", 8.0)) if mode == "disagg" else None
+    prefill = (
+        ranks(row, "prefill_", catalog.value("device", device, "domain", 8.0)) if mode == "disagg" else None
+    )
     if plan.stages > entry.shape["layers"]:
         raise DataError(
             f"pp_size: got {plan.stages}, expected at most the {entry.shape['layers']} layers of {entry.name}"
@@ -110,20 +129,38 @@ def case_of(row: Mapping[str, str], catalog: Catalog) -> Case:
     label = "" if mode == "agg" else "decode_"
     drawn = DRAWN if dumped(row.get("silicon_data_source", "")) else 1.0
     return Case(
-        row.get("id", ""), device, entry.name, stack, row.get("backend_version", ""), load, fmt, mode, plan, prefill,
-        _number(row, "isl") * drawn, _number(row, "osl") * drawn, _milliseconds(row, "silicon_ttft_ms"), _milliseconds(row, "silicon_tpot_ms"),
-        _count(row, label + "attention_dp_size"), _count(row, label + "tp_size"), row.get("silicon_data_source", ""),
-        _stated(row), _number(row, label + "batch_size") * _count(row, label + "attention_dp_size"),
-        (_count(row, "prefill_num_workers"), _count(row, "decode_num_workers")),
-    )  # fmt: skip
+        id=row.get("id", ""),
+        device=device,
+        llm=entry.name,
+        software=stack,
+        version=row.get("backend_version", ""),
+        load=load,
+        format=fmt,
+        mode=mode,
+        plan=plan,
+        prefill=prefill,
+        input_tokens=_number(row, "isl") * drawn,
+        output_tokens=_number(row, "osl") * drawn,
+        ttft=_milliseconds(row, "silicon_ttft_ms"),
+        tpot=_milliseconds(row, "silicon_tpot_ms"),
+        attention_dp=_count(row, label + "attention_dp_size"),
+        tensor=_count(row, label + "tp_size"),
+        source=row.get("silicon_data_source", ""),
+        stated=_stated(row),
+        labelled=_number(row, label + "batch_size") * _count(row, label + "attention_dp_size"),
+        workers=(_count(row, "prefill_num_workers"), _count(row, "decode_num_workers")),
+    )
 
 
-def workload(row: Mapping[str, str], llm: str, device: str, stack: str, catalog: Catalog) -> tuple[ModelLoad, str]:
+def workload(
+    row: Mapping[str, str], llm: str, device: str, stack: str, catalog: Catalog
+) -> tuple[ModelLoad, str]:
     """Bits by class, stored and multiplied, of a row's precision columns.
 
     Served checkpoints keep LM head and embedding in 16 bit, and scores are computed in 16 bit. A model
     published in MXFP4 has those experts whatever the label says; one in INT4 unless the label names a format
-    with units of its own; both have 16-bit attention. The KV cache follows FP8 weights, but for SGLang, whose default keeps it in 16 bit.
+    with units of its own; both have 16-bit attention. The KV cache follows FP8 weights, but for SGLang, whose
+    default keeps it in 16 bit.
     """
     entry = catalog.llm(llm)
     named = re.search(r"nvfp4|mxfp4|fp8|int4|awq", row.get("model_path", "").lower())
@@ -138,11 +175,20 @@ def workload(row: Mapping[str, str], llm: str, device: str, stack: str, catalog:
     attention = dense if dense != "nvfp4" else _attention_of_fp4(entry.attention)
     bits = arithmetic_bits
     return ModelLoad(
-        llm, 1.0, 1e9, STORED_BITS[dense], kv, float(bits(catalog, device, dense)),
-        expert_bits=STORED_BITS[experts], attention_bits=STORED_BITS[attention], head_bits=16.0,
-        expert_compute_bits=float(bits(catalog, device, experts)), attention_compute_bits=float(bits(catalog, device, attention)),
-        score_compute_bits=16.0, head_compute_bits=16.0,
-    ), f"{dense}/{experts}" if experts != dense else dense  # fmt: skip
+        llm,
+        1.0,
+        1e9,
+        STORED_BITS[dense],
+        kv,
+        float(bits(catalog, device, dense)),
+        expert_bits=STORED_BITS[experts],
+        attention_bits=STORED_BITS[attention],
+        head_bits=16.0,
+        expert_compute_bits=float(bits(catalog, device, experts)),
+        attention_compute_bits=float(bits(catalog, device, attention)),
+        score_compute_bits=16.0,
+        head_compute_bits=16.0,
+    ), f"{dense}/{experts}" if experts != dense else dense
 
 
 def _attention_of_fp4(attention: str) -> str:
@@ -153,10 +199,10 @@ def _attention_of_fp4(attention: str) -> str:
 def ranks(row: Mapping[str, str], prefix: str, domain: float) -> RankPlan:
     """The ranks that really ran, from labels that sometimes multiply tensor by expert ranks.
 
-    Dumps of a results database, and aggregated labels wider than the domain, write tensor times expert
-    ranks: a square with equal expert slices and ranks (2 x 2, 4 x 4, 8 x 8), or with its root or all of
-    it in attention data-parallel, stands for its root. Workers of a disaggregated row do span nodes and are
-    read as labelled but for equal slices and ranks of a dump. Where experts name more ranks than attention and
+    Dumps of a results database, and aggregated labels wider than the domain, write tensor times expert ranks:
+    a square with equal expert slices and ranks (2 x 2, 4 x 4, 8 x 8), or with its root or all of it in
+    attention data-parallel, stands for its root. Workers of a disaggregated row do span nodes and are read as
+    labelled but for equal slices and ranks of a dump. Where experts name more ranks than attention and
     data-parallel ranks are not given, attention is data-parallel over the rest.
     """
     tp, pp = _count(row, prefix + "tp_size"), _count(row, prefix + "pp_size")
@@ -176,7 +222,10 @@ def ranks(row: Mapping[str, str], prefix: str, domain: float) -> RankPlan:
         group, replicas = width, max(width // tp, 1)
         dealt = max(min(dealt, group), group // max(slices, 1)) if slices * dealt > 1 else 1
     if group > GROUPS[-1] or group % replicas or group % dealt:
-        raise DataError(f"plan: {group} ranks ({replicas} attention replicas, {dealt} expert ranks), expected divisors of a group of up to {GROUPS[-1]}")  # fmt: skip
+        raise DataError(
+            f"plan: {group} ranks ({replicas} attention replicas, {dealt} expert ranks), expected "
+            f"divisors of a group of up to {GROUPS[-1]}"
+        )
     return RankPlan(group, replicas, dealt, max(batch, float(replicas)), pp)
 
 

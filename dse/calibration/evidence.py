@@ -1,4 +1,7 @@
-"""Published and measured results beside ours, as they were last worked out; the clone's tests work them again."""
+"""Published and measured results beside ours, as they were last worked out.
+
+The clone's tests work them again.
+"""
 
 from __future__ import annotations
 

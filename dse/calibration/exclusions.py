@@ -66,11 +66,13 @@ SAME: Final = 5e-6
 RULES: Final = {
     "duplicate": "the same configuration with the same times, or a copy from a gap analysis",
     "labels": "the stated concurrency is not batch times attention replicas",
-    "floor": "a request takes less than its steps' bytes and all prompts' FLOP at peak rates (work was skipped, e.g. a cached prefix)",
+    "floor": "a request takes less than its steps' bytes and all prompts' FLOP at peak rates (work "
+    "was skipped, e.g. a cached prefix)",
     "run below floor": "a fifth or more of the run's rows lie below the floor",
     "queue": "first token after more than 5 s and less than 70 % of the time spent decoding",
     "outlier": "twice or half the median of its repeats",
-    "defective run": "a third or more of the run's comparable rows take over twice the time of another stack on the same ranks",
+    "defective run": "a third or more of the run's comparable rows take over twice the time of another "
+    "stack on the same ranks",
 }
 
 
@@ -103,14 +105,18 @@ def reasons(served: Served, catalog: Catalog) -> list[str]:
 
 
 def _least(served: Served, catalog: Catalog) -> FloatArray:
-    """Least time [s] of a request, (n,): its own steps at peak rates, and the arithmetic of all prompts in flight.
+    """Least time [s] of a request, (n,).
+
+    Its own steps at peak rates, and the arithmetic of all prompts in flight.
 
     Work is conserved however a scheduler orders it: in a closed loop every request waits, before or
     between its tokens, for each of the others' prompts once. No stack's factor enters.
     """
     pairs = times(served, soft_rows_of(catalog, served.cases, "ideal")).pairs
     each = pairs.step + pairs.prefill_interference
-    out: FloatArray = (each / served.traffic.tokens_per_step)[:, 0] * np.array([c.output_tokens for c in served.cases])
+    out: FloatArray = (each / served.traffic.tokens_per_step)[:, 0] * np.array(
+        [c.output_tokens for c in served.cases]
+    )
     return out
 
 
@@ -131,7 +137,9 @@ def _duplicates(cases: Sequence[Case]) -> list[int]:
     seen: dict[tuple[object, ...], list[float]] = defaultdict(list)
     out = []
     copied = re.compile(r"gap-analysis(\.csv|$)")
-    for i, c in sorted(enumerate(cases), key=lambda item: copied.search(item[1].source.split(";")[0]) is not None):
+    for i, c in sorted(
+        enumerate(cases), key=lambda item: copied.search(item[1].source.split(";")[0]) is not None
+    ):
         known = seen[(c.device, c.llm, c.software, c.format, c.plan, c.input_tokens, c.output_tokens)]
         if c.tpot is not None and any(abs(c.tpot - t) <= SAME for t in known):
             out.append(i)
@@ -165,7 +173,9 @@ def _outliers(cases: Sequence[Case]) -> list[int]:
     return out
 
 
-def _defective(cases: Sequence[Case], runs: dict[tuple[str, ...], list[int]], found: Sequence[str]) -> list[int]:
+def _defective(
+    cases: Sequence[Case], runs: dict[tuple[str, ...], list[int]], found: Sequence[str]
+) -> list[int]:
     """Rows of runs that another stack on the same device, model, format and ranks shows to be defective."""
     peers: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for i, c in enumerate(cases):
@@ -181,11 +191,14 @@ def _defective(cases: Sequence[Case], runs: dict[tuple[str, ...], list[int]], fo
         for i in rows:
             c = cases[i]
             near = [
-                o.tpot for o in (cases[k] for k in peers[(c.device, c.llm, c.format, c.plan.group)])
-                if o.software != c.software and o.tpot is not None and alike(o.plan.batch, c.plan.batch)
+                o.tpot
+                for o in (cases[k] for k in peers[(c.device, c.llm, c.format, c.plan.group)])
+                if o.software != c.software
+                and o.tpot is not None
+                and alike(o.plan.batch, c.plan.batch)
                 and alike(o.input_tokens, c.input_tokens)
                 and alike(o.output_tokens, c.output_tokens)
-            ]  # fmt: skip
+            ]
             if near and c.tpot is not None:
                 slower.append(c.tpot > SLOWER * max(near))
         enough = len(slower) >= max(FEWEST, COMPARED * len(rows))

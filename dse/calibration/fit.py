@@ -67,9 +67,11 @@ class Fit:
     """ids of the rows it was fitted to"""
 
     def value(self, stack: str, name: str) -> float:
-        """One fitted factor; a stack without rows has the common one, but none better than the best that was fitted.
+        """One fitted factor; a stack without rows has the common one, but none better than the best that was
+        fitted.
 
-        The common values lean to their priors, and no machine that nobody built may be better off than all built ones.
+        The common values lean to their priors, and no machine that nobody built may be better off than all
+        built ones.
         """
         at = FITTED.index(name)
         if stack in self.stacks:
@@ -98,7 +100,11 @@ def fit(served: Served, catalog: Catalog, held: Mapping[str, float] | None = Non
     start = np.tile(problem.prior, len(problem.stacks) + 1)
     low, high = (np.tile(b, len(problem.stacks) + 1) for b in problem.bounds)
     found = least_squares(
-        problem.residuals, np.clip(start, low + STEP, high - STEP), problem.jacobian, bounds=(low, high), max_nfev=60
+        problem.residuals,
+        np.clip(start, low + STEP, high - STEP),
+        problem.jacobian,
+        bounds=(low, high),
+        max_nfev=60,
     )
     common, factors = problem.split(found.x)
     return Fit(problem.stacks, factors, common, dict(held or {}), tuple(c.id for c in problem.served.cases))
@@ -111,14 +117,21 @@ class _Problem:
         self.served, self.held = served, held
         self.stacks = tuple(sorted({c.software for c in served.cases}))
         self.code: IntArray = np.array([self.stacks.index(c.software) for c in served.cases])
-        self.base = soft_rows(catalog, [replace(c, software=PRIOR) for c in served.cases], _columns(held, len(served)))
+        self.base = soft_rows(
+            catalog, [replace(c, software=PRIOR) for c in served.cases], _columns(held, len(served))
+        )
         entry = catalog.entry("software", PRIOR).values
         prior = [entry[FIELDS[n]] for n in FITTED]
         self.prior = np.log([q.nominal for q in prior])
         self.bounds = np.log([q.low for q in prior]), np.log([q.high for q in prior])
-        self.sigma = np.maximum((self.bounds[1] - self.bounds[0]) / 4.0, STEP)  # bounds as two sigma either way
-        self.ratio = {n: catalog.value("software", PRIOR, FIELDS[n]) / catalog.value("software", PRIOR, FIELDS[f])
-                      for n, f in FOLLOW.items() if n not in held}  # fmt: skip
+        self.sigma = np.maximum(
+            (self.bounds[1] - self.bounds[0]) / 4.0, STEP
+        )  # bounds as two sigma either way
+        self.ratio = {
+            n: catalog.value("software", PRIOR, FIELDS[n]) / catalog.value("software", PRIOR, FIELDS[f])
+            for n, f in FOLLOW.items()
+            if n not in held
+        }
         self.tpot = np.log([c.tpot or np.nan for c in served.cases])
         ttft = np.array([c.ttft or np.nan for c in served.cases])
         self.weight = np.where(np.isfinite(ttft), TTFT_WEIGHT, 0.0)
@@ -129,13 +142,17 @@ class _Problem:
         return z[: len(FITTED)], z[len(FITTED) :].reshape(len(self.stacks), len(FITTED))
 
     def residuals(self, z: FloatArray) -> FloatArray:
-        """Robust relative errors of rows, then pulls of stacks to the common values and of those to the prior."""
+        """Robust relative errors of rows, then pulls of stacks to the common values and of those to the
+        prior.
+        """
         common, factors = self.split(z)
         t = times(self.served, soft_of_factors(self.base, np.exp(factors)[self.code], self.ratio, self.held))
         apart = np.concatenate([np.log(t.tpot) - self.tpot, self.weight * (np.log(t.ttft) - self.ttft)])
         error = np.expm1(np.minimum(apart, LARGEST))
         robust = np.sign(error) * np.sqrt(2 * ROBUST**2 * (np.sqrt(1 + (error / ROBUST) ** 2) - 1))
-        return np.concatenate([robust, (SHRINK * (factors - common)).ravel(), (common - self.prior) / self.sigma])
+        return np.concatenate(
+            [robust, (SHRINK * (factors - common)).ravel(), (common - self.prior) / self.sigma]
+        )
 
     def jacobian(self, z: FloatArray) -> FloatArray:
         """Slopes of the residuals by forward differences, one model call a factor."""
@@ -165,11 +182,20 @@ def soft_of_factors(
 
 def predicted(served: Served, catalog: Catalog, fitted: Fit) -> Times:
     """Times of cases under a fit."""
-    base = soft_rows(catalog, [replace(c, software=PRIOR) for c in served.cases], _columns(fitted.held, len(served)))
-    rows = np.array([fitted.factors[fitted.stacks.index(c.software)] if c.software in fitted.stacks else fitted.common
-                     for c in served.cases])  # fmt: skip
-    ratio = {n: catalog.value("software", PRIOR, FIELDS[n]) / catalog.value("software", PRIOR, FIELDS[f])
-             for n, f in FOLLOW.items() if n not in fitted.held}  # fmt: skip
+    base = soft_rows(
+        catalog, [replace(c, software=PRIOR) for c in served.cases], _columns(fitted.held, len(served))
+    )
+    rows = np.array(
+        [
+            fitted.factors[fitted.stacks.index(c.software)] if c.software in fitted.stacks else fitted.common
+            for c in served.cases
+        ]
+    )
+    ratio = {
+        n: catalog.value("software", PRIOR, FIELDS[n]) / catalog.value("software", PRIOR, FIELDS[f])
+        for n, f in FOLLOW.items()
+        if n not in fitted.held
+    }
     return times(served, soft_of_factors(base, np.exp(rows), ratio, fitted.held))
 
 

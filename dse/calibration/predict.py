@@ -26,8 +26,15 @@ from dse.serving.step_work import StepWork, align, lower_step
 from dse.space.limits import Limit
 from dse.space.scenario import RequestClass, RequestMix, Scenario
 
-SITE: Final = {"year": 2026.0, "volume": 1e5, "pue": 1.2, "electricity_price": 2e-8, "lifetime": 1.26e8, "utilisation": 0.6,
-               "weight_update_interval": 2.6e6}  # fmt: skip
+SITE: Final = {
+    "year": 2026.0,
+    "volume": 1e5,
+    "pue": 1.2,
+    "electricity_price": 2e-8,
+    "lifetime": 1.26e8,
+    "utilisation": 0.6,
+    "weight_update_interval": 2.6e6,
+}
 """a scenario's numbers, none of which touch a step's time"""
 
 
@@ -68,9 +75,17 @@ class Served:
         traffic = _reorder(self.traffic, rows)
         same = self.prompts is self.traffic
         return Served(
-            tuple(self.cases[i] for i in rows), self.machine.take(rows), self.feeding.take(rows), traffic,
-            traffic if same else _reorder(self.prompts, rows), self.batch[rows], self.output[rows], self.shared[rows], self.room[rows], self.alone,
-        )  # fmt: skip
+            cases=tuple(self.cases[i] for i in rows),
+            machine=self.machine.take(rows),
+            feeding=self.feeding.take(rows),
+            traffic=traffic,
+            prompts=traffic if same else _reorder(self.prompts, rows),
+            batch=self.batch[rows],
+            output=self.output[rows],
+            shared=self.shared[rows],
+            room=self.room[rows],
+            alone=self.alone,
+        )
 
 
 @dataclass(frozen=True)
@@ -83,7 +98,10 @@ class Times:
 
 
 def over_cards(catalog: Catalog, device: str, group: int) -> bool:
-    """Whether a group's messages cross network cards: wider than a domain, or of devices without a link of their own."""
+    """Whether a group's messages cross network cards.
+
+    Wider than a domain, or of devices without a link of their own.
+    """
     own = catalog.value("device", device, "link_bandwidth", 0.0) > 0
     return group > (catalog.value("device", device, "domain", 1.0) if own else 1.0)
 
@@ -92,7 +110,9 @@ def machines(catalog: Catalog, devices: Sequence[str]) -> Machine:
     """One machine per device named, (n,)."""
     keys = sorted({*devices})
     form = FORMS["datacenter"]
-    built = assemble(form.device_parts(catalog, keys, ""), form, catalog, textbook(), {Limit.RACK_POWER: NO_LIMIT})
+    built = assemble(
+        form.device_parts(catalog, keys, ""), form, catalog, textbook(), {Limit.RACK_POWER: NO_LIMIT}
+    )
     return built.take(np.array([keys.index(d) for d in devices]))
 
 
@@ -112,7 +132,9 @@ def _plans(rows: Sequence[RankPlan], batches: Sequence[float]) -> Plans:
     return replace(made, batch=np.array(batches))
 
 
-def lowered(cases: Sequence[Case], plans: Sequence[RankPlan], batches: FloatArray, catalog: Catalog) -> StepWork:
+def lowered(
+    cases: Sequence[Case], plans: Sequence[RankPlan], batches: FloatArray, catalog: Catalog
+) -> StepWork:
     """Aligned traffic of cases under plans; cases of one model, precision and length lower together."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for i, c in enumerate(cases):
@@ -121,7 +143,9 @@ def lowered(cases: Sequence[Case], plans: Sequence[RankPlan], batches: FloatArra
     for rows in groups.values():
         c = cases[rows[0]]
         made = _plans([plans[i] for i in rows], [float(batches[i]) for i in rows])
-        parts.append(lower_step(c.load, made, catalog, _scenario(c.software, c.input_tokens, c.output_tokens)))
+        parts.append(
+            lower_step(c.load, made, catalog, _scenario(c.software, c.input_tokens, c.output_tokens))
+        )
         order += rows
     return _reorder(align(parts), np.argsort(np.array(order)))
 
@@ -161,9 +185,16 @@ def prepare(cases: Sequence[Case], catalog: Catalog, batches: FloatArray | None 
     prompts = traffic if both else lowered(cases, apart, np.array([p.batch for p in apart]), catalog)
     feeding = built if both else machines(catalog, devices)
     return Served(
-        tuple(cases), _roomy(built), _roomy(feeding), traffic, prompts, batch[:, None],
-        np.array([c.output_tokens for c in cases])[:, None], np.array([float(c.prefill is None) for c in cases])[:, None], room,
-    )  # fmt: skip
+        cases=tuple(cases),
+        machine=_roomy(built),
+        feeding=_roomy(feeding),
+        traffic=traffic,
+        prompts=prompts,
+        batch=batch[:, None],
+        output=np.array([c.output_tokens for c in cases])[:, None],
+        shared=np.array([float(c.prefill is None) for c in cases])[:, None],
+        room=room,
+    )
 
 
 def _roomy(machine: Machine) -> Machine:
@@ -201,7 +232,9 @@ def times(served: Served, software: SoftwareStack) -> Times:
     extra = pairs.prompt * served.traffic.arriving if served.alone else pairs.prefill_interference
     tpot = (pairs.step + served.shared * software.prefill_share * extra) / served.traffic.tokens_per_step
     others = np.maximum(served.batch / served.traffic.prompts - 1.0, 0.0) * served.shared
-    moved = (1.0 - served.shared) * served.traffic.prompt_kv / served.machine.network.scale_out_bandwidth[:, None]
+    moved = (
+        (1.0 - served.shared) * served.traffic.prompt_kv / served.machine.network.scale_out_bandwidth[:, None]
+    )
     together = np.array([[c.prefill.batch / c.prefill.replicas if c.prefill else 1.0] for c in served.cases])
     ttft = (
         software.first_token

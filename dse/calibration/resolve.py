@@ -12,8 +12,9 @@ from dse.catalog.llm import LlmEntry
 from dse.core.errors import DataError, nearest
 
 SUFFIXES: Final = re.compile(
-    r"[-_.](fp8|fp4|fp16|bf16|nvfp4|mxfp4|int4|int8|w4a16|w8a8|w4a8|awq|gptq|autoround|dynamic|block|quark|instruct|"
-    r"base|chat|hf|it|thinking|preview|exp|1m|w-mxfp4-a-fp8|\d{4}|\d{6}|(?<=fp4[-_.])v\d|(?<=fp8[-_.])v\d|(?<=instruct[-_.])v\d)$"
+    r"[-_.](fp8|fp4|fp16|bf16|nvfp4|mxfp4|int4|int8|w4a16|w8a8|w4a8|awq|gptq|autoround|"
+    r"dynamic|block|quark|instruct|base|chat|hf|it|thinking|preview|exp|1m|w-mxfp4-a-fp8|\d{4}|\d{6}|"
+    r"(?<=fp4[-_.])v\d|(?<=fp8[-_.])v\d|(?<=instruct[-_.])v\d)$"
 )
 """endings of a checkpoint's name that leave its shape as it is"""
 
@@ -21,28 +22,34 @@ SUFFIXES: Final = re.compile(
 DEVICE_ENDINGS: Final = ("_sxm", "_nvl72", "_nvl", "_80gb", "_141gb", "_180gb", "_192gb", "_288gb", "_hgx")
 
 
-STACKS: Final = {"trtllm": "trtllm", "trt": "trtllm", "tensorrt_llm": "trtllm", "tensorrt-llm": "trtllm", "vllm": "vllm",
-                 "sglang": "sglang", "dynamo-trt": "trtllm", "dynamo-trtllm": "trtllm", "dynamo-vllm": "vllm",
-                 "dynamo-sglang": "sglang", "llamacpp": "llamacpp", "llama.cpp": "llamacpp"}  # fmt: skip
+STACKS: Final = {
+    "trtllm": "trtllm", "trt": "trtllm", "tensorrt_llm": "trtllm", "tensorrt-llm": "trtllm",
+    "vllm": "vllm", "sglang": "sglang", "dynamo-trt": "trtllm", "dynamo-trtllm": "trtllm",
+    "dynamo-vllm": "vllm", "dynamo-sglang": "sglang", "llamacpp": "llamacpp", "llama.cpp": "llamacpp",
+}  # fmt: skip
 """runtime as a file names it -> software stack"""
 
 
 FORMATS: Final = {
-    "": "bf16", "nan": "bf16", "none": "bf16", "bf16": "bf16", "bfloat16": "bf16", "fp16": "bf16", "float16": "bf16",
-    "fp8": "fp8", "fp8_block": "fp8", "fp8_static": "fp8", "fp8_ootb": "fp8", "fp8_e4m3": "fp8", "w8a8_fp8": "fp8",
-    "fp4": "nvfp4", "nvfp4": "nvfp4", "mxfp4": "mxfp4", "w4a16_mxfp4": "mxfp4", "w4a8_mxfp4_mxfp8": "mxfp4",
-    "int4": "int4", "int4_wo": "int4", "w4a16": "int4", "w4afp8": "int4", "awq": "int4", "gptq": "int4",
-    "int8": "int8", "int8_wo": "int8", "sq": "int8", "w8a8": "int8",
+    "": "bf16", "nan": "bf16", "none": "bf16", "bf16": "bf16", "bfloat16": "bf16", "fp16": "bf16",
+    "float16": "bf16", "fp8": "fp8", "fp8_block": "fp8", "fp8_static": "fp8", "fp8_ootb": "fp8",
+    "fp8_e4m3": "fp8", "w8a8_fp8": "fp8", "fp4": "nvfp4", "nvfp4": "nvfp4", "mxfp4": "mxfp4",
+    "w4a16_mxfp4": "mxfp4", "w4a8_mxfp4_mxfp8": "mxfp4", "int4": "int4", "int4_wo": "int4",
+    "w4a16": "int4", "w4afp8": "int4", "awq": "int4", "gptq": "int4", "int8": "int8", "int8_wo": "int8",
+    "sq": "int8", "w8a8": "int8",
 }  # fmt: skip
 """label -> number format of weights"""
 
 
 STORED_BITS: Final = {"bf16": 16.0, "fp8": 8.0, "int8": 8.0, "nvfp4": 4.5, "mxfp4": 4.25, "int4": 4.25}
-"""bits in memory, block scales included: 8 per 16 values (NVFP4), 8 per 32 (MXFP4), 16 per 64 or 128 (INT4)"""
+"""bits in memory, block scales included: 8 per 16 values (NVFP4), 8 per 32 (MXFP4), 16 per 64 or 128 (INT4)
+"""
 
 
 NATIVE: Final = {"bf16": 16, "fp8": 8, "int8": 8, "nvfp4": 4, "mxfp4": 8, "int4": 16}
-"""bits of the arithmetic where the chip has the format: MXFP4 runs against 8-bit activations, INT4 is weight-only"""
+"""bits of the arithmetic where the chip has the format: MXFP4 runs against 8-bit activations, INT4 is
+weight-only
+"""
 
 
 UNIT: Final = {"fp8": "fp8", "int8": "int8", "nvfp4": "fp4", "mxfp4": "fp4"}
@@ -88,7 +95,8 @@ def llm_entry(catalog: Catalog, name: str) -> LlmEntry:
     close = get_close_matches(_plain(name), list(known), n=1)
     hint = f"did you mean {known[close[0]]!r}? " if close else ""
     raise DataError(
-        f"model {name!r}: not in the catalogue; {hint}dse catalog llm lists it, dse catalog import-llm adds to it"
+        f"model {name!r}: not in the catalogue; {hint}dse catalog llm lists it, dse catalog "
+        "import-llm adds to it"
     )
 
 
@@ -135,7 +143,9 @@ def number_format(label: str, fallback: str = "bf16") -> str:
     if key in {"", "nan", "none"}:
         return fallback
     if key not in FORMATS:
-        raise DataError(f"precision {label!r}: got an unknown format; {nearest(key, [k for k in FORMATS if k])}")
+        raise DataError(
+            f"precision {label!r}: got an unknown format; {nearest(key, [k for k in FORMATS if k])}"
+        )
     return FORMATS[key]
 
 

@@ -76,8 +76,10 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         missing.append(BATCHES[0])
     if missing:
         hint = "; the separator looks like ';', expected ','" if len(header) == 1 and ";" in header[0] else ""
-        raise DataError(f"{path}: no column {', '.join(missing)}{hint}; expected the columns of a serving table: "
-                        f"{', '.join(NEEDED)}, batch_size, tp_size, precision ...")  # fmt: skip
+        raise DataError(
+            f"{path}: no column {', '.join(missing)}{hint}; expected the columns of a serving table: "
+            f"{', '.join(NEEDED)}, batch_size, tp_size, precision ..."
+        )
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise DataError(f"{path}: column {twice[0]!r} stands {header.count(twice[0])} times, expected once")
@@ -87,9 +89,12 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     for n, line in enumerate(body, 1):
         if len(line) > len(header):
             raise DataError(
-                f"{path}: row {n} has {len(line)} cells, the header {len(header)}; quote cells that hold commas"
+                f"{path}: row {n} has {len(line)} cells, the header {len(header)}; quote cells that "
+                "hold commas"
             )
-    return header, _named([dict(zip(header, [*line, *[""] * (len(header) - len(line))], strict=True)) for line in body])
+    return header, _named(
+        [dict(zip(header, [*line, *[""] * (len(header) - len(line))], strict=True)) for line in body]
+    )
 
 
 def _named(rows: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -103,7 +108,9 @@ def _named(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     return rows
 
 
-def read_cases(rows: Sequence[Mapping[str, str]], catalog: Catalog) -> tuple[list[Case], list[int], dict[int, str]]:
+def read_cases(
+    rows: Sequence[Mapping[str, str]], catalog: Catalog
+) -> tuple[list[Case], list[int], dict[int, str]]:
     """Cases of rows, the row of each, and why the others are none."""
     cases, where, refused = [], [], {}
     for i, row in enumerate(rows):
@@ -148,14 +155,19 @@ def notes(s: Served, catalog: Catalog, each: FloatArray, first: FloatArray) -> l
             served = c.workers[0] * c.prefill.batch / ttft
             if asked > served:
                 out.append(
-                    f"a queue forms: {asked:.3g} prompts a second asked of prefill workers that serve {served:.3g}; TTFT without the wait"
+                    f"a queue forms: {asked:.3g} prompts a second asked of prefill workers that serve "
+                    f"{served:.3g}; TTFT without the wait"
                 )
                 continue
         flight = c.plan.batch / c.plan.stages
         if room <= 0:
-            out.append(f"weights do not fit in {c.plan.group} x {c.device} by our count; predicted as if they did")
+            out.append(
+                f"weights do not fit in {c.plan.group} x {c.device} by our count; predicted as if they did"
+            )
         elif flight > room:
-            out.append(f"a queue forms: KV cache for {room:.0f} of {flight:.0f} requests; TTFT without the wait")
+            out.append(
+                f"a queue forms: KV cache for {room:.0f} of {flight:.0f} requests; TTFT without the wait"
+            )
         else:
             longest = catalog.llm(c.llm).shape["max_context"]
             if c.input_tokens + c.output_tokens > longest:
@@ -163,12 +175,15 @@ def notes(s: Served, catalog: Catalog, each: FloatArray, first: FloatArray) -> l
                 continue
             if over_cards(catalog, c.device, c.plan.group):
                 out.append(
-                    f"{c.plan.group} ranks span more than a domain of {c.device}: their messages cross network cards"
+                    f"{c.plan.group} ranks span more than a domain of {c.device}: their messages cross "
+                    "network cards"
                 )
                 continue
             narrowest = min(c.load.computed("ffn"), c.load.computed("experts"))
             out.append(
-                "beyond calibration: no calibrated chip multiplies in 4 bit" if narrowest < NARROWEST_SEEN else ""
+                "beyond calibration: no calibrated chip multiplies in 4 bit"
+                if narrowest < NARROWEST_SEEN
+                else ""
             )
     return out
 

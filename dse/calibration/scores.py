@@ -50,8 +50,11 @@ class Score:
         """As a person reads it, in percent."""
         if not self.n:
             return "n    0"
-        return (f"n {self.n:4d}  MAPE {100 * self.mape:5.1f} %  median {100 * self.median:5.1f} %  bias {100 * self.bias:+6.1f} %  "
-                f"p90 {100 * self.p90:5.1f} %  within 20 %: {100 * self.within:3.0f} %")  # fmt: skip
+        return (
+            f"n {self.n:4d}  MAPE {100 * self.mape:5.1f} %  median {100 * self.median:5.1f} %  bias "
+            f"{100 * self.bias:+6.1f} %  "
+            f"p90 {100 * self.p90:5.1f} %  within 20 %: {100 * self.within:3.0f} %"
+        )
 
 
 def score(ratio: FloatArray) -> Score:
@@ -60,8 +63,14 @@ def score(ratio: FloatArray) -> Score:
     if not len(seen):
         return Score(0, 0.0, 0.0, 0.0, 0.0, 0.0)
     error = np.abs(seen - 1.0)
-    return Score(len(seen), float(error.mean()), float(np.median(error)), float(np.median(seen) - 1.0),
-                 float(np.quantile(error, 0.9)), float(np.mean(error <= WITHIN)))  # fmt: skip
+    return Score(
+        len(seen),
+        float(error.mean()),
+        float(np.median(error)),
+        float(np.median(seen) - 1.0),
+        float(np.quantile(error, 0.9)),
+        float(np.mean(error <= WITHIN)),
+    )
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,9 @@ class Rows:
         return np.array([getattr(c, metric) or np.nan for c in self.cases])
 
 
-def measured_rows(rows: Sequence[Mapping[str, str]], catalog: Catalog, where: str = "the shipped rows") -> Rows:
+def measured_rows(
+    rows: Sequence[Mapping[str, str]], catalog: Catalog, where: str = "the shipped rows"
+) -> Rows:
     """Aggregated rows with a measured TPOT; a disaggregated row's labels do not fix its load.
 
     Raises:
@@ -110,7 +121,9 @@ def measured_rows(rows: Sequence[Mapping[str, str]], catalog: Catalog, where: st
         else:
             kept.append(c)
     if not kept:
-        raise DataError(f"{where}: no aggregated row with a measured TPOT: {_commonest(why for _, why in unread)}")
+        raise DataError(
+            f"{where}: no aggregated row with a measured TPOT: {_commonest(why for _, why in unread)}"
+        )
     served = prepare(kept, catalog)
     made = Rows(served, tuple(reasons(served, catalog)), tuple(unread))
     if not made.clean.any():
@@ -136,7 +149,10 @@ def _unmeasured(case: Case, row: Mapping[str, str]) -> str:
 
 def _commonest(reasons_given: Iterable[str]) -> str:
     """The three commonest reasons with their counts."""
-    return "; ".join(f"{n} x {why}" for why, n in Counter(reasons_given).most_common(3)) or "the file holds no row"
+    return (
+        "; ".join(f"{n} x {why}" for why, n in Counter(reasons_given).most_common(3))
+        or "the file holds no row"
+    )
 
 
 @dataclass(frozen=True)
@@ -155,7 +171,8 @@ class Split:
 def folds(rows: Rows, name: str) -> dict[str, tuple[BoolArray, BoolArray]]:
     """Rows fitted and rows tested, by fold; configurations never stand on both sides.
 
-    ``device``: fitted on the first device by name, tested on the others; ``model``: each model tested by a fit to all others.
+    ``device``: fitted on the first device by name, tested on the others; ``model``: each model tested by a
+    fit to all others.
     """
     clean = rows.clean
     if name == "none":
@@ -167,8 +184,13 @@ def folds(rows: Rows, name: str) -> dict[str, tuple[BoolArray, BoolArray]]:
     return {str(label): (clean & (labels != label), labels == label) for label in sorted(set(labels))}
 
 
-def split(rows: Rows, catalog: Catalog, name: str, held: Mapping[str, float] | None = None,
-          served: Served | None = None) -> Split:  # fmt: skip
+def split(
+    rows: Rows,
+    catalog: Catalog,
+    name: str,
+    held: Mapping[str, float] | None = None,
+    served: Served | None = None,
+) -> Split:
     """Fit and predict every fold of a split."""
     s = served or rows.served
     n = len(rows.cases)
@@ -198,7 +220,9 @@ STRATA: Final[Mapping[str, Callable[[Case], str]]] = {
     "model": lambda c: c.llm,
     "stack": lambda c: c.software,
     "precision": lambda c: c.format,
-    "attention data-parallel": lambda c: "more than 1 replica" if c.attention_dp > 1 or c.plan.replicas > 1 else "1",
+    "attention data-parallel": lambda c: (
+        "more than 1 replica" if c.attention_dp > 1 or c.plan.replicas > 1 else "1"
+    ),
     "tensor ranks as labelled": lambda c: (
         f"{WIDE_TENSOR} and more" if c.tensor >= WIDE_TENSOR else f"below {WIDE_TENSOR}"
     ),
@@ -213,8 +237,14 @@ def strata(rows: Rows, made: Split, metric: str) -> list[tuple[str, str, Score, 
         labels = np.array([of(c) for c in rows.cases])
         for label in sorted(set(labels)):
             here = labels == label
-            out.append((kind, str(label), score(ratios(rows, made, metric, here & rows.clean)),
-                        score(ratios(rows, made, metric, here & rows.distinct))))  # fmt: skip
+            out.append(
+                (
+                    kind,
+                    str(label),
+                    score(ratios(rows, made, metric, here & rows.clean)),
+                    score(ratios(rows, made, metric, here & rows.distinct)),
+                )
+            )
     return out
 
 
@@ -222,14 +252,18 @@ def worst(rows: Rows, made: Split, metric: str, most: int) -> list[tuple[Case, f
     """Clean rows with the largest relative error: case, measured and predicted s."""
     value, seen = (made.tpot if metric == "tpot" else made.ttft), rows.measured(metric)
     error = np.where(rows.clean & np.isfinite(value) & np.isfinite(seen), np.abs(value / seen - 1.0), -1.0)
-    return [(rows.cases[i], float(seen[i]), float(value[i])) for i in np.argsort(-error)[:most] if error[i] >= 0]
+    return [
+        (rows.cases[i], float(seen[i]), float(value[i])) for i in np.argsort(-error)[:most] if error[i] >= 0
+    ]
 
 
 def _no_skew(served: Served) -> Served:
     """Experts read as a uniform router would: E (1 - (1 - k/E)^tokens)."""
     return _experts(
         served,
-        lambda model, tokens, ranks: experts.mean_load(model.experts, model.experts_per_token, tokens, ranks, 0.0)[1],
+        lambda model, tokens, ranks: experts.mean_load(
+            model.experts, model.experts_per_token, tokens, ranks, 0.0
+        )[1],
     )
 
 
@@ -248,22 +282,30 @@ def _experts(served: Served, distinct: Callable[[Any, float, int], float]) -> Se
             ranks = int(served.traffic.plans.expert_parallel[i, 0])
             bits = served.cases[i].load.stored("experts")
             slices = served.traffic.plans.group[i, 0] / ranks
-            weights[EXPERTS, i, 0] = distinct(model, served.batch[i, 0], ranks) * model.expert / slices * bits / 8
+            weights[EXPERTS, i, 0] = (
+                distinct(model, served.batch[i, 0], ranks) * model.expert / slices * bits / 8
+            )
     traffic = replace(served.traffic, weights=weights)
-    return replace(served, traffic=traffic, prompts=traffic if served.prompts is served.traffic else served.prompts)
+    return replace(
+        served, traffic=traffic, prompts=traffic if served.prompts is served.traffic else served.prompts
+    )
 
 
 def _alike(served: Served) -> Served:
     """Every layer launches as many kernels as a dense one."""
     traffic = replace(served.traffic, launches=served.traffic.layers)
-    return replace(served, traffic=traffic, prompts=traffic if served.prompts is served.traffic else served.prompts)
+    return replace(
+        served, traffic=traffic, prompts=traffic if served.prompts is served.traffic else served.prompts
+    )
 
 
 def _no_messages(served: Served) -> Served:
     """Collectives take no time."""
     none = {n: np.zeros_like(getattr(served.traffic, n)) for n in ("reduces", "exchanges")}
     traffic = replace(served.traffic, **none)
-    return replace(served, traffic=traffic, prompts=traffic if served.prompts is served.traffic else served.prompts)
+    return replace(
+        served, traffic=traffic, prompts=traffic if served.prompts is served.traffic else served.prompts
+    )
 
 
 def _no_slack(served: Served) -> Served:
@@ -299,6 +341,13 @@ def ablate(rows: Rows, catalog: Catalog, watch: Callable[[str], None]) -> list[t
     for term, (held, change) in ABLATIONS.items():
         watch(term)
         served = change(rows.served) if change else rows.served
-        out.append((term, {name: score(ratios(rows, split(rows, catalog, name, held, served), "tpot", rows.clean))
-                           for name in SPLITS}))  # fmt: skip
+        out.append(
+            (
+                term,
+                {
+                    name: score(ratios(rows, split(rows, catalog, name, held, served), "tpot", rows.clean))
+                    for name in SPLITS
+                },
+            )
+        )
     return out

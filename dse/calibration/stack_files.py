@@ -112,16 +112,32 @@ def _text(name: str, c: Calibration, catalog: Catalog, on: date) -> str:
     fitted = _factors(name, c)
     mine = np.array([name in {POOLED, case.software} for case in c.rows.cases])
     used = mine & c.rows.clean
-    title = f"Software stack: {TITLES.get(name, name)}" if name != POOLED else "Common values of the calibrated stacks"
+    title = (
+        f"Software stack: {TITLES.get(name, name)}"
+        if name != POOLED
+        else "Common values of the calibrated stacks"
+    )
     devices = sorted({case.device for case, on_it in zip(c.rows.cases, used, strict=True) if on_it})
-    lines = [f'name = "{name}"', f'title = "{title}"', 'readiness = "shipping"',
-             f'available = {{ low = {on.year}, nominal = {on.year}, high = {on.year}, unit = "year", source = "date of the calibration" }}',
-             f'calibrated = "{on.isoformat()}"', f'devices = "{" ".join(devices)}"', "", "[values]"]  # fmt: skip
+    lines = [
+        f'name = "{name}"',
+        f'title = "{title}"',
+        'readiness = "shipping"',
+        (
+            f'available = {{ low = {on.year}, nominal = {on.year}, high = {on.year}, unit = "year", '
+            f'source = "date of the calibration" }}'
+        ),
+        f'calibrated = "{on.isoformat()}"',
+        f'devices = "{" ".join(devices)}"',
+        "",
+        "[values]",
+    ]
     source = f"fitted by dse calibrate to {int(used.sum())} served points of {', '.join(devices)}"
     for field in prior.values:
         quantity = prior.values[field]
         if field in fitted:
-            lines.append(_line(field, fitted[field], quantity.unit, source, "range: refits without each model"))
+            lines.append(
+                _line(field, fitted[field], quantity.unit, source, "range: refits without each model")
+            )
         elif (lead := _leader(field)) is not None:
             ratio = quantity.nominal / prior.values[lead].nominal
             lines.append(
@@ -159,11 +175,17 @@ def _errors(c: Calibration, mine: BoolArray) -> list[str]:
     """Errors held out by model, and the ranges of measured over predicted."""
     out = [
         _line(
-            "calibration_rows", (int((mine & c.rows.clean).sum()),) * 3, "1", "rows of this stack that were fitted", ""
+            "calibration_rows",
+            (int((mine & c.rows.clean).sum()),) * 3,
+            "1",
+            "rows of this stack that were fitted",
+            "",
         )
     ]
     for metric in ("tpot", "ttft"):
-        inside, apart = (score(ratios(c.rows, s, metric, mine & c.rows.clean)) for s in (c.everything, c.by_model))
+        inside, apart = (
+            score(ratios(c.rows, s, metric, mine & c.rows.clean)) for s in (c.everything, c.by_model)
+        )
         held = max(apart.mape, inside.mape) if apart.n else inside.mape
         errors = (min(inside.mape, held), held, max(inside.p90, held))
         what = "mean relative error: in sample, leave-one-model-out; high the 90th percentile in sample"
@@ -175,7 +197,10 @@ def _errors(c: Calibration, mine: BoolArray) -> list[str]:
             if ok.any():
                 low, middle, high = balanced_quantiles(seen[ok], list(models[ok]), (COVER[0], 0.5, COVER[1]))
                 how = "models left out one by one" if name == "ratio" else "devices the fit did not see"
-                what = f"measured over predicted, all stacks, {how}, each model weighing the same: 8th, 50th and 92nd percentile of {int(ok.sum())} rows"
+                what = (
+                    f"measured over predicted, all stacks, {how}, each model weighing the same: 8th, "
+                    f"50th and 92nd percentile of {int(ok.sum())} rows"
+                )
                 out.append(_line(f"{metric}_{name}", (low, middle, high), "ratio", what, ""))
     return out
 
@@ -184,7 +209,8 @@ def _line(field: str, values: Sequence[float], unit: str, source: str, note: str
     low, nominal, high = (f"{v:.4g}" for v in values)
     said = f', note = "{note}"' if note else ""
     return (
-        f'{field} = {{ low = {low}, nominal = {nominal}, high = {high}, unit = "{unit}", source = "{source}"{said} }}'
+        f'{field} = {{ low = {low}, nominal = {nominal}, high = {high}, unit = "{unit}", source '
+        f'= "{source}"{said} }}'
     )
 
 
@@ -193,7 +219,17 @@ def rows_text(c: Calibration) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
-        ["id", "stack", "device", "model", "clean", "excluded_by", "fitted", "fold_by_model", "fold_by_device"]
+        [
+            "id",
+            "stack",
+            "device",
+            "model",
+            "clean",
+            "excluded_by",
+            "fitted",
+            "fold_by_model",
+            "fold_by_device",
+        ]
     )
     clean = c.rows.clean  # a fit takes every clean row and no other
     for i, case in enumerate(c.rows.cases):
@@ -212,7 +248,9 @@ def rows_text(c: Calibration) -> str:
     return text.getvalue()
 
 
-def widths(rows: Rows, made: Split, metric: str, bounds: Mapping[str, tuple[float, float]]) -> tuple[float, float]:
+def widths(
+    rows: Rows, made: Split, metric: str, bounds: Mapping[str, tuple[float, float]]
+) -> tuple[float, float]:
     """Share of clean rows inside their stack's range, and the median of high over low."""
     seen = 1.0 / ratios(rows, made, metric, rows.clean)
     stack = np.array([c.software for c in rows.cases])[rows.clean]

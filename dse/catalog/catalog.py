@@ -28,7 +28,9 @@ DATA: Final = resources.files("dse") / "data"
 class Catalog:
     """All entries, by kind and name, with columns of nominal (or low, high) SI values."""
 
-    def __init__(self, entries: Mapping[str, Mapping[str, Entry]], llms: Mapping[str, LlmEntry], digest: str) -> None:
+    def __init__(
+        self, entries: Mapping[str, Mapping[str, Entry]], llms: Mapping[str, LlmEntry], digest: str
+    ) -> None:
         self.entries = entries
         self.llms = llms
         self.digest = digest
@@ -50,7 +52,8 @@ class Catalog:
         return found[0]
 
     def with_role(self, kind: str, role: str, order: str | None = None, attribute: str = "role") -> list[str]:
-        """Entries of a kind with a role (or another attribute), by name, or from the least to the most of a field.
+        """Entries of a kind with a role (or another attribute), by name, or from the least to the most of a
+        field.
 
         Raises:
             DataError: there are none.
@@ -58,7 +61,9 @@ class Catalog:
         """
         found = [n for n in self.names(kind) if self.entry(kind, n).attributes.get(attribute) == role]
         if not found:
-            raise DataError(f"catalogue {kind}: got no entry with {attribute} {role!r}, expected at least one")
+            raise DataError(
+                f"catalogue {kind}: got no entry with {attribute} {role!r}, expected at least one"
+            )
         return found if order is None else sorted(found, key=lambda n: self.value(kind, n, order))
 
     def the(self, kind: str, role: str, attribute: str = "role") -> str:
@@ -70,7 +75,9 @@ class Catalog:
         """
         found = self.with_role(kind, role, attribute=attribute)
         if len(found) != 1:
-            raise DataError(f"catalogue {kind}: got {', '.join(found)} with {attribute} {role!r}, expected one")
+            raise DataError(
+                f"catalogue {kind}: got {', '.join(found)} with {attribute} {role!r}, expected one"
+            )
         return found[0]
 
     def entry(self, kind: str, name: str) -> Entry:
@@ -82,7 +89,9 @@ class Catalog:
         """
         found = self.entries.get(kind, {}).get(name)
         if found is None:
-            raise DataError(f"catalogue {kind}: got {name!r}, expected {nearest(name, self.entries.get(kind, {}))}")
+            raise DataError(
+                f"catalogue {kind}: got {name!r}, expected {nearest(name, self.entries.get(kind, {}))}"
+            )
         return found
 
     def llm(self, name: str) -> LlmEntry:
@@ -118,7 +127,10 @@ class Catalog:
         return padded[codes]
 
     def in_year(self, kind: str, name: str, field_name: str, year: float) -> float:
-        """What an entry states for the latest year not after ``year``, of a field by year; else for its first."""
+        """What an entry states for the latest year not after ``year``, of a field by year.
+
+        Else for its first.
+        """
         steps = self.entry(kind, name).by_key(field_name)
         latest = max((y for y in steps if y <= year), default=min(steps))
         return steps[latest].nominal
@@ -155,13 +167,17 @@ class Catalog:
     def replace(self, kind: str, name: str, field_name: str, value: float) -> Catalog:
         """Return a catalogue in which one number (SI) has another nominal, low and high."""
         old = self.entry(kind, name)
-        quantity = Quantity(value, value, value, KINDS[kind].field(field_name).unit, "estimate: set by the caller")
+        quantity = Quantity(
+            value, value, value, KINDS[kind].field(field_name).unit, "estimate: set by the caller"
+        )
         return self.put(
             dataclass_replace(old, values={**old.values, field_name: quantity}), f"{field_name}={value:.9g}"
         )
 
     def put(self, entry: Entry, why: str) -> Catalog:
-        """Return a catalogue with ``entry`` added or in the place of its namesake; ``why`` tells the two apart."""
+        """Return a catalogue with ``entry`` added or in the place of its namesake; ``why`` tells the two
+        apart.
+        """
         entries = {**self.entries, entry.kind: {**self.entries.get(entry.kind, {}), entry.name: entry}}
         return Catalog(entries, self.llms, f"{self.digest}:{entry.kind}/{entry.name}.{why}")
 
@@ -174,13 +190,13 @@ class Catalog:
         entries = {
             kind: {
                 n: Entry(
-                    e.kind,
-                    e.name,
-                    e.title,
-                    e.readiness,
-                    e.available,
-                    {f: moved(q) for f, q in e.values.items()},
-                    e.attributes,
+                    kind=e.kind,
+                    name=e.name,
+                    title=e.title,
+                    readiness=e.readiness,
+                    available=e.available,
+                    values={f: moved(q) for f, q in e.values.items()},
+                    attributes=e.attributes,
                 )
                 for n, e in group.items()
             }
@@ -208,7 +224,8 @@ def _checked(folder: Path) -> Path:
     """A folder with catalogue files in it."""
     if not folder.is_dir() or not any((folder / kind).is_dir() for kind in [*KINDS, "llm"]):
         raise DataError(
-            f"--catalog {folder}: expected a folder with one of {', '.join([*KINDS, 'llm'])} in it, e.g. {folder}/llm/my_model.toml"
+            f"--catalog {folder}: expected a folder with one of {', '.join([*KINDS, 'llm'])} in it, "
+            f"e.g. {folder}/llm/my_model.toml"
         )
     return folder
 

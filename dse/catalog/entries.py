@@ -68,7 +68,9 @@ def _quantity(faults: Faults, key: str, spec: Field, raw: object) -> Quantity | 
         return None
     before = len(faults.lines)
     for extra in sorted(raw.keys() - {"low", "nominal", "high", "unit", "source", "note"}):
-        faults.add(f"{key}.{extra}", raw[extra], "no such key; allowed: low, nominal, high, unit, source, note")
+        faults.add(
+            f"{key}.{extra}", raw[extra], "no such key; allowed: low, nominal, high, unit, source, note"
+        )
     source = raw.get("source", "")
     if not isinstance(source, str) or not source.strip():
         faults.add(f"{key}.source", source, "where the number comes from", '"estimate: reason" or an address')
@@ -96,7 +98,7 @@ def _quantity(faults: Faults, key: str, spec: Field, raw: object) -> Quantity | 
 
 
 def _values(table: Mapping[str, Any], spec: Kind, faults: Faults) -> dict[str, Quantity]:
-    """Numbers of an entry by field, or by ``field.key`` where a field has one for each cell, year or height."""
+    """Numbers of an entry by field, or by ``field.key`` where one has several: by cell, year or height."""
     out: dict[str, Quantity] = {}
     for name in sorted(table.keys() - spec.fields.keys()):
         faults.add(f"values.{name}", table[name], nearest(name, spec.fields))
@@ -105,7 +107,9 @@ def _values(table: Mapping[str, Any], spec: Kind, faults: Faults) -> dict[str, Q
             if found.required:
                 each = f" for each {found.per}" if found.per else ""
                 faults.add(
-                    f"values.{name}", None, f"a number in {found.unit}{each} with low, nominal, high, unit, source"
+                    f"values.{name}",
+                    None,
+                    f"a number in {found.unit}{each} with low, nominal, high, unit, source",
                 )
             continue
         items = table[name] if found.per else {"": table[name]}
@@ -128,7 +132,9 @@ def _values(table: Mapping[str, Any], spec: Kind, faults: Faults) -> dict[str, Q
         for key in KEYS.get(found.per, ()) if found.required else ():
             if key not in items:
                 faults.add(
-                    f"values.{name}.{key}", None, f"a number in {found.unit} with low, nominal, high, unit, source"
+                    f"values.{name}.{key}",
+                    None,
+                    f"a number in {found.unit} with low, nominal, high, unit, source",
                 )
     return out
 
@@ -164,5 +170,11 @@ def read_entry(kind: str, text: str, where: str) -> Entry:
     faults.raise_if_any(DataError)
     assert available is not None  # noqa: S101 - the faults above would have raised
     return Entry(
-        kind, str(raw.get("name", "")), str(raw.get("title", "")), str(raw["readiness"]), available, values, attributes
+        kind=kind,
+        name=str(raw.get("name", "")),
+        title=str(raw.get("title", "")),
+        readiness=str(raw["readiness"]),
+        available=available,
+        values=values,
+        attributes=attributes,
     )

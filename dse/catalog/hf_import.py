@@ -78,9 +78,13 @@ def import_llm(path: Path, name: str | None = None) -> Imported:
         )
     inner = raw.get("text_config")
     config: dict[str, Any] = {**raw, **inner} if isinstance(inner, dict) else raw
-    left_out = {k: v for k, v in LEFT_OUT.get(str(config.get("model_type", "")), {}).items() if config.get(k) is None}
+    left_out = {
+        k: v for k, v in LEFT_OUT.get(str(config.get("model_type", "")), {}).items() if config.get(k) is None
+    }
     reader = _Config({**config, **left_out}, str(path))
-    reader.assumed += [f"{k} = {v}: the family's default, the configuration leaves it out" for k, v in left_out.items()]
+    reader.assumed += [
+        f"{k} = {v}: the family's default, the configuration leaves it out" for k, v in left_out.items()
+    ]
     shape = reader.shape()
     title = (
         name
@@ -121,7 +125,9 @@ class _Config:
                 or not 0 <= value <= LARGEST
                 or value != int(value)
             ):
-                raise DataError(f"{self.where}: {key}: got {value!r}, expected a whole number from 0 to {LARGEST:g}")
+                raise DataError(
+                    f"{self.where}: {key}: got {value!r}, expected a whole number from 0 to {LARGEST:g}"
+                )
             return int(value)
         if default is None:
             raise DataError(
@@ -137,7 +143,9 @@ class _Config:
             s["max_context"] = 4096
             self.assumed.append("max_context = 4096: the configuration names none")
         s["kv_heads"] = self._kv_heads(s["query_heads"])
-        s["head_dim"] = self.number("head_dim", "kv_channels", default=0) or s["hidden"] // max(s["query_heads"], 1)
+        s["head_dim"] = self.number("head_dim", "kv_channels", default=0) or s["hidden"] // max(
+            s["query_heads"], 1
+        )
         if s["kv_lora_rank"]:
             s["head_dim"] = s["qk_nope_head_dim"] + s["qk_rope_head_dim"]
             s["kv_heads"] = s["query_heads"]
@@ -173,16 +181,19 @@ class _Config:
             raise DataError(f"{self.where}: {', '.join(wrong)}: got 0, expected at least 1")
         if s["query_heads"] % s["kv_heads"]:
             raise DataError(
-                f"{self.where}: num_key_value_heads: got {s['kv_heads']}, expected a divisor of the {s['query_heads']} query heads"
+                f"{self.where}: num_key_value_heads: got {s['kv_heads']}, expected a divisor of the "
+                f"{s['query_heads']} query heads"
             )
         if s["experts_per_token"] > s["experts"]:
             raise DataError(
-                f"{self.where}: num_experts_per_tok: got {s['experts_per_token']}, expected at most the {s['experts']} experts"
+                f"{self.where}: num_experts_per_tok: got {s['experts_per_token']}, expected at most "
+                f"the {s['experts']} experts"
             )
         for key in ("moe_layers", "full_attention_layers", "linear_attention_layers"):
             if not 0 <= s.get(key, 0) <= s["layers"]:
                 raise DataError(
-                    f"{self.where}: {key}: comes to {s[key]} of {s['layers']} layers; see first_k_dense_replace, mlp_only_layers, layer_types"
+                    f"{self.where}: {key}: comes to {s[key]} of {s['layers']} layers; see "
+                    "first_k_dense_replace, mlp_only_layers, layer_types"
                 )
 
     def _attention(self, s: dict[str, int]) -> None:
@@ -227,7 +238,9 @@ class _Config:
         width = self.number("intermediate_size", "n_inner", "mlp_hidden_size", "ffn_hidden_size", default=0)
         if not width:
             width = 4 * s["hidden"]
-            self.assumed.append(f"ffn_hidden = {width}, four times the hidden size: the configuration names none")
+            self.assumed.append(
+                f"ffn_hidden = {width}, four times the hidden size: the configuration names none"
+            )
         if not s["experts"] or s["experts"] == 1:
             s["experts"] = s["experts_per_token"] = 0
             s["ffn_hidden"] = width
@@ -235,11 +248,15 @@ class _Config:
         s["expert_hidden"] = self.number("moe_intermediate_size", "expert_ffn_hidden_size", default=width)
         s["experts_per_token"] = s["experts_per_token"] or 1
         layers = s["layers"]
-        every = self.number("decoder_sparse_step", "interleave_moe_layer_step", "moe_layer_freq", default=1) or 1
+        every = (
+            self.number("decoder_sparse_step", "interleave_moe_layer_step", "moe_layer_freq", default=1) or 1
+        )
         dense = self.raw.get("mlp_only_layers")
         first = self.number("first_k_dense_replace", default=0)
         s["moe_layers"] = (layers - first) // every - (len(dense) if isinstance(dense, list) else 0)
-        shared = self.number("moe_shared_expert_intermediate_size", "shared_expert_intermediate_size", default=0)
+        shared = self.number(
+            "moe_shared_expert_intermediate_size", "shared_expert_intermediate_size", default=0
+        )
         s["shared_experts"] = self.number("n_shared_experts", "num_shared_experts", default=0)
         if shared:
             s["shared_experts"] = s["shared_experts"] or max(shared // max(s["expert_hidden"], 1), 1)
@@ -269,7 +286,9 @@ class _Config:
             self.number("ssm_state_size"),
         )
         s["linear_conv_kernel"] = self.number("conv_kernel", default=4)
-        s["linear_state_bytes"] = s["linear_value_heads"] * s["linear_value_head_dim"] * s["linear_key_head_dim"] * FP32
+        s["linear_state_bytes"] = (
+            s["linear_value_heads"] * s["linear_value_head_dim"] * s["linear_key_head_dim"] * FP32
+        )
         s.pop("dense_layers_ffn_hidden", None)
         s["ffn_hidden"] = self.number("intermediate_size", default=0) if s["ffn_layers"] else 0
 
@@ -336,7 +355,9 @@ class _Config:
                 return fmt
         groups = made.get("config_groups")
         weights = (
-            [g.get("weights") or {} for g in groups.values() if isinstance(g, dict)] if isinstance(groups, dict) else []
+            [g.get("weights") or {} for g in groups.values() if isinstance(g, dict)]
+            if isinstance(groups, dict)
+            else []
         )
         for w in [*weights, made]:
             bits, kind = w.get("num_bits", w.get("bits")), str(w.get("type", "int"))
@@ -356,10 +377,14 @@ class _Config:
             fmt = self._quantised(made)
             if fmt:
                 left = " ".join(
-                    str(x) for k in ("ignore", "modules_to_not_convert", "exclude_modules") for x in made.get(k) or ()
+                    str(x)
+                    for k in ("ignore", "modules_to_not_convert", "exclude_modules")
+                    for x in made.get(k) or ()
                 )
                 routed = (
-                    self.number("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts", default=0)
+                    self.number(
+                        "num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts", default=0
+                    )
                     > 1
                 )
                 alone = fmt == "mxfp4" or any(name in left for name in ATTENTION_NAMES)
@@ -377,9 +402,15 @@ def _toml(title: str, file: str, reader: _Config, shape: Mapping[str, int]) -> s
     """The catalogue file."""
     from dse.catalog.transformer import transformer
 
-    lines = [f"name = {json.dumps(title, ensure_ascii=False)}", f"title = {json.dumps(title, ensure_ascii=False)}", f"source = {json.dumps(f'{file} of {title}')}",
-             f'attention = "{reader.attention}"', f'ffn = "{reader.ffn}"', f'precision = "{reader.precision}"',
-             f"tied_embeddings = {str(reader.tied).lower()}"]  # fmt: skip
+    lines = [
+        f"name = {json.dumps(title, ensure_ascii=False)}",
+        f"title = {json.dumps(title, ensure_ascii=False)}",
+        f"source = {json.dumps(f'{file} of {title}')}",
+        f'attention = "{reader.attention}"',
+        f'ffn = "{reader.ffn}"',
+        f'precision = "{reader.precision}"',
+        f"tied_embeddings = {str(reader.tied).lower()}",
+    ]
     if reader.bias:
         lines.append(f'attention_bias = "{reader.bias}"')
     if reader.kind == "gpt_oss":
@@ -388,5 +419,17 @@ def _toml(title: str, file: str, reader: _Config, shape: Mapping[str, int]) -> s
         lines.append('linear = "mamba2"')
     body = ["", "[shape]", *(f"{k} = {v}" for k, v in shape.items())]
     t = transformer(read_llm("\n".join([*lines, *body]), file))
-    return "\n".join([*lines, *body, "", "[published]", "# computed from the configuration, to be set beside the published count",
-                      f"params_total = {round(t.parameters)}", f"kv_bytes_per_token_16bit = {round(t.kv_bytes_per_token(16))}"]) + "\n"  # fmt: skip
+    return (
+        "\n".join(
+            [
+                *lines,
+                *body,
+                "",
+                "[published]",
+                "# computed from the configuration, to be set beside the published count",
+                f"params_total = {round(t.parameters)}",
+                f"kv_bytes_per_token_16bit = {round(t.kv_bytes_per_token(16))}",
+            ]
+        )
+        + "\n"
+    )

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from dse.catalog.entries import YEAR
-from dse.catalog.schema import ATTENTION, FFN, KEYS, KINDS, LINEAR, LLM_OPTIONAL, LLM_SHAPE, LLM_TEXT, READINESS, Field
+from dse.catalog.schema import (
+    ATTENTION,
+    FFN,
+    KEYS,
+    KINDS,
+    LINEAR,
+    LLM_OPTIONAL,
+    LLM_SHAPE,
+    LLM_TEXT,
+    READINESS,
+    Field,
+)
 
 
 def _quantity(found: Field) -> dict[str, Any]:
@@ -56,7 +67,10 @@ def json_schema(kind: str) -> dict[str, Any]:
         return head | {
             "title": "dse catalogue: llm",
             "properties": {
-                **{k: ({"type": "boolean"} if k in {"tied_embeddings", "expert_bias"} else text) for k in LLM_TEXT},
+                **{
+                    k: ({"type": "boolean"} if k in {"tied_embeddings", "expert_bias"} else text)
+                    for k in LLM_TEXT
+                },
                 "aliases": {"type": "array", "items": text},
                 "ffn": {"enum": list(FFN)},
                 "linear": {"enum": list(LINEAR)},
@@ -73,7 +87,9 @@ def json_schema(kind: str) -> dict[str, Any]:
             "additionalProperties": False,
         }
     spec = KINDS[kind]
-    attributes = {name: ({"enum": list(allowed)} if allowed else text) for name, allowed in spec.attributes.items()}
+    attributes = {
+        name: ({"enum": list(allowed)} if allowed else text) for name, allowed in spec.attributes.items()
+    }
     return head | {
         "title": f"dse catalogue: {kind}: {spec.title}",
         "properties": {

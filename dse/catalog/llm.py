@@ -36,6 +36,28 @@ class LlmEntry:
     """other names of the same shape, as files of measurements use them"""
 
 
+def _shape(raw: dict[str, Any], faults: Faults) -> dict[str, int]:
+    """Whole numbers of the shape; faults of them, and of the published numbers beside, are noted."""
+    published = raw.get("published", {})
+    if not isinstance(published, dict) or not all(
+        isinstance(v, int | float) and not isinstance(v, bool) for v in published.values()
+    ):
+        faults.add("published", published, "a table of numbers", "params_total = 70e9")
+    shape = raw.get("shape", {})
+    if not isinstance(shape, dict):
+        faults.add("shape", shape, "a table of whole numbers", "layers = 80")
+        shape = {}
+    for key in sorted(shape.keys() - set(LLM_SHAPE + LLM_OPTIONAL)):
+        faults.add(f"shape.{key}", shape[key], nearest(key, LLM_SHAPE + LLM_OPTIONAL))
+    for key in LLM_SHAPE:
+        if key not in shape:
+            faults.add(f"shape.{key}", None, "a whole number", "80")
+    for key, value in shape.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            faults.add(f"shape.{key}", value, "a whole number not below 0", "80")
+    return shape
+
+
 def read_llm(text: str, where: str) -> LlmEntry:
     """Read the TOML file of a language model.
 
@@ -70,44 +92,30 @@ def read_llm(text: str, where: str) -> LlmEntry:
         and isinstance(raw["name"], str)
         and where.rsplit("/", 1)[-1] != f"{raw['name']}{NAMED}"
     ):
-        faults.add("name", raw["name"], f"the name of its file, {where.rsplit('/', 1)[-1].removesuffix(NAMED)}")
+        faults.add(
+            "name", raw["name"], f"the name of its file, {where.rsplit('/', 1)[-1].removesuffix(NAMED)}"
+        )
     for key in ("tied_embeddings", "expert_bias"):
         if not isinstance(raw.get(key, False), bool):
             faults.add(key, raw[key], "true or false")
-    published = raw.get("published", {})
-    if not isinstance(published, dict) or not all(
-        isinstance(v, int | float) and not isinstance(v, bool) for v in published.values()
-    ):
-        faults.add("published", published, "a table of numbers", "params_total = 70e9")
-    shape = raw.get("shape", {})
-    if not isinstance(shape, dict):
-        faults.add("shape", shape, "a table of whole numbers", "layers = 80")
-        shape = {}
-    for key in sorted(shape.keys() - set(LLM_SHAPE + LLM_OPTIONAL)):
-        faults.add(f"shape.{key}", shape[key], nearest(key, LLM_SHAPE + LLM_OPTIONAL))
-    for key in LLM_SHAPE:
-        if key not in shape:
-            faults.add(f"shape.{key}", None, "a whole number", "80")
-    for key, value in shape.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            faults.add(f"shape.{key}", value, "a whole number not below 0", "80")
+    shape = _shape(raw, faults)
     faults.raise_if_any(DataError)
     full = dict.fromkeys(LLM_SHAPE + LLM_OPTIONAL, 0) | dict(shape)
     return LlmEntry(
-        str(raw["name"]),
-        str(raw["source"]),
-        str(raw["attention"]),
-        str(raw.get("ffn", "swiglu")),
-        bool(raw.get("tied_embeddings", False)),
-        str(raw.get("attention_bias", "")),
-        full,
-        dict(raw.get("published", {})),
-        str(raw.get("title", raw["name"])),
-        bool(raw.get("expert_bias", False)),
-        str(raw.get("linear", LINEAR[0])),
-        str(raw.get("precision", "bf16")),
-        str(raw.get("hf_id", "")),
-        tuple(str(a) for a in raw.get("aliases", [])),
+        name=str(raw["name"]),
+        source=str(raw["source"]),
+        attention=str(raw["attention"]),
+        ffn=str(raw.get("ffn", "swiglu")),
+        tied_embeddings=bool(raw.get("tied_embeddings", False)),
+        attention_bias=str(raw.get("attention_bias", "")),
+        shape=full,
+        published=dict(raw.get("published", {})),
+        title=str(raw.get("title", raw["name"])),
+        expert_bias=bool(raw.get("expert_bias", False)),
+        linear=str(raw.get("linear", LINEAR[0])),
+        precision=str(raw.get("precision", "bf16")),
+        hf_id=str(raw.get("hf_id", "")),
+        aliases=tuple(str(a) for a in raw.get("aliases", [])),
     )
 
 

@@ -13,14 +13,19 @@ from dse.core.units import FloatArray, IntArray
 
 
 def level(catalog: Catalog, trend: str, year: float) -> float:
-    """Price of a trend in ``year`` over that of its basis year: straight on a log axis between years, flat outside."""
+    """Price of a trend in ``year`` over that of its basis year.
+
+    Straight on a log axis between years, flat outside.
+    """
     steps = {year: q.nominal for year, q in catalog.entry("price_trend", trend).by_key("factor").items()}
     years = sorted(steps)
     return float(np.exp(np.interp(year, years, np.log([steps[y] for y in years]))))
 
 
 def price_factor(catalog: Catalog, kind: str, name: str, year: float) -> float:
-    """Price of an entry in ``year`` over the one it states, which is of its ``price_year``; 1 where it follows no trend."""
+    """Price of an entry in ``year`` over the one it states, which is of its ``price_year``; 1 where it
+    follows no trend.
+    """
     entry = catalog.entry(kind, name)
     trend = entry.attributes.get("price_trend")
     if trend is None:

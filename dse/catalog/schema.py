@@ -1,4 +1,6 @@
-"""What each kind of catalogue file may hold, read from ``data/fields.toml``: fields with unit and meaning, attributes.
+"""What each kind of catalogue file may hold, read from ``data/fields.toml``.
+
+Fields with unit and meaning, attributes.
 
 One declaration serves the reader, the units of every printed header and the JSON Schemas that let an editor
 complete keys (``dse catalog --schema DIR``).
@@ -57,7 +59,9 @@ class Kind:
         name, _, key = path.partition(".")
         found = self.fields.get(name)
         if found is None or bool(found.per) != bool(key) or (key and not found.admits(key)):
-            raise DataError(f"catalogue {self.name}: got field {path!r}, expected {nearest(path, self.paths())}")
+            raise DataError(
+                f"catalogue {self.name}: got field {path!r}, expected {nearest(path, self.paths())}"
+            )
         return found
 
     def paths(self) -> list[str]:
@@ -69,7 +73,9 @@ class Kind:
 
 
 def _kinds() -> dict[str, Kind]:
-    raw: dict[str, Any] = tomllib.loads((resources.files("dse") / "data" / "fields.toml").read_text(encoding="utf-8"))
+    raw: dict[str, Any] = tomllib.loads(
+        (resources.files("dse") / "data" / "fields.toml").read_text(encoding="utf-8")
+    )
     return {
         name: Kind(
             name,
@@ -89,7 +95,8 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 LLM_TEXT: Final = _words(
-    "name title source attention hf_id aliases ffn tied_embeddings attention_bias expert_bias linear precision note"
+    "name title source attention hf_id aliases ffn tied_embeddings attention_bias expert_bias "
+    "linear precision note"
 )
 
 LLM_SHAPE: Final = _words("layers hidden query_heads kv_heads head_dim vocab max_context")
@@ -99,7 +106,8 @@ LLM_OPTIONAL: Final = _words(
     "sliding_window ffn_hidden moe_layers experts experts_per_token shared_experts expert_hidden "
     "dense_layers_ffn_hidden linear_attention_layers linear_key_heads linear_value_heads "
     "linear_key_head_dim linear_value_head_dim linear_conv_kernel linear_state_bytes attention_layers "
-    "ffn_layers ffn_width_total shared_expert_hidden moe_latent index_heads index_head_dim index_topk mtp_layers"
+    "ffn_layers ffn_width_total shared_expert_hidden moe_latent index_heads index_head_dim "
+    "index_topk mtp_layers"
 )
 
 ATTENTION: Final = ("mha", "gqa", "mqa", "mla", "hybrid")

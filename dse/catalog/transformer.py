@@ -19,7 +19,9 @@ class Transformer:
 
     name: str
     layers: float
-    """pairs of a mixer (attention or linear) and a feed-forward block; half of the blocks where they stand alone"""
+    """pairs of a mixer (attention or linear) and a feed-forward block; half of the blocks where they stand
+    alone
+    """
     moe_layers: int
     hidden: int
     vocab: int
@@ -104,7 +106,11 @@ class Transformer:
     def decode_flops(self, context: float) -> float:
         """Attention FLOP of one token at ``context`` (MLA absorbed, indexer included)."""
         windowed = min(context, float(self.window)) if self.window else 0.0
-        return self.attention_flops * self.seen(context) + self.windowed_flops * windowed + self.index_flops * context
+        return (
+            self.attention_flops * self.seen(context)
+            + self.windowed_flops * windowed
+            + self.index_flops * context
+        )
 
     def prompt_flops(self, tokens: float, pairs: float) -> float:
         """Attention FLOP of ``tokens`` new tokens with ``pairs`` query-key pairs (MLA not absorbed)."""
@@ -123,7 +129,9 @@ def transformer(entry: LlmEntry) -> Transformer:
     layers, hidden = s["layers"], s["hidden"]
     linear = s["linear_attention_layers"]
     attention_layers = s["attention_layers"] or layers - linear
-    full = min(s["full_attention_layers"] or (0 if s["sliding_window"] else attention_layers), attention_layers)
+    full = min(
+        s["full_attention_layers"] or (0 if s["sliding_window"] else attention_layers), attention_layers
+    )
     windowed = attention_layers - full
     per_layer, norm, kv, flops, prefill, width = _attention(entry)
     indexer, index_width, index_flops = _indexer(entry)
@@ -133,24 +141,53 @@ def transformer(entry: LlmEntry) -> Transformer:
     dense, expert = _feed_forward(entry, dense_layers)
     embedding = float(s["vocab"] * hidden)
     return Transformer(
-        entry.name, (attention_layers + linear + dense_layers + moe) / 2, moe, hidden, s["vocab"], s["query_heads"], s["kv_heads"],
-        float(attention), float(dense), expert, experts, s["experts_per_token"], s["expert_hidden"],
-        embedding, embedding, float(2 * layers * hidden + hidden + attention_layers * norm),
-        float(full * kv), float(windowed * kv), s["sliding_window"],
-        float(full * flops), float(windowed * flops), float(full * prefill), float(windowed * prefill),
-        float(linear * s["linear_state_bytes"]), entry.attention == "mla", entry.tied_embeddings, float(width),
-        s["index_topk"], float(attention_layers * index_width), float(attention_layers * index_flops), max(float(attention_layers), 1.0), s["mtp_layers"],
-        _launches(entry, attention_layers, linear, dense_layers + moe), _shared(entry),
-    )  # fmt: skip
+        name=entry.name,
+        layers=(attention_layers + linear + dense_layers + moe) / 2,
+        moe_layers=moe,
+        hidden=hidden,
+        vocab=s["vocab"],
+        query_heads=s["query_heads"],
+        kv_heads=s["kv_heads"],
+        attention=float(attention),
+        ffn=float(dense),
+        expert=expert,
+        experts=experts,
+        experts_per_token=s["experts_per_token"],
+        expert_hidden=s["expert_hidden"],
+        head=embedding,
+        embedding=embedding,
+        norms=float(2 * layers * hidden + hidden + attention_layers * norm),
+        kv_elements=float(full * kv),
+        kv_windowed_elements=float(windowed * kv),
+        window=s["sliding_window"],
+        attention_flops=float(full * flops),
+        windowed_flops=float(windowed * flops),
+        prefill_flops=float(full * prefill),
+        windowed_prefill_flops=float(windowed * prefill),
+        state_bytes=float(linear * s["linear_state_bytes"]),
+        latent=entry.attention == "mla",
+        tied=entry.tied_embeddings,
+        head_width=float(width),
+        topk=s["index_topk"],
+        index_elements=float(attention_layers * index_width),
+        index_flops=float(attention_layers * index_flops),
+        attention_layers=max(float(attention_layers), 1.0),
+        mtp_layers=s["mtp_layers"],
+        launches=_launches(entry, attention_layers, linear, dense_layers + moe),
+        shared=_shared(entry),
+    )
 
 
 MIXER_KERNELS: Final = {"gqa": 6, "mla": 11, "linear": 8}
-"""kernels of a mixer: norm, QKV, rotary, cache write, attention, output; MLA adds two down-projections' norms,
-the query's up-projection and the two absorbed products; a linear layer its convolution, gates and norm"""
+"""kernels of a mixer: norm, QKV, rotary, cache write, attention, output; MLA adds two down-projections'
+norms, the query's up-projection and the two absorbed products; a linear layer its convolution, gates and norm
+"""
 
 
 INDEXER_KERNELS: Final = 10
-"""kernels of a sparse attention's indexer: three projections, norm, rotary, two quantisations, scores, top k, gather"""
+"""kernels of a sparse attention's indexer: three projections, norm, rotary, two quantisations, scores, top k,
+gather
+"""
 
 
 FEED_FORWARD_KERNELS: Final = 4
@@ -198,13 +235,27 @@ def _attention(entry: LlmEntry) -> tuple[int, int, int, int, int, int]:
     s = entry.shape
     h, heads, kv_heads, dim = s["hidden"], s["query_heads"], s["kv_heads"], s["head_dim"]
     if entry.attention == "mla":
-        nope, rope, v, latent, q = (s["qk_nope_head_dim"], s["qk_rope_head_dim"], s["v_head_dim"],
-                                    s["kv_lora_rank"], s["q_lora_rank"])  # fmt: skip
+        nope, rope, v, latent, q = (
+            s["qk_nope_head_dim"],
+            s["qk_rope_head_dim"],
+            s["v_head_dim"],
+            s["kv_lora_rank"],
+            s["q_lora_rank"],
+        )
         queries = h * q + q * heads * (nope + rope) if q else h * heads * (nope + rope)
         weights = queries + h * (latent + rope) + latent * heads * (nope + v) + heads * v * h
         decode = 2 * heads * (latent + rope) + 2 * heads * latent
-        return weights, q + latent, latent + rope, decode, 2 * heads * (nope + rope + v), heads * (2 * latent + rope)
-    gate = 2 if entry.attention == "hybrid" and entry.linear == "gated_deltanet" else 1  # gated output doubles queries
+        return (
+            weights,
+            q + latent,
+            latent + rope,
+            decode,
+            2 * heads * (nope + rope + v),
+            heads * (2 * latent + rope),
+        )
+    gate = (
+        2 if entry.attention == "hybrid" and entry.linear == "gated_deltanet" else 1
+    )  # gated output doubles queries
     weights = h * heads * dim * gate + 2 * h * kv_heads * dim + heads * dim * h
     if "qkv" in entry.attention_bias:
         weights += (heads + 2 * kv_heads) * dim
@@ -234,11 +285,20 @@ def _delta_net(entry: LlmEntry) -> int:
     values = s["linear_value_heads"] * s["linear_value_head_dim"]
     projections = s["hidden"] * (2 * keys + 2 * values + 2 * s["linear_value_heads"])
     convolution = (2 * keys + values) * s["linear_conv_kernel"]
-    return projections + convolution + values * s["hidden"] + s["linear_value_head_dim"] + 2 * s["linear_value_heads"]
+    return (
+        projections
+        + convolution
+        + values * s["hidden"]
+        + s["linear_value_head_dim"]
+        + 2 * s["linear_value_heads"]
+    )
 
 
 def _mamba2(entry: LlmEntry) -> int:
-    """Parameters of one Mamba-2 layer: input projection, convolution, decay, norm, output (Nemotron-H config.json)."""
+    """Parameters of one Mamba-2 layer.
+
+    Input projection, convolution, decay, norm, output (Nemotron-H config.json).
+    """
     s = entry.shape
     inner = s["linear_value_heads"] * s["linear_value_head_dim"]
     states = s["linear_key_heads"] * s["linear_key_head_dim"]
@@ -247,7 +307,10 @@ def _mamba2(entry: LlmEntry) -> int:
     return projections + convolution + 3 * s["linear_value_heads"] + inner + inner * s["hidden"]
 
 
-LINEAR_LAYERS: Final[Mapping[str, Callable[[LlmEntry], int]]] = {"gated_deltanet": _delta_net, "mamba2": _mamba2}
+LINEAR_LAYERS: Final[Mapping[str, Callable[[LlmEntry], int]]] = {
+    "gated_deltanet": _delta_net,
+    "mamba2": _mamba2,
+}
 
 
 TAIL: Final = 3

@@ -43,7 +43,8 @@ def calibrate(options: argparse.Namespace) -> int:
         for metric in ("tpot", "ttft"):
             print(f"{metric.upper()} {what:17s} {score(ratios(rows, s, metric, rows.clean)).line()}")
     print(
-        f"{len(made.ids)} rows fitted of {len(rows.cases)}; {', '.join(files)} in {options.out / 'software'}; use them with: dse --catalog {options.out} ..."
+        f"{len(made.ids)} rows fitted of {len(rows.cases)}; {', '.join(files)} in "
+        f"{options.out / 'software'}; use them with: dse --catalog {options.out} ..."
     )
     return OK
 

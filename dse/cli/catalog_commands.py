@@ -43,16 +43,20 @@ def catalog(options: argparse.Namespace) -> int:
     if options.kind == "llm":
         return _print_llms(c, options.name)
     if options.kind not in c.entries:
-        raise DataError(f"catalog: got kind {options.kind!r}, expected {nearest(options.kind, [*c.entries, 'llm'])}")
+        raise DataError(
+            f"catalog: got kind {options.kind!r}, expected {nearest(options.kind, [*c.entries, 'llm'])}"
+        )
     for name in [options.name] if options.name else sorted(c.entries[options.kind]):
         entry = c.entry(options.kind, name)
         print(
-            f"{options.kind}/{name}: {entry.title} [{entry.readiness}, {entry.available.low:.0f}/{entry.available.nominal:.0f}/{entry.available.high:.0f}]"
+            f"{options.kind}/{name}: {entry.title} [{entry.readiness}, "
+            f"{entry.available.low:.0f}/{entry.available.nominal:.0f}/{entry.available.high:.0f}]"
         )
         if options.name:
             for f, q in entry.values.items():
                 print(
-                    f"  {f:32s} {show(q.low, q.unit):>14s} {show(q.nominal, q.unit):>14s} {show(q.high, q.unit):>14s}  {q.source[:110]}"
+                    f"  {f:32s} {show(q.low, q.unit):>14s} {show(q.nominal, q.unit):>14s} "
+                    f"{show(q.high, q.unit):>14s}  {q.source[:110]}"
                 )
     return OK
 
@@ -63,8 +67,11 @@ def _print_llms(c: Any, name: str | None) -> int:
     for n in [name] if name else sorted(c.llms):
         t = transformer(c.llm(n))
         published = c.llm(n).published.get("params_total", 0.0)
-        print(f"{n:26s} {t.parameters / 1e9:9.3f} G parameters ({100 * (t.parameters / published - 1) if published else 0:+.2f} % of published), "
-              f"KV {t.kv_bytes_per_token(16) / 1024:8.1f} KiB a token at 16 bit, {c.llm(n).attention}")  # fmt: skip
+        print(
+            f"{n:26s} {t.parameters / 1e9:9.3f} G parameters "
+            f"({100 * (t.parameters / published - 1) if published else 0:+.2f} % of published), "
+            f"KV {t.kv_bytes_per_token(16) / 1024:8.1f} KiB a token at 16 bit, {c.llm(n).attention}"
+        )
     return OK
 
 
@@ -87,7 +94,9 @@ def init(options: argparse.Namespace) -> int:
 def import_llm(options: argparse.Namespace) -> int:
     """Write the catalogue file of a model from its config.json."""
     if options.name is None:
-        raise DataError("catalog import-llm: give a config.json, e.g. dse catalog import-llm path/config.json")
+        raise DataError(
+            "catalog import-llm: give a config.json, e.g. dse catalog import-llm path/config.json"
+        )
     if options.llm_name is not None and not re.fullmatch(r"\w[\w.-]*", options.llm_name):
         raise DataError(
             f"--name: got {options.llm_name!r}, expected letters, digits, dots and dashes, e.g. my-model-7B"
@@ -97,7 +106,9 @@ def import_llm(options: argparse.Namespace) -> int:
     write_atomically(out, made.text)
     t = transformer(made.entry)
     print(
-        f"{made.entry.name}: {t.parameters / 1e9:.3f} G parameters, KV {t.kv_bytes_per_token(16) / 1024:.1f} KiB a token at 16 bit, {made.entry.attention}, {made.entry.ffn}, {made.entry.precision}"
+        f"{made.entry.name}: {t.parameters / 1e9:.3f} G parameters, KV "
+        f"{t.kv_bytes_per_token(16) / 1024:.1f} KiB a token at 16 bit, {made.entry.attention}, "
+        f"{made.entry.ffn}, {made.entry.precision}"
     )
     for line in made.assumed:
         print(f"  assumed: {line}")

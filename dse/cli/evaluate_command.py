@@ -30,9 +30,23 @@ def evaluate(options: argparse.Namespace) -> int:
         options.model = llm_entry(catalog, options.model).name
     target = options.space or _usual_space(catalog.entry("device", str(options.device)).attributes)
     variables = dict(_pair(text) for text in options.set) if options.device is None else None
-    e = evaluate_point(target, variables=variables, device=options.device, llm=options.model, batch=options.batch, tensor_parallel=options.tp, attention=options.attention,
-                       context=options.context, input_tokens=options.input, output_tokens=options.output, weight_bits=options.weight_bits, kv_bits=options.kv_bits,
-                       compute_bits=options.compute_bits, software=options.software, catalog=catalog)  # fmt: skip
+    e = evaluate_point(
+        target,
+        variables=variables,
+        device=options.device,
+        llm=options.model,
+        batch=options.batch,
+        tensor_parallel=options.tp,
+        attention=options.attention,
+        context=options.context,
+        input_tokens=options.input,
+        output_tokens=options.output,
+        weight_bits=options.weight_bits,
+        kv_bits=options.kv_bits,
+        compute_bits=options.compute_bits,
+        software=options.software,
+        catalog=catalog,
+    )
     rows = _measured(options, e, target, catalog)
     if options.json:
         print(json.dumps({**asdict(e), "measured": rows}, indent=1, sort_keys=True))
@@ -65,7 +79,12 @@ def _measured(options: argparse.Namespace, e: Evaluation, target: str, catalog: 
     found = measured_cases(options.device, str(e.plan["llm"]), catalog)
     return beside(
         nearest_cases(
-            found, options.batch, options.tp, options.input or options.context or 1024.0, options.output or 1024.0, 5
+            found,
+            options.batch,
+            options.tp,
+            options.input or options.context or 1024.0,
+            options.output or 1024.0,
+            5,
         ),
         catalog,
     )

@@ -1,4 +1,7 @@
-"""The command line: parse, call, print. Exit codes: 0 done, 2 bad input, 3 nothing feasible, 130 interrupted."""
+"""The command line: parse, call, print.
+
+Exit codes: 0 done, 2 bad input, 3 nothing feasible, 130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -51,10 +54,22 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"dse {__version__}")
     top.add_argument(
-        "--catalog", type=Path, metavar="DIR", help="catalogue files that are added, or put in place of shipped ones"
+        "--catalog",
+        type=Path,
+        metavar="DIR",
+        help="catalogue files that are added, or put in place of shipped ones",
     )
     sub = top.add_subparsers(required=True, metavar="command")
 
+    _searching(sub)
+    _evaluating(sub)
+    _looking(sub)
+    _reporting(sub)
+    _accuracy(sub)
+    return top
+
+
+def _searching(sub: Any) -> None:
     p = _command(
         sub,
         "explore",
@@ -70,11 +85,17 @@ def parser() -> argparse.ArgumentParser:
         help="shipped name or .toml file (default: datacenter and mobile)",
     )
     p.add_argument(
-        "--out", type=Path, default=Path("results"), help="folder for one run folder per space (default results)"
+        "--out",
+        type=Path,
+        default=Path("results"),
+        help="folder for one run folder per space (default results)",
     )
     _budget(p, 2000)
     p.add_argument(
-        "--lever-trials", type=_count, default=500, help="trials to re-optimise without each lever (default 500)"
+        "--lever-trials",
+        type=_count,
+        default=500,
+        help="trials to re-optimise without each lever (default 500)",
     )
 
     p = _command(
@@ -90,12 +111,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--resume", action="store_true", help="go on with the run in --out")
     p.add_argument("--grid", choices=("coarse",), help="search only the levels that a sweep enumerates")
     _overrides(p)
-
-    _evaluating(sub)
-    _looking(sub)
-    _reporting(sub)
-    _accuracy(sub)
-    return top
 
 
 def _evaluating(sub: Any) -> None:
@@ -156,7 +171,10 @@ def _looking(sub: Any) -> None:
     p.add_argument("--grid", choices=("coarse",), default="coarse")
     p.add_argument("--out", type=Path, help="folder for front.csv (default results/NAME-sweep)")
     p.add_argument(
-        "--run", type=Path, dest="against", help="a run folder: say how much of the exact hypervolume it reached"
+        "--run",
+        type=Path,
+        dest="against",
+        help="a run folder: say how much of the exact hypervolume it reached",
     )
     _evaluator(p)
     _overrides(p)
@@ -246,7 +264,10 @@ def _accuracy(sub: Any) -> None:
         "calibration_commands",
     )
     p.add_argument(
-        "file", type=Path, metavar="FILE", help="CSV with system, model_path, backend, isl, osl, batch_size ..."
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="CSV with system, model_path, backend, isl, osl, batch_size ...",
     )
     p.add_argument("--out", type=Path, required=True, metavar="FILE")
 
@@ -254,7 +275,11 @@ def _accuracy(sub: Any) -> None:
 def _command(sub: Any, name: str, text: str, example: str, home: str) -> argparse.ArgumentParser:
     """Add a command; ``home`` is the module of this room whose function of the command's name runs it."""
     p: argparse.ArgumentParser = sub.add_parser(
-        name, help=text, description=text.capitalize() + ".", epilog=f"example:\n  {example}", formatter_class=RAW
+        name,
+        help=text,
+        description=text.capitalize() + ".",
+        epilog=f"example:\n  {example}",
+        formatter_class=RAW,
     )
 
     def run(options: argparse.Namespace) -> int:
@@ -280,7 +305,8 @@ def _evaluator(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--evaluator",
         metavar="MODULE:NAME",
-        help="a simulator of your own: a class or function that takes the space (default: our first-order model)",
+        help="a simulator of your own: a class or function that takes the space (default: our "
+        "first-order model)",
     )
 
 
@@ -303,7 +329,9 @@ def _overrides(p: argparse.ArgumentParser) -> None:
 
 def _count(text: str) -> int:
     if not text.isdigit() or len(text) > DIGITS or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text[:20]!r}, expected a whole number from 1 to 1e9, e.g. 500")
+        raise argparse.ArgumentTypeError(
+            f"got {text[:20]!r}, expected a whole number from 1 to 1e9, e.g. 500"
+        )
     return int(text)
 
 

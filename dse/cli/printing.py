@@ -22,9 +22,13 @@ def print_evaluation(e: Evaluation) -> None:
     broken = sorted(((r, n) for n, r in e.limits.items() if r > 1), reverse=True)
     if broken:
         print("NOT POSSIBLE: " + "; ".join(f"{n}: {limit_sentence(n)}" for _, n in broken[:3]))
-    print(f"{e.name}: " + ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in e.plan.items()))
     print(
-        f"  decode step {show(e.decode_time, 's')}, time per output token {show(e.tpot, 's')}, first token {show(e.ttft, 's')}, {e.throughput:,.0f} token/s"
+        f"{e.name}: "
+        + ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in e.plan.items())
+    )
+    print(
+        f"  decode step {show(e.decode_time, 's')}, time per output token {show(e.tpot, 's')}, "
+        f"first token {show(e.ttft, 's')}, {e.throughput:,.0f} token/s"
     )
     for name, value in e.objectives.items():
         print(f"  {OBJECTIVES[name].label}: {show(value, OBJECTIVES[name].unit)}")
@@ -32,12 +36,18 @@ def print_evaluation(e: Evaluation) -> None:
     if any(v == "pnm" for v in e.engines.values()):
         print("  near memory: " + ", ".join(k for k, v in e.engines.items() if v == "pnm"))
     _table("Energy per output token", e.energies, "J")
-    _table("Cost per million output tokens" if e.target == "datacenter" else "Added bill of materials", e.costs, "USD")
+    _table(
+        "Cost per million output tokens" if e.target == "datacenter" else "Added bill of materials",
+        e.costs,
+        "USD",
+    )
     _table("Carbon per million output tokens", e.carbons, "kgCO2e")
     print("\nLimits (share used; above 100 % breaks)")
     for name, ratio in sorted(e.limits.items(), key=lambda kv: -kv[1]):
         if name != "available" and ratio > 0:
-            print(f"  {name:32s} {100 * ratio:8.1f} %{'  BROKEN: ' + limit_sentence(name) if ratio > 1 else ''}")
+            print(
+                f"  {name:32s} {100 * ratio:8.1f} %{'  BROKEN: ' + limit_sentence(name) if ratio > 1 else ''}"
+            )
     late = e.limits.get("available", 0.0)
     if late > 1:
         print(f"  {'available':32s}  BROKEN: {Limit.AVAILABLE.sentence}")
@@ -52,6 +62,12 @@ def print_measured(rows: list[dict[str, Any]]) -> None:
         return
     print("\nMeasured rows of this machine, nearest first (predicted / measured)")
     for r in rows:
-        plan = f"{r['software']:8s} {r['group']} GPUs, batch {r['batch']:<4.0f} {r['input_tokens']:.0f}/{r['output_tokens']:.0f}"
-        print(f"  {plan:36s} TPOT {show(r['predicted_tpot'], 's')} ({show(r['predicted_tpot_low'], 's')} to {show(r['predicted_tpot_high'], 's')}) / "
-              f"{show(r['measured_tpot'], 's')} = {r['ratio']:.2f}   [{r['id']}]")  # fmt: skip
+        plan = (
+            f"{r['software']:8s} {r['group']} GPUs, batch {r['batch']:<4.0f} "
+            f"{r['input_tokens']:.0f}/{r['output_tokens']:.0f}"
+        )
+        print(
+            f"  {plan:36s} TPOT {show(r['predicted_tpot'], 's')} "
+            f"({show(r['predicted_tpot_low'], 's')} to {show(r['predicted_tpot_high'], 's')}) / "
+            f"{show(r['measured_tpot'], 's')} = {r['ratio']:.2f}   [{r['id']}]"
+        )

@@ -37,7 +37,9 @@ def _recommendation(facts: Any, run_folder: Path, out: Path) -> list[str]:
         from dse.run.front import front_rows
 
         design, outcomes = facts.run.archive.joined()
-        write_atomically(out / FRONT, csv_text(front_rows(facts.run.space, design, outcomes, facts.run.front)))
+        write_atomically(
+            out / FRONT, csv_text(front_rows(facts.run.space, design, outcomes, facts.run.front))
+        )
     from dse.report.recommendation import answer
 
     return [*answer(facts), str(out / "recommendation.md")]
@@ -47,7 +49,9 @@ def dashboard(options: argparse.Namespace) -> int:
     """Write the page of a run."""
     run, model = _loaded(options.run_folder)
     _need_front(run, options.run_folder)
-    write_atomically(options.static, page_html(gather(run, model, load_catalog(), read_study(options.run_folder))))
+    write_atomically(
+        options.static, page_html(gather(run, model, load_catalog(), read_study(options.run_folder)))
+    )
     print(options.static)
     return OK
 
@@ -57,7 +61,9 @@ def recommend(options: argparse.Namespace) -> int:
     run, model = _loaded(options.run_folder)
     _need_front(run, options.run_folder)
     if options.lever_trials or read_study(options.run_folder) is None:
-        run = _study(run, options.run_folder, options.lever_trials or len(run.trials), int(run.about.get("seed", 1)))
+        run = _study(
+            run, options.run_folder, options.lever_trials or len(run.trials), int(run.about.get("seed", 1))
+        )
     for text in _recommendation(
         gather(run, model, load_catalog(), read_study(options.run_folder)), options.run_folder, options.out
     ):
@@ -71,7 +77,8 @@ def _loaded(folder: Path) -> tuple[Run, Any]:
     now = load_catalog().digest
     if run.about.get("catalogue") != now:
         print(
-            f"dse: note: {folder} was searched with catalogue {run.about.get('catalogue')}, now judged with {now}",
+            f"dse: note: {folder} was searched with catalogue {run.about.get('catalogue')}, now "
+            f"judged with {now}",
             file=sys.stderr,
         )
     return run, model

@@ -41,8 +41,15 @@ def sampler_name(name: str | None) -> str:
 
 
 def _given(options: argparse.Namespace) -> Overrides:
-    return Overrides(tuple(options.fix), tuple(options.limit), options.model, tuple(options.objective), options.traffic, options.year,
-                     options.command == "search" and options.grid is not None)  # fmt: skip
+    return Overrides(
+        fix=tuple(options.fix),
+        limit=tuple(options.limit),
+        model=options.model,
+        objectives=tuple(options.objective),
+        traffic=options.traffic,
+        year=options.year,
+        grid=options.command == "search" and options.grid is not None,
+    )
 
 
 def _bar(name: str, trials: int) -> tuple[tqdm[Any], Any]:
@@ -76,7 +83,9 @@ def search(options: argparse.Namespace) -> int:
         )
     _say_front(done.run, out)
     if done.interrupted:
-        print(f"Stopped with a front; go on with: {options.command_line}{'' if options.resume else ' --resume'}")
+        print(
+            f"Stopped with a front; go on with: {options.command_line}{'' if options.resume else ' --resume'}"
+        )
         return INTERRUPTED
     return OK
 
@@ -120,7 +129,9 @@ def sweep(options: argparse.Namespace) -> int:
             f"--run: was judged by {against.about['evaluator']}, this sweep by {model.name} {model.version}"
         )
     if against is not None and against.space.objectives != space.objectives:
-        raise SpaceError(f"--run: has objectives {list(against.space.objectives)}, this space {list(space.objectives)}")
+        raise SpaceError(
+            f"--run: has objectives {list(against.space.objectives)}, this space {list(space.objectives)}"
+        )
     with tqdm(desc=f"{space.name} grid", unit="design", file=sys.stderr, dynamic_ncols=True) as bar:
         done = exact_sweep(space, model, lambda n: bar.update(n - bar.n))
     out = options.out or Path("results") / f"{space.name}-sweep"
@@ -133,16 +144,27 @@ def sweep(options: argparse.Namespace) -> int:
 
     design, outcomes = done.archive.joined()
     write_atomically(out / FRONT, csv_text(front_rows(space, design, outcomes, done.front)))
-    print(f"{done.designs:,} designs in {done.seconds:.0f} s ({done.designs / done.seconds:,.0f} a second), {done.feasible:,} feasible, "
-          f"{len(done.front)} operating points on the exact front.")  # fmt: skip
+    print(
+        f"{done.designs:,} designs in {done.seconds:.0f} s ({done.designs / done.seconds:,.0f} a "
+        f"second), {done.feasible:,} feasible, "
+        f"{len(done.front)} operating points on the exact front."
+    )
     if against is not None:
         share = hypervolume_ratio(done.front, against.front)
         print(f"{options.against}: reached {100 * share:.1f} % of the exact hypervolume of the grid.")
         study = read_study(options.against)
         if study is not None:
-            kept = {"designs": done.designs, "front": len(done.front), "seconds": done.seconds, "reached": share}
+            kept = {
+                "designs": done.designs,
+                "front": len(done.front),
+                "seconds": done.seconds,
+                "reached": share,
+            }
             exact = exact_on(against, done.front)
-            save_study(options.against, study | {"sweep": kept, "convergence": study["convergence"] | {"exact": exact}})
+            save_study(
+                options.against,
+                study | {"sweep": kept, "convergence": study["convergence"] | {"exact": exact}},
+            )
     print(out / FRONT)
     return OK
 
@@ -152,7 +174,8 @@ def check(options: argparse.Namespace) -> int:
     space = load_space(options.space, _given(options))
     active = sum(1 for v in space.variables if not v.active_if)
     print(
-        f"{space.name}: {len(space.variables)} variables ({active} always active), {len(space.objectives)} objectives, {len(space.tpot_targets)} TPOT targets, no faults."
+        f"{space.name}: {len(space.variables)} variables ({active} always active), "
+        f"{len(space.objectives)} objectives, {len(space.tpot_targets)} TPOT targets, no faults."
     )
     if options.probe:
         for line in probe(space, load_catalog()):

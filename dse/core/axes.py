@@ -15,8 +15,9 @@ GROUPS: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 """Sizes of a group of packages that share a model; columns of the collective tables."""
 
 CLOCK_LEVELS: tuple[float, ...] = (1.0, 0.65)
-"""Clocks a machine may run a pass at, over its design clock, which is the first: at two thirds of a node's nominal clock
-its voltage stands at the floor, so that slower ones save nothing more."""
+"""Clocks a machine may run a pass at, over its design clock, which is the first: at two thirds of a node's
+nominal clock its voltage stands at the floor, so that slower ones save nothing more.
+"""
 
 
 class PnmSite(IntEnum):

@@ -1,4 +1,7 @@
-"""Sums of money with the basis they are on: what a part costs to make is never set against what a chip sells for."""
+"""Sums of money with the basis they are on.
+
+What a part costs to make is never set against what a chip sells for.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,8 @@ class Comparison:
         """Refuse to compare what does not compare."""
         if self.this.basis is not self.other.basis:
             raise DataError(
-                f"{self.this.what} is a {self.this.basis.value}, {self.other.what} a {self.other.basis.value}: "
+                f"{self.this.what} is a {self.this.basis.value}, {self.other.what} a "
+                f"{self.other.basis.value}: "
                 "bring both to one basis first"
             )
 

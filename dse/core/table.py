@@ -54,7 +54,9 @@ class Table:
         if len(tables) == 1:
             return first
         assert is_dataclass(first)  # noqa: S101 - every record of ours is one
-        return replace(first, **{f.name: _concat([getattr(t, f.name) for t in tables]) for f in fields(first)})
+        return replace(
+            first, **{f.name: _concat([getattr(t, f.name) for t in tables]) for f in fields(first)}
+        )
 
 
 def total(parts: Iterable[FloatArray]) -> FloatArray:

@@ -197,7 +197,10 @@ _SELDOM: Final = 1e-5
 
 
 def show(value: float, si_unit: str, digits: int = 4) -> str:
-    """Format an SI value for a person, e.g. ``show(2.048e12, "B/s")`` -> ``2.048 TB/s``; hours, days and years from an hour on."""
+    """Format an SI value for a person, e.g. ``show(2.048e12, "B/s")`` -> ``2.048 TB/s``.
+
+    Hours, days and years from an hour on.
+    """
     if not math.isfinite(value):
         return "-"
     if si_unit in _PERSON:

@@ -91,7 +91,10 @@ class OperatingPoint:
 
     @property
     def prompt_share(self) -> float:
-        """Share of the package-seconds that prompts take: of the shared machine's time, or their pool's packages."""
+        """Share of the package-seconds that prompts take.
+
+        Of the shared machine's time, or their pool's packages.
+        """
         shared, pool = self.fleet.modes[PromptMode.SHARED], self.fleet.modes[PromptMode.POOL]
         if self.prompt_mode is PromptMode.POOL:
             return 1.0 - scalar(shared.fleet) / scalar(pool.fleet)
@@ -122,12 +125,17 @@ def energies(point: OperatingPoint, ledger: Terms, prompt: Terms, near: Terms) -
 
 
 def _decode(machine: Machine, work: StepWork, ledger: Terms, near: Terms) -> dict[str, float]:
-    """J of a rank's decode step: arithmetic by precision, clocks, each memory by its parts, the PNM engine."""
+    """J of a rank's decode step.
+
+    Arithmetic by precision, clocks, each memory by its parts, the PNM engine.
+    """
     passes = 2.0 if np.ravel(work.plans.sub_batch_interleaving)[0] else 1.0
     engine, arithmetic = near.get("reads", 0.0) * passes, near.get("arithmetic", 0.0) * passes
     beside = BESIDE.get(PnmSite(int(machine.pnm.site[0])), "")
     noted = ledger.get("logic", 0.0)
-    out = {f"{DECODE}arithmetic, {bits} bit": noted * share for bits, share in _precisions(machine, work).items()}
+    out = {
+        f"{DECODE}arithmetic, {bits} bit": noted * share for bits, share in _precisions(machine, work).items()
+    }
     out[f"{DECODE}clocks"] = ledger.get("clocks", 0.0)
     out[f"{DECODE}on-chip SRAM and wires"] = ledger.get("on chip", 0.0)
     doubled = ledger.get("doubled refresh", 0.0)
@@ -154,7 +162,9 @@ def _precisions(machine: Machine, work: StepWork) -> dict[int, float]:
     found: dict[int, float] = {}
     for i in range(len(OPERATORS)):
         column = int(np.ravel(work.bits[i])[0])
-        joules = scalar(work.flop[i]) * scalar(work.mean_flop[i]) * scalar(machine.compute.flop_energy[:, column])
+        joules = (
+            scalar(work.flop[i]) * scalar(work.mean_flop[i]) * scalar(machine.compute.flop_energy[:, column])
+        )
         if joules:
             found[BITS[column]] = found.get(BITS[column], 0.0) + joules
     return {bits: v / sum(found.values()) for bits, v in found.items()}
@@ -180,7 +190,10 @@ def _prompts(point: OperatingPoint, prompt: Terms) -> dict[str, float]:
 
 
 def costs(point: OperatingPoint, catalog: Catalog) -> dict[str, float]:
-    """USD per million output tokens by line: what is bought, kept, housed and burnt; of a device what it adds, once."""
+    """USD per million output tokens by line: what is bought, kept, housed and burnt.
+
+    Of a device what it adds, once.
+    """
     machine, scenario = point.machine, point.scenario
     lines = {line.value: scalar(v) for line, v in machine.lines.cost.items() if scalar(v)}
     if point.usage.one_user:
@@ -188,7 +201,9 @@ def costs(point: OperatingPoint, catalog: Catalog) -> dict[str, float]:
     scale = point.provisioned * MILLION
     out = {n: v / scenario.lifetime * scale for n, v in lines.items()}
     whole = sum(lines.values())
-    charge = scalar(cost.capital_charge(np.array([whole]), scenario.lifetime, economics(catalog, "discount_rate")))
+    charge = scalar(
+        cost.capital_charge(np.array([whole]), scenario.lifetime, economics(catalog, "discount_rate"))
+    )
     out["cost of capital"] = (charge - whole / scenario.lifetime) * scale
     out["maintenance"] = whole * economics(catalog, "maintenance") * scale
     out["facility"] = scalar(machine.ownership.facility_rate) * scale
@@ -211,8 +226,8 @@ def carbons(point: OperatingPoint) -> dict[str, float]:
 def by_side(point: OperatingPoint, cost: Terms, energy: Terms) -> tuple[float, float]:
     """USD per million tokens of input, and of output, were each charged its own share.
 
-    Prompts are charged the package-seconds they take and the energy they burn; cached prefixes count as input.
-    input x tokens in + output x tokens out = the all-in cost of a request.
+    Prompts are charged the package-seconds they take and the energy they burn; cached prefixes count as
+    input. input x tokens in + output x tokens out = the all-in cost of a request.
     """
     mix = point.scenario.mix
     spent, burnt = sum(cost.values()), cost.get(ELECTRICITY, 0.0)

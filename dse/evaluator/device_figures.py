@@ -1,4 +1,7 @@
-"""What a user feels of a device: bursts, tokens of a charge, time to load a model, memory left to applications."""
+"""What a user feels of a device.
+
+Bursts, tokens of a charge, time to load a model, memory left to applications.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,19 @@ TIMES = np.geomspace(1.0, LONGEST, 120)
 
 
 @lru_cache(maxsize=16)
-def _spots(inside: tuple[tuple[float, float], tuple[float, float]], share: float) -> tuple[tuple[float, float], ...]:
+def _spots(
+    inside: tuple[tuple[float, float], tuple[float, float]], share: float
+) -> tuple[tuple[float, float], ...]:
     """Rises [K/W] of the warmest skin after each of TIMES per watt into chip and body."""
     found = [thermal.spot_rise(thermal.lump_rises(*inside, float(t)), share) for t in TIMES]
     return tuple((float(x[0]), float(x[1])) for x in found)
 
 
 def burst_duration(space: Space, catalog: Catalog, power: FloatArray) -> FloatArray:
-    """Time [s] from rest that work at ``power`` [W], (n,), may go on until the skin's limit; at most LONGEST."""
+    """Time [s] from rest that work at ``power`` [W], (n,), may go on until the skin's limit.
+
+    At most LONGEST.
+    """
     body = partial(catalog.value, "body", space.scenario.body)
     spots = np.array(_spots(lumps(catalog, space.scenario.body), body("spot_share")))
     warm = power[:, None] / body("power_conversion") * spots[:, 0] + body("background_power") * spots[:, 1]
@@ -44,7 +52,9 @@ def burst_duration(space: Space, catalog: Catalog, power: FloatArray) -> FloatAr
 def device_figures(
     space: Space, catalog: Catalog, machine: Machine, estimate: Estimate, works: Sequence[StepWork]
 ) -> dict[str, FloatArray]:
-    """Figures of n devices at every operating point, (n, r): of several models the mean by tokens, or the worst.
+    """Figures of n devices at every operating point, (n, r).
+
+    Of several models the mean by tokens, or the worst.
 
     A burst runs before heat holds it back, as fast as the supply lets it.
     """

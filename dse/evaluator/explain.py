@@ -218,7 +218,9 @@ def _told(model: FirstOrderModel, point: OperatingPoint, ledger: Ledger) -> Eval
         costs=costs,
         carbons=breakdown.carbons(point),
         engines=_engines(ledger),
-        limits={name.value: scalar(v) for name, v in ratios.items() if name not in {Limit.TPOT, Limit.DEMAND}},
+        limits={
+            name.value: scalar(v) for name, v in ratios.items() if name not in {Limit.TPOT, Limit.DEMAND}
+        },
         figures=found,
         site=site(point) if space.target.fleet else {},
     )
@@ -241,7 +243,9 @@ def _plan(work: StepWork, results: PlanResults) -> dict[str, str | float | bool]
 def _times(ledger: Ledger, results: PlanResults, tpot: float, tokens_per_step: float) -> dict[str, float]:
     """Parts of a token's time: a step's over the tokens it wins."""
     terms = {n: v / tokens_per_step for n, v in ledger.of("time").items() if v != 0.0}
-    saved = sum(v for v in terms.values() if v < 0)  # read ahead, done by the other half: off every operator alike
+    saved = sum(
+        v for v in terms.values() if v < 0
+    )  # read ahead, done by the other half: off every operator alike
     spent = sum(terms.values()) - saved
     times = {n: v * (1.0 + saved / spent) for n, v in terms.items() if v > 0}
     step = float(results.step[0, 0]) / tokens_per_step
@@ -270,7 +274,8 @@ def _asked(target: str | Space, catalog: Catalog, request: Request, batch: int) 
     stored = (weight_bits, kv_bits)
     if compute_bits not in COMPUTE_BITS or not all(1 <= bits <= LONGEST_BITS for bits in stored):
         raise SpaceError(
-            f"precision: got {weight_bits:g}/{kv_bits:g}/{compute_bits:g} bit, expected 1 to 32, compute 4, 8 or 16"
+            f"precision: got {weight_bits:g}/{kv_bits:g}/{compute_bits:g} bit, expected 1 to 32, "
+            "compute 4, 8 or 16"
         )
     software = request.software or scenario.software
     catalog.entry("software", software)
@@ -307,20 +312,27 @@ def _check_plan(space: Space, batch: int, tensor_parallel: int, attention: str) 
     lone = attention == "dp" and batch < tensor_parallel
     if tensor_parallel not in GROUPS or attention not in ATTENTION or lone:
         raise SpaceError(
-            f"plan: got tensor_parallel {tensor_parallel}, attention {attention!r}, batch {batch}; expected a "
+            f"plan: got tensor_parallel {tensor_parallel}, attention {attention!r}, batch {batch}; "
+            "expected a "
             f"power of two up to {GROUPS[-1]}, tp, dp or sp, and with dp a batch of at least the group"
         )
     if space.target.one_user and (batch, tensor_parallel, attention) != (1, 1, "tp"):
-        raise SpaceError(f"plan: {space.name} serves one user on one package: leave batch and tensor_parallel at 1")
+        raise SpaceError(
+            f"plan: {space.name} serves one user on one package: leave batch and tensor_parallel at 1"
+        )
 
 
-def _machine(model: FirstOrderModel, variables: Mapping[str, object] | None, device: str | None) -> tuple[Machine, str]:
+def _machine(
+    model: FirstOrderModel, variables: Mapping[str, object] | None, device: str | None
+) -> tuple[Machine, str]:
     space = model.space
     if device is not None:
         entry = model.catalog.entry("device", device)
         said = entry.attributes.get("target")
         if said != space.target.name:
-            raise SpaceError(f"device {device}: is for target {said!r}, this space is for {space.target.name!r}")
+            raise SpaceError(
+                f"device {device}: is for target {said!r}, this space is for {space.target.name!r}"
+            )
         return model.devices([device]), entry.title
     values: dict[str, Value] = {}
     for name, text in (variables or {}).items():

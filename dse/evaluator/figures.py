@@ -126,7 +126,9 @@ def _by_side(point: OperatingPoint, costs: Terms, energies: Terms) -> dict[Figur
 
 
 def _idle(point: OperatingPoint) -> dict[FigureName, float]:
-    """Watts of a package and its surroundings at the wall while it waits, and the share of its energy that is spent so."""
+    """Watts of a package and its surroundings at the wall while it waits, and the share of its energy that is
+    spent so.
+    """
     machine, usage = point.machine, point.usage
     power = machine.power
     standing = (scalar(power.static) * scalar(power.conversion_loss) + scalar(power.outside)) * usage.pue
@@ -193,6 +195,8 @@ def heat_shares(machine: Machine, ledger: Terms, step: float) -> Figures:
     joules = (logic, ledger.get("fast memory", 0.0), ledger.get("flash", 0.0))
     rows: Mapping[HeatLimit, HeatRow] = machine.heat.rows
     return {
-        f"{HEAT}{name}": Figure(float(np.dot([scalar(r.logic), scalar(r.fast), scalar(r.flash)], joules)) / step)
+        f"{HEAT}{name}": Figure(
+            float(np.dot([scalar(r.logic), scalar(r.fast), scalar(r.flash)], joules)) / step
+        )
         for name, r in rows.items()
     }

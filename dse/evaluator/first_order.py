@@ -1,7 +1,7 @@
 """Our first-order model of every target, behind the evaluator protocol.
 
-A target is a row (``dse.space.targets``) and a form (``dse.hardware.assemble``): a phone is a demand of one user,
-a plan of one and a fleet of one.
+A target is a row (``dse.space.targets``) and a form (``dse.hardware.assemble``): a phone is a demand of one
+user, a plan of one and a fleet of one.
 """
 
 from __future__ import annotations
@@ -77,12 +77,16 @@ class FirstOrderModel:
         if key not in self._lowered:
             s = self.space.scenario
             kept = [_compact(p, self.admitted(p, tiers=tiers, near=near)) for p in self.plans]
-            self._lowered[key] = [lower_step(w, p, self.catalog, s) for w, p in zip(s.workloads, kept, strict=True)]
+            self._lowered[key] = [
+                lower_step(w, p, self.catalog, s) for w, p in zip(s.workloads, kept, strict=True)
+            ]
         return self._lowered[key]
 
     @staticmethod
     def admitted(plans: Plans, *, tiers: bool, near: bool) -> BoolArray:
-        """Plans of some machines: what fills fast memory needs memory below, what runs in sub-batches an engine.
+        """Plans of some machines.
+
+        What fills fast memory needs memory below, what runs in sub-batches an engine.
 
         A group wider than a domain crosses the scale-out network.
         """
@@ -126,7 +130,10 @@ class FirstOrderModel:
             return assemble(parts, self.form, self.catalog, scenario, self.space.thresholds, self.weights)
 
     def evaluate(self, design: Design) -> Outcomes:
-        """Judge n designs at every operating point of the space; shape (n, points) throughout, targets first."""
+        """Judge n designs at every operating point of the space.
+
+        Shape (n, points) throughout, targets first.
+        """
         n = len(design)
         if self.threads < 2 or n < PARALLEL_FROM or n * self.pairs_per_design < PARALLEL_PAIRS:
             return self.judge(self.machine(design))
@@ -156,7 +163,13 @@ class FirstOrderModel:
                 continue
             results = serve(machine, work, self.software)
             e = choose(
-                machine, work, results, s, self.usage, thresholds=self.space.thresholds, targets=self.space.tpot_targets
+                machine,
+                work,
+                results,
+                s,
+                self.usage,
+                thresholds=self.space.thresholds,
+                targets=self.space.tpot_targets,
             )
             chosen = e.chosen[0]
             index = self._index(i, tiers=tiers, near=near)[chosen.plan.astype(np.int64)]
@@ -192,7 +205,8 @@ class FirstOrderModel:
         asked = {name: OBJECTIVES[name] for name in space.target.objectives}
         objectives = {name: getattr(e, o.attribute) * o.scale for name, o in asked.items()}
         ratios: dict[str, FloatArray] = {
-            name: np.broadcast_to(np.minimum(v, CAP)[:, None], shape) for name, v in machine.limit_ratios.items()
+            name: np.broadcast_to(np.minimum(v, CAP)[:, None], shape)
+            for name, v in machine.limit_ratios.items()
         }
         ratios |= {name: np.minimum(v, CAP) for name, v in e.limit_ratios.items()}
         worst = objective_ratio(objectives, space.thresholds)

@@ -1,4 +1,7 @@
-"""Which evaluator judges a space: ours, or a simulator of one's own by ``module:name``, made for a space and checked."""
+"""Which evaluator judges a space.
+
+Ours, or a simulator of one's own by ``module:name``, made for a space and checked.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,11 @@ class CheckedEvaluator:
             if name not in outcomes.objectives:
                 known = ", ".join(map(str, outcomes.objectives))
                 raise SpaceError(f"{where}: gives no objective {str(name)!r}, only {known}")
-        kinds = {"objective": outcomes.objectives, "limit ratio": outcomes.limit_ratios, "detail": outcomes.detail}
+        kinds = {
+            "objective": outcomes.objectives,
+            "limit ratio": outcomes.limit_ratios,
+            "detail": outcomes.detail,
+        }
         for kind, arrays in kinds.items():
             for name, values in arrays.items():
                 if np.shape(values) != shape:
@@ -60,7 +67,8 @@ class CheckedEvaluator:
                     )
                 if kind != "detail" and not np.isfinite(values).all():
                     raise SpaceError(
-                        f"{where}: {kind} {str(name)!r} is not finite; break a limit ratio instead of giving infinity"
+                        f"{where}: {kind} {str(name)!r} is not finite; break a limit ratio instead of "
+                        "giving infinity"
                     )
                 if kind == "objective" and (np.asarray(values) <= 0).any():
                     raise SpaceError(
@@ -95,12 +103,17 @@ class EvaluatorSource:
             made = self.factory(space)
         except TypeError as error:
             raise SpaceError(
-                f"--evaluator {self.source}: cannot be made from a space ({error}); expected a class or function of one argument"
+                f"--evaluator {self.source}: cannot be made from a space ({error}); expected a "
+                "class or function of one argument"
             ) from error
         return CheckedEvaluator(made, space, self.source)
 
-    def nearest_to_baselines(self, space: Space, catalog: Catalog, model: Evaluator) -> list[dict[str, Value]]:
-        """Designs to try first: those nearest to the baselines, which only our model can build from device files."""
+    def nearest_to_baselines(
+        self, space: Space, catalog: Catalog, model: Evaluator
+    ) -> list[dict[str, Value]]:
+        """Designs to try first: those nearest to the baselines, which only our model can build from device
+        files.
+        """
         if not isinstance(model, FirstOrderModel):
             return []
         return [nearest_design(space, catalog, model, b.device)[0] for b in space.baselines]
@@ -124,11 +137,14 @@ def evaluator_source(asked: str | Factory | EvaluatorSource | None) -> Evaluator
         return EvaluatorSource(asked, _imported(asked))
     if not callable(asked):
         raise SpaceError(
-            f"evaluator: got a {type(asked).__name__}, expected a class or function that makes an evaluator from a "
+            f"evaluator: got a {type(asked).__name__}, expected a class or function that makes an "
+            "evaluator from a "
             "space (a search is repeated in restricted spaces), or 'module:name'"
         )
     named = cast("Any", asked)
-    return EvaluatorSource(f"{named.__module__}:{getattr(named, '__qualname__', type(named).__qualname__)}", asked)
+    return EvaluatorSource(
+        f"{named.__module__}:{getattr(named, '__qualname__', type(named).__qualname__)}", asked
+    )
 
 
 def _imported(text: str) -> Factory:
@@ -143,10 +159,12 @@ def _imported(text: str) -> Factory:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise SpaceError(
-            f"--evaluator {text}: cannot be loaded ({error}); run in its folder, set PYTHONPATH, or give it with evaluator="
+            f"--evaluator {text}: cannot be loaded ({error}); run in its folder, set PYTHONPATH, or "
+            "give it with evaluator="
         ) from error
     if not callable(found):
         raise SpaceError(
-            f"--evaluator {text}: is a {type(found).__name__}, expected a class or function that takes a space"
+            f"--evaluator {text}: is a {type(found).__name__}, expected a class or function that "
+            "takes a space"
         )
     return cast("Factory", found)

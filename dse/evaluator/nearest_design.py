@@ -66,7 +66,10 @@ def _clip(v: Variable, x: float) -> Value:
 
 
 def _said(entry: Entry, catalog: Catalog) -> dict[str, Value]:
-    """Design variables of every target as a device file has them; what a space does not offer is left out later."""
+    """Design variables of every target as a device file has them.
+
+    What a space does not offer is left out later.
+    """
     figures = {k: v.nominal for k, v in entry.values.items()}
     said: Mapping[str, str] = entry.attributes
     memory = said.get("memory", "")
@@ -91,7 +94,10 @@ def _said(entry: Entry, catalog: Catalog) -> dict[str, Value]:
 
 
 def _offered(v: Variable, value: Value, catalog: Catalog) -> Value | None:
-    """The choice of a variable that a value means: itself in any case, or what its catalogue entry is nearest to."""
+    """The choice of a variable that a value means.
+
+    Itself in any case, or what its catalogue entry is nearest to.
+    """
     by_name = {str(c).lower(): c for c in v.choices}
     name = str(value).lower()
     if name in by_name:
@@ -103,7 +109,9 @@ def _offered(v: Variable, value: Value, catalog: Catalog) -> Value | None:
     return None
 
 
-def nearest_design(space: Space, catalog: Catalog, model: Builder, device: str) -> tuple[dict[str, Value], float]:
+def nearest_design(
+    space: Space, catalog: Catalog, model: Builder, device: str
+) -> tuple[dict[str, Value], float]:
     """Return the design nearest to a device and how far it is: largest |log2 ratio| of the figures.
 
     Figures: peak FLOP/s, memory bandwidth, memory capacity, and link bandwidth where there is one.

@@ -1,4 +1,4 @@
-"""A site: what a demand asks for, what fixed power carries, and from which volume a part of one's own pays."""
+"""A site: what a demand asks, what fixed power carries, from which volume a part of one's own pays."""
 
 from __future__ import annotations
 
@@ -95,7 +95,10 @@ def together(sites: Sequence[Site]) -> dict[str, Figure]:
 
 
 def within(sites: Sequence[Site], power: float) -> float:
-    """Output tokens/s of the scenario's mix that ``power`` [W] of provisioned power carries: in proportion to its demand."""
+    """Output tokens/s of the scenario's mix that ``power`` [W] of provisioned power carries.
+
+    In proportion to its demand.
+    """
     whole = together(sites)
     return whole[SiteFigure.PEAK_RATE].value * power / whole[SiteFigure.PROVISIONED].value
 
@@ -112,7 +115,9 @@ AROUND = (
 
 
 def at_price(machine: Machine, package: Money, catalog: Catalog, scenario: Scenario) -> Machine:
-    """Machines whose package is bought at a price, whatever its materials cost; everything around it as it is.
+    """Machines whose package is bought at a price, whatever its materials cost.
+
+    Everything around it as it is.
 
     Raises:
         DataError: ``package`` is not a price paid.
@@ -150,7 +155,9 @@ class BreakEven:
 
 
 def on_sale(model: FirstOrderModel) -> list[str]:
-    """Devices among the space's baselines that ship, have a list price, can be had by its year and serve all its models."""
+    """Devices among the space's baselines that ship, have a list price, can be had by its year and serve all
+    its models.
+    """
     found = []
     for b in model.space.baselines:
         entry = model.catalog.entry("device", b.device)
@@ -173,14 +180,21 @@ def not_on_sale(model: FirstOrderModel) -> list[str]:
 
 
 def best_on_sale(model: FirstOrderModel, point: int) -> tuple[str, Money] | None:
-    """The device that serves an operating point at least cost, bought at its list price; None where none serves it."""
+    """The device that serves an operating point at least cost, bought at its list price.
+
+    None where none serves it.
+    """
     best: tuple[str, Money] | None = None
     for name in on_sale(model):
         machine = model.devices([name])
-        outcomes = model.judge(at_price(machine, list_price(model.catalog, name), model.catalog, model.space.scenario))
+        outcomes = model.judge(
+            at_price(machine, list_price(model.catalog, name), model.catalog, model.space.scenario)
+        )
         if not outcomes.feasible[0, point]:
             continue
-        found = Money(float(outcomes.objectives[Goal.COST][0, point]), Basis.OWNED, f"{name} at its list price")
+        found = Money(
+            float(outcomes.objectives[Goal.COST][0, point]), Basis.OWNED, f"{name} at its list price"
+        )
         if best is None or Comparison(found, best[1]).ratio < 1.0:
             best = (name, found)
     return best
@@ -189,11 +203,13 @@ def best_on_sale(model: FirstOrderModel, point: int) -> tuple[str, Money] | None
 def break_even(
     model: FirstOrderModel, machine: Machine, point: int, *, margin: float, other: tuple[str, Money] | None
 ) -> BreakEven | None:
-    """Volume from which a machine (n = 1) of one's own is cheaper than ``other``, the best one on sale; None where there is none.
+    """Volume from which a machine (n = 1) of one's own is cheaper than ``other``, the best one on sale.
 
-    Both sides are cost of ownership on prices paid: the device at its list price; the own part at its materials
-    over (1 - ``margin``) and its NRE over the volume. A margin of 0 is a part made for oneself. The cost of a
-    token is linear in the price of the package: c(V) = c + k NRE / V.
+    None where there is none.
+
+    Both sides are cost of ownership on prices paid: the device at its list price; the own part at its
+    materials over (1 - ``margin``) and its NRE over the volume. A margin of 0 is a part made for oneself. The
+    cost of a token is linear in the price of the package: c(V) = c + k NRE / V.
     """
     if other is None:
         return None
@@ -206,7 +222,9 @@ def break_even(
         return Money(float(outcomes.objectives[Goal.COST][0, point]), Basis.OWNED, price.what)
 
     made, dearer = owned(paid(materials, margin, 0.0)), owned(paid(materials, margin, nre / scenario.volume))
-    spread = (dearer.amount - made.amount) * scenario.volume  # USD per million tokens, were NRE borne by one package
+    spread = (
+        dearer.amount - made.amount
+    ) * scenario.volume  # USD per million tokens, were NRE borne by one package
     gap = other[1].amount - made.amount
     Comparison(other[1], made)  # one basis, or it says so
     outcomes = model.judge(machine)

@@ -33,7 +33,8 @@ HeatPath = Callable[[PartValues, Scenario, Mapping[str, float], Draw], Thermal]
 """(values, scenario, thresholds, powers) -> rows of heat and what cooling costs"""
 
 SurroundingsOf = Callable[[PartValues, Scenario, Mapping[str, float], Thermal, float], Surroundings]
-"""(values, scenario, thresholds, thermal, bytes of weights) -> network, money, carbon and room of a package"""
+"""(values, scenario, thresholds, thermal, bytes of weights) -> network, money, carbon and room of a package
+"""
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,10 @@ FORMS: Final[Mapping[str, Form]] = {
 """the form of each target, by its name"""
 
 
+MEMORIES: Final = (StandingLine.DRAM_STANDBY, StandingLine.DRAM_REFRESH, StandingLine.FLASH_IDLE)
+"""lines of standing power that warm the memories and not the logic"""
+
+
 def assemble(
     parts: Parts,
     form: Form,
@@ -76,9 +81,9 @@ def assemble(
     thresholds: Mapping[str, float],
     weights: float = 0.0,
 ) -> Machine:
-    """Complete parts to machines; ``weights`` [B] are what the storage of a device must hold. Shape (n,) throughout.
+    """Complete parts to machines; ``weights`` [B] are what the storage of a device must hold.
 
-    Sources are those of the physics modules.
+    Shape (n,) throughout; sources are those of the physics modules.
     """
     values = PartValues(catalog, parts, scenario.body)
     reads, joint_load = fast_reads(values)
@@ -88,14 +93,13 @@ def assemble(
     host = compute(values)
     standing = _standing(values, fast, flash)
     static = total(standing.values())
-    memories = (StandingLine.DRAM_STANDBY, StandingLine.DRAM_REFRESH, StandingLine.FLASH_IDLE)
     draw = Draw(
         compute=host,
         fast=fast,
         flash=flash,
         pnm=pnm,
         static=static,
-        logic_static=total(watts for line, watts in standing.items() if line not in memories),
+        logic_static=total(watts for line, watts in standing.items() if line not in MEMORIES),
         beside=power_beside(values),
     )
     thermal = form.heat(values, scenario, thresholds, draw)

@@ -19,7 +19,10 @@ def too_late(year: FloatArray, scenario_year: float) -> FloatArray:
 
 
 def latest_year(values: PartValues) -> FloatArray:
-    """Nominal year in which the last of a design's parts can be had; flash in stacks of its height, HBM by its bonding."""
+    """Nominal year in which the last of a design's parts can be had.
+
+    Flash in stacks of its height, HBM by its bonding.
+    """
     parts = values.parts
     years = [
         values.available("logic", parts.logic.node),
@@ -39,14 +42,20 @@ def latest_year(values: PartValues) -> FloatArray:
 
 
 def _bonding_year(values: PartValues) -> FloatArray:
-    """Nominal year of the bonding that a stack needs; what any stack can be made with has been there always."""
+    """Nominal year of the bonding that a stack needs.
+
+    What any stack can be made with has been there always.
+    """
     years = [values.catalog.entry("bond", name).available.nominal for name in values.bonds]
     out: FloatArray = np.array([0.0, *years[1:]])[values.bond_code]
     return out
 
 
 def _flash_heights(values: PartValues) -> list[FloatArray]:
-    """For each height that some flash states a year for: that year where a design stacks so many dies of it."""
+    """For each height that some flash states a year for.
+
+    That year where a design stacks so many dies of it.
+    """
     parts, catalog = values.parts.flash, values.catalog
     names = catalog.names("flash")
     stated = {name: catalog.entry("flash", name).by_key("available_height") for name in names}

@@ -16,7 +16,9 @@ HOSTED_BY = {"fast": "memory", "flash": "flash"}
 """catalogue kind whose ``form`` decides whether a PNM engine can sit beside a tier"""
 
 
-def choice_codes(space: Space, design: Design, variable: str, order: Sequence[str], *, lower: bool = False) -> IntArray:
+def choice_codes(
+    space: Space, design: Design, variable: str, order: Sequence[str], *, lower: bool = False
+) -> IntArray:
     """Codes of a categorical variable in an ``order`` of names; absent or unnamed -> -1."""
     if variable not in design.columns:
         return np.full(len(design), -1, dtype=np.int64)
@@ -45,7 +47,8 @@ def called(catalog: Catalog, kind: str, name: str) -> set[str]:
 
 
 def pnm_code(catalog: Catalog, choice: str, memory: str, flash: str) -> int:
-    """The PNM entry that a ``choice`` means beside a memory and a flash (names, "" none); -1 without an engine.
+    """The PNM entry that a ``choice`` means beside a memory and a flash (names, "" none); -1 without an
+    engine.
 
     Raises:
         SpaceError: no engine of that name can sit there.
@@ -60,25 +63,37 @@ def pnm_code(catalog: Catalog, choice: str, memory: str, flash: str) -> int:
         said = catalog.entry("pnm", name).attributes
         where = {"fast": memory, "flash": flash}.get(said["beside"], "")
         kind = HOSTED_BY.get(said["beside"])
-        form = catalog.entry(kind, where).attributes["form"] if kind and where else "far" if kind is None else "none"
+        form = (
+            catalog.entry(kind, where).attributes["form"]
+            if kind and where
+            else "far"
+            if kind is None
+            else "none"
+        )
         if form in said["hosts"].split():
             return code
         refused.append(
-            f"{name} sits beside {said['beside']} memory of form {said['hosts']}, {where or 'what is there'} is {form}"
+            f"{name} sits beside {said['beside']} memory of form {said['hosts']}, "
+            f"{where or 'what is there'} is {form}"
         )
     raise SpaceError(
-        f"pnm: got {choice!r}: {'; '.join(refused) or 'no such entry'}; say what it needs in the space's variables.pnm.needs"
+        f"pnm: got {choice!r}: {'; '.join(refused) or 'no such entry'}; say what it needs in the "
+        "space's variables.pnm.needs"
     )
 
 
 def pnm_codes(
     catalog: Catalog, choices: Sequence[str], chosen: IntArray, memory: IntArray, flash: IntArray
 ) -> IntArray:
-    """``pnm_code`` of n designs: ``chosen`` indexes ``choices``, ``memory`` and ``flash`` their entries; -1 absent."""
+    """``pnm_code`` of n designs: ``chosen`` indexes ``choices``, ``memory`` and ``flash`` their entries; -1
+    absent.
+    """
     memories, flashes = catalog.names("memory"), catalog.names("flash")
     out = np.full(len(chosen), -1, dtype=np.int64)
     for i, m, f in np.unique(np.stack([chosen, memory, flash]), axis=1).T:
         if i >= 0:
             rows = (chosen == i) & (memory == m) & (flash == f)
-            out[rows] = pnm_code(catalog, choices[i], memories[m] if m >= 0 else "", flashes[f] if f >= 0 else "")
+            out[rows] = pnm_code(
+                catalog, choices[i], memories[m] if m >= 0 else "", flashes[f] if f >= 0 else ""
+            )
     return out

@@ -1,4 +1,7 @@
-"""Closed forms of every topology by domain and group, tabulated once: what no other choice of a design changes."""
+"""Closed forms of every topology by domain and group, tabulated once.
+
+What no other choice of a design changes.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,10 @@ NEVER = 1e6
 
 
 LINES: Final = (
-    ("ring", "flags"), ("ring", "bulk"), ("recursive_doubling", "flags"), ("one_shot", "direct"), ("tree", "flags"),
-    ("tree", "bulk"), ("hierarchical", "flags"), ("two_shot", "flags"), ("two_shot", "bulk"), ("in_network", "switch"),
+    ("ring", "flags"), ("ring", "bulk"), ("recursive_doubling", "flags"), ("one_shot", "direct"),
+    ("tree", "flags"), ("tree", "bulk"), ("hierarchical", "flags"), ("two_shot", "flags"),
+    ("two_shot", "bulk"),
+    ("in_network", "switch"),
 )  # fmt: skip
 """algorithm and protocol of an all-reduce: flags beside the data, or bulk data behind fences"""
 
@@ -38,7 +43,9 @@ class Tables:
     """
 
     reduce: FloatArray
-    """(.., groups, lines, terms) of the part inside a domain; a wider group reduces, crosses, and gathers again"""
+    """(.., groups, lines, terms) of the part inside a domain; a wider group reduces, crosses, and gathers
+    again
+    """
     cross: FloatArray
     """(.., groups, lines, 2) steps between domains, and bytes that a card sends per byte of message"""
     able: BoolArray
@@ -67,15 +74,27 @@ class Tables:
 
 @lru_cache(maxsize=8)
 def tables(order: tuple[str, ...], ports: int, taper: float) -> Tables:
-    """Tabulate closed forms; a domain that a topology does not admit holds those of a Clos, or of full connection."""
+    """Tabulate closed forms.
+
+    A domain that a topology does not admit holds those of a Clos, or of full connection.
+    """
     t, d, g = len(order), len(GROUPS), len(GROUPS)
     gathers = tuple(collective.ALL_GATHER)
     out = Tables(
-        np.zeros((t, d, g, len(LINES), len(TERMS))), np.zeros((t, d, g, len(LINES), 2)), np.zeros((t, d, g, len(LINES)), dtype=bool),
-        np.zeros((t, d, g, len(TERMS))), np.full((t, d, g, len(gathers), len(TERMS)), np.nan), np.zeros((d, g)), np.zeros((t, d, 2)), np.zeros((t, d)),
-        np.ones((t, d, 2, 2)) * np.array([0.0, 1.0]), np.zeros((t, d, g)), np.zeros((t, d, g)), np.zeros((t, d), dtype=bool),
-        np.array([topology.shape(name, 1).switched for name in order]),
-    )  # fmt: skip
+        reduce=np.zeros((t, d, g, len(LINES), len(TERMS))),
+        cross=np.zeros((t, d, g, len(LINES), 2)),
+        able=np.zeros((t, d, g, len(LINES)), dtype=bool),
+        exchange=np.zeros((t, d, g, len(TERMS))),
+        gather=np.full((t, d, g, len(gathers), len(TERMS)), np.nan),
+        beyond=np.zeros((d, g)),
+        mean=np.zeros((t, d, 2)),
+        ports=np.zeros((t, d)),
+        chips=np.ones((t, d, 2, 2)) * np.array([0.0, 1.0]),
+        cables=np.zeros((t, d, g)),
+        outside=np.zeros((t, d, g)),
+        admitted=np.zeros((t, d), dtype=bool),
+        switched=np.array([topology.shape(name, 1).switched for name in order]),
+    )
     for i, name in enumerate(order):
         for j, n in enumerate(GROUPS):
             out.admitted[i, j] = topology.admits(name, n, ports, taper)
@@ -89,7 +108,9 @@ def tables(order: tuple[str, ...], ports: int, taper: float) -> Tables:
             for k, size in enumerate(GROUPS):
                 shape = topology.shape(used, n, min(size, n), ports, taper)
                 _group(out, (i, j, k), shape, size / n, gathers)
-                out.cables[i, j, k], out.outside[i, j, k] = _cables(used, shape, n, min(size, n), ports, taper)
+                out.cables[i, j, k], out.outside[i, j, k] = _cables(
+                    used, shape, n, min(size, n), ports, taper
+                )
             whole = topology.shape(used, n, n, ports, taper)
             apart = collective.point_to_point(whole)
             out.mean[i, j] = (apart.hops, apart.switches)
@@ -121,7 +142,9 @@ def _group(
             out.cross[(*at, a)] = crossing
             out.able[(*at, a)] = True
     out.exchange[at] = _terms(collective.all_to_all(shape))
-    out.exchange[(*at, TERMS.index("peers"))] = max(shape.n * wide - 2.0, 0.0)  # also to those beyond the domain
+    out.exchange[(*at, TERMS.index("peers"))] = max(
+        shape.n * wide - 2.0, 0.0
+    )  # also to those beyond the domain
     for a, algorithm in enumerate(gathers):
         cost = collective.cost("all_gather", algorithm, shape)
         if cost is not None:
@@ -131,7 +154,9 @@ def _group(
 def _two_level(
     algorithm: str, shape: NetworkShape, domains: float
 ) -> tuple[collective.Cost | None, tuple[float, float]]:
-    """An all-reduce over several domains: scattered inside, reduced between them on a share each, gathered inside.
+    """An all-reduce over several domains.
+
+    Scattered inside, reduced between them on a share each, gathered inside.
 
     Between domains rings go on as a double tree (NCCL), all other algorithms double; where a domain is one
     package, that is all.
@@ -147,7 +172,9 @@ def _two_level(
     if algorithm == "recursive_doubling":
         return collective.cost("all_reduce", "recursive_doubling", shape), (rounds, rounds)
     if algorithm in {"hierarchical", "two_shot"}:
-        passed = collective.cost("all_gather", "hierarchical", shape) or collective.cost("all_gather", "ring", shape)
+        passed = collective.cost("all_gather", "hierarchical", shape) or collective.cost(
+            "all_gather", "ring", shape
+        )
         assert passed is not None  # noqa: S101 - a ring runs everywhere
         return passed + passed, double
     if algorithm == "in_network" and n > 1:
@@ -156,8 +183,10 @@ def _two_level(
     return None, (0.0, 0.0)
 
 
-def _cables(name: str, rack: NetworkShape, n: int, held: int, ports: int, taper: float) -> tuple[float, float]:
-    """Cables per package inside racks and between them, in units of its bandwidth; ``held`` packages a rack."""
+def _cables(
+    name: str, rack: NetworkShape, n: int, held: int, ports: int, taper: float
+) -> tuple[float, float]:
+    """Cables per package inside racks and between them, over its bandwidth; ``held`` packages a rack."""
     if n == 1:
         return 0.0, 0.0
     whole = topology.shape(name, n, n, ports, taper)
@@ -175,7 +204,9 @@ def _cables(name: str, rack: NetworkShape, n: int, held: int, ports: int, taper:
 
 def column_of(size: FloatArray) -> IntArray:
     """Column of the largest tabulated size not above ``size``."""
-    out: IntArray = np.clip(np.floor(np.log2(np.maximum(size, 1.0)) + 1e-9), 0, len(GROUPS) - 1).astype(np.int64)
+    out: IntArray = np.clip(np.floor(np.log2(np.maximum(size, 1.0)) + 1e-9), 0, len(GROUPS) - 1).astype(
+        np.int64
+    )
     return out
 
 

@@ -68,7 +68,9 @@ def datacenter_parts(space: Space, design: Design, catalog: Catalog) -> Parts:
             modules=numbers(space, design, "far_modules"),
         ),
         pnm=PnmParts(
-            code=pnm_codes(catalog, choices, choice_codes(space, design, "pnm", choices), held.code, flash.code),
+            code=pnm_codes(
+                catalog, choices, choice_codes(space, design, "pnm", choices), held.code, flash.code
+            ),
             flops=numbers(space, design, "pnm_flops"),
         ),
         network=_network(space, design, catalog),
@@ -91,7 +93,9 @@ def _memory(space: Space, design: Design, catalog: Catalog, logic: LogicParts) -
     pitch = numbers(space, design, "bond_pitch")
     pitch = np.where((height > 0) & (pitch > 0), pitch, usual)
     made = FastMemory.of(catalog, code, stacks, height, pitch, logic)
-    above = (choice_codes(space, design, "orientation", ("logic_below", "logic_above")) == 1).astype(np.float64)
+    above = (choice_codes(space, design, "orientation", ("logic_below", "logic_above")) == 1).astype(
+        np.float64
+    )
     through = above * (field("capacity_per_layer_per_area") > 0)  # its supply crosses the memory
     density = (logic.peak[:, 0] * logic.flop_energy[:, 0] + logic.rest_power) / np.maximum(logic.area, 1e-9)
     supply = stack.supply_share(density, np.maximum(field("power_per_tsv"), 1e-9), field("tsv_area"))
@@ -151,7 +155,9 @@ class FastMemory:
         more = stack.tsv_share(wires, m("tsv_area"), height) - stack.tsv_share(
             wires, m("tsv_area"), m("reference_height")
         )
-        on_layers = m("capacity_per_layer_per_area") * height * area * (1.0 - np.where(layered > 0, more, 0.0))
+        on_layers = (
+            m("capacity_per_layer_per_area") * height * area * (1.0 - np.where(layered > 0, more, 0.0))
+        )
         on_chip = np.where(m("bandwidth_per_byte") > 0, logic.sram, 0.0)
         return cls(
             units * m("bandwidth_per_stack") + layered + m("bandwidth_per_byte") * logic.sram,

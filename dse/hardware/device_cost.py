@@ -1,9 +1,11 @@
-"""What a package adds to a device: bill of materials and embodied carbon, by the same methods as a site's package.
+"""What a package adds to a device.
 
-Counted is what a device with its applications' memory and storage would not have: memory beyond the applications'
-share; storage only as far as the weights fill it, other flash whole; the SoC's added area and its share of the
-node's NRE; engines; mounting. Memory bonded to the SoC takes more silicon a byte, layers are lost with those
-below them, and the joint to the SoC may lose the whole SoC.
+Bill of materials and embodied carbon, by the same methods as a site's package.
+
+Counted is what a device with its applications' memory and storage would not have: memory beyond the
+applications' share; storage only as far as the weights fill it, other flash whole; the SoC's added area and
+its share of the node's NRE; engines; mounting. Memory bonded to the SoC takes more silicon a byte, layers are
+lost with those below them, and the joint to the SoC may lose the whole SoC.
 """
 
 from __future__ import annotations
@@ -65,7 +67,10 @@ def _on_soc(values: PartValues) -> FloatArray:
 
 
 def added_flash(values: PartValues, held: FloatArray, weights: float) -> FloatArray:
-    """Flash [B] that is charged: a device has its storage anyway, which ``weights`` [B] only fill; other flash is whole."""
+    """Flash [B] that is charged: a device has its storage anyway, which ``weights`` [B] only fill.
+
+    Other flash is whole.
+    """
     storage = values.attribute("flash", values.parts.flash.code, "role", "storage")
     return np.where(storage, np.minimum(weights, held), held)
 
@@ -76,7 +81,9 @@ def _flash_held(values: PartValues) -> FloatArray:
     return np.where(parts.published_capacity > 0, parts.published_capacity, held)
 
 
-def cost_lines(values: PartValues, scenario: Scenario, soc: _Soc, weights: float) -> dict[CostLine, FloatArray]:
+def cost_lines(
+    values: PartValues, scenario: Scenario, soc: _Soc, weights: float
+) -> dict[CostLine, FloatArray]:
     """Added bill of materials [USD], line by line; ``weights`` [B] is what the storage must hold."""
     parts, on, catalog = values.parts, _on_soc(values), values.catalog
     gross = cost.dies_per_wafer(
@@ -84,17 +91,25 @@ def cost_lines(values: PartValues, scenario: Scenario, soc: _Soc, weights: float
     )
     die = values.logic("wafer_price") / (gross * soc.good)
     usable = _usable(values)
-    per_byte = values.memory("price_per_byte") * price_factors(catalog, "memory", parts.memory.code, scenario.year)
+    per_byte = values.memory("price_per_byte") * price_factors(
+        catalog, "memory", parts.memory.code, scenario.year
+    )
     applications = np.minimum(scenario.application_memory, usable) * per_byte
     premium = np.where(on, values.body("stacked_dram_premium"), 1.0)
     stacked = premium / np.power(soc.joint, np.maximum(soc.layers - 1.0, 0.0))
     dram = parts.memory.capacity * per_byte * stacked
     bonds = soc.layers * soc.tiles * values.bond_of(-1, "cost_per_layer")
-    custom = np.where(on, catalog.value("memory", values.bonded_memory, "nre"), 0.0)  # a memory die for this SoC alone
+    custom = np.where(
+        on, catalog.value("memory", values.bonded_memory, "nre"), 0.0
+    )  # a memory die for this SoC alone
     share = parts.logic.added_area / parts.logic.area
-    per_flash_byte = values.cell("price_per_byte") * price_factors(catalog, "flash", parts.flash.code, scenario.year)
+    per_flash_byte = values.cell("price_per_byte") * price_factors(
+        catalog, "flash", parts.flash.code, scenario.year
+    )
     designed = share * (values.logic("design_nre") + values.logic("mask_set"))
-    mounted = np.where(on, values.body("stack_assembly_cost"), values.body("assembly_cost") * parts.memory.units)
+    mounted = np.where(
+        on, values.body("stack_assembly_cost"), values.body("assembly_cost") * parts.memory.units
+    )
     return {
         CostLine.ADDED_LOGIC: die * share,
         CostLine.MEMORY: dram - applications,
@@ -117,7 +132,9 @@ def _usable(values: PartValues) -> FloatArray:
     return values.parts.memory.capacity * (1.0 - values.pnm("capacity_loss"))
 
 
-def carbon_lines(values: PartValues, scenario: Scenario, soc: _Soc, weights: float) -> dict[CarbonLine, FloatArray]:
+def carbon_lines(
+    values: PartValues, scenario: Scenario, soc: _Soc, weights: float
+) -> dict[CarbonLine, FloatArray]:
     """Embodied carbon [kgCO2e] of what is added, as the bill of materials counts it, with packages (ACT)."""
     parts, on, catalog = values.parts, _on_soc(values), values.catalog
     package = catalog.value("carbon", catalog.only("carbon"), "package_embodied")
@@ -131,7 +148,9 @@ def carbon_lines(values: PartValues, scenario: Scenario, soc: _Soc, weights: flo
     return {
         CarbonLine.ADDED_LOGIC: added,
         CarbonLine.LOST_IN_BONDING: whole * (1.0 / soc.joint - 1.0),
-        CarbonLine.MEMORY: carbon.packaged(beyond, values.memory("carbon_per_byte"), one, parts.memory.units, package),
+        CarbonLine.MEMORY: carbon.packaged(
+            beyond, values.memory("carbon_per_byte"), one, parts.memory.units, package
+        ),
         CarbonLine.FLASH: carbon.packaged(flash, values.cell("carbon_per_byte"), one, one, package),
     }
 
@@ -139,7 +158,10 @@ def carbon_lines(values: PartValues, scenario: Scenario, soc: _Soc, weights: flo
 def in_device(
     values: PartValues, scenario: Scenario, thermal: Thermal, z_height: float, weights: float
 ) -> Surroundings:
-    """A package in the body of a device: what it adds to the device's cost and carbon, and whether it has room."""
+    """A package in the body of a device.
+
+    What it adds to the device's cost and carbon, and whether it has room.
+    """
     del thermal
     n = len(values.parts)
     soc = _Soc.of(values)
@@ -155,7 +177,9 @@ def in_device(
     return Surroundings(
         network=Network.absent(n, len(LINES)),
         reliability=Reliability.perfect(n),
-        power=Power(static=none, outside=none, conversion_loss=np.full(n, 1.0 / values.body("power_conversion"))),
+        power=Power(
+            static=none, outside=none, conversion_loss=np.full(n, 1.0 / values.body("power_conversion"))
+        ),
         ownership=Ownership(
             capital=capital,
             capital_rate=none,

@@ -1,4 +1,7 @@
-"""Parts of machines that exist, or that papers describe, from their device files: published bandwidth, capacity, peaks."""
+"""Parts of machines that exist, or that papers describe, from their device files.
+
+Published bandwidth, capacity, peaks.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ from dse.hardware.parts import (
 LARGEST_DOMAIN = 512.0
 USUAL_SRAM = 2.0**23  # B of an NPU whose file states none
 FLOP_PER_BYTE = 4.0
-"""FLOP a published engine on flash does per byte it reads: 2 for each of two 4-bit weights (Lincoln, Cambricon-LLM)"""
+"""FLOP a published engine on flash does per byte it reads: 2 for each of two 4-bit weights (Lincoln,
+Cambricon-LLM)
+"""
 USUAL_DIES = 4.0  # of a memory package, or of a storage package, whose file states none
 
 
@@ -58,6 +63,24 @@ class _Files:
         return np.column_stack([self.value("peak_16bit"), eight, np.maximum(self.value("peak_4bit"), eight)])
 
 
+def _site_flash(f: _Files) -> FlashParts:
+    """Flash of devices on a site."""
+    attach, none = f.code("flash_attach", ATTACH), np.zeros(f.n)
+    far_link = f.catalog.value("link", f.catalog.the("link", "far"), "bandwidth")
+    return FlashParts(
+        code=f.code("flash", f.catalog.names("flash")),
+        units=f.value("flash_stacks"),
+        stack_height=f.value("flash_height"),
+        tlc=(f.code("flash_cell", ("pslc", "tlc")) == 1).astype(np.float64),
+        attach=attach,
+        link_bandwidth=np.where(attach == FlashAttach.FAR, far_link, UNBOUNDED),
+        shares_phy=(attach == FlashAttach.BEHIND_HBM).astype(np.float64),
+        holds=np.ones(f.n),
+        published_inner_bandwidth=none,
+        published_capacity=none,
+    )
+
+
 def datacenter_devices(catalog: Catalog, devices: Sequence[str], body: str) -> Parts:
     """Parts of named devices that stand on a site."""
     del body
@@ -68,9 +91,7 @@ def datacenter_devices(catalog: Catalog, devices: Sequence[str], body: str) -> P
     area = f.value("die_area")
     memory = f.code("memory", catalog.names("memory"))
     pitch = usual_pitch(catalog, memory)
-    attach = f.code("flash_attach", ATTACH)
     domain = np.exp2(np.floor(np.log2(np.minimum(f.value("domain", 1.0), LARGEST_DOMAIN))))
-    far_link = catalog.value("link", catalog.the("link", "far"), "bandwidth")
     bandwidth = f.value("memory_bandwidth")
     return Parts(
         logic=LogicParts(
@@ -97,18 +118,7 @@ def datacenter_devices(catalog: Catalog, devices: Sequence[str], body: str) -> P
             capacity=f.value("memory_capacity"),
             interface_energy=interface_energy(catalog, memory, pitch),
         ),
-        flash=FlashParts(
-            code=f.code("flash", catalog.names("flash")),
-            units=f.value("flash_stacks"),
-            stack_height=f.value("flash_height"),
-            tlc=(f.code("flash_cell", ("pslc", "tlc")) == 1).astype(np.float64),
-            attach=attach,
-            link_bandwidth=np.where(attach == FlashAttach.FAR, far_link, UNBOUNDED),
-            shares_phy=(attach == FlashAttach.BEHIND_HBM).astype(np.float64),
-            holds=np.ones(n),
-            published_inner_bandwidth=none,
-            published_capacity=none,
-        ),
+        flash=_site_flash(f),
         far=FarParts(code=np.full(n, -1, dtype=np.int64), modules=none),
         pnm=PnmParts(code=np.full(n, -1, dtype=np.int64), flops=none),
         network=NetworkParts(
@@ -116,7 +126,9 @@ def datacenter_devices(catalog: Catalog, devices: Sequence[str], body: str) -> P
             topology=f.code("topology", catalog.names("topology")),
             link_bandwidth=f.value("link_bandwidth"),
             link_latency=f.value("link_latency"),
-            engine=f.code("collective_engine", catalog.names("collective"), catalog.the("collective", "default")),
+            engine=f.code(
+                "collective_engine", catalog.names("collective"), catalog.the("collective", "default")
+            ),
         ),
         power_cap=f.value("tdp", UNRATED),
         limit_ratios={},
@@ -124,7 +136,10 @@ def datacenter_devices(catalog: Catalog, devices: Sequence[str], body: str) -> P
 
 
 def _soc(f: _Files, body: str, phy_area: FloatArray) -> LogicParts:
-    """SoCs of devices in a ``body``: the NPU that reaches the published peak, and ``phy_area`` [m2] of memory channels."""
+    """SoCs of devices in a ``body``.
+
+    The NPU that reaches the published peak, and ``phy_area`` [m2] of memory channels.
+    """
     catalog = f.catalog
     node = f.code("node", catalog.names("logic"))
     logic = partial(catalog.take, "logic", catalog.names("logic"), node)
@@ -195,7 +210,9 @@ def mobile_devices(catalog: Catalog, devices: Sequence[str], body: str) -> Parts
             topology=f.code("topology", catalog.names("topology")),
             link_bandwidth=one,
             link_latency=none,
-            engine=f.code("collective_engine", catalog.names("collective"), catalog.the("collective", "default")),
+            engine=f.code(
+                "collective_engine", catalog.names("collective"), catalog.the("collective", "default")
+            ),
         ),
         power_cap=np.full(n, UNRATED),
         limit_ratios={},

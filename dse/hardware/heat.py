@@ -1,9 +1,9 @@
 """Heat of a package: rows of s/J under a lid with coolant, or in the body of a device.
 
-Temperatures are linear in the power of logic, fast memory and flash (physics/thermal.py), so each limit becomes
-a row of s/J: a step of energies E takes at least sum_i c_i E_i. A site's package has the cheapest cooling class
-that fits both phases. A device is two lumps, the chip with what lies near it and the body; the warmest skin
-stands over the chip, between the two. Known limit: the skin is two temperatures, not a map.
+Temperatures are linear in the power of logic, fast memory and flash (physics/thermal.py), so each limit
+becomes a row of s/J: a step of energies E takes at least sum_i c_i E_i. A site's package has the cheapest
+cooling class that fits both phases. A device is two lumps, the chip with what lies near it and the body; the
+warmest skin stands over the chip, between the two. Known limit: the skin is two temperatures, not a map.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ class _Lid:
 def rises(values: PartValues, resistance: FloatArray) -> tuple[HeatRow, HeatRow, HeatRow]:
     """Rise [K/W] of logic, hottest DRAM die and flash per watt of (logic, fast, flash).
 
-    ``resistance`` [m2 K/W] is that from lid to coolant. Each source has its column (thermal interface, silicon,
-    layers) under a lid that all share; memory bonded to the logic shares its column.
+    ``resistance`` [m2 K/W] is that from lid to coolant. Each source has its column (thermal interface,
+    silicon, layers) under a lid that all share; memory bonded to the logic shares its column.
     """
     u, t = _Lid.of(values), values.thermal
     length = thermal.spreading_length(t("lid_conductivity"), t("lid_thickness"), resistance)
@@ -136,7 +136,9 @@ def rises(values: PartValues, resistance: FloatArray) -> tuple[HeatRow, HeatRow,
     stack = _on_logic(values, u, logic_own, layers)
     bare = logic_own + (tim + t("bulk_resistance")) / u.area
     spot = _hot_spot(
-        values, np.where(u.on_logic & ~u.above, stack.column, (tim + t("bulk_resistance")) + logic_own * u.area), u.area
+        values,
+        np.where(u.on_logic & ~u.above, stack.column, (tim + t("bulk_resistance")) + logic_own * u.area),
+        u.area,
     )
     memory_column = memory_own + (tim + layer * (layers + 1.0) / 2.0) / (u.memory_foot * u.memories)
     flash_layers = values.bond_of(0, "layer_resistance") * (values.parts.flash.stack_height + 1.0) / 2.0
@@ -153,7 +155,9 @@ def rises(values: PartValues, resistance: FloatArray) -> tuple[HeatRow, HeatRow,
         np.where(u.on_logic, stack.memory_per_memory, np.where(u.sram, 0.0, memory_column)),
         np.where(u.sram, 0.0, apart * flash_other),
     )
-    flash_row = HeatRow(apart * logic_other, apart * np.where(beside, memory_other, logic_other), apart * flash_column)
+    flash_row = HeatRow(
+        apart * logic_other, apart * np.where(beside, memory_other, logic_other), apart * flash_column
+    )
     return logic_row, dram_row, flash_row
 
 
@@ -198,7 +202,7 @@ def _on_logic(values: PartValues, u: _Lid, logic_own: FloatArray, layers: FloatA
 
 
 def _hot_spot(values: PartValues, column: FloatArray, area: FloatArray) -> FloatArray:
-    """Rise [K/W] of the hottest spot over the mean of its die; ``column`` [m2 K/W] is all that lies above it."""
+    """Rise [K/W] of the hottest spot over the mean of its die; ``column`` [m2 K/W] lies above it."""
     t = values.thermal
     length = thermal.spreading_length(t("silicon_conductivity"), t("silicon_thickness"), column)
     return thermal.hot_spot_rise(t("hot_spot_ratio"), t("hot_spot_radius"), length, column, area)
@@ -322,14 +326,21 @@ def _over(row: HeatRow, headroom: FloatArray) -> HeatRow:
 
 
 def _peak(draw: Draw, phases: _Phases) -> FloatArray:
-    """Power [W] of a package at work: of prefill, decode on the host, or decode on the engines with the logic's clocks."""
+    """Power [W] of a package at work.
+
+    Of prefill, decode on the host, or decode on the engines with the logic's clocks.
+    """
     near = engine_power(draw.pnm)
     near = np.where(near > 0, near + phases.logic, 0.0)
-    return draw.static + np.maximum(np.maximum(phases.prefill, phases.fast + phases.flash + phases.logic), near)
+    return draw.static + np.maximum(
+        np.maximum(phases.prefill, phases.fast + phases.flash + phases.logic), near
+    )
 
 
 def lumps(catalog: Catalog, body: str) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Resistances [K/W] (chip to body, body to air) and heat capacities [J/K] (chip, body) of a body's two lumps."""
+    """Resistances [K/W] (chip to body, body to air) and heat capacities [J/K] (chip, body) of a body's two
+    lumps.
+    """
     v = partial(catalog.value, "body", body)
     return (v("junction_resistance"), v("skin_resistance")), (v("local_heat_capacity"), v("heat_capacity"))
 
@@ -339,7 +350,9 @@ BESIDE_SHARE = 0.5
 
 
 def in_body(values: PartValues, scenario: Scenario, thresholds: Mapping[str, float], draw: Draw) -> Thermal:
-    """Rows of the skin after the sustained time, of the supply and of the DRAM; shares of their limits at rest.
+    """Rows of the skin after the sustained time, of the supply and of the DRAM.
+
+    Shares of their limits at rest.
 
     The governor holds the limit of the supply as it holds the skin: by spreading work out.
     """

@@ -24,14 +24,21 @@ def voltage(catalog: Catalog, ratio: FloatArray) -> FloatArray:
     """Supply voltage [V] for a clock over the node's nominal clock."""
     r = rules(catalog)
     return power.voltage_for(
-        ratio, r("v_min"), r("v_max"), nominal=r("v_nominal"), threshold=r("threshold_voltage"), alpha=r("alpha_power")
+        ratio,
+        r("v_min"),
+        r("v_max"),
+        nominal=r("v_nominal"),
+        threshold=r("threshold_voltage"),
+        alpha=r("alpha_power"),
     )
 
 
 def clock_ceiling(catalog: Catalog) -> float:
     """Highest clock over nominal: the alpha-power law at the highest voltage."""
     r = rules(catalog)
-    top = power.frequency_ratio(np.array(r("v_max")), r("v_nominal"), r("threshold_voltage"), r("alpha_power"))
+    top = power.frequency_ratio(
+        np.array(r("v_max")), r("v_nominal"), r("threshold_voltage"), r("alpha_power")
+    )
     return float(top)
 
 
@@ -67,8 +74,12 @@ def peaks(catalog: Catalog, at_16bit: FloatArray) -> FloatArray:
     return out
 
 
-def designed(catalog: Catalog, node: IntArray, mac_area: FloatArray, clock: FloatArray) -> tuple[FloatArray, ...]:
-    """FLOP/s at 16 bit, J/FLOP at 16 bit, supply voltage [V] and clock over nominal of ``mac_area`` [m2] at a clock [1/s]."""
+def designed(
+    catalog: Catalog, node: IntArray, mac_area: FloatArray, clock: FloatArray
+) -> tuple[FloatArray, ...]:
+    """FLOP/s at 16 bit, J/FLOP at 16 bit, supply voltage [V] and clock over nominal of ``mac_area`` [m2] at a
+    clock [1/s].
+    """
     logic, r = partial(catalog.take, "logic", catalog.names("logic"), node), rules(catalog)
     ratio = clock / logic("clock_nominal")
     volts = voltage(catalog, ratio)
@@ -89,7 +100,9 @@ def compute(values: PartValues) -> Compute:
 
 
 def link_area(values: PartValues) -> FloatArray:
-    """Area [m2] of links on the compute dies, routers of packages that forward for others, and the collective engine."""
+    """Area [m2] of links on the compute dies, routers of packages that forward for others, and the collective
+    engine.
+    """
     network = values.parts.network
     links = (network.link_bandwidth + far_link_bandwidth(values)) * values.rule("serdes_area_per_bandwidth")
     routed = network.link_bandwidth * values.topology("router_area_per_bandwidth")
@@ -98,7 +111,9 @@ def link_area(values: PartValues) -> FloatArray:
 
 
 def used_area(values: PartValues, mac_area: FloatArray) -> FloatArray:
-    """Compute-die area [m2] that MACs, SRAM, PHYs, memory controllers, links, routers, NoC and the rest ask for."""
+    """Compute-die area [m2] that MACs, SRAM, PHYs, memory controllers, links, routers, NoC and the rest ask
+    for.
+    """
     logic, memory, own = values.parts.logic, values.parts.memory, values.own_flash
     sram = logic.sram * values.logic("sram_area")
     phys = memory.units * values.memory("host_phy_area")
@@ -114,7 +129,10 @@ def used_area(values: PartValues, mac_area: FloatArray) -> FloatArray:
 
 
 def far_link_bandwidth(values: PartValues) -> FloatArray:
-    """Bandwidth [B/s] of the links to far flash and far memory modules: SerDes on the compute die carry it."""
+    """Bandwidth [B/s] of the links to far flash and far memory modules.
+
+    SerDes on the compute die carry it.
+    """
     flash = values.parts.flash
     far_flash = np.where(values.near_flash < flash.units, flash.link_bandwidth, 0.0)
     return far_flash + values.parts.far.modules * values.far("bandwidth_per_stack")

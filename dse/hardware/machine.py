@@ -29,7 +29,10 @@ class Compute(Table):
     """J/B of a byte that enters the compute die: into a buffer and out again"""
 
     def levels(self) -> tuple[float, ...]:
-        """Clock levels that these machines may run a pass at: all of those they have, or the design clock alone."""
+        """Clock levels that these machines may run a pass at.
+
+        All of those they have, or the design clock alone.
+        """
         return CLOCK_LEVELS if self.level_energy[0, -1] <= 1.0 else CLOCK_LEVELS[:1]
 
 
@@ -119,7 +122,10 @@ class HeatLimit(StrEnum):
 
 @dataclass(frozen=True)
 class HeatRow(Table):
-    """One limit of heat or power as coefficients [s/J]: a step of energies E takes at least sum_i c_i E_i seconds."""
+    """One limit of heat or power as coefficients [s/J].
+
+    A step of energies E takes at least sum_i c_i E_i seconds.
+    """
 
     logic: FloatArray
     fast: FloatArray

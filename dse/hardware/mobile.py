@@ -35,7 +35,10 @@ HOMES = ("dram", "flash_streamed", "flash_pnm")
 
 
 def memory_packages(catalog: Catalog, code: IntArray, channels: FloatArray) -> FloatArray:
-    """Memory packages beside or on the SoC, by the channels that one has; memory bonded to it counts as one."""
+    """Memory packages beside or on the SoC, by the channels that one has.
+
+    Memory bonded to it counts as one.
+    """
     field = partial(catalog.take, "memory", catalog.names("memory"), code)
     each = np.round(field("bandwidth_per_stack") / np.maximum(field("bandwidth_per_channel"), 1.0))
     return np.maximum(np.ceil(channels / np.maximum(each, 1.0) - 1e-9), 1.0)
@@ -101,7 +104,9 @@ def mobile_parts(space: Space, design: Design, catalog: Catalog) -> Parts:
 def _device(space: Space, design: Design, catalog: Catalog) -> DeviceParts:
     links = catalog.names("link")
     choices = [str(c) for c in space.variable("on_package_link").choices]
-    named = [next((i for i, name in enumerate(links) if c in called(catalog, "link", name)), -1) for c in choices]
+    named = [
+        next((i for i, name in enumerate(links) if c in called(catalog, "link", name)), -1) for c in choices
+    ]
     chosen = choice_codes(space, design, "on_package_link", choices)
     return DeviceParts(
         mount=choice_codes(space, design, "dram_mount", MOUNTS),
@@ -113,11 +118,16 @@ def _device(space: Space, design: Design, catalog: Catalog) -> DeviceParts:
 def _memory(
     space: Space, design: Design, catalog: Catalog, device: DeviceParts, code: IntArray, engine: IntArray
 ) -> MemoryParts:
-    """DRAM in packages, or bonded to the SoC: a layer then reads and holds what the body's bonded memory does."""
+    """DRAM in packages, or bonded to the SoC.
+
+    A layer then reads and holds what the body's bonded memory does.
+    """
     field = partial(catalog.take, "memory", catalog.names("memory"), code)
     link = partial(catalog.take, "link", catalog.names("link"), device.link)
     body = partial(catalog.value, "body", space.scenario.body)
-    bonded = partial(catalog.value, "memory", catalog.entry("body", space.scenario.body).attributes["bonded_memory"])
+    bonded = partial(
+        catalog.value, "memory", catalog.entry("body", space.scenario.body).attributes["bonded_memory"]
+    )
     height = numbers(space, design, "dram_height", 1.0)
     packages = memory_packages(catalog, code, device.channels)
     n, on_soc = len(code), device.mount == Mount.ON_SOC
@@ -138,19 +148,24 @@ def _memory(
         logic_above=np.zeros(n),
         bandwidth=bandwidth,
         host_bandwidth=np.where(on_soc, bandwidth, np.minimum(bandwidth, link("bandwidth") * packages)),
-        capacity=numbers(space, design, "dram_capacity", 0.0) / (1.0 - loss),  # a device is sold by usable bytes
+        capacity=numbers(space, design, "dram_capacity", 0.0)
+        / (1.0 - loss),  # a device is sold by usable bytes
         interface_energy=energy,
     )
 
 
 def memory_bus(catalog: Catalog, link: IntArray) -> FloatArray:
     """1 where an on-package link (code) is the memory's own bus, which all that hangs on it shares."""
-    said = [catalog.entry("link", name).attributes.get("role") == "memory_bus" for name in catalog.names("link")]
+    said = [
+        catalog.entry("link", name).attributes.get("role") == "memory_bus" for name in catalog.names("link")
+    ]
     out: FloatArray = np.array([*said, False])[link]
     return out
 
 
-def _flash(space: Space, design: Design, catalog: Catalog, device: DeviceParts, packages: FloatArray) -> FlashParts:
+def _flash(
+    space: Space, design: Design, catalog: Catalog, device: DeviceParts, packages: FloatArray
+) -> FlashParts:
     n = len(design)
     code = choice_codes(space, design, "flash", catalog.names("flash"))
     home = np.maximum(choice_codes(space, design, "weights_home", HOMES), 0)

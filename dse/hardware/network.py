@@ -40,7 +40,10 @@ class RackSpan:
 
 
 def rack_span(values: PartValues, watts: FloatArray, limit: FloatArray) -> RackSpan:
-    """Spread packages of ``watts`` over racks of ``limit``; the distance between the outer racks chooses the cable."""
+    """Spread packages of ``watts`` over racks of ``limit``.
+
+    The distance between the outer racks chooses the cable.
+    """
     domain, catalog = values.parts.network.domain, values.catalog
     per_rack = np.maximum(np.floor(limit / np.maximum(watts, 1.0)), 1.0)
     held = np.minimum(column_of(per_rack), column_of(domain))
@@ -77,7 +80,9 @@ class _Times:
 
     def flight(self, terms: FloatArray) -> FloatArray:
         """S of links, switches or routers, and further messages of the terms of tables."""
-        routers = np.where(self.switched[:, None], terms[..., 2], terms[..., 1])  # packages route where no switch does
+        routers = np.where(
+            self.switched[:, None], terms[..., 2], terms[..., 1]
+        )  # packages route where no switch does
         return terms[..., 1] * self.wire + routers * self.hop + terms[..., 4] * self.gap
 
 
@@ -112,7 +117,10 @@ def lane_bandwidth(values: PartValues) -> float:
 
 
 def _usable(values: PartValues, tables: Tables) -> FloatArray:
-    """Bandwidth [B/s] of a package's links: packages that route spread whole lanes evenly over their links."""
+    """Bandwidth [B/s] of a package's links.
+
+    Packages that route spread whole lanes evenly over their links.
+    """
     network = values.parts.network
     lane = lane_bandwidth(values)
     ports = tables.ports[network.topology, column_of(network.domain)]
@@ -161,12 +169,18 @@ def domain_network(values: PartValues, scenario: Scenario, span: RackSpan) -> Ne
 def _runs(values: PartValues, algorithm: str) -> BoolArray:
     """(n, 1) whether the engine of a design runs an algorithm."""
     catalog = values.catalog
-    engines = [catalog.entry("collective", name).attributes["algorithms"] for name in catalog.names("collective")]
-    out: BoolArray = np.array([algorithm in said.split() for said in engines])[values.parts.network.engine][:, None]
+    engines = [
+        catalog.entry("collective", name).attributes["algorithms"] for name in catalog.names("collective")
+    ]
+    out: BoolArray = np.array([algorithm in said.split() for said in engines])[values.parts.network.engine][
+        :, None
+    ]
     return out
 
 
-def _reduces(values: PartValues, tables: Tables, times: _Times, overhead: float) -> tuple[FloatArray, FloatArray]:
+def _reduces(
+    values: PartValues, tables: Tables, times: _Times, overhead: float
+) -> tuple[FloatArray, FloatArray]:
     """Alpha and rate of every all-reduce, (n, groups, lines)."""
     network = values.parts.network
     at = (network.topology, column_of(network.domain))
@@ -204,7 +218,9 @@ def _gather(values: PartValues, tables: Tables, times: _Times) -> FloatArray:
         able = ~np.isnan(terms[..., 0]) & _runs(values, algorithm)
         terms = np.where(np.isnan(terms), 0.0, terms)
         launch = times.switch_launch if algorithm == "in_network" else times.launch
-        best = np.where(able, np.minimum(best, launch + terms[..., 0] * times.endpoint + times.flight(terms)), best)
+        best = np.where(
+            able, np.minimum(best, launch + terms[..., 0] * times.endpoint + times.flight(terms)), best
+        )
     return best
 
 

@@ -107,11 +107,14 @@ class _FastMemory:
 def _fast_memory(values: PartValues, year: float) -> _FastMemory:
     """Stacks from dies, each tested before it is placed; DRAM on logic is stacked from dies like HBM's.
 
-    A quoted price holds the losses of the quoted stack: DRAM on logic as for a die like HBM's, HBM with bumps.
+    A quoted price holds the losses of the quoted stack: DRAM on logic as for a die like HBM's, HBM with
+    bumps.
     """
     logic, parts = values.parts.logic, values.parts.memory
     on = values.on_logic > 0
-    layers = np.where(values.packaged > 0, values.memory("reference_height"), np.maximum(parts.stack_height, 1.0))
+    layers = np.where(
+        values.packaged > 0, values.memory("reference_height"), np.maximum(parts.stack_height, 1.0)
+    )
     unit_bytes = values.memory("capacity_per_die") * layers + values.memory("capacity_per_package")
     unit_bytes = unit_bytes + values.memory("capacity_per_layer_per_area") * layers * logic.area
     each = parts.capacity / np.maximum(parts.units, 1.0)
@@ -142,7 +145,9 @@ def _fast_memory(values: PartValues, year: float) -> _FastMemory:
 
 
 def _flash(values: PartValues, year: float) -> tuple[FloatArray, FloatArray]:
-    """Cost [USD] and carbon [kgCO2e] of flash stacks, from a quoted price that holds the quoted height's losses."""
+    """Cost [USD] and carbon [kgCO2e] of flash stacks, from a quoted price that holds the quoted height's
+    losses.
+    """
     parts = values.parts.flash
     held = parts.dies * values.cell("capacity_per_die")
     reference = np.maximum(values.flash("reference_height"), 1.0)
@@ -159,7 +164,9 @@ def _far(values: PartValues, year: float) -> tuple[FloatArray, FloatArray]:
     """Cost [USD] of far memory with its engines and of the link to far flash; carbon [kgCO2e]."""
     parts, catalog = values.parts, values.catalog
     link = partial(catalog.value, "link", catalog.the("link", "far"))
-    reached = np.where(parts.flash.attach == FlashAttach.FAR, link("bandwidth") * link("price_per_bandwidth"), 0.0)
+    reached = np.where(
+        parts.flash.attach == FlashAttach.FAR, link("bandwidth") * link("price_per_bandwidth"), 0.0
+    )
     modules = parts.far.modules * values.far("capacity_per_package")
     per_byte = values.far("price_per_byte") * price_factors(catalog, "memory", parts.far.code, year)
     engines = np.where(values.pnm_site == PnmSite.FAR, values.pnm("cost_per_stack") * values.pnm_units, 0.0)
@@ -307,7 +314,10 @@ def _carbon_lines(
 
 
 def on_site(values: PartValues, scenario: Scenario, thermal: Thermal, rack_power: float) -> Surroundings:
-    """A package in its domain, racks of ``rack_power`` [W] and site: what it costs to buy and own, and embodies."""
+    """A package in its domain, racks of ``rack_power`` [W] and site.
+
+    What it costs to buy and own, and embodies.
+    """
     catalog, n = values.catalog, len(values.parts)
     rack_most = np.minimum(rack_power, thermal.rack_limit)
     kinds = catalog.names("power_delivery")
@@ -322,35 +332,69 @@ def on_site(values: PartValues, scenario: Scenario, thermal: Thermal, rack_power
     outside = _outside(values, thermal, wires, delivery)
     racks = outside.wall / rack_most
     made = _made(values, carrier, scenario.year)
-    lines = cost_lines(values, made, wires, thermal, delivery, outside.wall, racks, scenario.volume)
-    capital = total(lines.values())
-    facility = outside.wall * scenario.pue * economics(catalog, "facility_capex_per_watt")
-    interest = economics(catalog, "discount_rate")
-    housed = cost.capital_charge(facility, economics(catalog, "facility_life"), interest)
-    owned = cost.owned(capital, scenario.lifetime, interest, economics(catalog, "maintenance"))
+    lines = cost_lines(
+        values=values,
+        made=made,
+        wires=wires,
+        thermal=thermal,
+        delivery=delivery,
+        wall=outside.wall,
+        racks=racks,
+        volume=scenario.volume,
+    )
     carbons = _carbon_lines(values, made, wires, outside.wall * scenario.pue, scenario.lifetime)
     return Surroundings(
         network=network,
         reliability=waiting.reliability,
         power=Power(
-            static=np.zeros(n), outside=total(outside.lines.values()), conversion_loss=1.0 / delivery.efficiency
+            static=np.zeros(n),
+            outside=total(outside.lines.values()),
+            conversion_loss=1.0 / delivery.efficiency,
         ),
-        ownership=Ownership(
-            capital=capital,
-            capital_rate=owned + housed,
-            bill_of_materials=total(made.cost.values()),
-            nre=nre(values),
-            facility=facility,
-            facility_rate=housed,
-            provisioned_power=outside.wall,
-            embodied_carbon=total(carbons.values()),
-            electricity_carbon=grid_carbon(catalog, scenario, n),
+        ownership=_owned(
+            values, scenario, total(lines.values()), made, outside.wall, total(carbons.values())
         ),
-        installation=_installation(thermal, carrier, delivery, wires, span, waiting, racks, rack_most),
+        installation=_installation(
+            thermal=thermal,
+            carrier=carrier,
+            delivery=delivery,
+            wires=wires,
+            span=span,
+            waiting=waiting,
+            racks=racks,
+            rack_most=rack_most,
+        ),
         cost=lines,
         carbon=carbons,
         outside=outside.lines,
         limit_ratios=carrier.limit_ratios | _site_limits(values, scenario, wires, span, delivery, racks),
+    )
+
+
+def _owned(
+    values: PartValues,
+    scenario: Scenario,
+    capital: FloatArray,
+    made: _Made,
+    wall: FloatArray,
+    embodied: FloatArray,
+) -> Ownership:
+    """What ``capital`` [USD], ``wall`` [W] and ``embodied`` [kgCO2e] of a package cost a second on a site."""
+    catalog = values.catalog
+    facility = wall * scenario.pue * economics(catalog, "facility_capex_per_watt")
+    interest = economics(catalog, "discount_rate")
+    housed = cost.capital_charge(facility, economics(catalog, "facility_life"), interest)
+    owned = cost.owned(capital, scenario.lifetime, interest, economics(catalog, "maintenance"))
+    return Ownership(
+        capital=capital,
+        capital_rate=owned + housed,
+        bill_of_materials=total(made.cost.values()),
+        nre=nre(values),
+        facility=facility,
+        facility_rate=housed,
+        provisioned_power=wall,
+        embodied_carbon=embodied,
+        electricity_carbon=grid_carbon(catalog, scenario, len(values.parts)),
     )
 
 
@@ -383,7 +427,12 @@ def _installation(
 
 
 def _site_limits(
-    values: PartValues, scenario: Scenario, wires: Wiring, span: RackSpan, delivery: PowerDelivery, racks: FloatArray
+    values: PartValues,
+    scenario: Scenario,
+    wires: Wiring,
+    span: RackSpan,
+    delivery: PowerDelivery,
+    racks: FloatArray,
 ) -> dict[Limit, FloatArray]:
     """Limits of year, current, racks and ports; the ports of a machine that exists are a fact."""
     cables = link_years(values, cables_by_reach(values.catalog), span.medium, wires.long_cables)

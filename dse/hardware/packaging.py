@@ -56,8 +56,8 @@ def interposers(values: PartValues, year: float) -> list[str]:
 def _built(values: PartValues, kind: str, carried: FloatArray, chips: FloatArray) -> Carrier:
     """Area, price, yield and carbon were all packages of this kind.
 
-    An interposer of another size than its price speaks of yields by its own area; every chip that is placed may
-    fail to join.
+    An interposer of another size than its price speaks of yields by its own area; every chip that is placed
+    may fail to join.
     """
     field = partial(values.catalog.value, "package", kind)
     alpha, defects = values.rule("cluster_alpha"), field("defect_density")
@@ -74,11 +74,16 @@ def _built(values: PartValues, kind: str, carried: FloatArray, chips: FloatArray
 
 
 def packaging(values: PartValues, year: float) -> Packaging:
-    """Each package on the cheapest kind that carries it; limits of the interposer, the die edge and the bonds."""
+    """Each package on the cheapest kind that carries it.
+
+    Limits of the interposer, the die edge and the bonds.
+    """
     parts, near = values.parts, values.near_flash
     on = values.on_interposer > 0
     stacks = parts.memory.units * values.stacked
-    carried = parts.logic.area + stacks * values.memory("footprint_area") + near * values.flash("footprint_area")
+    carried = (
+        parts.logic.area + stacks * values.memory("footprint_area") + near * values.flash("footprint_area")
+    )
     chips = parts.logic.dies + stacks + near
     kinds = interposers(values, year)
     options = [_built(values, kind, carried, chips) for kind in kinds]
@@ -89,7 +94,9 @@ def packaging(values: PartValues, year: float) -> Packaging:
     substrate = _built(values, values.catalog.the("package", "substrate"), carried, chips)
 
     def chosen(field: str) -> FloatArray:
-        out: FloatArray = np.where(on, np.choose(pick, [getattr(o, field) for o in options]), getattr(substrate, field))
+        out: FloatArray = np.where(
+            on, np.choose(pick, [getattr(o, field) for o in options]), getattr(substrate, field)
+        )
         return out
 
     largest = np.array(most)[pick]
@@ -123,7 +130,9 @@ def shoreline(values: PartValues, kinds: list[str]) -> FloatArray:
 
 
 def body_room(values: PartValues, scenario: Scenario, z_height: float) -> dict[Limit, FloatArray]:
-    """Area and height of a package in a body; dies that stacks of this height hold, in the packages that channels take.
+    """Area and height of a package in a body.
+
+    Dies that stacks of this height hold, in the packages that channels take.
 
     Bonded to the SoC a layer holds what memory made for that holds on the SoC's area.
     """
@@ -140,8 +149,12 @@ def body_room(values: PartValues, scenario: Scenario, z_height: float) -> dict[L
     budget = values.body("package_area") + np.where(beside, footprint, 0.0)
     thick = values.memory("z_height") * np.maximum(parts.memory.stack_height / PACKAGE_DIES, LEAST_HEIGHT)
     soc = values.body("soc_z_height")
-    height = soc + np.where(beside, np.maximum(thick - soc, 0.0), np.where(on_soc, BONDED_HEIGHT * thick, thick))
-    layer = values.catalog.value("memory", values.bonded_memory, "capacity_per_layer_per_area") * parts.logic.area
+    height = soc + np.where(
+        beside, np.maximum(thick - soc, 0.0), np.where(on_soc, BONDED_HEIGHT * thick, thick)
+    )
+    layer = (
+        values.catalog.value("memory", values.bonded_memory, "capacity_per_layer_per_area") * parts.logic.area
+    )
     held = np.where(on_soc, usable / (parts.memory.stack_height * layer), np.where(beside, 0.0, stacks))
     over = np.where(held > 1.0 + 1e-9, held, 0.0)  # one stack on top
     return {Limit.PACKAGE_AREA: np.maximum(area / budget, over), Limit.Z_HEIGHT: height / z_height}

@@ -63,7 +63,10 @@ class PartValues:
         return self._take("collective", self.parts.network.engine, field)
 
     def local_engine(self, field: str) -> FloatArray:
-        """A field of the engine that starts collectives on the package: where switches add, that is another one."""
+        """A field of the engine that starts collectives on the package.
+
+        Where switches add, that is another one.
+        """
         names = self.catalog.names("collective")
         local = [self.catalog.entry("collective", n).attributes.get("local_engine", n) for n in names]
         code = np.array([*(names.index(n) for n in local), -1])[self.parts.network.engine]
@@ -118,7 +121,9 @@ class PartValues:
         memory = parts.memory.units * np.where(each_die, parts.memory.stack_height, 1.0)
         flash = np.where(each_die, parts.flash.dies, parts.flash.units)
         out: FloatArray = np.select(
-            [site == PnmSite.FAST, site == PnmSite.FLASH, site == PnmSite.FAR], [memory, flash, parts.far.modules], 0.0
+            [site == PnmSite.FAST, site == PnmSite.FLASH, site == PnmSite.FAR],
+            [memory, flash, parts.far.modules],
+            0.0,
         )
         return out
 
@@ -179,7 +184,8 @@ class PartValues:
 
     @cached_property
     def bond_code(self) -> IntArray:
-        """Index into ``bonds``: the coarsest that makes the pitch of memory on logic, or leaves an HBM stack room.
+        """Index into ``bonds``: the coarsest that makes the pitch of memory on logic, or leaves an HBM stack
+        room.
 
         A pitch counts as made where the earliest year of an entry makes it.
         """
@@ -188,7 +194,9 @@ class PartValues:
         for coarser, kind in enumerate(self.bonds[:-1]):
             steps = self.catalog.entry("bond", kind).by_key("finest_pitch")
             too_fine = (self.on_logic > 0) & (memory.bond_pitch < steps[min(steps)].nominal)
-            too_tall = (self.stacked > 0) & (memory.stack_height > self.catalog.value("bond", kind, "tallest_stack"))
+            too_tall = (self.stacked > 0) & (
+                memory.stack_height > self.catalog.value("bond", kind, "tallest_stack")
+            )
             code = np.where((code == coarser) & (too_fine | too_tall), coarser + 1, code)
         return code
 
@@ -208,7 +216,9 @@ class PartValues:
         return stack.known_good(*good)
 
     def bond_stack(self, per_layer: FloatArray, layers: FloatArray) -> FloatArray:
-        """Yield of a stack of ``layers`` dies whose bonds yield ``per_layer``, known-good dies as its bonding can test them."""
+        """Yield of a stack of ``layers`` dies whose bonds yield ``per_layer``, known-good dies as its bonding
+        can test them.
+        """
         return stack.stack_yield(
             per_layer, layers, stack.known_good(self.bond("die_yield"), self.bond("test_coverage"))
         )

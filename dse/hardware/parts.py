@@ -82,7 +82,9 @@ class FlashParts(Table):
     attach: IntArray
     """``FlashAttach``, -1 none"""
     link_bandwidth: FloatArray
-    """B/s that the way to the host carries beyond flash's own interface; UNBOUNDED where there is nothing else"""
+    """B/s that the way to the host carries beyond flash's own interface; UNBOUNDED where there is nothing
+    else
+    """
     shares_phy: FloatArray
     """1 where its reads cross the PHY of the fast memory"""
     holds: FloatArray

@@ -14,10 +14,12 @@ from dse.space.limits import Limit
 
 
 def _inside_flash(values: PartValues) -> FloatArray:
-    """Bandwidth [B/s] that an engine beside the flash reads: of the planes, as far as what the entry states allows.
+    """Bandwidth [B/s] that an engine beside the flash reads.
 
-    An entry that states no bandwidth of a die's planes bounds the engine by its interface; one with a base-die
-    buffer by that; one with a power by that.
+    Of the planes, as far as what the entry states allows.
+
+    An entry that states no bandwidth of a die's planes bounds the engine by its interface; one with a
+    base-die buffer by that; one with a power by that.
     """
     parts = values.parts.flash
     latency = np.where(parts.code >= 0, values.cell("read_latency"), 1.0)
@@ -32,8 +34,8 @@ def _inside_flash(values: PartValues) -> FloatArray:
 def _reads(values: PartValues, site: IntArray, heat: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Bandwidth [B/s] of all engines and energy [J/B] of their reads; ``heat`` [W] is a unit's arithmetic.
 
-    Where an entry's power bounds its reads too, they get what arithmetic leaves, and never less than the host's
-    reads at full rate would bring: the stack bears those anyway.
+    Where an entry's power bounds its reads too, they get what arithmetic leaves, and never less than the
+    host's reads at full rate would bring: the stack bears those anyway.
     """
     parts = values.parts
     in_far = parts.far.modules * values.far("bandwidth_per_stack")
@@ -43,13 +45,15 @@ def _reads(values: PartValues, site: IntArray, heat: FloatArray) -> tuple[FloatA
     energy = np.where(site == PnmSite.FLASH, values.flash("read_energy"), values.pnm("read_energy"))
     inner = own * values.pnm("bandwidth_gain")
     bounded = values.attribute("pnm", parts.pnm.code, "power_bounds", "arithmetic and reads")
-    borne = np.maximum(values.pnm("power_budget"), values.memory("bandwidth_per_stack") * values.memory("read_energy"))
+    borne = np.maximum(
+        values.pnm("power_budget"), values.memory("bandwidth_per_stack") * values.memory("read_energy")
+    )
     most = values.pnm_units * np.maximum(borne - heat, 0.0) / np.maximum(energy, 1e-15)
     return np.where(bounded, np.clip(most, 1.0, inner), inner), energy
 
 
 def engine(values: PartValues) -> tuple[Pnm, dict[Limit, FloatArray]]:
-    """Bandwidth, FLOP/s, energies and hand-over terms of the engines, and the limits of their area and power."""
+    """Bandwidth, FLOP/s, energies and hand-over of the engines, and the limits of their area and power."""
     parts = values.parts
     has, site = parts.pnm.code >= 0, values.pnm_site
     units = values.pnm_units

@@ -26,7 +26,9 @@ class PowerDelivery:
 
 
 def power_delivery(values: PartValues, logic_power: FloatArray, year: float) -> PowerDelivery:
-    """The least that carries the current of the compute dies at ``logic_power`` [W]; the limit on that current.
+    """The least that carries the current of the compute dies at ``logic_power`` [W].
+
+    The limit on that current.
 
     Current over the area of the dies. A machine that exists keeps what it has.
     """
@@ -36,7 +38,8 @@ def power_delivery(values: PartValues, logic_power: FloatArray, year: float) -> 
     amperes = logic_power / voltage(catalog, ratio)
     density = np.where(ours, amperes / np.maximum(parts.logic.area, 1e-9), 0.0)
     kinds = sorted(
-        catalog.names("power_delivery"), key=lambda n: catalog.value("power_delivery", n, "max_current_density")
+        catalog.names("power_delivery"),
+        key=lambda n: catalog.value("power_delivery", n, "max_current_density"),
     )
     most = catalog.column("power_delivery", kinds, "max_current_density")
     pick = np.minimum(np.searchsorted(most, density), len(kinds) - 1)

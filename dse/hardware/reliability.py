@@ -34,8 +34,8 @@ def standby(values: PartValues, wires: Wiring) -> Standby:
 
     A group stops where a package of it fails, where packages route also where a cable of it does; a plane
     that fails costs a switched network only its share. Behind switches a spare takes any place of the domain
-    after the recovery time; where packages route, the place has its links, and the group waits for the repair.
-    ``spare_share`` is the least of spares over packages plus the time with more broken than spare.
+    after the recovery time; where packages route, the place has its links, and the group waits for the
+    repair. ``spare_share`` is the least of spares over packages plus the time with more broken than spare.
     """
     domain, catalog = values.parts.network.domain, values.catalog
     field = partial(catalog.value, "reliability", catalog.only("reliability"))

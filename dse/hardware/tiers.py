@@ -19,7 +19,9 @@ LENT = 0.5
 
 
 def fast_reads(values: PartValues) -> tuple[dict[ReadLine, FloatArray], FloatArray]:
-    """Energy [J/B] of a read of fast memory by its parts; traffic between two dies over what their edge carries.
+    """Energy [J/B] of a read of fast memory by its parts.
+
+    Traffic between two dies over what their edge carries.
 
     Behind two compute dies a share of what a die reads lies in the other's memory.
     """
@@ -34,15 +36,19 @@ def fast_reads(values: PartValues) -> tuple[dict[ReadLine, FloatArray], FloatArr
     load = package.joint_load(remote * memories.host_bandwidth, logic.area, logic.dies, density)
     reads = {
         ReadLine.ARRAY: values.memory("read_energy"),
-        ReadLine.IN_STACK_WIRES: memory.mean_tsv_energy(values.memory("tsv_energy_per_layer"), memories.stack_height),
+        ReadLine.IN_STACK_WIRES: memory.mean_tsv_energy(
+            values.memory("tsv_energy_per_layer"), memories.stack_height
+        ),
         ReadLine.INTERFACE: memories.interface_energy,
         ReadLine.BETWEEN_DIES: remote * energy,
     }
     return reads, load
 
 
-def fast_tier(values: PartValues, reads: dict[ReadLine, FloatArray], staged: FloatArray, applications: float) -> Fast:
-    """The fast memory: what engines in it, staging of flash and ``applications`` [B] leave of its capacity."""
+def fast_tier(
+    values: PartValues, reads: dict[ReadLine, FloatArray], staged: FloatArray, applications: float
+) -> Fast:
+    """The fast memory that engines, ``staged`` flash reads [B] and ``applications`` [B] leave."""
     memories = values.parts.memory
     inside = values.pnm_site == PnmSite.FAST
     usable = memories.capacity * (1.0 - np.where(inside, values.pnm("capacity_loss"), 0.0))
@@ -62,7 +68,9 @@ def fast_tier(values: PartValues, reads: dict[ReadLine, FloatArray], staged: Flo
 
 
 def scratchpad(values: PartValues) -> Tier:
-    """SRAM that may hold weights: what software manages, less the staging of streams; none where it is the memory.
+    """SRAM that may hold weights: what software manages, less the staging of streams.
+
+    None where it is the memory.
 
     With flash it is all kept for reads ahead of use, which a layer's worth of it serves in every layer.
     """
@@ -101,7 +109,9 @@ def flash_array_bandwidth(values: PartValues) -> FloatArray:
     """Bandwidth [B/s] that the planes of all dies deliver, before any interface."""
     parts = values.parts.flash
     latency = np.where(parts.code >= 0, values.cell("read_latency"), 1.0)
-    array = flash.plane_bandwidth(parts.dies * values.flash("planes_per_die"), values.flash("page_bytes"), latency)
+    array = flash.plane_bandwidth(
+        parts.dies * values.flash("planes_per_die"), values.flash("page_bytes"), latency
+    )
     inside = values.flash("internal_bandwidth_per_die")
     array = np.where(inside > 0, np.minimum(array, parts.dies * inside), array)
     return np.where(parts.published_inner_bandwidth > 0, parts.published_inner_bandwidth, array)
@@ -159,7 +169,8 @@ def flash_tier(values: PartValues) -> tuple[Flash, FloatArray]:
         planes, page, values.cell("pages_per_shot"), np.where(has, values.cell("program_latency"), 1.0)
     )
     writable = values.cell("endurance") * capacity / np.maximum(values.flash("write_amplification"), 1.0)
-    # reads ahead of use go beyond what keeps the planes streaming; behind the fast memory's PHY they wait in the stacks
+    # reads ahead of use go beyond what keeps the planes streaming; behind the fast memory's PHY they wait in
+    # the stacks
     ahead = np.where(parts.shares_phy > 0, in_stacks, staging) - 2.0 * bandwidth * latency
     disturb = np.maximum(values.cell("read_disturb_limit"), 1.0)
     tier = Flash(
@@ -173,7 +184,9 @@ def flash_tier(values: PartValues) -> tuple[Flash, FloatArray]:
         writable_bytes=np.where(has, writable, 1.0),
         reclaim_share=flash.reclaim_rate(np.where(has, 1.0, 0.0), values.flash("pages_per_block"), disturb),
         pages_per_block=values.flash("pages_per_block"),
-        retention_refresh_rate=np.where(has, 1.0 / np.maximum(values.cell("retention_refresh_interval"), 1.0), 0.0),
+        retention_refresh_rate=np.where(
+            has, 1.0 / np.maximum(values.cell("retention_refresh_interval"), 1.0), 0.0
+        ),
         page_bytes=np.where(has, page, 1.0),
         stripe_bytes=np.where(has, planes * page, 1.0),
         read_ahead_buffer=np.where(has, np.maximum(ahead, 0.0), 0.0),

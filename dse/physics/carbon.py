@@ -1,4 +1,7 @@
-"""Embodied and operational carbon by the method of ACT (Gupta et al., ISCA 2022): per area of logic, per byte of memory."""
+"""Embodied and operational carbon by the method of ACT (Gupta et al., ISCA 2022).
+
+Per area of logic, per byte of memory.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,9 @@ def wafer_waste(area: FloatArray, gross: FloatArray, diameter: float) -> FloatAr
 def packaged(
     amount: FloatArray, per_unit: FloatArray, good: FloatArray, chips: FloatArray, package: float
 ) -> FloatArray:
-    """Embodied carbon [kgCO2e] of ``amount`` of silicon in ``chips`` packages: amount x per unit / yield + chips x package.
+    """Embodied carbon [kgCO2e] of ``amount`` of silicon in ``chips`` packages.
+
+    Amount x per unit / yield + chips x package.
 
     Of logic by area [m2], of memory by capacity [B] (ACT, equations 3 to 7).
     """

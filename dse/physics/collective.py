@@ -1,9 +1,10 @@
 """Collectives on a topology: steps, links, switches and bytes of each algorithm, in closed form.
 
 t = launch + steps x endpoint + peers x gap + hops x wire + switches x switch + volume x message / L, where
-peers, hops and switches are summed over the steps and ``volume`` counts what the busiest link carries, as time at rate L per
-byte of message. On one level of full bandwidth these are the textbook forms (Thakur, Rabenseifner & Gropp,
-IJHPCA 2005; Sanders, Speck & Traeff 2009 for the double tree; Chan et al. 2007 for one dimension after another).
+peers, hops and switches are summed over the steps and ``volume`` counts what the busiest link carries, as
+time at rate L per byte of message. On one level of full bandwidth these are the textbook forms (Thakur,
+Rabenseifner & Gropp, IJHPCA 2005; Sanders, Speck & Traeff 2009 for the double tree; Chan et al. 2007 for one
+dimension after another).
 """
 
 from __future__ import annotations
@@ -34,17 +35,27 @@ class Cost:
 
     def __add__(self, other: Cost) -> Cost:
         """One after the other."""
-        return Cost(self.steps + other.steps, self.hops + other.hops, self.switches + other.switches,
-                    self.volume + other.volume, self.peers + other.peers)  # fmt: skip
+        return Cost(
+            self.steps + other.steps,
+            self.hops + other.hops,
+            self.switches + other.switches,
+            self.volume + other.volume,
+            self.peers + other.peers,
+        )
 
 
-def _phase(level: Level, steps: float, volume: float, *, hops: float | None = None, peers: float = 0.0) -> Cost:
+def _phase(
+    level: Level, steps: float, volume: float, *, hops: float | None = None, peers: float = 0.0
+) -> Cost:
     """``steps`` in a level that cross it each, or ``hops`` in all."""
     return Cost(steps, steps * level.hops if hops is None else hops, steps * level.switches, volume, peers)
 
 
 def _ring_rate(level: Level) -> float:
-    """Share of L that a ring through a level uses: all its links, one on a line that is folded into a ring."""
+    """Share of L that a ring through a level uses.
+
+    All its links, one on a line that is folded into a ring.
+    """
     if level.kind != "line":
         return level.links
     return level.links * level.size / (2.0 * (level.size - 1))
@@ -60,14 +71,21 @@ def _ring_pass(shape: NetworkShape) -> Cost:
         return _phase(shape.levels[-1], g - 1.0, (g - 1.0) / g)
     one_by_one = any(level.kind == "global" for level in shape.levels)
     each = [
-        1.0 if x.kind == "line" else min(x.size - 1.0, 2.0) if x.kind == "ring" else x.size - 1.0 for x in shape.levels
+        1.0 if x.kind == "line" else min(x.size - 1.0, 2.0) if x.kind == "ring" else x.size - 1.0
+        for x in shape.levels
     ]
     whole, kept = Cost(), 1.0
     for level, rings in zip(shape.levels, each, strict=True):
         near = {"line": 2.0 if level.size > 2 else 1.0, "global": level.hops}.get(level.kind, 1.0)
         volume = kept * (level.size - 1) / level.size / _ring_rate(level)
         at_once = rings if one_by_one else sum(each)  # a message for every ring that turns
-        whole += _phase(level, level.size - 1.0, volume, hops=(level.size - 1) * near, peers=(level.size - 1) * (at_once - 1.0))  # fmt: skip
+        whole += _phase(
+            level,
+            level.size - 1.0,
+            volume,
+            hops=(level.size - 1) * near,
+            peers=(level.size - 1) * (at_once - 1.0),
+        )
         kept /= level.size
     if one_by_one:
         return whole
@@ -76,7 +94,7 @@ def _ring_pass(shape: NetworkShape) -> Cost:
 
 
 def _doubling(shape: NetworkShape, *, sizes: str) -> Cost:
-    """Recursive doubling (``sizes`` whole: all of the message each step; halves: all-gather) level by level."""
+    """Recursive doubling level by level; ``sizes``: whole messages each step, or halves as all-gathers."""
     out, kept = Cost(), 1.0
     for level in shape.levels:
         s = level.size
@@ -115,11 +133,15 @@ def _recursive_doubling(shape: NetworkShape) -> Cost:
 def _one_shot(shape: NetworkShape) -> Cost:
     """Every rank sends its whole message to every other."""
     far = shape.levels[-1] if shape.switched else None
-    return Cost(1.0, shape.diameter, far.switches if far else 0.0, (shape.n - 1.0) / shape.all_to_all, shape.n - 2.0)
+    return Cost(
+        1.0, shape.diameter, far.switches if far else 0.0, (shape.n - 1.0) / shape.all_to_all, shape.n - 2.0
+    )
 
 
 def _tree_pass(shape: NetworkShape) -> Cost:
-    """Reduce to a root, or broadcast from it: along rings, straight to the root of a mesh, a binary tree over switches.
+    """Reduce to a root, or broadcast from it.
+
+    Along rings, straight to the root of a mesh, a binary tree over switches.
 
     Pipelined; two trees share a switched network so that each rank is a leaf of one.
     """
@@ -169,7 +191,10 @@ def _hierarchical(shape: NetworkShape) -> Cost | None:
 
 
 def _two_shot(shape: NetworkShape) -> Cost | None:
-    """Reduce-scatter with all peers of a level at once, all-gather back. Rings and lines have their ring instead."""
+    """Reduce-scatter with all peers of a level at once, all-gather back.
+
+    Rings and lines have their ring instead.
+    """
     if any(level.kind in NEIGHBOURS for level in shape.levels):
         return None
     passed = _direct_pass(shape.levels)
@@ -232,7 +257,8 @@ ALL_GATHER: Final[Mapping[str, Algorithm]] = {
 
 
 REDUCE_SCATTER: Final = ALL_GATHER
-"""the same messages the other way round; a switch that adds takes every share up and sends each rank its own"""
+"""the same messages the other way round; a switch that adds takes every share up and sends each rank its own
+"""
 
 
 BROADCAST: Final[Mapping[str, Algorithm]] = {
@@ -265,7 +291,9 @@ def cost(collective: str, algorithm: str, shape: NetworkShape) -> Cost | None:
 
 
 def all_to_all(shape: NetworkShape) -> Cost:
-    """A message from every rank to every other at once; ``volume`` per byte that a rank sends, bounded by the bisection."""
+    """A message from every rank to every other at once; ``volume`` per byte that a rank sends, bounded by the
+    bisection.
+    """
     if shape.n == 1:
         return Cost()
     far = shape.levels[-1] if shape.switched else None
@@ -285,5 +313,9 @@ def bound(collective: str, ranks: int) -> float:
     2 (g - 1) / g of an all-reduce, (g - 1) / g of a reduce-scatter or all-gather, all of a broadcast.
     """
     share = (ranks - 1.0) / ranks
-    return {"all_reduce": 2.0 * share, "reduce_scatter": share, "all_gather": share,
-            "broadcast": float(ranks > 1)}[collective]  # fmt: skip
+    return {
+        "all_reduce": 2.0 * share,
+        "reduce_scatter": share,
+        "all_gather": share,
+        "broadcast": float(ranks > 1),
+    }[collective]

@@ -14,7 +14,10 @@ from dse.core.units import FloatArray
 
 
 def popularity(experts: int, picks: int, skew: float) -> FloatArray:
-    """Probability that a token picks expert i: min(1, k w_i), Zipf weights w_i ~ i^-skew; shape (experts,)."""
+    """Probability that a token picks expert i: min(1, k w_i), Zipf weights w_i ~ i^-skew.
+
+    Shape (experts,).
+    """
     weights = np.power(np.arange(1, experts + 1, dtype=np.float64), -skew)
     picked: FloatArray = np.minimum(picks * weights / weights.sum(), 1.0)
     return picked
@@ -43,17 +46,23 @@ def peak_load(experts: int, picks: int, tokens: float, ranks: int, skew: float) 
     mean = tokens * float(chosen.sum()) / share
     load = fluctuation(mean, mean, ranks)
     read = 1.0 - np.power(1.0 - chosen, tokens / share)
-    distinct = min(fluctuation(float(read.sum()), float((read * (1.0 - read)).sum()), ranks), float(len(chosen)))
+    distinct = min(
+        fluctuation(float(read.sum()), float((read * (1.0 - read)).sum()), ranks), float(len(chosen))
+    )
     return min(load, tokens * len(chosen)), distinct
 
 
 def fluctuation(mean: float, variance: float, ranks: int) -> float:
-    """Expected largest of ``ranks`` independent loads: mean + sqrt(2 ln(ranks) variance), the Gaussian bound."""
+    """Expected largest of ``ranks`` independent loads.
+
+    Mean + sqrt(2 ln(ranks) variance), the Gaussian bound.
+    """
     return mean + sqrt(2.0 * log(max(ranks, 1)) * variance)
 
 
 def hot_reads(experts: int, picks: int, tokens: float, ranks: int, skew: float, knots: int) -> FloatArray:
-    """Share of the expert bytes read that the most popular experts take, at 0, 1/knots, .. 1 of them; (knots + 1,).
+    """Share of the expert bytes read that the most popular experts take, at 0, 1/knots, .. 1 of them; (knots
+    + 1,).
 
     The most popular x of a rank's experts take sum_{i <= x n} q_i / sum q_i with q_i = 1 - (1 - p_i)^tokens:
     x itself where a batch reads all of them, more with few tokens and skewed popularity.
@@ -61,7 +70,9 @@ def hot_reads(experts: int, picks: int, tokens: float, ranks: int, skew: float, 
     chosen = popularity(experts, picks, skew)[:: min(ranks, experts)]
     read = 1.0 - np.power(1.0 - chosen, tokens / max(ranks / experts, 1.0))
     grown = np.concatenate([[0.0], np.cumsum(read)])
-    return np.asarray(np.interp(np.linspace(0.0, len(read), knots + 1), np.arange(len(read) + 1), grown / grown[-1]))
+    return np.asarray(
+        np.interp(np.linspace(0.0, len(read), knots + 1), np.arange(len(read) + 1), grown / grown[-1])
+    )
 
 
 def ranks_reached(group: FloatArray, picks: float) -> FloatArray:

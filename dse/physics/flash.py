@@ -50,7 +50,9 @@ def read_amplification(granule: FloatArray, page_bytes: FloatArray) -> FloatArra
     return np.ceil(granule / page_bytes - 1e-9) * page_bytes / granule
 
 
-def stripe_balance(granule: FloatArray, stripe: FloatArray, held: FloatArray, chance: FloatArray) -> FloatArray:
+def stripe_balance(
+    granule: FloatArray, stripe: FloatArray, held: FloatArray, chance: FloatArray
+) -> FloatArray:
     """Share of the planes' bandwidth that reading some of many objects reaches, at most 1.
 
     Objects of ``granule`` bytes lie across the planes one after the other, a stripe being one page
@@ -77,7 +79,9 @@ def reclaim_rate(read_rate: FloatArray, pages_per_block: FloatArray, disturb_lim
     return read_rate * pages_per_block / disturb_limit
 
 
-def life(endurance: FloatArray, capacity: FloatArray, amplification: FloatArray, writes: FloatArray) -> FloatArray:
+def life(
+    endurance: FloatArray, capacity: FloatArray, amplification: FloatArray, writes: FloatArray
+) -> FloatArray:
     """Life [s] at level wear: P/E cycles x capacity / (write amplification x write rate)."""
     return endurance * capacity / np.maximum(amplification * writes, 1e-30)
 

@@ -11,7 +11,9 @@ import numpy as np
 from dse.core.units import FloatArray
 
 
-def layered_bandwidth(per_layer: FloatArray, limit: FloatArray, layers: FloatArray, area: FloatArray) -> FloatArray:
+def layered_bandwidth(
+    per_layer: FloatArray, limit: FloatArray, layers: FloatArray, area: FloatArray
+) -> FloatArray:
     """Bandwidth [B/s] of 3D DRAM: min(layers x per-layer density, interface density) x area."""
     return np.minimum(per_layer * layers, limit) * area
 

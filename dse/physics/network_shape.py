@@ -12,7 +12,9 @@ class Level:
     """One level or dimension of a network."""
 
     kind: str
-    """full: a link between any two members; ring, line: neighbours; switch: through chips; global: of a dragonfly"""
+    """full: a link between any two members; ring, line: neighbours; switch: through chips; global: of a
+    dragonfly
+    """
     size: int
     links: float
     """links of a package in this level, over its ports"""
@@ -51,7 +53,7 @@ class NetworkShape:
         return bool(self.chips)
 
     def switch_chips(self, planes: float) -> float:
-        """Switch chips of the network where a package has ``planes`` ports of its own, each on another plane."""
+        """Switch chips where a package has ``planes`` ports of its own, each on another plane."""
         return float(sum(count * np.ceil(planes / per - 1e-9) for count, per in self.chips))
 
     @property

@@ -19,8 +19,9 @@ def frequency_ratio(voltage: FloatArray, nominal: float, threshold: float, alpha
     return law(voltage) / law(np.asarray(nominal, dtype=np.float64))
 
 
-def voltage_for(ratio: FloatArray, lowest: float, highest: float, nominal: float, threshold: float,
-                alpha: float) -> FloatArray:  # fmt: skip
+def voltage_for(
+    ratio: FloatArray, lowest: float, highest: float, nominal: float, threshold: float, alpha: float
+) -> FloatArray:
     """Supply voltage [V] for a clock ratio, between ``lowest`` and ``highest``.
 
     Inverts the alpha-power law on a fine table; outside the range the end is returned, and

@@ -25,7 +25,9 @@ def seconds_per_byte(
     return np.maximum(fast, rest * inverse_slow)
 
 
-def balanced_share(fast_bandwidth: FloatArray, slow_bandwidth: FloatArray, shared_phy: FloatArray) -> FloatArray:
+def balanced_share(
+    fast_bandwidth: FloatArray, slow_bandwidth: FloatArray, shared_phy: FloatArray
+) -> FloatArray:
     """Share of the fast tier at which both tiers finish together: B_fast / (B_fast + B_slow).
 
     Behind one PHY nothing is gained by splitting: 1.

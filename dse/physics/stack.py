@@ -1,4 +1,6 @@
-"""Stacked dies: what the pitch of a bond carries and costs in energy, yield by height, and the price of height."""
+"""Stacked dies: what the pitch of a bond carries and costs in energy, yield by height, and the price of
+height.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def stack_yield(per_layer: FloatArray, layers: FloatArray, good: FloatArray) -> 
 
 
 def pitch_bandwidth(pitch: FloatArray, signal_share: FloatArray, pad_rate: FloatArray) -> FloatArray:
-    """Bandwidth density [B/s/m2] of a bond: pads 1 / pitch^2, a share of them signals, times the rate of a pad.
+    """Bandwidth density [B/s/m2] of a bond.
+
+    Pads 1 / pitch^2, a share of them signals, times the rate of a pad.
 
     6 um, a quarter signals, 1 Gb/s: 27,800 x 0.25 x 0.125 GB/s = 868 GB/s/mm2. ``pitch`` above 0.
     """
@@ -60,7 +64,8 @@ def tsv_share(wires: FloatArray, area: FloatArray, layers: FloatArray) -> FloatA
 def supply_share(power_density: FloatArray, power_per_tsv: FloatArray, area: FloatArray) -> FloatArray:
     """Share of every DRAM die that supply takes where it reaches the logic through the stack.
 
-    As many TSVs return the current as bring it: 2 x W/m2 / W a TSV x ``area`` [m2] of a TSV with its keep-out.
+    As many TSVs return the current as bring it: 2 x W/m2 / W a TSV x ``area`` [m2] of a TSV with its
+    keep-out.
     """
     return 2.0 * power_density / power_per_tsv * area
 

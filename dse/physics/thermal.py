@@ -20,7 +20,10 @@ from dse.core.units import FloatArray
 
 
 def spreading_length(conductivity: float, thickness: float, resistance: FloatArray) -> FloatArray:
-    """Length [m] over which a plate spreads heat before it leaves: sqrt(k t R), R the resistance [m2 K/W] above."""
+    """Length [m] over which a plate spreads heat before it leaves.
+
+    Sqrt(k t R), R the resistance [m2 K/W] above.
+    """
     return np.sqrt(conductivity * thickness * resistance)
 
 
@@ -40,7 +43,8 @@ def spreading_share(source: FloatArray, plate: FloatArray, length: FloatArray) -
 def lid_rises(
     resistance: FloatArray, share: FloatArray, source: FloatArray, sources: FloatArray, lid: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Rise [K/W] of the lid over a source, and elsewhere, per watt of ``sources`` equal sources of area ``source``.
+    """Rise [K/W] of the lid over a source, and elsewhere, per watt of ``sources`` equal sources of area
+    ``source``.
 
     Of its own watts a source keeps ``share``; what spreads warms the rest of the lid evenly, so no heat is
     lost: own R s / A, elsewhere R (1 - s) / (lid - A). A source also stands elsewhere for its twins.
@@ -163,8 +167,8 @@ def lump_step(
     """What ``seconds`` leave of the rises of chip and body, and what watts into them add [K/W]; (2, 2) each.
 
     Two lumps of heat capacity [J/K]: the chip with what lies near it, and the body, joined by a resistance
-    [K/W] to each other and from the body to the air: C dT/dt = P - G T, so T(t) = E T(0) + (1 - E) G^-1 P with
-    E = exp(-C^-1 G t).
+    [K/W] to each other and from the body to the air: C dT/dt = P - G T, so T(t) = E T(0) + (1 - E) G^-1 P
+    with E = exp(-C^-1 G t).
     """
     inner, outer = resistances
     conductance = np.array([[1.0 / inner, -1.0 / inner], [-1.0 / inner, 1.0 / inner + 1.0 / outer]])
@@ -172,12 +176,18 @@ def lump_step(
     return left, (np.eye(2) - left) @ np.linalg.inv(conductance)
 
 
-def lump_rises(resistances: tuple[float, float], capacities: tuple[float, float], seconds: float) -> FloatArray:
-    """Rises [K/W] of chip and body (rows) after ``seconds`` of a watt into chip or body (columns), from rest; (2, 2)."""
+def lump_rises(
+    resistances: tuple[float, float], capacities: tuple[float, float], seconds: float
+) -> FloatArray:
+    """Rises [K/W] of chip and body (rows) after ``seconds`` of a watt into chip or body (columns), from rest;
+    (2, 2).
+    """
     return lump_step(resistances, capacities, seconds)[1]
 
 
 def spot_rise(rises: FloatArray, share: float) -> FloatArray:
-    """Rise [K/W] of the warmest skin per watt into chip and body, shape (2,): ``share`` of the way from body to chip."""
+    """Rise [K/W] of the warmest skin per watt into chip and body, shape (2,): ``share`` of the way from body
+    to chip.
+    """
     out: FloatArray = rises[1] + share * (rises[0] - rises[1])
     return out

@@ -45,8 +45,11 @@ def _torus2d(n: int) -> tuple[int, ...] | None:
 
 
 def _torus3d(n: int) -> tuple[int, ...] | None:
-    options = [(a, *two) for a in range(2, n) if a**3 <= n and n % a == 0
-               and (two := _pair(n // a, fits=lambda b, c: c % 2 == 0)) and two[0] >= a]  # fmt: skip
+    options = [
+        (a, *two)
+        for a in range(2, n)
+        if a**3 <= n and n % a == 0 and (two := _pair(n // a, fits=lambda b, c: c % 2 == 0)) and two[0] >= a
+    ]
     return min(options, key=lambda s: s[2] / s[0], default=None)
 
 
@@ -93,8 +96,12 @@ def _splits(g: int, whole: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Sides that a group of g may have in a domain with sides ``whole``."""
     if len(whole) == 1:
         return [(g,)] if g <= whole[0] and whole[0] % g == 0 else []
-    return [(s, *rest) for s in range(1, min(g, whole[0]) + 1) if g % s == 0 and whole[0] % s == 0
-            for rest in _splits(g // s, whole[1:])]  # fmt: skip
+    return [
+        (s, *rest)
+        for s in range(1, min(g, whole[0]) + 1)
+        if g % s == 0 and whole[0] % s == 0
+        for rest in _splits(g // s, whole[1:])
+    ]
 
 
 def _grid(name: str, n: int, g: int) -> NetworkShape:
@@ -131,7 +138,16 @@ def _box(name: str, whole: tuple[int, ...], parts: tuple[int, ...]) -> NetworkSh
         diameter, total, links = diameter + hops, total + mean, links + g * own / 2
         cuts.append((s % 2, g / s * cut))
     bisection = min((cut for odd, cut in cuts if odd == min(o for o, _ in cuts)), default=0.0)
-    return NetworkShape(g, ports, diameter, total * g / max(g - 1, 1), 0.0, bisection, links, tuple(levels))
+    return NetworkShape(
+        n=g,
+        ports=ports,
+        diameter=diameter,
+        mean_hops=total * g / max(g - 1, 1),
+        mean_switches=0.0,
+        bisection=bisection,
+        links=links,
+        levels=tuple(levels),
+    )
 
 
 def _dragonfly(n: int, g: int) -> NetworkShape:
@@ -153,7 +169,14 @@ def _dragonfly(n: int, g: int) -> NetworkShape:
         cut = (g // 2) * ((g + 1) // 2)
         level = Level("full", g, (g - 1) / max(ports, 1), 1.0, all_to_all=(g - 1) / max(ports, 1))
         return NetworkShape(
-            g, ports, 1.0 * (g > 1), 1.0 * (g > 1), 0.0, cut, g * (g - 1) / 2, (level,) if g > 1 else ()
+            n=g,
+            ports=ports,
+            diameter=1.0 * (g > 1),
+            mean_hops=1.0 * (g > 1),
+            mean_switches=0.0,
+            bisection=cut,
+            links=g * (g - 1) / 2,
+            levels=(level,) if g > 1 else (),
         )
     one, two = between, 2 * between * (a - 1) - between * (between - 1)
     three = a * a - one - two
@@ -166,7 +189,16 @@ def _dragonfly(n: int, g: int) -> NetworkShape:
     )
     links = k * a * (a - 1) / 2 + k * (k - 1) / 2 * between * trunk
     halves = min((k // 2) * ((k + 1) // 2) * between * trunk, k * (a // 2) * ((a + 1) // 2))
-    return NetworkShape(g, ports, 3.0 if three else 2.0, hops / (g * (g - 1)), 0.0, halves, links, levels)
+    return NetworkShape(
+        n=g,
+        ports=ports,
+        diameter=3.0 if three else 2.0,
+        mean_hops=hops / (g * (g - 1)),
+        mean_switches=0.0,
+        bisection=halves,
+        links=links,
+        levels=levels,
+    )
 
 
 def _switch(n: int, g: int, ports: int) -> NetworkShape:
@@ -197,13 +229,33 @@ def _leaf_spine(n: int, g: int, ports: int, taper: float) -> NetworkShape:
         Level("switch", g // leaf, width, 4.0, 3.0, all_to_all=width * (g - 1) / far),
     )
     mean, crossed = (2.0 * near + 4.0 * far) / (g - 1), (near + 3.0 * far) / (g - 1)
-    return NetworkShape(g, 1, 4.0, mean, crossed, min(g / 2.0, g / leaf / 2.0 * up), total, levels, chips)
+    return NetworkShape(
+        n=g,
+        ports=1,
+        diameter=4.0,
+        mean_hops=mean,
+        mean_switches=crossed,
+        bisection=min(g / 2.0, g / leaf / 2.0 * up),
+        links=total,
+        levels=levels,
+        chips=chips,
+    )
 
 
 def _star(g: int, chips: tuple[tuple[float, float], ...], links: float) -> NetworkShape:
     """A group whose members share a switch chip."""
     some, levels = float(g > 1), (Level("switch", g, 1.0, 2.0, 1.0),) if g > 1 else ()
-    return NetworkShape(g, 1, 2.0 * some, 2.0 * some, some, float(g // 2), links, levels, chips)
+    return NetworkShape(
+        n=g,
+        ports=1,
+        diameter=2.0 * some,
+        mean_hops=2.0 * some,
+        mean_switches=some,
+        bisection=float(g // 2),
+        links=links,
+        levels=levels,
+        chips=chips,
+    )
 
 
 Topology = Callable[[int, int, int, float], NetworkShape]
@@ -248,8 +300,9 @@ def admits(name: str, n: int, ports: int = SWITCH_PORTS, taper: float = TAPER) -
 def two_levels(n: int, box: int, ports: int) -> NetworkShape:
     """Scale-up boxes of ``box`` packages on a switch each, and a card of each package on a scale-out network.
 
-    The scale-out network is one switch of ``ports`` where that holds all cards, else a two-level Clos. Traffic
-    between boxes leaves by the card: figures count the links and switches of the shorter of both networks.
+    The scale-out network is one switch of ``ports`` where that holds all cards, else a two-level Clos.
+    Traffic between boxes leaves by the card: figures count the links and switches of the shorter of both
+    networks.
 
     Raises:
         ValueError: n is no multiple of the box, or no Clos of those ports holds n cards.
@@ -268,5 +321,14 @@ def two_levels(n: int, box: int, ports: int) -> NetworkShape:
     # links of the second level in units of a card; between every two links lies a switch
     levels = (inner, Level("switch", n // box, 1.0, cards.diameter, cards.diameter - 1.0))
     pairs = max(n - 1, 1)
-    return NetworkShape(n, 2, max(cards.diameter, 2.0), hops / pairs, crossed / pairs, cards.bisection, n + cards.links, levels,
-                 cards.chips)  # fmt: skip
+    return NetworkShape(
+        n=n,
+        ports=2,
+        diameter=max(cards.diameter, 2.0),
+        mean_hops=hops / pairs,
+        mean_switches=crossed / pairs,
+        bisection=cards.bisection,
+        links=n + cards.links,
+        levels=levels,
+        chips=cards.chips,
+    )

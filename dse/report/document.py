@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
+from importlib import resources
 
-STYLE = """
-body{font:16px/1.55 system-ui,sans-serif;color:#1c2733;max-width:76rem;margin:2rem auto;padding:0 1.2rem;background:#fff}
-h1{font-size:1.7rem;line-height:1.25;margin-bottom:.4rem}h2{font-size:1.2rem;margin-top:2.2rem;border-bottom:1px solid #d5dde5;padding-bottom:.25rem}
-h3{font-size:1.02rem;margin-bottom:.2rem}table{border-collapse:collapse;margin:.8rem 0;font-size:.88rem;width:100%}
-th,td{border-bottom:1px solid #e3e9ef;padding:.35rem .6rem;text-align:left;vertical-align:top}th{background:#f3f6f9}
-td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}code{background:#f3f6f9;padding:.1rem .3rem;border-radius:3px;font-size:.88em;overflow-wrap:anywhere}
-figure{margin:1rem 0}figure svg{max-width:100%;height:auto}pre{background:#f3f6f9;padding:.8rem;border-radius:4px;white-space:pre-wrap}.wide{overflow-x:auto}
-"""
+STYLE = (resources.files("dse.report") / "document.css").read_text(encoding="utf-8")
 
 
 @dataclass
@@ -85,7 +79,8 @@ class Document:
                 out.append("<ul>" + "".join(f"<li>{escape(str(x))}</li>" for x in body) + "</ul>")
             elif kind == "svg" and isinstance(body, tuple):
                 out.append(
-                    f'<figure role="img" aria-label="{escape(body[1])}">{body[2][body[2].index("<svg") :]}</figure>'
+                    '<figure role="img" '
+                    f'aria-label="{escape(body[1])}">{body[2][body[2].index("<svg") :]}</figure>'
                 )
             elif kind == "table" and isinstance(body, tuple):
                 header, rows = body
@@ -96,8 +91,10 @@ class Document:
                     + "".join(f"<tr>{c}</tr>" for c in cells)
                     + "</table></div>"
                 )
-        return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(self.title)}</title>'
-                f"<style>{STYLE}</style></head><body><h1>{escape(self.title)}</h1>{''.join(out)}</body></html>\n")  # fmt: skip
+        return (
+            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(self.title)}</title>'
+            f"<style>{STYLE}</style></head><body><h1>{escape(self.title)}</h1>{''.join(out)}</body></html>\n"
+        )
 
 
 def _md(text: str) -> str:

@@ -78,7 +78,10 @@ class Facts:
 
     @property
     def ours(self) -> FirstOrderModel | None:
-        """Our model, where it judged the run: another simulator gives no breakdowns and judges no machine on sale."""
+        """Our model, where it judged the run.
+
+        Another simulator gives no breakdowns and judges no machine on sale.
+        """
         return self.model if isinstance(self.model, FirstOrderModel) else None
 
 
@@ -101,7 +104,9 @@ def variable_text(run: Run, name: str, value: Value) -> str:
 def binding(ratios: dict[str, FloatArray], row: int, rung: int) -> list[str]:
     """Limits within 10 % of being broken, closest first."""
     close = [
-        (float(r[row, rung]), n) for n, r in ratios.items() if float(r[row, rung]) > BINDS and n != Limit.AVAILABLE
+        (float(r[row, rung]), n)
+        for n, r in ratios.items()
+        if float(r[row, rung]) > BINDS and n != Limit.AVAILABLE
     ]
     return [n for _, n in sorted(close, reverse=True)]
 
@@ -152,8 +157,12 @@ def _chosen(facts: Facts, label: str, index: int) -> Chosen:
     )
     if ours is not None:
         machine = ours.machine(design.take(np.array([row])))
-        plans = [int(outcomes.detail[f"plan.{i}"][row, rung]) for i in range(len(run.space.scenario.workloads))]
-        c.parts = explain(ours, machine, plans, [run.space.tpot_targets[k] for k in run.space.operating_points[rung]])
+        plans = [
+            int(outcomes.detail[f"plan.{i}"][row, rung]) for i in range(len(run.space.scenario.workloads))
+        ]
+        c.parts = explain(
+            ours, machine, plans, [run.space.tpot_targets[k] for k in run.space.operating_points[rung]]
+        )
     c.why = _why(facts, c)
     c.rejected = _rejected(facts, c)
     return c
@@ -167,7 +176,10 @@ def _why(facts: Facts, c: Chosen) -> str:
     for k, name in enumerate(run.space.objectives):
         order = np.sort(points[:, k])
         if c.objectives[k] <= order[0] * (1 + 1e-12) and len(order) > 1:
-            say.append(f"no point of the front has a lower {OBJECTIVES[name].label.lower()} ({shown(name, order[0])})")
+            say.append(
+                f"no point of the front has a lower {OBJECTIVES[name].label.lower()} "
+                f"({shown(name, order[0])})"
+            )
     if c.label == "knee":
         unit = Scale.of(points).unit(points)[c.index]
         far = ", ".join(f"{n} {100 * u:.0f} %" for n, u in zip(run.space.objectives, unit, strict=True))
@@ -190,7 +202,9 @@ def _rejected(facts: Facts, c: Chosen) -> str:
     distance = gower(run, c.row)
     if better.any():
         row = int(np.argmin(np.where(better, distance, np.inf)))
-        broken = [(float(r[row, c.rung]), n) for n, r in outcomes.limit_ratios.items() if r[row, c.rung] > 1.0]
+        broken = [
+            (float(r[row, c.rung]), n) for n, r in outcomes.limit_ratios.items() if r[row, c.rung] > 1.0
+        ]
         factor, name = max(broken)
         how = f"by {factor - 1:.0%}" if factor < 11 else f"{factor:.3g} times over"
         differs = _differs(run, c.row, row)
@@ -200,7 +214,10 @@ def _rejected(facts: Facts, c: Chosen) -> str:
     if not feasible.any():
         return "No other design was feasible on this rung."
     row = int(np.argmin(np.where(feasible, distance, np.inf)))
-    worse = [f"{n} {v / m - 1:+.1%}" for n, v, m in zip(run.space.objectives, stack[row], c.objectives, strict=True)]
+    worse = [
+        f"{n} {v / m - 1:+.1%}"
+        for n, v, m in zip(run.space.objectives, stack[row], c.objectives, strict=True)
+    ]
     return f"The nearest feasible design, with {_differs(run, c.row, row)}, gives {', '.join(worse)}."
 
 
@@ -213,7 +230,8 @@ def _differs(run: Run, mine: int, other: int) -> str:
             continue
         if v.discrete or x is None or y is None or abs(float(y) / float(x) - 1) > 0.1:
             out.append(
-                f"{v.name} {'absent' if y is None else variable_text(run, v.name, y)} instead of {'absent' if x is None else variable_text(run, v.name, x)}"
+                f"{v.name} {'absent' if y is None else variable_text(run, v.name, y)} instead of "
+                f"{'absent' if x is None else variable_text(run, v.name, x)}"
             )
     return (
         " and ".join(out[:3]) + (f" and {len(out) - 3} more changes" if len(out) > 3 else "")
@@ -287,10 +305,15 @@ def baselines(run: Run, model: FirstOrderModel) -> list[dict[str, Any]]:
         ok = outcomes.feasible[0, : len(run.space.tpot_targets)]
         rung = int(np.argmax(ok)) if ok.any() else len(ok) - 1
         broken = sorted(
-            ((float(r[0, rung]), n) for n, r in outcomes.limit_ratios.items() if r[0, rung] > 1.0), reverse=True
+            ((float(r[0, rung]), n) for n, r in outcomes.limit_ratios.items() if r[0, rung] > 1.0),
+            reverse=True,
         )
         _, distance = nearest_design(run.space, model.catalog, model, b.device)
-        points = [[float(outcomes.objectives[o][0, q]) for o in run.space.objectives] for q in range(len(ok)) if ok[q]]
+        points = [
+            [float(outcomes.objectives[o][0, q]) for o in run.space.objectives]
+            for q in range(len(ok))
+            if ok[q]
+        ]
         busy = (
             [
                 float(np.mean([outcomes.detail[k][0, q] for k in outcomes.detail if k.startswith("busy.")]))
@@ -300,11 +323,28 @@ def baselines(run: Run, model: FirstOrderModel) -> list[dict[str, Any]]:
             if run.space.target.fleet
             else []
         )
-        out.append({
-            "device": b.device, "title": entry.title, "readiness": entry.readiness, "only": list(b.only), "points": points, "busy": busy,
-            "rungs": [float(run.space.tpot_targets[q]) for q in range(len(ok)) if ok[q]], "distance": distance,
-            "why_not": f"{broken[0][1]}: {limit_sentence(broken[0][1])}" if broken and not ok.any() else "",
-            "basis": {goal.value: basis.value for goal, basis in BASES.items()},
-            "market_price": entry.values["market_price"].nominal if "market_price" in entry.values else None,
-        })  # fmt: skip
+        out.append(
+            {
+                "device": b.device,
+                "title": entry.title,
+                "readiness": entry.readiness,
+                "only": list(b.only),
+                "points": points,
+                "busy": busy,
+                "rungs": [float(run.space.tpot_targets[q]) for q in range(len(ok)) if ok[q]],
+                "distance": distance,
+                "why_not": f"{broken[0][1]}: {limit_sentence(broken[0][1])}"
+                if broken and not ok.any()
+                else "",
+                "basis": {goal.value: basis.value for goal, basis in BASES.items()},
+                "market_price": entry.values["market_price"].nominal
+                if "market_price" in entry.values
+                else None,
+            }
+        )
     return out
+
+
+def token_weights(facts: Facts) -> list[float]:
+    """Share of tokens of each workload, not normalised."""
+    return [w.weight for w in facts.run.space.scenario.workloads]

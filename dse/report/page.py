@@ -25,7 +25,10 @@ def page_html(facts: Facts) -> str:
     data = json.dumps(page_data(facts), separators=(",", ":"), sort_keys=True, allow_nan=False)
     # inside a script element only these can end it or open a comment
     data = (
-        data.replace("<", "\\u003c").replace(">", "\\u003e").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+        data.replace("<", "\\u003c")
+        .replace(">", "\\u003e")
+        .replace("\u2028", "\\u2028")
+        .replace("\u2029", "\\u2029")
     )
     return template.replace("/*PLOTLY*/", get_plotlyjs()).replace("/*DATA*/null", data)
 
@@ -43,8 +46,8 @@ def _kept(facts: Facts) -> list[int]:
     return [int(i) for i in np.nonzero(keep)[0]]
 
 
-def page_data(facts: Facts) -> dict[str, Any]:
-    """What the page draws, as plain JSON."""
+def _front_data(facts: Facts) -> list[dict[str, Any]]:
+    """Points of the front that the page draws."""
     run = facts.run
     design, _ = run.archive.joined()
     kept = _kept(facts)
@@ -53,11 +56,29 @@ def page_data(facts: Facts) -> dict[str, Any]:
     front = []
     for i in kept:
         row, rung = int(run.front.rows[i]), int(run.front.operating_points[i])
-        front.append({"id": i, "hw": hardware.setdefault(keys[i], len(hardware)), "obj": [float(x) for x in run.front.points[i]],
-                      "values": run.values(row), "rung": run.space.tpot_target_at(rung), "binds": facts.binds[i]})  # fmt: skip
+        front.append(
+            {
+                "id": i,
+                "hw": hardware.setdefault(keys[i], len(hardware)),
+                "obj": [float(x) for x in run.front.points[i]],
+                "values": run.values(row),
+                "rung": run.space.tpot_target_at(rung),
+                "binds": facts.binds[i],
+            }
+        )
+    return front
+
+
+def page_data(facts: Facts) -> dict[str, Any]:
+    """What the page draws, as plain JSON."""
+    run = facts.run
+    front = _front_data(facts)
     weights = [w.weight for w in run.space.scenario.workloads]
     breakdown = [
-        {"label": c.label, **{k: weighted(c.parts, k, weights) for k in ("times", "energies", "costs", "carbons")}}
+        {
+            "label": c.label,
+            **{k: weighted(c.parts, k, weights) for k in ("times", "energies", "costs", "carbons")},
+        }
         for c in facts.chosen
     ]
     variables = [
@@ -66,18 +87,42 @@ def page_data(facts: Facts) -> dict[str, Any]:
     ]
     convergence = facts.study.get("convergence")
     return {
-        "title": run.space.title, "answer": answer(facts), "target": run.space.target.name, "overrides": list(run.space.overrides),
-        "objectives": [{"key": o, "label": OBJECTIVES[o].label, "unit": OBJECTIVES[o].unit} for o in run.space.objectives],
-        "variables": variables, "front": front, "whole": len(run.front), "hardware": facts.hardware,
-        "chosen": [{"label": c.label, "id": c.index, "what": describe(facts, c), "why": c.why, "rejected": c.rejected} for c in facts.chosen],
-        "baselines": facts.baselines, "curves": curves(facts), "breakdown": breakdown, "convergence": convergence,
-        "swept": facts.study.get("sweep"), "constraints": {limit.value: limit.sentence for limit in Limit}, "command": run.about.get("command", ""),
-        "estimates": list(facts.catalog.estimates()), "judge": f"{facts.model.name} {facts.model.version}", "ours": facts.ours is not None,
-    }  # fmt: skip
+        "title": run.space.title,
+        "answer": answer(facts),
+        "target": run.space.target.name,
+        "overrides": list(run.space.overrides),
+        "objectives": [
+            {"key": o, "label": OBJECTIVES[o].label, "unit": OBJECTIVES[o].unit} for o in run.space.objectives
+        ],
+        "variables": variables,
+        "front": front,
+        "whole": len(run.front),
+        "hardware": facts.hardware,
+        "chosen": [
+            {
+                "label": c.label,
+                "id": c.index,
+                "what": describe(facts, c),
+                "why": c.why,
+                "rejected": c.rejected,
+            }
+            for c in facts.chosen
+        ],
+        "baselines": facts.baselines,
+        "curves": curves(facts),
+        "breakdown": breakdown,
+        "convergence": convergence,
+        "swept": facts.study.get("sweep"),
+        "constraints": {limit.value: limit.sentence for limit in Limit},
+        "command": run.about.get("command", ""),
+        "estimates": list(facts.catalog.estimates()),
+        "judge": f"{facts.model.name} {facts.model.version}",
+        "ours": facts.ours is not None,
+    }
 
 
 def curves(facts: Facts) -> list[dict[str, Any]]:
-    """Throughput per package and cost against interactivity, over the rungs, of chosen and existing machines."""
+    """Throughput per package and cost against interactivity of chosen and existing machines."""
     run = facts.run
     _, outcomes = run.archive.joined()
     out: list[dict[str, Any]] = []
@@ -88,8 +133,15 @@ def curves(facts: Facts) -> list[dict[str, Any]]:
     for c in facts.chosen:
         ok = np.nonzero(outcomes.feasible[c.row, : len(run.space.tpot_targets)])[0]
         busy = np.stack([outcomes.detail[f"busy.{i}"][c.row, ok] for i in range(len(weights))])
-        out.append({"name": c.label, "baseline": False, "interactivity": (1 / outcomes.objectives[Goal.TPOT][c.row, ok]).tolist(),
-                    "throughput": (weights.sum() / (weights[:, None] * busy).sum(axis=0)).tolist(), "cost": outcomes.objectives[Goal.COST][c.row, ok].tolist()})  # fmt: skip
+        out.append(
+            {
+                "name": c.label,
+                "baseline": False,
+                "interactivity": (1 / outcomes.objectives[Goal.TPOT][c.row, ok]).tolist(),
+                "throughput": (weights.sum() / (weights[:, None] * busy).sum(axis=0)).tolist(),
+                "cost": outcomes.objectives[Goal.COST][c.row, ok].tolist(),
+            }
+        )
     for b in facts.baselines:
         if not b["points"] or b["only"]:
             continue
@@ -97,6 +149,13 @@ def curves(facts: Facts) -> list[dict[str, Any]]:
         t = ours.judge(machine)
         ok = np.nonzero(t.feasible[0, : len(run.space.tpot_targets)])[0]
         busy = np.stack([t.detail[f"busy.{i}"][0, ok] for i in range(len(weights))])
-        out.append({"name": b["title"], "baseline": True, "interactivity": (1 / t.objectives[Goal.TPOT][0, ok]).tolist(),
-                    "throughput": (weights.sum() / (weights[:, None] * busy).sum(axis=0)).tolist(), "cost": t.objectives[Goal.COST][0, ok].tolist()})  # fmt: skip
+        out.append(
+            {
+                "name": b["title"],
+                "baseline": True,
+                "interactivity": (1 / t.objectives[Goal.TPOT][0, ok]).tolist(),
+                "throughput": (weights.sum() / (weights[:, None] * busy).sum(axis=0)).tolist(),
+                "cost": t.objectives[Goal.COST][0, ok].tolist(),
+            }
+        )
     return out

@@ -32,8 +32,13 @@ class Picture:
 
 
 def pictures(facts: Facts) -> dict[str, Picture]:
-    """A picture for each question that other worlds answer, by question: the second objective against the first."""
-    found: list[dict[str, Any]] = [w for w in facts.study.get("what_if", []) if w["feasible"] and w.get("front")]
+    """A picture for each question that other worlds answer, by question.
+
+    The second objective against the first.
+    """
+    found: list[dict[str, Any]] = [
+        w for w in facts.study.get("what_if", []) if w["feasible"] and w.get("front")
+    ]
     own = [w for w in found if w["name"] == CONTROL]
     out = {}
     for question in dict.fromkeys(w["question"] for w in found if w["name"] != CONTROL):
@@ -48,7 +53,9 @@ def _drawn(facts: Facts, question: str, own: list[dict[str, Any]], some: list[di
     first, second = facts.run.space.objectives[:2]
     by_year = all(w["name"].isdigit() for w in some)
     shades = mpl.colormaps["viridis"](np.linspace(0.0, 0.85, len(some)))
-    with mpl.rc_context({"svg.hashsalt": "dse", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}):
+    with mpl.rc_context(
+        {"svg.hashsalt": "dse", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}
+    ):
         figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
         axes = figure.add_subplot()
         for w in own:
@@ -56,7 +63,10 @@ def _drawn(facts: Facts, question: str, own: list[dict[str, Any]], some: list[di
         for i, w in enumerate(some):
             colour = shades[i] if by_year else LINES[i % len(LINES)]
             _line(
-                axes, w, facts, {"color": colour, "lw": 1.6, "label": w["name"], "ls": "-" if i < len(LINES) else "--"}
+                axes,
+                w,
+                facts,
+                {"color": colour, "lw": 1.6, "label": w["name"], "ls": "-" if i < len(LINES) else "--"},
             )
         axes.set(xscale="log", yscale="log", xlabel=_label(first), ylabel=_label(second))
         axes.set_title(question, loc="left", fontsize=11)

@@ -1,4 +1,7 @@
-"""What a space asked beyond its front, in a recommendation: other worlds, designs side by side, levels on the front."""
+"""What a space asked beyond its front, in a recommendation.
+
+Other worlds, designs side by side, levels on the front.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,10 @@ def on_the_front(d: Document, facts: Facts) -> None:
 
 
 def crossed(space: Space, points: Sequence[Mapping[str, Value]], by: str, what: str) -> list[list[str]]:
-    """Count the levels of ``what`` for each of ``by`` on a front: a header, and a row per level of ``by`` that is there."""
+    """Count the levels of ``what`` for each of ``by`` on a front.
+
+    A header, and a row per level of ``by`` that is there.
+    """
     known = {v.name: v for v in space.variables}
     if by not in known or what not in known:
         return []
@@ -73,13 +79,17 @@ def crossed(space: Space, points: Sequence[Mapping[str, Value]], by: str, what: 
 
 
 def at_the_ends(space: Space, points: Sequence[Mapping[str, Value]]) -> list[str]:
-    """Say which ranges hold the front: a sentence for each end that at least a quarter of a variable's points stand at.
+    """Say which ranges hold the front.
+
+    A sentence for each end that at least a quarter of a variable's points stand at.
 
     At an end is within 1 % of the range, on a log axis where the variable has one.
     """
     said = []
     for v in space.variables:
-        here = np.array([p[v.name] for p in points if v.name in p] if v.kind == "float" else [], dtype=np.float64)
+        here = np.array(
+            [p[v.name] for p in points if v.name in p] if v.kind == "float" else [], dtype=np.float64
+        )
         if not len(here):
             continue
         low, high, at = (np.log10(x) if v.log else x for x in (v.low, v.high, here))
@@ -87,7 +97,8 @@ def at_the_ends(space: Space, points: Sequence[Mapping[str, Value]]) -> list[str
             count = int((np.abs(at - end) <= NEAR * (high - low)).sum())
             if high > low and count >= OFTEN * len(here):
                 said.append(
-                    f"{count} of the {len(here)} points that have {v.name} take the {name} that the space allows, "
+                    f"{count} of the {len(here)} points that have {v.name} take the {name} that the "
+                    "space allows, "
                     f"{show(value, v.unit)}: a wider range could move the front."
                 )
     return said
@@ -107,12 +118,21 @@ def what_ifs(d: Document, facts: Facts) -> None:
     d.heading("What if")
     goals = facts.run.space.objectives
     d.text(
-        f"Each line is the space searched again, with {facts.study['trials']} trials, in another world: a catalogue number changed or a variable held. "
-        "The typical factor says how much worse (above 1) or better its front is for a median point of this run's, in the worst objective; "
-        "hypervolume is relative to this run's. All searches start from this run's front: the first line, the unchanged world, "
+        f"Each line is the space searched again, with {facts.study['trials']} trials, in another "
+        "world: a catalogue number changed or a variable held. "
+        "The typical factor says how much worse (above 1) or better its front is for a median "
+        "point of this run's, in the worst objective; "
+        "hypervolume is relative to this run's. All searches start from this run's front: the "
+        "first line, the unchanged world, "
         "says what the further search alone finds, and the others are to be read against it."
     )
-    header = ["world", "typical factor", "hypervolume", *(f"best {OBJECTIVES[o].label.lower()} [{OBJECTIVES[o].unit}]" for o in goals), "on its front"]  # fmt: skip
+    header = [
+        "world",
+        "typical factor",
+        "hypervolume",
+        *(f"best {OBJECTIVES[o].label.lower()} [{OBJECTIVES[o].unit}]" for o in goals),
+        "on its front",
+    ]
     drawn = pictures(facts)
     for question in dict.fromkeys(w["question"] for w in found):
         some = [w for w in found if w["question"] == question]
@@ -124,7 +144,10 @@ def what_ifs(d: Document, facts: Facts) -> None:
 
 
 def moves(facts: Facts, some: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say how each world moves the front against this one searched again: a typical point, the least of each objective."""
+    """Say how each world moves the front against this one searched again.
+
+    A typical point, the least of each objective.
+    """
     own = next((w for w in facts.study["what_if"] if w["name"] == CONTROL and w["feasible"]), None)
     said = []
     for w in some:
@@ -136,7 +159,8 @@ def moves(facts: Facts, some: Sequence[Mapping[str, Any]]) -> list[str]:
             for o, x, y in zip(facts.run.space.objectives, w["best"], own["best"], strict=True)
         )
         said.append(
-            f"{w['name']}: a typical point {100 * (w['typical'] / own['typical'] - 1):+.0f} % in its worst objective; least {best}."
+            f"{w['name']}: a typical point {100 * (w['typical'] / own['typical'] - 1):+.0f} % in "
+            f"its worst objective; least {best}."
         )
     return said
 
@@ -146,7 +170,13 @@ def _world(facts: Facts, w: dict[str, Any]) -> list[str]:
     if not w["feasible"]:
         return [w["name"], "-", "nothing feasible", *("-" for _ in goals), "-"]
     best = [shown(o, x) for o, x in zip(goals, w["best"], strict=True)]
-    return [w["name"], f"{w['typical']:.2f}", f"{100 * w['hypervolume']:.0f} %", *best, _mostly(facts, w["levels"])]
+    return [
+        w["name"],
+        f"{w['typical']:.2f}",
+        f"{100 * w['hypervolume']:.0f} %",
+        *best,
+        _mostly(facts, w["levels"]),
+    ]
 
 
 def _mostly(facts: Facts, found: dict[str, dict[str, float]]) -> str:
@@ -171,19 +201,23 @@ def side_by_side(d: Document, facts: Facts) -> None:
         d.heading(f"{c['title']} ({c['llm']}{at})", 3)
         for what in c["shown"]:
             d.text(TITLES[what])
-            d.table(["", *(f"batch {b}" for b in c["batches"])],
-                    [[r["name"], *(_cell(what, x) for x in r["cells"])] for r in c["rows"]])  # fmt: skip
+            d.table(
+                ["", *(f"batch {b}" for b in c["batches"])],
+                [[r["name"], *(_cell(what, x) for x in r["cells"])] for r in c["rows"]],
+            )
 
 
 TITLES = {
-    "time": "Decode step [s]; in brackets what it would take without limits of heat and power, where that is less:",
+    "time": "Decode step [s]; in brackets what it would take without limits of heat and power, "
+    "where that is less:",
     "rate": "Tokens per second of a user:",
     "messages": "Share of the step that messages take [%]:",
     "prompt": "Time to first token of the scenario's longest prompt, limits of heat and power held [s]:",
     "energy": "Energy per output token [J]:",
     "cost": "Cost per million output tokens (datacenter) or added bill of materials (phone) [USD]:",
     "engine": "Operators that run near memory:",
-    "heat": "Share of the headroom between coolant and limit that a decode step uses [%], logic / fast memory / flash / electric power of the package:",
+    "heat": "Share of the headroom between coolant and limit that a decode step uses [%], logic / "
+    "fast memory / flash / electric power of the package:",
     "clock": "Clock of the step over the design clock:",
 }
 

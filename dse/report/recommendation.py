@@ -7,39 +7,64 @@ from collections.abc import Mapping
 from typing import Any
 
 from dse.core.units import Figure, show
-from dse.evaluator.figures import FigureName
-from dse.evaluator.site import NEVER, BreakEven, SiteFigure, together
+from dse.evaluator.site import NEVER, BreakEven, together
 from dse.report import questions, site
+from dse.report.design_tables import design_table
 from dse.report.document import Document
-from dse.report.facts import Chosen, Facts, shown, variable_text, weighted
+from dse.report.facts import Chosen, Facts, shown, token_weights, variable_text, weighted
 from dse.space.objectives import OBJECTIVES
 
 NOISE = 0.08
-"""hypervolume shares and typical factors closer than this are not told apart: searches of one space differ by so much from seed to seed"""
-
-
-DETAILS = {
-    "ttft": "time to first token", "burst": "time per output token in a burst", "burst_power": "power of a burst",
-    "burst_duration": "a burst lasts, from rest (at most 10 h)", "tokens_per_charge": "tokens per charge, rest of the device included",
-    "memory_left": "memory left to applications", "cold_start": "cold start from flash",
-}  # fmt: skip
-"""what a told detail is called"""
+"""hypervolume shares and typical factors closer than this are not told apart: searches of one space differ by
+so much from seed to seed
+"""
 
 
 def recommendation_json(facts: Facts) -> str:
     """The recommendation as data: SI values, objectives as named in the space."""
     run = facts.run
-    chosen = [{"label": c.label, "point": c.index, "values": c.values, "objectives": dict(zip(run.space.objectives, c.objectives, strict=True)),
-               "tpot_target": run.space.tpot_target_at(c.rung), "binds": c.binds, "why": c.why, "rejected": c.rejected,
-               "plans": [p.plan for p in c.parts], "site": _values(together([p.site for p in c.parts])), "figures": [_values(p.figures) for p in c.parts],
-               "energy": weighted(c.parts, "energies", _weights(facts)), "cost": weighted(c.parts, "costs", _weights(facts)),
-               "carbon": weighted(c.parts, "carbons", _weights(facts)), "time": weighted(c.parts, "times", _weights(facts))} for c in facts.chosen]  # fmt: skip
+    chosen = [
+        {
+            "label": c.label,
+            "point": c.index,
+            "values": c.values,
+            "objectives": dict(zip(run.space.objectives, c.objectives, strict=True)),
+            "tpot_target": run.space.tpot_target_at(c.rung),
+            "binds": c.binds,
+            "why": c.why,
+            "rejected": c.rejected,
+            "plans": [p.plan for p in c.parts],
+            "site": _values(together([p.site for p in c.parts])),
+            "figures": [_values(p.figures) for p in c.parts],
+            "energy": weighted(c.parts, "energies", token_weights(facts)),
+            "cost": weighted(c.parts, "costs", token_weights(facts)),
+            "carbon": weighted(c.parts, "carbons", token_weights(facts)),
+            "time": weighted(c.parts, "times", token_weights(facts)),
+        }
+        for c in facts.chosen
+    ]
     estimates, total = facts.catalog.estimates()
-    content = {"space": run.space.name, "title": run.space.title, "objectives": list(run.space.objectives), "chosen": chosen,
-               "baselines": facts.baselines, "break_even": [{"design": c.label, **_even(b)} for c, found in site.break_evens(facts) for b in found],
-               "comparisons": [[{"what": x.what, "basis": x.basis.value} for x in (y.this, y.other)] for y in site.comparisons(facts)], "study": _study(facts),
-               "front_points": len(run.front), "hardware": facts.hardware, "survive_1_percent": facts.survivors,
-               "catalogue_numbers": total, "catalogue_estimates": estimates, "command": run.about.get("command", "")}  # fmt: skip
+    content = {
+        "space": run.space.name,
+        "title": run.space.title,
+        "objectives": list(run.space.objectives),
+        "chosen": chosen,
+        "baselines": facts.baselines,
+        "break_even": [
+            {"design": c.label, **_even(b)} for c, found in site.break_evens(facts) for b in found
+        ],
+        "comparisons": [
+            [{"what": x.what, "basis": x.basis.value} for x in (y.this, y.other)]
+            for y in site.comparisons(facts)
+        ],
+        "study": _study(facts),
+        "front_points": len(run.front),
+        "hardware": facts.hardware,
+        "survive_1_percent": facts.survivors,
+        "catalogue_numbers": total,
+        "catalogue_estimates": estimates,
+        "command": run.about.get("command", ""),
+    }
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
@@ -57,12 +82,15 @@ def _study(facts: Facts) -> dict[str, Any]:
 
 def _even(b: BreakEven) -> dict[str, Any]:
     """A break-even as data; no volume where the own part never pays."""
-    return {"device": b.device, "margin": b.margin, "nre": b.nre, "packages": None if b.packages == NEVER else b.packages, "needed": b.needed,
-            "bought": {"amount": b.bought.amount, "basis": b.bought.basis.value}, "made": {"amount": b.made.amount, "basis": b.made.basis.value}}  # fmt: skip
-
-
-def _weights(facts: Facts) -> list[float]:
-    return [w.weight for w in facts.run.space.scenario.workloads]
+    return {
+        "device": b.device,
+        "margin": b.margin,
+        "nre": b.nre,
+        "packages": None if b.packages == NEVER else b.packages,
+        "needed": b.needed,
+        "bought": {"amount": b.bought.amount, "basis": b.bought.basis.value},
+        "made": {"amount": b.made.amount, "basis": b.made.basis.value},
+    }
 
 
 def document(facts: Facts) -> Document:
@@ -75,7 +103,7 @@ def document(facts: Facts) -> Document:
     for sentence in answer(facts):
         d.text(sentence)
     d.heading("The chosen designs")
-    _designs(d, facts)
+    design_table(d, facts)
     d.heading("Why each won, and what was rejected")
     for c in facts.chosen:
         d.heading(c.label.capitalize(), 3)
@@ -91,7 +119,9 @@ def document(facts: Facts) -> Document:
         d.heading("Machines that exist, under the same accounting")
         _baselines(d, facts)
     if facts.ours is None:
-        d.text(f"The designs were judged by {facts.model.name} {facts.model.version}, which gives no breakdowns.")
+        d.text(
+            f"The designs were judged by {facts.model.name} {facts.model.version}, which gives no breakdowns."
+        )
     else:
         d.heading("Where the money, the energy and the carbon go")
         _breakdown(d, facts)
@@ -101,7 +131,8 @@ def document(facts: Facts) -> Document:
     d.heading("How to reproduce it")
     d.code(str(run.about.get("command", "")))
     d.text(
-        f"Seed {run.about.get('seed')}, sampler {run.about.get('sampler')}, catalogue {run.about.get('catalogue')}, dse {run.about.get('dse')}."
+        f"Seed {run.about.get('seed')}, sampler {run.about.get('sampler')}, catalogue "
+        f"{run.about.get('catalogue')}, dse {run.about.get('dse')}."
     )
     return d
 
@@ -109,7 +140,8 @@ def document(facts: Facts) -> Document:
 def _question(facts: Facts) -> str:
     space = facts.run.space
     loads = ", ".join(
-        f"{w.llm} ({100 * w.weight / sum(_weights(facts)):.0f} % of tokens, {w.weight_bits:g}-bit weights, {w.kv_bits:g}-bit KV)"
+        f"{w.llm} ({100 * w.weight / sum(token_weights(facts)):.0f} % of tokens, {w.weight_bits:g}-bit "
+        f"weights, {w.kv_bits:g}-bit KV)"
         for w in space.scenario.workloads
     )
     goals = ", ".join(f"{OBJECTIVES[o].label.lower()} ({OBJECTIVES[o].unit})" for o in space.objectives)
@@ -131,16 +163,29 @@ def answer(facts: Facts) -> list[str]:
     if best:
         gains = [
             (
-                min(max(p[k] / first.objectives[k] for k in range(len(first.objectives))) for p in b["points"]),
+                min(
+                    max(p[k] / first.objectives[k] for k in range(len(first.objectives))) for p in b["points"]
+                ),
                 b["title"],
             )
             for b in best
         ]
         factor, title = min(gains)
-        compare = f"; the best machine on the list, {title}, is up to {factor:.2f} times worse in one objective"
+        compare = (
+            f"; the best machine on the list, {title}, is up to {factor:.2f} times worse in one objective"
+        )
     estimates, total = facts.catalog.estimates()
-    return [f"At the knee of {len(run.front)} operating points on {facts.hardware} distinct machines: {describe(facts, first)}, which gives {numbers}{compare}.",
-            worth, f"Read it as first-order: {estimates} of the catalogue's {total} numbers are estimates, and software overheads are those of today's stacks."]  # fmt: skip
+    return [
+        (
+            f"At the knee of {len(run.front)} operating points on {facts.hardware} distinct machines: "
+            f"{describe(facts, first)}, which gives {numbers}{compare}."
+        ),
+        worth,
+        (
+            f"Read it as first-order: {estimates} of the catalogue's {total} numbers are estimates, and "
+            "software overheads are those of today's stacks."
+        ),
+    ]
 
 
 def _levers_in_a_sentence(levers: dict[str, dict[str, Any]], own: dict[str, Any] | None) -> str:
@@ -153,10 +198,17 @@ def _levers_in_a_sentence(levers: dict[str, dict[str, Any]], own: dict[str, Any]
         others += f"{', ' if others else ''}{100 * own['hypervolume']:.0f} % with every lever free"
     alike = own and v["feasible"] and v["typical"] / own["typical"] - 1.0 < NOISE
     if own and alike and own["hypervolume"] - v["hypervolume"] < NOISE:
-        return (f"No lever stands out of the noise of searches of this size: re-optimised, the front keeps "
-                f"{100 * v['hypervolume']:.0f} % of its hypervolume without {most}, {others}.")  # fmt: skip
-    lost = (f"re-optimised without it, the front keeps {100 * v['hypervolume']:.0f} % of its hypervolume and a typical point is "
-            f"{v['typical']:.2f} times worse in its worst objective" if v["feasible"] else "without it nothing is feasible")  # fmt: skip
+        return (
+            f"No lever stands out of the noise of searches of this size: re-optimised, the front keeps "
+            f"{100 * v['hypervolume']:.0f} % of its hypervolume without {most}, {others}."
+        )
+    lost = (
+        f"re-optimised without it, the front keeps {100 * v['hypervolume']:.0f} % of its "
+        "hypervolume and a typical point is "
+        f"{v['typical']:.2f} times worse in its worst objective"
+        if v["feasible"]
+        else "without it nothing is feasible"
+    )
     return f"The lever that matters most is {most}: {lost}" + (f" ({others})." if others else ".")
 
 
@@ -175,7 +227,9 @@ def describe(facts: Facts, c: Chosen) -> str:
             memory += f" of {v['stack_height']:g} dies"
         parts = [f"{t('compute_area')} of {v['compute_node']} with {memory}"]
         if v["flash"] != "none":
-            parts.append(f"{v['flash_stacks']} {v['flash']} stacks {str(v['flash_attach']).replace('_', ' ')}")
+            parts.append(
+                f"{v['flash_stacks']} {v['flash']} stacks {str(v['flash_attach']).replace('_', ' ')}"
+            )
         if v["pnm"] != "none":
             parts.append(f"PNM {str(v['pnm']).replace('_', ' ')}")
         alone = float(v["domain"]) == 1
@@ -185,74 +239,12 @@ def describe(facts: Facts, c: Chosen) -> str:
             else f"{v['domain']:g} packages in a domain" + (f" ({v['topology']})" if "topology" in v else "")
         )
         return ", ".join(parts)
-    return (f"{t('npu_area')} NPU in {v['soc_node']}, {t('dram_capacity')} {v['dram']} {str(v['dram_mount']).replace('_', ' ')}, "
-            f"{v['flash_dies']:g} dies of {v['flash']}, PNM {str(v['pnm']).replace('_', ' ')}, weights in {str(v['weights_home']).replace('_', ' ')}")  # fmt: skip
-
-
-def _designs(d: Document, facts: Facts) -> None:
-    run = facts.run
-    header = ["", *(c.label for c in facts.chosen)]
-    rows = [
-        [f"{OBJECTIVES[o].label} [{OBJECTIVES[o].unit}]", *(shown(o, c.objectives[k]) for c in facts.chosen)]
-        for k, o in enumerate(run.space.objectives)
-    ]
-    for v in run.space.variables:
-        rows.append(
-            [
-                v.name,
-                *(variable_text(run, v.name, c.values[v.name]) if v.name in c.values else "-" for c in facts.chosen),
-            ]
-        )
-    _, outcomes = run.archive.joined()
-    for key, unit in (
-        ("ttft", "s"),
-        ("burst", "s"),
-        ("burst_power", "W"),
-        ("burst_duration", "s"),
-        ("tokens_per_charge", "token"),
-        ("memory_left", "B"),
-        ("cold_start", "s"),
-    ):
-        if key in outcomes.detail:
-            rows.append([DETAILS[key], *(show(float(outcomes.detail[key][c.row, c.rung]), unit) for c in facts.chosen)])
-    if facts.ours is not None and run.space.target.fleet:
-        rows.append(
-            [
-                "carbon per million tokens",
-                *(show(sum(weighted(c.parts, "carbons", _weights(facts)).values()), "kgCO2e") for c in facts.chosen),
-            ]
-        )
-        sites = [together([p.site for p in c.parts]) for c in facts.chosen]
-        for what, per in (("MW", SiteFigure.PROVISIONED), ("million USD of capital", SiteFigure.CAPITAL)):
-            rows.append(
-                [
-                    f"tokens/s per {what}",
-                    *(f"{s[SiteFigure.PEAK_RATE].value / s[per].value * 1e6:,.0f}" for s in sites),
-                ]
-            )
-        for i, w in enumerate(run.space.scenario.workloads):
-            rows.append([f"plan for {w.llm}", *(_plan(c, i) for c in facts.chosen)])
-        flash = [
-            next(
-                (
-                    p.figures[FigureName.BREAKEVEN_DISTURB].value
-                    for p in c.parts
-                    if FigureName.BREAKEVEN_DISTURB in p.figures
-                ),
-                None,
-            )
-            for c in facts.chosen
-        ]
-        if any(x is not None for x in flash):
-            rows.append(
-                ["break-even read-disturb limit [reads/block]", *("-" if x is None else f"{x:.3g}" for x in flash)]
-            )
-    d.table(header, rows)
-
-
-def _plan(c: Chosen, i: int) -> str:
-    p = c.parts[i].plan
-    return f"group {p['group']} {p['attention']}, batch {p['batch']}{' in two sub-batches' if p['sub-batches'] else ''}, pipeline {p['pipeline depth']}"
+    return (
+        f"{t('npu_area')} NPU in {v['soc_node']}, {t('dram_capacity')} {v['dram']} "
+        f"{str(v['dram_mount']).replace('_', ' ')}, "
+        f"{v['flash_dies']:g} dies of {v['flash']}, PNM {str(v['pnm']).replace('_', ' ')}, weights "
+        f"in {str(v['weights_home']).replace('_', ' ')}"
+    )
 
 
 def _levers(d: Document, facts: Facts) -> None:
@@ -261,9 +253,14 @@ def _levers(d: Document, facts: Facts) -> None:
         d.text("Not measured in this run: `dse explore` re-optimises without each lever.")
         return
     trials = facts.study["trials"]
-    d.text(f"Each lever is locked off and the space searched again with {trials} trials, against all that the first {trials} trials "
-           "of this run and these searches found. The factor is how much worse the best remaining design is in its worst objective, "
-           "for a typical (median) and for the worst-served point of that front. What these searches found stands on this run's front too.")  # fmt: skip
+    d.text(
+        f"Each lever is locked off and the space searched again with {trials} trials, against all "
+        f"that the first {trials} trials "
+        "of this run and these searches found. The factor is how much worse the best remaining "
+        "design is in its worst objective, "
+        "for a typical (median) and for the worst-served point of that front. What these searches "
+        "found stands on this run's front too."
+    )
     header = [
         "locked",
         "typical factor",
@@ -276,12 +273,17 @@ def _levers(d: Document, facts: Facts) -> None:
     d.table(header, ([_worth(facts, "nothing: this run", own)] if own else []) + rows)
     if own:
         d.text(
-            f"A lever that keeps as much as the run itself ({100 * own['hypervolume']:.0f} %) is worth no more than the noise of the search."
+            f"A lever that keeps as much as the run itself ({100 * own['hypervolume']:.0f} %) is "
+            "worth no more than the noise of the search."
         )
     if lost:
         d.text(
             "Levels locked on and searched again"
-            + (":" if facts.run.space.target.one_user else ", those that the search itself never brought to its front:")
+            + (
+                ":"
+                if facts.run.space.target.one_user
+                else ", those that the search itself never brought to its front:"
+            )
         )
         d.table(
             [*header, "held by", "most often on this run's own front"],
@@ -319,7 +321,9 @@ def _baselines(d: Document, facts: Facts) -> None:
         )
         if b["points"]:
             quick, slow = b["points"][0], b["points"][-1]
-            for label, p in (("fastest", quick), ("most relaxed", slow)) if quick != slow else (("only", quick),):
+            for label, p in (
+                (("fastest", quick), ("most relaxed", slow)) if quick != slow else (("only", quick),)
+            ):
                 rows.append(
                     [
                         f"{name}, {label} rung",
@@ -329,7 +333,11 @@ def _baselines(d: Document, facts: Facts) -> None:
                 )
         else:
             rows.append(
-                [f"{name}: infeasible, {b['why_not']}", *("-" for _ in run.space.objectives), f"{b['distance']:.2f}"]
+                [
+                    f"{name}: infeasible, {b['why_not']}",
+                    *("-" for _ in run.space.objectives),
+                    f"{b['distance']:.2f}",
+                ]
             )
     d.table(
         [
@@ -349,11 +357,17 @@ def _baselines(d: Document, facts: Facts) -> None:
 
 def _breakdown(d: Document, facts: Facts) -> None:
     units = {"times": "s", "energies": "J", "costs": "USD", "carbons": "kgCO2e"}
-    titles = {"times": "Time per output token", "energies": "Energy per output token", "carbons": "Carbon per million output tokens",
-              "costs": facts.run.space.target.cost_title}  # fmt: skip
+    titles = {
+        "times": "Time per output token",
+        "energies": "Energy per output token",
+        "carbons": "Carbon per million output tokens",
+        "costs": facts.run.space.target.cost_title,
+    }
     for which, unit in units.items():
-        sums = [weighted(c.parts, which, _weights(facts)) for c in facts.chosen]
-        names = sorted(dict.fromkeys(n for s in sums for n in s), key=lambda n: -max(s.get(n, 0.0) for s in sums))
+        sums = [weighted(c.parts, which, token_weights(facts)) for c in facts.chosen]
+        names = sorted(
+            dict.fromkeys(n for s in sums for n in s), key=lambda n: -max(s.get(n, 0.0) for s in sums)
+        )
         rows = [[n, *(show(s[n], unit, 3) if n in s else "-" for s in sums)] for n in names]
         rows.append(["total", *(show(sum(s.values()), unit, 4) for s in sums)])
         d.heading(f"{titles[which]} [{unit}]", 3)
@@ -362,9 +376,11 @@ def _breakdown(d: Document, facts: Facts) -> None:
 
 def _assumptions(d: Document, facts: Facts) -> None:
     space, catalog = facts.run.space, facts.catalog
+    grid = catalog.entry("grid", space.scenario.electricity_grid)
     estimates, total = catalog.estimates()
     d.text(
-        f"{total} catalogue numbers, {estimates} of them estimates (each with its reason in the file). The scenario's own:"
+        f"{total} catalogue numbers, {estimates} of them estimates (each with its reason in the "
+        "file). The scenario's own:"
     )
     rows = [[k, f"{v:.6g}", space.scenario.sources.get(k, "")] for k, v in space.scenario.numbers.items()]
     d.table(["number (SI)", "value", "source"], rows)
@@ -373,12 +389,34 @@ def _assumptions(d: Document, facts: Facts) -> None:
         entry = catalog.entry(kind, name)
         guessed = sum(q.is_estimate for q in entry.values.values())
         rows.append(
-            [f"{kind}/{name}", entry.readiness, f"{entry.available.nominal:.0f}", f"{guessed} of {len(entry.values)}"]
+            [
+                f"{kind}/{name}",
+                entry.readiness,
+                f"{entry.available.nominal:.0f}",
+                f"{guessed} of {len(entry.values)}",
+            ]
         )
     d.table(["part of a chosen design", "readiness", "available", "estimates"], rows)
-    d.items(["Demand is finite: packages of a domain not filled by whole replicas are paid for.",
-             "Prefill is charged to every output token; TTFT is a limit.", "KV cache written while serving goes to DRAM or SRAM first; what does not fit is programmed into flash, in time and in wear.",
-             "Temperatures are steady: columns of dies under one lid that spreads heat evenly beyond each of them, one kind of hot-spot.", "Unbuilt engines have the efficiencies of today's for the same access pattern.", f"Electricity is that of {catalog.entry('grid', space.scenario.electricity_grid).title.removeprefix('Electricity: ')} in {catalog.entry('grid', space.scenario.electricity_grid).available.nominal:.0f}, whatever the scenario's year; spares stand cold."])  # fmt: skip
+    d.items(
+        [
+            "Demand is finite: packages of a domain not filled by whole replicas are paid for.",
+            "Prefill is charged to every output token; TTFT is a limit.",
+            (
+                "KV cache written while serving goes to DRAM or SRAM first; what does not fit is "
+                "programmed into flash, in time and in wear."
+            ),
+            (
+                "Temperatures are steady: columns of dies under one lid that spreads heat evenly "
+                "beyond each of them, one kind of hot-spot."
+            ),
+            "Unbuilt engines have the efficiencies of today's for the same access pattern.",
+            (
+                "Electricity is that of "
+                f"{grid.title.removeprefix('Electricity: ')} in {grid.available.nominal:.0f}, "
+                "whatever the scenario's year; spares stand cold."
+            ),
+        ]
+    )
 
 
 def _used(facts: Facts) -> list[tuple[str, str]]:

@@ -44,13 +44,21 @@ ALL = 0.99
 """share of the weights in DRAM from which none are said to be read from flash"""
 
 
-DETAILS: Final = (("burst", "time per output token in a burst", "s"), ("burst_duration", "burst lasts, from rest", "s"),
-                  ("tokens_per_charge", "tokens per charge, rest of the device included", "token"), ("memory_left", "memory left to applications", "B"),
-                  ("cold_start", "cold start from flash", "s"), ("ttft", "time to first token", "s"))  # fmt: skip
+DETAILS: Final = (
+    ("burst", "time per output token in a burst", "s"),
+    ("burst_duration", "burst lasts, from rest", "s"),
+    ("tokens_per_charge", "tokens per charge, rest of the device included", "token"),
+    ("memory_left", "memory left to applications", "B"),
+    ("cold_start", "cold start from flash", "s"),
+    ("ttft", "time to first token", "s"),
+)
 
 
 def _pays(facts: Facts, variable: str, level: str) -> str:
-    """A technology's verdict: how much of the front uses it, and whether a front that must have it keeps up."""
+    """A technology's verdict.
+
+    How much of the front uses it, and whether a front that must have it keeps up.
+    """
     held = _held(facts, variable, level)
     own = facts.study["itself"]
     keeps = held is not None and held["feasible"] and held["typical"] <= own["typical"] + NOISE
@@ -67,14 +75,19 @@ def review(runs: Sequence[Facts]) -> Document:
     for f in runs:
         if not f.run.space.target.one_user or not f.study.get("lost"):
             raise RunError(
-                f"{f.run.space.name}: expected a mobile run whose levers were studied; make it with dse explore"
+                f"{f.run.space.name}: expected a mobile run whose levers were studied; make it with "
+                "dse explore"
             )
     d = Document("Which technologies pay in a phone, a laptop, glasses and a vehicle")
     d.text(
-        f"The four directions of Ma & Patterson, put to {len(runs)} devices under one accounting ({', '.join(sorted({_year(f) for f in runs}))}, prices of that year). "
-        "A technology pays where half of the front's operating points use it and a front that must have it is no worse than the search's own noise; "
-        "for some where one in twenty uses it. Beside it: the typical factor by which a front is worse where the technology is "
-        "required (1.00: no worse), the objective whose best value suffers most, and what holds the designs that have it: heat is the share of "
+        f"The four directions of Ma & Patterson, put to {len(runs)} devices under one accounting "
+        f"({', '.join(sorted({_year(f) for f in runs}))}, prices of that year). "
+        "A technology pays where half of the front's operating points use it and a front that must "
+        "have it is no worse than the search's own noise; "
+        "for some where one in twenty uses it. Beside it: the typical factor by which a front is "
+        "worse where the technology is "
+        "required (1.00: no worse), the objective whose best value suffers most, and what holds "
+        "the designs that have it: heat is the share of "
         "designs whose sustained rate the limits of skin and DRAM lower."
     )
     d.table(
@@ -126,7 +139,10 @@ def _share(facts: Facts, variable: str, level: str) -> float:
 
 
 def verdict(share: float, *, keeps: bool) -> str:
-    """A share of the front in words: it pays where most points use it and requiring it loses nothing beyond noise."""
+    """A share of the front in words.
+
+    It pays where most points use it and requiring it loses nothing beyond noise.
+    """
     return "pays" if share >= MOSTLY and keeps else "pays for some" if share >= SOME else "does not pay"
 
 
@@ -141,16 +157,24 @@ def _cell(facts: Facts, variable: str, level: str) -> str:
         return "-"
     if not held["feasible"]:
         return "does not fit"
-    return f"{_pays(facts, variable, level)}: {100 * share:.0f} % of the front, {held['typical']:.2f} where required; {_decides(facts, held)}"
+    return (
+        f"{_pays(facts, variable, level)}: {100 * share:.0f} % of the front, "
+        f"{held['typical']:.2f} where required; {_decides(facts, held)}"
+    )
 
 
 def _decides(facts: Facts, held: dict[str, Any]) -> str:
-    """The objective whose best value suffers most where a technology is required, and the limits that hold it."""
+    """The objective whose best value suffers most where a technology is required, and the limits that hold
+    it.
+    """
     free = facts.run.front.points.min(axis=0)
     losses = sorted(
-        ((x / y, o) for x, y, o in zip(held["best"], free, facts.run.space.objectives, strict=True)), reverse=True
+        ((x / y, o) for x, y, o in zip(held["best"], free, facts.run.space.objectives, strict=True)),
+        reverse=True,
     )
-    said = [f"{OBJECTIVES[o].label.split(',')[0].lower()} x {r:.2f}" for r, o in losses[:1] if r > 1.0 + COUNTS]
+    said = [
+        f"{OBJECTIVES[o].label.split(',')[0].lower()} x {r:.2f}" for r, o in losses[:1] if r > 1.0 + COUNTS
+    ]
     binds = sorted(held.get("binds", {}).items(), key=lambda x: -float(x[1]))
     said += [f"{n} {100 * v:.0f} %" for n, v in binds[:2] if v >= COUNTS]
     return ", ".join(said) or "nothing lost"
@@ -165,7 +189,9 @@ def _why(facts: Facts, name: str, variable: str, level: str) -> str:
     outcomes = f" ({limit_sentence(limit)})" if limit else ""
     best = ", ".join(
         f"{shown(o, x)} against {shown(o, y)}"
-        for o, x, y in zip(facts.run.space.objectives, held["best"], facts.run.front.points.min(axis=0), strict=True)
+        for o, x, y in zip(
+            facts.run.space.objectives, held["best"], facts.run.front.points.min(axis=0), strict=True
+        )
     )
     return f"{name}: at best {best}{outcomes}"
 
@@ -182,7 +208,10 @@ def _worth(v: dict[str, Any]) -> str:
 def _knees(runs: Sequence[Facts]) -> list[list[str]]:
     goals = runs[0].run.space.objectives
     rows = [
-        [f"{OBJECTIVES[o].label} [{OBJECTIVES[o].unit}]", *(shown(o, f.chosen[0].objectives[k]) for f in runs)]
+        [
+            f"{OBJECTIVES[o].label} [{OBJECTIVES[o].unit}]",
+            *(shown(o, f.chosen[0].objectives[k]) for f in runs),
+        ]
         for k, o in enumerate(goals)
     ]
     for key, label, unit in DETAILS:

@@ -1,4 +1,7 @@
-"""The site, the power and the price of a token in a recommendation; from which volume a part of one's own pays."""
+"""The site, the power and the price of a token in a recommendation.
+
+From which volume a part of one's own pays.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,16 @@ import numpy as np
 from dse.core.money import Basis, Comparison, Money
 from dse.core.units import Figure, show
 from dse.evaluator.figures import FigureName
-from dse.evaluator.site import NEVER, BreakEven, SiteFigure, best_on_sale, break_even, not_on_sale, together, within
+from dse.evaluator.site import (
+    NEVER,
+    BreakEven,
+    SiteFigure,
+    best_on_sale,
+    break_even,
+    not_on_sale,
+    together,
+    within,
+)
 from dse.hardware.ownership import economics
 from dse.report.document import Document
 from dse.report.facts import BASES, Chosen, Facts
@@ -28,7 +40,7 @@ TOKENS = (FigureName.INPUT_TOKENS, FigureName.OUTPUT_TOKENS)
 
 
 def sections(d: Document, facts: Facts) -> None:
-    """Write what the chosen designs ask of a site, their power beside its limits, and the break-even volumes."""
+    """Write what the chosen designs ask of a site, their power and its limits, and break-even volumes."""
     if facts.ours is None or not facts.run.space.target.fleet:
         return
     labels = [c.label for c in facts.chosen]
@@ -42,11 +54,15 @@ def sections(d: Document, facts: Facts) -> None:
         rows.append([said, *(f"{rate:,.0f}" for rate in carried)])
     d.table(["for all the demand of the scenario", *labels], rows)
     d.heading("Power at the operating point, and idle", 3)
-    d.text("The most that any workload asks of a package; the share spent idle is over the scenario's utilisation.")
+    d.text(
+        "The most that any workload asks of a package; the share spent idle is over the scenario's "
+        "utilisation."
+    )
     d.table(["", *labels], [[k, *(_power(k, c) for c in facts.chosen)] for k in POWERS])
     d.heading("Were prompts charged to their own tokens", 3)
     d.text(
-        "Above, a request's prompt is charged to its output tokens. Here it is charged to the tokens of the prompt, "
+        "Above, a request's prompt is charged to its output tokens. Here it is charged to the "
+        "tokens of the prompt, "
         "cached ones included; both ways a request costs the same."
     )
     weights = [w.weight for w in facts.run.space.scenario.workloads]
@@ -106,15 +122,26 @@ def _break_even(d: Document, facts: Facts) -> None:
             rows.append([c.label, "none serves this point", "-", "-", "-", "-", "-"])
         for b in found:
             never = b.packages == NEVER
-            rows.append([
-                c.label, f"{facts.catalog.entry('device', b.device).title}, {show(b.bought.amount, 'USD', 3)}", "made for oneself" if b.margin == 0 else f"maker's margin {100 * b.margin:.0f} %",
-                show(b.made.amount, "USD", 3), show(b.nre, "USD", 3), "never" if never else f"{b.packages:,.0f}", f"{b.needed:,.0f}",
-            ])  # fmt: skip
+            rows.append(
+                [
+                    c.label,
+                    f"{facts.catalog.entry('device', b.device).title}, {show(b.bought.amount, 'USD', 3)}",
+                    "made for oneself" if b.margin == 0 else f"maker's margin {100 * b.margin:.0f} %",
+                    show(b.made.amount, "USD", 3),
+                    show(b.nre, "USD", 3),
+                    "never" if never else f"{b.packages:,.0f}",
+                    f"{b.needed:,.0f}",
+                ]
+            )
     d.text(
-        "Both sides are costs of ownership per million output tokens at the same operating point, on prices paid: the device at today's list price, "
-        "with the host, network, facility and electricity of every design; the own part at its materials, over 1 less its maker's gross margin, and its NRE spread over the volume. "
-        "The break-even volume is the number of packages from which that is less than buying; beside it what this demand takes. "
-        f"List prices are today's, of {model_year(facts)} none is known; the own part pays that year's memory prices."
+        "Both sides are costs of ownership per million output tokens at the same operating point, "
+        "on prices paid: the device at today's list price, "
+        "with the host, network, facility and electricity of every design; the own part at its "
+        "materials, over 1 less its maker's gross margin, and its NRE spread over the volume. "
+        "The break-even volume is the number of packages from which that is less than buying; "
+        "beside it what this demand takes. "
+        f"List prices are today's, of {model_year(facts)} none is known; the own part pays that "
+        "year's memory prices."
     )
     left = [] if facts.ours is None else not_on_sale(facts.ours)
     if left:
@@ -145,7 +172,8 @@ def comparisons(facts: Facts) -> list[Comparison]:
                 for p in b["points"]:
                     found.append(
                         Comparison(
-                            Money(c.objectives[k], basis, c.label), Money(p[k], Basis(b["basis"][name]), b["title"])
+                            Money(c.objectives[k], basis, c.label),
+                            Money(p[k], Basis(b["basis"][name]), b["title"]),
                         )
                     )
     for _, each in break_evens(facts):

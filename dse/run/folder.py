@@ -74,7 +74,9 @@ def write_atomically(path: Path, text: str) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise RunError(f"{path}: cannot be written ({error.strerror or error}); choose another --out") from error
+        raise RunError(
+            f"{path}: cannot be written ({error.strerror or error}); choose another --out"
+        ) from error
 
 
 def csv_text(rows: Iterator[list[str]]) -> str:
@@ -117,7 +119,9 @@ class Folder:
         try:
             raw = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise RunError(f"{self.path}: not a run folder (no {MANIFEST}); give the --out of a search") from None
+            raise RunError(
+                f"{self.path}: not a run folder (no {MANIFEST}); give the --out of a search"
+            ) from None
         except (OSError, ValueError) as error:
             raise RunError(f"{self.path / MANIFEST}: cannot be read ({error})") from error
         if not isinstance(raw, dict) or "dse" not in raw or not (self.path / SPACE).is_file():
@@ -145,7 +149,9 @@ class Folder:
         """Append a batch to the log and force it to disk."""
         try:
             with (self.path / LOG).open("a", encoding="utf-8") as log:
-                log.writelines(json.dumps(line, separators=(",", ":"), sort_keys=True) + "\n" for line in lines)
+                log.writelines(
+                    json.dumps(line, separators=(",", ":"), sort_keys=True) + "\n" for line in lines
+                )
                 log.flush()
                 os.fsync(log.fileno())
         except OSError as error:
@@ -180,7 +186,7 @@ class Folder:
         write_atomically(self.path / LOG, "".join(line + "\n" for line in lines))
 
     def keep_designs(self, name: str, designs: Sequence[Mapping[str, Value]]) -> None:
-        """Keep designs that the front has beside those of the log, each once; ``name`` is POLISHED or FOUND."""
+        """Keep front designs beside those of the log, each once; ``name`` is POLISHED or FOUND."""
         lines = dict.fromkeys(json.dumps(d, separators=(",", ":"), sort_keys=True) + "\n" for d in designs)
         write_atomically(self.path / name, "".join(lines))
 

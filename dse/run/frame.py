@@ -1,4 +1,7 @@
-"""Runs as pandas tables, for notebooks: numbers in SI, their units in ``.attrs["units"]``. The model never sees pandas."""
+"""Runs as pandas tables, for notebooks: numbers in SI, their units in ``.attrs["units"]``.
+
+The model never sees pandas.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,10 @@ def front_frame(run: Run) -> pd.DataFrame:
 
 
 def trials_frame(run: Run) -> pd.DataFrame:
-    """Every trial that the search asked for, in order: variables, objectives, whether it is feasible, what it breaks."""
+    """Every trial that the search asked for, in order.
+
+    Variables, objectives, whether it is feasible, what it breaks.
+    """
     space = run.space
     rows = []
     for trial in run.trials:

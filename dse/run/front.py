@@ -142,7 +142,14 @@ def front_rows(space: Space, design: Design, outcomes: Outcomes, front: Front) -
         at = hardware.setdefault(keys[i], len(hardware))
         values = decode(space, design, int(row))
         shown = [
-            inert(v) if isinstance(v, str) else number(v) for v in (values.get(x.name, "") for x in space.variables)
+            inert(v) if isinstance(v, str) else number(v)
+            for v in (values.get(x.name, "") for x in space.variables)
         ]
-        yield [str(i), str(at), *(number(p) for p in front.points[i]), number(space.tpot_target_at(int(rung))), *shown,
-               *(number(outcomes.detail[d][row, rung]) for d in details)]  # fmt: skip
+        yield [
+            str(i),
+            str(at),
+            *(number(p) for p in front.points[i]),
+            number(space.tpot_target_at(int(rung))),
+            *shown,
+            *(number(outcomes.detail[d][row, rung]) for d in details),
+        ]

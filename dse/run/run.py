@@ -25,7 +25,9 @@ class Run:
     about: dict[str, Any]
     trials: list[dict[str, Any]]
     own: int
-    """archived designs that the search itself evaluated; those after were found around them or with a lever locked"""
+    """archived designs that the search itself evaluated; those after were found around them or with a lever
+    locked
+    """
 
     def values(self, row: int) -> dict[str, Value]:
         """Design variables of an archived row."""

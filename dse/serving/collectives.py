@@ -21,7 +21,9 @@ def at(table: FloatArray, index: IntArray) -> FloatArray:
     return np.take_along_axis(table, index, axis=1) if index.ndim == 2 else np.take(table, index, axis=1)
 
 
-def all_reduce(machine: Machine, index: IntArray, message: FloatArray, *, launched: bool = True) -> FloatArray:
+def all_reduce(
+    machine: Machine, index: IntArray, message: FloatArray, *, launched: bool = True
+) -> FloatArray:
     """Time of one all-reduce, (n, p): the fastest algorithm that some design of the chunk can run.
 
     ``launched`` False leaves out alpha: what a longer message adds to one that is sent anyway.
@@ -47,18 +49,27 @@ def decode_reduces(machine: Machine, work: StepWork, software: SoftwareStack) ->
     return np.take(each, work.distinct_reduces[1], axis=1)
 
 
-def exchanged(machine: Machine, index: IntArray, sent: FloatArray, count: FloatArray, shared: FloatArray) -> FloatArray:
+def exchanged(
+    machine: Machine, index: IntArray, sent: FloatArray, count: FloatArray, shared: FloatArray
+) -> FloatArray:
     """Time of ``count`` dispatches and combines, less what shared experts compute meanwhile.
 
     ``shared`` is the time of the layer's work that waits for no message: its shared experts, all
     layers summed. Everything else in a layer needs the message before it.
     """
-    time = count * (at(machine.network.exchange_alpha, index) + sent * at(machine.network.exchange_rate, index))
+    time = count * (
+        at(machine.network.exchange_alpha, index) + sent * at(machine.network.exchange_rate, index)
+    )
     return np.maximum(time - shared, 0.0)
 
 
 def collectives(
-    machine: Machine, work: StepWork, software: SoftwareStack, depth: FloatArray, shared: FloatArray, note: Note | None
+    machine: Machine,
+    work: StepWork,
+    software: SoftwareStack,
+    depth: FloatArray,
+    shared: FloatArray,
+    note: Note | None,
 ) -> FloatArray:
     """Time of all-reduces, all-to-alls, the gather of sampled tokens and stage-to-stage messages.
 
@@ -68,8 +79,12 @@ def collectives(
     """
     time = work.reduces * decode_reduces(machine, work, software)
     if work.exchanges.any():
-        time += exchanged(machine, work.plans.group_index, work.exchange_bytes / software.link, work.exchanges, shared)
-    time += at(machine.network.gather_alpha, work.plans.group_index)  # best token and its score: bytes do not count
+        time += exchanged(
+            machine, work.plans.group_index, work.exchange_bytes / software.link, work.exchanges, shared
+        )
+    time += at(
+        machine.network.gather_alpha, work.plans.group_index
+    )  # best token and its score: bytes do not count
     stages = pipeline_transfer(machine, work, depth, work.stage_bytes)
     if note:
         note("time", "collectives", time)
@@ -78,13 +93,17 @@ def collectives(
 
 
 def pipeline_transfer(machine: Machine, work: StepWork, depth: FloatArray, size: FloatArray) -> FloatArray:
-    """Time of ``size`` bytes that go from stage to stage of a pipeline, over cards where it leaves the domain."""
+    """Time of ``size`` bytes that go from stage to stage of a pipeline, over cards where it leaves the
+    domain.
+    """
     inside = depth * work.plans.group <= machine.network.domain[:, None]
     rate = np.where(
         inside,
         1.0 / np.maximum(machine.network.link_bandwidth, 1.0)[:, None],
         1.0 / machine.network.scale_out_bandwidth[:, None],
     )
-    alpha = np.where(inside, machine.network.point_to_point_alpha[:, None], machine.network.scale_out_latency[:, None])
+    alpha = np.where(
+        inside, machine.network.point_to_point_alpha[:, None], machine.network.scale_out_latency[:, None]
+    )
     out: FloatArray = (depth - 1.0) * (alpha + size * rate)
     return out

@@ -31,29 +31,41 @@ def _read(work: StepWork, placement: Placement, i: int, op: str) -> Read:
     if op == "attention":
         everything = work.kv_live + work.kv_prefix
         if lower is None:
-            return Read(everything, everything, None, None, 0.0, 1.0, 1.0)
+            return Read(
+                bytes=everything, fast=everything, slow=None, chip=None, per_slow=0.0, pages=1.0, stretch=1.0
+            )
         fast = lower.live * work.kv_live + lower.prefix * work.kv_prefix
         return Read(
-            everything,
-            fast,
-            np.maximum(everything - fast, 0.0),
-            None,
-            lower.per_kv_byte,
-            lower.kv_pages,
-            lower.kv_pages,
+            bytes=everything,
+            fast=fast,
+            slow=np.maximum(everything - fast, 0.0),
+            chip=None,
+            per_slow=lower.per_kv_byte,
+            pages=lower.kv_pages,
+            stretch=lower.kv_pages,
         )
     w = work.weights[i]
     if op == "experts":
         if lower is None:
-            return Read(w, w, None, None, 0.0, 1.0, 1.0)
+            return Read(bytes=w, fast=w, slow=None, chip=None, per_slow=0.0, pages=1.0, stretch=1.0)
         fast = lower.experts * w
-        return Read(w, fast, w - fast, None, lower.per_expert_byte, lower.expert_pages, lower.expert_stretch)
+        return Read(
+            bytes=w,
+            fast=fast,
+            slow=w - fast,
+            chip=None,
+            per_slow=lower.per_expert_byte,
+            pages=lower.expert_pages,
+            stretch=lower.expert_stretch,
+        )
     chip = None if placement.chip is None else placement.chip * w
     rest = w if chip is None else w - chip
     if lower is None:
-        return Read(w, rest, None, chip, 0.0, 1.0, 1.0)
+        return Read(bytes=w, fast=rest, slow=None, chip=chip, per_slow=0.0, pages=1.0, stretch=1.0)
     fast = lower.dense * rest
-    return Read(w, fast, rest - fast, chip, lower.per_byte, 1.0, 1.0)
+    return Read(
+        bytes=w, fast=fast, slow=rest - fast, chip=chip, per_slow=lower.per_byte, pages=1.0, stretch=1.0
+    )
 
 
 def decode(
@@ -106,7 +118,20 @@ def decode(
             d.slack -= busy
         chosen, use = host, None
         if site:
-            chosen, use = pnm_operator(machine, work, k, software, i, inverse, read, host, slow, d, below, note)
+            chosen, use = pnm_operator(
+                machine=machine,
+                work=work,
+                rates=k,
+                software=software,
+                i=i,
+                inverse=inverse,
+                read=read,
+                host=host,
+                slow=slow,
+                decoded=d,
+                below=below,
+                note=note,
+            )
             if note:
                 note("engine", op, use.astype(np.float64))
         if op == "ffn" and work.exchanges.any():
@@ -138,8 +163,13 @@ def decode(
     return d
 
 
-def _read_ahead(decoded: Decoded, slow: FloatArray, others: list[FloatArray], buffered: FloatArray) -> FloatArray:
-    """Take off what a buffer lets the slow tiers read while others work; also what that is at the design clock."""
+def _read_ahead(
+    decoded: Decoded, slow: FloatArray, others: list[FloatArray], buffered: FloatArray
+) -> FloatArray:
+    """Take off what a buffer lets the slow tiers read while others work.
+
+    Also what that is at the design clock.
+    """
     hidden = nothing()
     for time, other in zip(reversed(decoded.times), reversed(others), strict=True):
         hidden = np.minimum(roofline.hidden_time(slow, other, time, buffered), time)
@@ -176,7 +206,9 @@ def _charge(decoded: Decoded, machine: Machine, work: StepWork, rates: Rates, pl
     decoded.fast = (of_dense + of_experts + of_kv) * e_fast
     slow = ((kept - of_dense), (experts - of_experts), np.maximum(work.kv_live + work.kv_prefix - of_kv, 0.0))
     if machine.flash.capacity[0] > 0:
-        decoded.flash_bytes = (slow[0] + slow[1] * lower.expert_pages + slow[2] * lower.kv_pages) * lower.in_flash
+        decoded.flash_bytes = (
+            slow[0] + slow[1] * lower.expert_pages + slow[2] * lower.kv_pages
+        ) * lower.in_flash
         decoded.flash = decoded.flash_bytes * e_flash
     if machine.far.capacity[0] > 0:
         decoded.far = (slow[0] + slow[1] + slow[2]) * ((1.0 - lower.in_flash) * e_far)

@@ -1,8 +1,8 @@
 """Operating points: per design and TPOT target, each workload's cheapest admissible plan.
 
-Equal accounting happens here: prefill is charged (on the same machine, on a rate-matched pool of the same design,
-whichever is cheaper, or before decoding where one user has the machine to himself), demand is finite and domains
-are bought whole, idle time costs static power and capital, flash must live, TTFT must hold.
+Equal accounting happens here: prefill is charged (on the same machine, on a rate-matched pool of the same
+design, whichever is cheaper, or before decoding where one user has the machine to himself), demand is finite
+and domains are bought whole, idle time costs static power and capital, flash must live, TTFT must hold.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ class Usage:
 
     @classmethod
     def of(cls, scenario: Scenario, *, one_user: bool) -> Usage:
-        """A site's machines stand powered all the time; a device sleeps between uses, with the weights refreshed."""
+        """A site's machines stand powered all the time.
+
+        A device sleeps between uses, with the weights refreshed.
+        """
         if not one_user:
             standing, wait = 1.0 / scenario.duty, 0.0
             return cls(scenario.duty, standing, scenario.pue, scenario.electricity_price, one_user, wait)
@@ -94,7 +97,7 @@ class Chosen(Table):
 
 @dataclass(frozen=True)
 class Estimate(Table):
-    """Operating points of n designs on r TPOT targets, for one workload or the token-weighted sum of several."""
+    """Operating points of n designs on r TPOT targets, of a workload or the token-weighted sum of several."""
 
     tpot: FloatArray
     """(n, r) s"""
@@ -122,7 +125,9 @@ class Estimate(Table):
             if isinstance(value, dict):
                 return {k: v[:, columns] for k, v in value.items()}
             if isinstance(value, tuple):
-                return tuple(Chosen(**{f.name: getattr(c, f.name)[:, columns] for f in fields(Chosen)}) for c in value)
+                return tuple(
+                    Chosen(**{f.name: getattr(c, f.name)[:, columns] for f in fields(Chosen)}) for c in value
+                )
             return value[:, columns]
 
         return Estimate(**{f.name: some(getattr(self, f.name)) for f in fields(self)})
@@ -150,7 +155,9 @@ class FleetCost:
     modes: dict[PromptMode, Mode]
 
 
-def fleet_cost(machine: Machine, work: StepWork, results: PlanResults, scenario: Scenario, usage: Usage) -> FleetCost:
+def fleet_cost(
+    machine: Machine, work: StepWork, results: PlanResults, scenario: Scenario, usage: Usage
+) -> FleetCost:
     """Fleet, time and energy of every pair, prompts included, (n, p) each.
 
     A scenario's requests arrive out of step, so decoding sequences meet all the time of the prompts that
@@ -180,7 +187,9 @@ def fleet_cost(machine: Machine, work: StepWork, results: PlanResults, scenario:
     return FleetCost(
         spares,
         {
-            PromptMode.SHARED: Mode(shared, fleet, fleet * shared / demand, energy, results.ttft + results.step),
+            PromptMode.SHARED: Mode(
+                shared, fleet, fleet * shared / demand, energy, results.ttft + results.step
+            ),
             PromptMode.POOL: Mode(
                 apart,
                 fleet + pool,
@@ -193,7 +202,9 @@ def fleet_cost(machine: Machine, work: StepWork, results: PlanResults, scenario:
 
 
 def spare_overhead(machine: Machine, unit: FloatArray) -> FloatArray:
-    """Capital beside that which works, over it: of replicas of ``unit`` packages that wait for a repair, or of spares.
+    """Capital beside that which works, over it.
+
+    Of replicas of ``unit`` packages that wait for a repair, or of spares.
 
     Whichever is less: a broken package holds up its replica until it is repaired, or spares are kept in the
     domain and the replica waits until one has taken the place.
@@ -206,14 +217,21 @@ def spare_overhead(machine: Machine, unit: FloatArray) -> FloatArray:
 
 
 def wall_energy(machine: Machine, usage: Usage, busy: FloatArray, dynamic: FloatArray) -> FloatArray:
-    """J per token at the wall, or from the battery: dynamic energy, and static, link and host power while they stand."""
+    """J per token at the wall, or from the battery.
+
+    Dynamic energy, and static, link and host power while they stand.
+    """
     standing = busy * usage.standing
     inside = dynamic + machine.power.static[:, None] * standing
-    return usage.pue * (inside * machine.power.conversion_loss[:, None] + machine.power.outside[:, None] * standing)
+    return usage.pue * (
+        inside * machine.power.conversion_loss[:, None] + machine.power.outside[:, None] * standing
+    )
 
 
 def resident_power(machine: Machine, work: StepWork, results: PlanResults, usage: Usage) -> FloatArray:
-    """W of refreshing the weights that stay in fast memory between uses, per second of work that it stands for."""
+    """W of refreshing the weights that stay in fast memory between uses, per second of work that it stands
+    for.
+    """
     kept = results.fast_tier_share * work.resident
     per_byte = machine.fast.refresh_power / machine.fast.installed
     return kept * per_byte[:, None] * usage.resident_wait
@@ -231,7 +249,11 @@ def wear(machine: Machine, results: PlanResults, scenario: Scenario) -> FloatArr
 
 
 def plan_limits(
-    machine: Machine, work: StepWork, results: PlanResults, thresholds: Mapping[str, float], writes: FloatArray
+    machine: Machine,
+    work: StepWork,
+    results: PlanResults,
+    thresholds: Mapping[str, float],
+    writes: FloatArray,
 ) -> dict[Limit, FloatArray]:
     """Value over limit of every check on a pair but TPOT and TTFT, broadcastable to (n, p)."""
     out = dict(results.limit_ratios)
@@ -284,8 +306,8 @@ def _priced(
 def _picked(modes: Sequence[_Priced], targets: Sequence[float]) -> tuple[IntArray, IntArray]:
     """Per design and target the cheapest admissible plan, and which mode; (n, r) each.
 
-    A pool's TPOT is never above the shared one, and wins where both cost the same. Where no plan is admissible,
-    the one with the least total violation speaks for the design.
+    A pool's TPOT is never above the shared one, and wins where both cost the same. Where no plan is
+    admissible, the one with the least total violation speaks for the design.
     """
     n = len(modes[0].key)
     pick, mode_of = np.empty((n, len(targets)), dtype=np.int64), np.zeros((n, len(targets)), dtype=np.int64)
@@ -336,7 +358,8 @@ def choose(
         excess *= np.maximum(ratio, 1.0)
     waiting = resident_power(machine, work, results, usage) if usage.resident_wait else None
     modes = [
-        _priced(machine, usage, m, rate, excess=excess, waiting=waiting, wait_limit=wait) for m in fleet.modes.values()
+        _priced(machine, usage, m, rate, excess=excess, waiting=waiting, wait_limit=wait)
+        for m in fleet.modes.values()
     ]
     pick, mode_of = _picked(modes, targets)
     flat = np.arange(len(machine))[:, None] * results.step.shape[1] + pick
@@ -354,7 +377,12 @@ def choose(
     tpot, energy = of_mode([m.mode.tpot for m in modes]), of_mode([m.energy for m in modes])
     busy, ttft = of_mode([m.mode.busy for m in modes]), of_mode([m.mode.ttft for m in modes])
     overhead = at(fleet.spare_overhead)
-    embodied = busy * (1.0 + overhead) * machine.ownership.embodied_carbon[:, None] / (usage.duty * scenario.lifetime)
+    embodied = (
+        busy
+        * (1.0 + overhead)
+        * machine.ownership.embodied_carbon[:, None]
+        / (usage.duty * scenario.lifetime)
+    )
     ratios = {name: at(ratio) for name, ratio in checks.items()}
     ratios |= {Limit.TTFT: ttft / wait, Limit.TPOT: tpot / np.array(targets)[None, :]}
     return Estimate(

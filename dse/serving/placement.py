@@ -86,7 +86,9 @@ def place_data(machine: Machine, work: StepWork) -> Placement:
     lone = work.longest / depth / np.maximum(whole - work.resident / depth, fast / LARGE)
     deepest = np.minimum(DEEPEST, work.layers)
     ratios = {
-        Limit.CAPACITY: np.maximum((live + work.prefix_held + _spread(machine, work)) / whole, depth / deepest),
+        Limit.CAPACITY: np.maximum(
+            (live + work.prefix_held + _spread(machine, work)) / whole, depth / deepest
+        ),
         Limit.LONGEST_REQUEST: lone,
     }
     weights = (work.resident - work.resident_experts) / depth
@@ -136,9 +138,15 @@ def _lower_tiers(
     if has_flash and has_far:
         held = np.maximum(kept + np.maximum(live - fast, 0.0), TINY)
         must = np.maximum(1.0 - machine.flash.capacity[:, None] / held, 0.0)
-        may = np.minimum(np.where(work.plans.fill_fast_tier, 0.0, b_far / b_slow), machine.far.capacity[:, None] / held)
+        may = np.minimum(
+            np.where(work.plans.fill_fast_tier, 0.0, b_far / b_slow), machine.far.capacity[:, None] / held
+        )
         in_flash = 1.0 - np.maximum(must, may)
-    pages = flash.read_amplification(work.kv_run, machine.flash.page_bytes[:, None]) if has_flash else np.ones((1, 1))
+    pages = (
+        flash.read_amplification(work.kv_run, machine.flash.page_bytes[:, None])
+        if has_flash
+        else np.ones((1, 1))
+    )
     expert_pages = stretch = np.ones((1, 1))
     if moe and has_flash:
         expert_pages = flash.read_amplification(work.expert_slice, machine.flash.page_bytes[:, None])
@@ -150,8 +158,22 @@ def _lower_tiers(
     if has_far:
         rest = (1.0 - in_flash) / b_far
         per_byte, per_kv, per_expert = (np.maximum(x, rest) for x in (per_byte, per_kv, per_expert))
-    return LowerTiers(dense, read, np.minimum(hot, level), prefix, own, in_flash, per_byte, per_expert, per_kv, expert_pages, stretch, pages,
-                 in_flash * np.where(swap > 0, kept, copies), swap), kept  # fmt: skip
+    return LowerTiers(
+        dense=dense,
+        experts=read,
+        popular_expert_share=np.minimum(hot, level),
+        prefix=prefix,
+        live=own,
+        in_flash=in_flash,
+        per_byte=per_byte,
+        per_expert_byte=per_expert,
+        per_kv_byte=per_kv,
+        expert_pages=expert_pages,
+        expert_stretch=stretch,
+        kv_pages=pages,
+        stored=in_flash * np.where(swap > 0, kept, copies),
+        evicts_to_flash=swap,
+    ), kept
 
 
 def _spread(machine: Machine, work: StepWork) -> Any:

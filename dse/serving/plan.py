@@ -76,8 +76,13 @@ class Plans:
         return Plans(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
-def plans_of(rows: Sequence[tuple[int, int, int, int]], shape: Sequence[int], overflow: BoolArray,
-             sequence: BoolArray | None = None, halves: BoolArray | None = None) -> Plans:  # fmt: skip
+def plans_of(
+    rows: Sequence[tuple[int, int, int, int]],
+    shape: Sequence[int],
+    overflow: BoolArray,
+    sequence: BoolArray | None = None,
+    halves: BoolArray | None = None,
+) -> Plans:
     """Plans from rows of (group, replicas, expert ranks, batch).
 
     Collectives are tabulated for powers of two; another group takes the table's nearest size.
@@ -88,12 +93,17 @@ def plans_of(rows: Sequence[tuple[int, int, int, int]], shape: Sequence[int], ov
         return int(np.argmin(np.abs(np.log2(np.array(GROUPS) / ranks))))
 
     return Plans(
-        group=g, group_index=np.array([column(r[0]) for r in rows], dtype=np.int64), attention_dp=d,
-        tensor_index=np.array([column(r[0] // r[1]) for r in rows], dtype=np.int64), expert_parallel=e, batch=b,
-        plan_shape=np.array(shape, dtype=np.int64), fill_fast_tier=overflow,
+        group=g,
+        group_index=np.array([column(r[0]) for r in rows], dtype=np.int64),
+        attention_dp=d,
+        tensor_index=np.array([column(r[0] // r[1]) for r in rows], dtype=np.int64),
+        expert_parallel=e,
+        batch=b,
+        plan_shape=np.array(shape, dtype=np.int64),
+        fill_fast_tier=overflow,
         context_parallel=np.zeros(len(rows), dtype=bool) if sequence is None else sequence,
         sub_batch_interleaving=np.zeros(len(rows), dtype=bool) if halves is None else halves,
-    )  # fmt: skip
+    )
 
 
 def sliced_experts(model: Transformer, group: int) -> int:
@@ -107,7 +117,9 @@ def sliced_experts(model: Transformer, group: int) -> int:
     return group // slices
 
 
-def plan_grid(model: Transformer, *, tiers: bool = False, near: bool = False, context_parallel: bool = False) -> Plans:
+def plan_grid(
+    model: Transformer, *, tiers: bool = False, near: bool = False, context_parallel: bool = False
+) -> Plans:
     """Enumerate the plans of a model: every shape and batch, then again for what some machines alone can do.
 
     Dense models: tensor-parallel groups of 1 to 64. MoE models also attention data-parallel

@@ -20,8 +20,20 @@ TIE = 0.99
 """an engine must be more than 1 % faster to win on time; else energy decides"""
 
 
-def pnm_operator(machine: Machine, work: StepWork, rates: Rates, software: SoftwareStack, i: int, inverse: Any, read: Read, host: FloatArray,
-          slow: FloatArray | None, decoded: Decoded, below: LowerTiers | None, note: Note | None) -> tuple[FloatArray, BoolArray]:  # fmt: skip
+def pnm_operator(
+    machine: Machine,
+    work: StepWork,
+    rates: Rates,
+    software: SoftwareStack,
+    i: int,
+    inverse: Any,
+    read: Read,
+    host: FloatArray,
+    slow: FloatArray | None,
+    decoded: Decoded,
+    below: LowerTiers | None,
+    note: Note | None,
+) -> tuple[FloatArray, BoolArray]:
     """Operator i with the part beside the PNM engine run there; host where that is slower.
 
     Corrects the energies of ``d`` and adds engine times; returns time and where PNM won. The engine gets
@@ -44,7 +56,8 @@ def pnm_operator(machine: Machine, work: StepWork, rates: Rates, software: Softw
         beside, path, link = read.fast, e_fast, rates.fast
         across = slow if across is None else across if slow is None else np.maximum(across, slow)
     else:
-        assert read.slow is not None and below is not None  # noqa: S101, PT018 - the tier that the engine sits on
+        # the tier that the engine sits on
+        assert read.slow is not None and below is not None  # noqa: S101, PT018
         part_of = below.in_flash if site == PnmSite.FLASH else 1.0 - below.in_flash
         if site == PnmSite.FLASH:
             pages, stretch = read.pages, read.stretch
@@ -61,7 +74,9 @@ def pnm_operator(machine: Machine, work: StepWork, rates: Rates, software: Softw
     if site == PnmSite.FLASH and op == "experts":
         handover = handover + work.moe_layers * machine.lower_latency[:, None]
     part = 1.0 if across is None else beside / np.maximum(read.bytes, TINY)
-    near = np.maximum(beside * (stretch * inverse * rates.near), part * (flop * (efficiency * rates.near_flop[i])))
+    near = np.maximum(
+        beside * (stretch * inverse * rates.near), part * (flop * (efficiency * rates.near_flop[i]))
+    )
     near += handover
     time, rest = near, None
     if across is not None:
@@ -69,13 +84,19 @@ def pnm_operator(machine: Machine, work: StepWork, rates: Rates, software: Softw
         time = np.maximum(near, rest)
     spared = part * (even_flop * rates.host_flop_energy[i])  # arithmetic that the host does not do
     wire = np.maximum(path - pages * e_near, 0.0)  # what is handed over touches no array
-    beyond = moved * wire - beside * (even * (path - pages * e_near)) + part * (even_flop * rates.near_flop_energy[i])
+    beyond = (
+        moved * wire
+        - beside * (even * (path - pages * e_near))
+        + part * (even_flop * rates.near_flop_energy[i])
+    )
     wired = moved * on_chip - beside * (even * on_chip)
     use = time < host * np.where(beyond + wired < spared, 1.0 / TIE, TIE)
     use &= machine.pnm.serves[:, i : i + 1] > 0
     decoded.clocked_energy -= np.where(use, spared, 0.0)
     decoded.unclocked_energy += np.where(use, wired, 0.0)
-    where = {PnmSite.FAST: decoded.fast, PnmSite.FLASH: decoded.flash, PnmSite.FAR: decoded.far}[PnmSite(site)]
+    where = {PnmSite.FAST: decoded.fast, PnmSite.FLASH: decoded.flash, PnmSite.FAR: decoded.far}[
+        PnmSite(site)
+    ]
     where += np.where(use, beyond, 0.0)
     if note:
         note("near", "reads", np.where(use, beside * (even * pages * e_near), 0.0))
@@ -98,5 +119,7 @@ def _copies(machine: Machine, work: StepWork, i: int) -> FloatArray:
     """
     if work.weights[i].any():
         return machine.pnm.copies[:, None]
-    cut: FloatArray = np.maximum(np.square(machine.pnm.copies)[:, None] / np.maximum(work.kv_pieces, 1.0), 1.0)
+    cut: FloatArray = np.maximum(
+        np.square(machine.pnm.copies)[:, None] / np.maximum(work.kv_pieces, 1.0), 1.0
+    )
     return cut

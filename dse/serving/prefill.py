@@ -66,22 +66,32 @@ def _streams(rates: Rates, placement: Placement, cols: Any) -> _Streams:
 
     def joules(part: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         below = 1.0 - part
-        return (part * e_fast, below * (in_flash * e_flash) if in_flash.any() else zero,
-                below * ((1.0 - in_flash) * e_far) if (in_flash < 1.0).any() else zero)  # fmt: skip
+        return (
+            part * e_fast,
+            below * (in_flash * e_flash) if in_flash.any() else zero,
+            below * ((1.0 - in_flash) * e_far) if (in_flash < 1.0).any() else zero,
+        )
 
     inverse = wide(lower.per_byte)
     return _Streams(seconds(share, inverse), seconds(hot, inverse), joules(share), joules(hot))
 
 
-def prefill(machine: Machine, t: StepWork, software: SoftwareStack, placement: Placement, slack: FloatArray,
-            note: Note | None = None) -> Served:  # fmt: skip
+def prefill(
+    machine: Machine,
+    t: StepWork,
+    software: SoftwareStack,
+    placement: Placement,
+    slack: FloatArray,
+    note: Note | None = None,
+) -> Served:
     """Serve the mean prompt and the TTFT prompt.
 
     A prompt is taken in chunks. Alone, weights stream and kernels launch once per chunk, and the host
     computes. A chunk that joins a decode step reads no weight again: its matrix products first use the
     compute that the step leaves idle (``slack``), max(W, D + P) - max(W, D) = max(P - slack, 0). With n
     prompts of c chunks and T tokens a step, k = max(min(n c, 1), n T / chunk) of a step's kernels run with
-    prompts in them, so n P - k slack remain. Limits of heat hold. Without flash plans of a shape share an answer.
+    prompts in them, so n P - k slack remain. Limits of heat hold. Without flash plans of a shape share an
+    answer.
     """
     k, work = rates_of(machine, t), t.prefill
     by_plan, half = placement.lower_tiers is not None, len(t.plan_of_shape)
@@ -95,7 +105,10 @@ def prefill(machine: Machine, t: StepWork, software: SoftwareStack, placement: P
         shape = t.plans.plan_shape[plans]
         count, cols = len(plans), (..., np.concatenate([shape, shape + half]))
         doubled = np.concatenate([plans, plans])
-        index = (np.concatenate([t.plans.tensor_index[plans]] * 2), np.concatenate([t.plans.group_index[plans]] * 2))
+        index = (
+            np.concatenate([t.plans.tensor_index[plans]] * 2),
+            np.concatenate([t.plans.group_index[plans]] * 2),
+        )
     width = (len(machine.network.domain), 2 * count)
     stream = _streams(k, placement, doubled)
     chunks = np.maximum(np.ceil(work.tokens[cols] / software.chunk), 1.0)
@@ -151,7 +164,10 @@ def prefill(machine: Machine, t: StepWork, software: SoftwareStack, placement: P
 
 
 def _tell(note: Note | None, logic: FloatArray, still: FloatArray, memories: tuple[FloatArray, ...]) -> None:
-    """Note the joules of a mean prompt: arithmetic and clocks, bytes on chip, fast memory, flash, far memory."""
+    """Note the joules of a mean prompt.
+
+    Arithmetic and clocks, bytes on chip, fast memory, flash, far memory.
+    """
     names = ("on-chip SRAM and wires", "fast memory", "flash", "far memory")
     if note:
         note("prompt", "arithmetic and clocks", logic - still)
@@ -159,8 +175,14 @@ def _tell(note: Note | None, logic: FloatArray, still: FloatArray, memories: tup
             note("prompt", name, each)
 
 
-def _held(machine: Machine, time: FloatArray, busy: FloatArray, dynamic: FloatArray, still: FloatArray,
-          memories: tuple[FloatArray, FloatArray]) -> tuple[FloatArray, FloatArray]:  # fmt: skip
+def _held(
+    machine: Machine,
+    time: FloatArray,
+    busy: FloatArray,
+    dynamic: FloatArray,
+    still: FloatArray,
+    memories: tuple[FloatArray, FloatArray],
+) -> tuple[FloatArray, FloatArray]:
     """Time and logic energy of a prompt at the clock level that finishes first under the limits.
 
     A slower clock stretches all arithmetic, hidden behind reads or not: an upper bound. Only machines that
@@ -192,7 +214,10 @@ def _held(machine: Machine, time: FloatArray, busy: FloatArray, dynamic: FloatAr
 
 
 def _carried(t: StepWork, software: SoftwareStack, work: Prefill, chunks: FloatArray) -> FloatArray:
-    """Share of a step's kernels that run with arriving prompts in them; may exceed 1 where they fill more than a step."""
+    """Share of a step's kernels that run with arriving prompts in them.
+
+    May exceed 1 where they fill more than a step.
+    """
     if t.aligned:
         tokens, each = work.tokens[..., :1], chunks[..., :1]
     else:  # one mean prompt for all shapes
@@ -202,7 +227,12 @@ def _carried(t: StepWork, software: SoftwareStack, work: Prefill, chunks: FloatA
 
 
 def _messages(
-    machine: Machine, work: StepWork, software: SoftwareStack, index: tuple[Any, Any], cols: Any, shared: FloatArray
+    machine: Machine,
+    work: StepWork,
+    software: SoftwareStack,
+    index: tuple[Any, Any],
+    cols: Any,
+    shared: FloatArray,
 ) -> tuple[FloatArray, FloatArray]:
     """Time of a prompt's messages, and what they add to those of a step that sends its own anyway.
 
@@ -213,9 +243,17 @@ def _messages(
         reduces, exchanges = np.repeat(work.reduces, 2, axis=1), np.repeat(work.exchanges, 2, axis=1)
     else:
         plans = np.arange(len(work.plans)) if len(index[0]) == 2 * len(work.plans) else work.plan_of_shape
-        reduces, exchanges = np.concatenate([work.reduces[plans]] * 2), np.concatenate([work.exchanges[plans]] * 2)
-    message, sent = work.prefill.reduce_bytes[cols] / software.link, work.prefill.exchange_bytes[cols] / software.link
-    time = reduces * all_reduce(machine, index[0], message) + exchanged(machine, index[1], sent, exchanges, shared)
+        reduces, exchanges = (
+            np.concatenate([work.reduces[plans]] * 2),
+            np.concatenate([work.exchanges[plans]] * 2),
+        )
+    message, sent = (
+        work.prefill.reduce_bytes[cols] / software.link,
+        work.prefill.exchange_bytes[cols] / software.link,
+    )
+    time = reduces * all_reduce(machine, index[0], message) + exchanged(
+        machine, index[1], sent, exchanges, shared
+    )
     more = reduces * all_reduce(machine, index[0], message, launched=False) + exchanges * (
         sent * at(machine.network.exchange_rate, index[1])
     )

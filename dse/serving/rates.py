@@ -1,4 +1,7 @@
-"""Inverse rates and energies of a chunk of machines: what depends on the design and an operator's precision alone."""
+"""Inverse rates and energies of a chunk of machines.
+
+What depends on the design and an operator's precision alone.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,9 @@ def rates_of(machine: Machine, work: StepWork) -> Rates:
         if key not in kinds or work.aligned:
             peak = of(machine.compute.peak, bits)
             near = np.where(
-                machine.pnm.site[:, None] > 0, _col(machine.compute.peak[:, 1]) / peak / _col(machine.pnm.flops), 1.0
+                machine.pnm.site[:, None] > 0,
+                _col(machine.compute.peak[:, 1]) / peak / _col(machine.pnm.flops),
+                1.0,
             )  # rated at 8 bit
             flop_energy = of(machine.compute.flop_energy, bits)
             near_energy = (
@@ -61,11 +66,22 @@ def rates_of(machine: Machine, work: StepWork) -> Rates:
             kinds[key] = (1.0 / peak, near, flop_energy, near_energy)
         each.append(kinds[key])
     return Rates(
-        fast=_col(1.0 / machine.fast.bandwidth), sram=_col(1.0 / machine.sram.bandwidth), shared=_col(machine.flash.shares_fast_phy),
-        near=_col(1.0 / machine.pnm.bandwidth), near_flop=tuple(e[1] for e in each), host_flop=tuple(e[0] for e in each),
-        energy=(_col(machine.compute.byte_energy), _col(machine.fast.energy), _col(machine.flash.energy), _col(machine.far.energy), _col(machine.pnm.energy)),
-        host_flop_energy=tuple(e[2] for e in each), near_flop_energy=tuple(e[3] for e in each),
-    )  # fmt: skip
+        fast=_col(1.0 / machine.fast.bandwidth),
+        sram=_col(1.0 / machine.sram.bandwidth),
+        shared=_col(machine.flash.shares_fast_phy),
+        near=_col(1.0 / machine.pnm.bandwidth),
+        near_flop=tuple(e[1] for e in each),
+        host_flop=tuple(e[0] for e in each),
+        energy=(
+            _col(machine.compute.byte_energy),
+            _col(machine.fast.energy),
+            _col(machine.flash.energy),
+            _col(machine.far.energy),
+            _col(machine.pnm.energy),
+        ),
+        host_flop_energy=tuple(e[2] for e in each),
+        near_flop_energy=tuple(e[3] for e in each),
+    )
 
 
 def arithmetic_energy(rates: Rates, work: StepWork, flops: Sequence[FloatArray]) -> FloatArray:

@@ -1,4 +1,7 @@
-"""Every pair of a chunk of designs and the plans of one workload: the decode step and the prompts it takes in."""
+"""Every pair of a chunk of designs and the plans of one workload.
+
+The decode step and the prompts it takes in.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,15 @@ def serve(machine: Machine, work: StepWork, software: SoftwareStack, note: Note 
     for time in times:
         time += written
     if machine.heat.hot_bandwidth_loss.any():
-        warm, joules = _refreshed(machine, work, software, placement, d, times[0], twice)
+        warm, joules = _refreshed(
+            machine=machine,
+            work=work,
+            software=software,
+            placement=placement,
+            decoded=d,
+            time=times[0],
+            twice=twice,
+        )
         if note:
             note("energy", "doubled refresh", joules)
         d.fast = d.fast + joules / twice
@@ -52,22 +63,43 @@ def serve(machine: Machine, work: StepWork, software: SoftwareStack, note: Note 
     )
     zero = np.zeros((1, 1))
     below = placement.lower_tiers
-    chunk = np.minimum(work.prefill.tokens[..., -1:], software.chunk)  # of the prompt that the TTFT limit asks about
+    chunk = np.minimum(
+        work.prefill.tokens[..., -1:], software.chunk
+    )  # of the prompt that the TTFT limit asks about
     passed = pipeline_transfer(
         machine, work, placement.depth, chunk * work.model.hidden * ACTIVATION_BYTES
     )  # later chunks follow while it computes
     return PlanResults(
-        step=step, unthrottled=unthrottled, energy=energy, stages=placement.depth, fast_tier_share=placement.fast_tier_share,
-        prompt=served.alone, prefill_interference=served.joining, prompt_energy=served.energy, ttft=served.first + passed,
-        flash_read=zero if below is None else d.flash_bytes * twice / step + (0.0 if promoted is None else promoted * below.in_flash), flash_written=to_flash,
-        stored=zero if below is None else below.stored, clock=clock, limit_ratios=placement.limit_ratios,
-    )  # fmt: skip
+        step=step,
+        unthrottled=unthrottled,
+        energy=energy,
+        stages=placement.depth,
+        fast_tier_share=placement.fast_tier_share,
+        prompt=served.alone,
+        prefill_interference=served.joining,
+        prompt_energy=served.energy,
+        ttft=served.first + passed,
+        flash_read=zero
+        if below is None
+        else d.flash_bytes * twice / step + (0.0 if promoted is None else promoted * below.in_flash),
+        flash_written=to_flash,
+        stored=zero if below is None else below.stored,
+        clock=clock,
+        limit_ratios=placement.limit_ratios,
+    )
 
 
 def _passes(
-    machine: Machine, work: StepWork, software: SoftwareStack, placement: Placement, decoded: Decoded, note: Note | None
+    machine: Machine,
+    work: StepWork,
+    software: SoftwareStack,
+    placement: Placement,
+    decoded: Decoded,
+    note: Note | None,
 ) -> tuple[list[FloatArray], Any, FloatArray]:
-    """Time of a step at each clock level, messages and overheads included; how often operators run; slack [s].
+    """Time of a step at each clock level, messages and overheads included; how often operators run.
+
+    Slack [s].
 
     In halves, one half is on the host, its messages and its launches while the other is near its data; what
     the host reads of the engine's memory and the engine's work share the bandwidth inside it:
@@ -107,7 +139,9 @@ def _passes(
 
 
 def _promoted(work: StepWork, placement: Placement) -> tuple[FloatArray | None, FloatArray]:
-    """Bytes a second that move up as other experts become popular, and down; None where there is nothing to choose.
+    """Bytes a second that move up as other experts become popular, and down.
+
+    None where there is nothing to choose.
 
     Where memory below has room for a copy of every expert, what cools down is only forgotten.
     """
@@ -140,10 +174,19 @@ def _written(machine: Machine, work: StepWork, placement: Placement) -> tuple[Fl
     return time, np.broadcast_to(flash, time.shape)
 
 
-def _refreshed(machine: Machine, work: StepWork, software: SoftwareStack, placement: Placement, decoded: Decoded, time: FloatArray,
-               twice: Any) -> tuple[FloatArray, FloatArray]:  # fmt: skip
+def _refreshed(
+    machine: Machine,
+    work: StepWork,
+    software: SoftwareStack,
+    placement: Placement,
+    decoded: Decoded,
+    time: FloatArray,
+    twice: Any,
+) -> tuple[FloatArray, FloatArray]:
     """Time [s] and energy [J] that doubled refresh takes where DRAM is above the temperature for it."""
-    logic = (decoded.clocked_energy + decoded.unclocked_energy) * twice + machine.compute.clock_power[:, None] * time
+    logic = (decoded.clocked_energy + decoded.unclocked_energy) * twice + machine.compute.clock_power[
+        :, None
+    ] * time
     warm = (
         machine.heat.refresh_doubling.logic[:, None] * logic
         + machine.heat.refresh_doubling.fast[:, None] * (decoded.fast * twice)
@@ -181,7 +224,8 @@ def _clocked(
     for i in range(1, len(times)):
         better = (steps[i] < TIE * step) | ((TIE * steps[i] <= step) & (logic[i] < energy))
         step, energy, free = (
-            np.where(better, new, old) for new, old in ((steps[i], step), (logic[i], energy), (times[i], free))
+            np.where(better, new, old)
+            for new, old in ((steps[i], step), (logic[i], energy), (times[i], free))
         )
         clock = np.where(better, CLOCK_LEVELS[i], clock)
         if note:

@@ -1,4 +1,7 @@
-"""Efficiencies and overheads of a software stack: numbers, or columns (n, 1) where rows run different stacks."""
+"""Efficiencies and overheads of a software stack.
+
+Numbers, or columns (n, 1) where rows run different stacks.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ class SoftwareStack:
     flop: Factor
     flop_experts: Factor
     narrow: Factor
-    """FLOP efficiency kept each time the arithmetic halves its bits from 16: peaks double, scaling work does not"""
+    """FLOP efficiency kept each time the arithmetic halves its bits from 16: peaks double, scaling work does
+    not
+    """
     eager_launch_share: Factor
     """launch overheads of a step that a joining prompt adds: its kernels are not in the captured graph"""
     link: Factor
@@ -65,13 +70,24 @@ class SoftwareStack:
 
 
 FIELDS = {
-    "dense": "bandwidth_efficiency", "attention": "bandwidth_efficiency_attention", "experts": "bandwidth_efficiency_experts",
-    "emulation": "emulation_efficiency", "flop": "flop_efficiency", "flop_experts": "flop_efficiency_experts",
-    "narrow": "narrow_efficiency", "eager_launch_share": "eager_share",
-    "link": "link_efficiency", "layer": "layer_overhead", "moe_layer": "moe_layer_overhead", "step": "step_overhead",
-    "sequence": "sequence_overhead", "prefill_share": "prefill_share", "chunk": "prefill_chunk", "first_token": "first_token_overhead",
+    "dense": "bandwidth_efficiency",
+    "attention": "bandwidth_efficiency_attention",
+    "experts": "bandwidth_efficiency_experts",
+    "emulation": "emulation_efficiency",
+    "flop": "flop_efficiency",
+    "flop_experts": "flop_efficiency_experts",
+    "narrow": "narrow_efficiency",
+    "eager_launch_share": "eager_share",
+    "link": "link_efficiency",
+    "layer": "layer_overhead",
+    "moe_layer": "moe_layer_overhead",
+    "step": "step_overhead",
+    "sequence": "sequence_overhead",
+    "prefill_share": "prefill_share",
+    "chunk": "prefill_chunk",
+    "first_token": "first_token_overhead",
     "waiting": "steps_waited",
-}  # fmt: skip
+}
 """catalogue field of each factor"""
 
 

@@ -42,7 +42,9 @@ KNOTS: Final = 16
 P95: Final = NormalDist().inv_cdf(0.95)
 
 
-WIDEST: Final = 16  # bits: narrower weights are widened to it where a chip cannot multiply them; 4-bit ones feed 8-bit units as they are
+# bits: narrower weights are widened to it where a chip cannot multiply them; 4-bit ones feed 8-bit units as
+# they are
+WIDEST: Final = 16
 
 
 COLUMN: Final = {16: 0, 8: 1, 4: 2}
@@ -179,16 +181,22 @@ class _Ranks:
     def of(model: Transformer, plans: Plans, rows: Any = slice(None)) -> _Ranks:
         g, d, e = plans.group[rows], plans.attention_dp[rows], plans.expert_parallel[rows]
         heads = 1.0 if model.latent else float(model.kv_heads)
-        return _Ranks(g, d, e, g / d, g / e, np.where(plans.context_parallel[rows], g / d, np.minimum(g / d, heads)))
+        return _Ranks(
+            g, d, e, g / d, g / e, np.where(plans.context_parallel[rows], g / d, np.minimum(g / d, heads))
+        )
 
 
-def _expert_loads(model: Transformer, tokens: FloatArray, ranks: FloatArray, skew: float) -> tuple[FloatArray, ...]:
+def _expert_loads(
+    model: Transformer, tokens: FloatArray, ranks: FloatArray, skew: float
+) -> tuple[FloatArray, ...]:
     """Pairs and distinct experts of the most loaded rank, then of the mean rank; shape of ``tokens``."""
     if not model.experts:
         return (np.zeros(len(tokens)),) * 4
     k = (model.experts, model.experts_per_token)
-    rows = [(*experts.peak_load(*k, b, int(n), skew), *experts.mean_load(*k, b, int(n), skew))
-            for b, n in zip(tokens, ranks, strict=True)]  # fmt: skip
+    rows = [
+        (*experts.peak_load(*k, b, int(n), skew), *experts.mean_load(*k, b, int(n), skew))
+        for b, n in zip(tokens, ranks, strict=True)
+    ]
     return tuple(np.array(column) for column in zip(*rows, strict=True))
 
 
@@ -206,56 +214,86 @@ def lower_step(load: ModelLoad, plans: Plans, catalog: Catalog, scenario: Scenar
         mean_flop[EXPERTS], mean_weights[EXPERTS] = mean_pairs / pairs, mean_distinct / distinct
     context, many = mix.context, r.tensor > 1
     zero, drafting = np.zeros(len(plans)), _drafting(model, load)
-    flop = drafting * np.stack([
-        2.0 * rows * model.attention / r.tensor,
-        rows * model.decode_flops(context) / r.tensor,
-        2.0 * rows * model.ffn / r.tensor,
-        2.0 * pairs * model.expert / r.slices,
-        2.0 * every * model.head / r.group,
-    ])  # fmt: skip
+    flop = drafting * np.stack(
+        [
+            2.0 * rows * model.attention / r.tensor,
+            rows * model.decode_flops(context) / r.tensor,
+            2.0 * rows * model.ffn / r.tensor,
+            2.0 * pairs * model.expert / r.slices,
+            2.0 * every * model.head / r.group,
+        ]
+    )
     prefix = 0.0 if model.topk else model.kv_elements * mix.prefix_context * load.kv_bits / 8
     kv_all = tokens * (model.read_bytes(context, load.kv_bits) + 2.0 * model.state_bytes) / r.kv
     kv_prefix = tokens * prefix / r.kv
     p95 = memory.resident_p95(context, mix.deviation, mix.longest, resident, P95)
-    held = (p95 * model.held_bytes(context, load.kv_bits) / max(context, 1.0) + resident * model.state_bytes) / r.kv
+    held = (
+        p95 * model.held_bytes(context, load.kv_bits) / max(context, 1.0) + resident * model.state_bytes
+    ) / r.kv
     prefix_held = resident * prefix / r.kv
     longest = model.held_bytes(scenario.numbers.get("longest_request", mix.longest), load.kv_bits) / r.kv
-    crossing = ACTIVATION_BYTES * np.stack([
-        rows * 2.0 * model.layers * model.hidden * np.ones(len(plans)),
-        rows * model.layers * model.head_width / r.tensor,
-        rows * 2.0 * model.layers * model.hidden,
-        pairs * 2.0 * model.moe_layers * model.hidden,
-        every * (model.hidden + model.vocab / r.group),
-    ])  # fmt: skip
+    crossing = ACTIVATION_BYTES * np.stack(
+        [
+            rows * 2.0 * model.layers * model.hidden * np.ones(len(plans)),
+            rows * model.layers * model.head_width / r.tensor,
+            rows * 2.0 * model.layers * model.hidden,
+            pairs * 2.0 * model.moe_layers * model.hidden,
+            every * (model.hidden + model.vocab / r.group),
+        ]
+    )
     inputs = mix.mean([c.input_tokens for c in mix.classes])
     arriving = resident * load.tokens_per_step / mix.output_tokens * (mix.computed_tokens > 0)
     return StepWork(
-        model=model, load=load, plans=plans, layers=np.array(model.layers), moe_layers=np.array(float(model.moe_layers)),
+        model=model,
+        load=load,
+        plans=plans,
+        layers=np.array(model.layers),
+        moe_layers=np.array(float(model.moe_layers)),
         launches=np.array(model.launches),
-        tokens_per_step=load.tokens_per_step, output_tokens=mix.output_tokens, flop=flop,
+        tokens_per_step=load.tokens_per_step,
+        output_tokens=mix.output_tokens,
+        flop=flop,
         popularity_life=scenario.numbers.get("popularity_life", NEVER_CHANGES),
         weights=drafting * _streamed(model, load, r, distinct, zero),
-        kv_live=np.maximum(kv_all - kv_prefix, 0.0), kv_prefix=kv_prefix, crossing=crossing, resident=_resident(model, load, r),
+        kv_live=np.maximum(kv_all - kv_prefix, 0.0),
+        kv_prefix=kv_prefix,
+        crossing=crossing,
+        resident=_resident(model, load, r),
         kv_pieces=tokens * np.maximum((1.0 if model.latent else float(model.kv_heads)) / r.tensor, 1.0),
         **_places(model, load, r, every, context, skew),
-        kv_written=(resident * load.tokens_per_step * model.kv_bytes_per_token(load.kv_bits)
-                    + (mix.output_tokens >= 1.0) * arriving * model.held_bytes(mix.computed_tokens, load.kv_bits)) / r.kv, activations=2.0 * rows * model.hidden * ACTIVATION_BYTES,
-        mean_flop=mean_flop, mean_weights=mean_weights,
-        live_p95=np.maximum(held - prefix_held, 0.0), prefix_held=prefix_held, longest=np.broadcast_to(longest, r.group.shape).copy(),
+        kv_written=(
+            resident * load.tokens_per_step * model.kv_bytes_per_token(load.kv_bits)
+            + (mix.output_tokens >= 1.0) * arriving * model.held_bytes(mix.computed_tokens, load.kv_bits)
+        )
+        / r.kv,
+        activations=2.0 * rows * model.hidden * ACTIVATION_BYTES,
+        mean_flop=mean_flop,
+        mean_weights=mean_weights,
+        live_p95=np.maximum(held - prefix_held, 0.0),
+        prefix_held=prefix_held,
+        longest=np.broadcast_to(longest, r.group.shape).copy(),
         prefix_written=model.kv_elements * load.kv_bits / 8 * mix.prefix_written / r.kv,
         prompt_kv=model.held_bytes(inputs, load.kv_bits) / r.kv,
         reduce_bytes=rows * model.hidden * ACTIVATION_BYTES,
         reduces=_reduces(model, plans, many),
-        exchange_bytes=_exchanged(model, load, r, rows, pairs, mean_pairs), shared_share=np.array(model.shared / max(model.ffn, 1.0)),
+        exchange_bytes=_exchanged(model, load, r, rows, pairs, mean_pairs),
+        shared_share=np.array(model.shared / max(model.ffn, 1.0)),
         exchanges=np.where(plans.data_parallel, 2.0 * model.moe_layers, 0.0),
-        stage_bytes=rows * model.hidden * ACTIVATION_BYTES, per_rank=resident, prompts=r.replicas,
+        stage_bytes=rows * model.hidden * ACTIVATION_BYTES,
+        per_rank=resident,
+        prompts=r.replicas,
         arriving=arriving,
-        prefill=_beside(_prefill(model, load, plans, mix.computed_tokens, mix.prefill_pairs, skew),
-                        _prefill(model, load, plans, scenario.ttft_input, scenario.ttft_input ** 2 / 2, skew)),
-        plan_of_shape=_shape_plans(plans), distinct_reduces=_distinct_reduces(plans, rows),
+        prefill=_beside(
+            _prefill(model, load, plans, mix.computed_tokens, mix.prefill_pairs, skew),
+            _prefill(model, load, plans, scenario.ttft_input, scenario.ttft_input**2 / 2, skew),
+        ),
+        plan_of_shape=_shape_plans(plans),
+        distinct_reduces=_distinct_reduces(plans, rows),
         bits=np.array([COLUMN[load.computed(op)] for op in OPERATORS], dtype=np.int64),
-        emulated=np.array([float(op != "attention" and load.stored(op) < load.computed(op) == WIDEST) for op in OPERATORS]),
-    )  # fmt: skip
+        emulated=np.array(
+            [float(op != "attention" and load.stored(op) < load.computed(op) == WIDEST) for op in OPERATORS]
+        ),
+    )
 
 
 def _reduces(model: Transformer, plans: Plans, many: BoolArray) -> FloatArray:
@@ -277,23 +315,39 @@ def _drafting(model: Transformer, load: ModelLoad) -> FloatArray:
     return np.array([[layer], [layer], [layer], [layer], [1.0 + load.draft_tokens]])
 
 
-def _streamed(model: Transformer, load: ModelLoad, r: _Ranks, distinct: FloatArray, zero: FloatArray) -> FloatArray:
+def _streamed(
+    model: Transformer, load: ModelLoad, r: _Ranks, distinct: FloatArray, zero: FloatArray
+) -> FloatArray:
     """(ops, p) weight bytes a rank reads in a pass."""
-    parameters = (model.attention / r.tensor, zero, model.ffn / r.tensor, distinct * model.expert / r.slices,
-                  model.head / r.group)  # fmt: skip
+    parameters = (
+        model.attention / r.tensor,
+        zero,
+        model.ffn / r.tensor,
+        distinct * model.expert / r.slices,
+        model.head / r.group,
+    )
     return np.stack([n * load.stored(op) / 8 for n, op in zip(parameters, OPERATORS, strict=True)])
 
 
 def _places(
     model: Transformer, load: ModelLoad, r: _Ranks, tokens: FloatArray, context: float, skew: float
 ) -> dict[str, Any]:
-    """What placing bytes on tiers asks: experts by popularity, and how long the runs are that a read takes."""
+    """What placing bytes on tiers asks.
+
+    Experts by popularity, and how long the runs are that a read takes.
+    """
     p = len(tokens)
     layers = model.attention_layers
     entry = model.kv_bytes_per_token(load.kv_bits) / layers / r.kv
     run = entry * (1.0 if model.topk else max(context, 1.0))
-    out = {"kv_run": np.maximum(run, 1.0), "resident_experts": np.zeros(p), "expert_slice": np.ones(p),
-           "experts_held": np.ones(p), "experts_read": np.ones(p), "popular": np.tile(np.linspace(0.0, 1.0, KNOTS + 1)[:, None], (1, p))}  # fmt: skip
+    out = {
+        "kv_run": np.maximum(run, 1.0),
+        "resident_experts": np.zeros(p),
+        "expert_slice": np.ones(p),
+        "experts_held": np.ones(p),
+        "experts_read": np.ones(p),
+        "popular": np.tile(np.linspace(0.0, 1.0, KNOTS + 1)[:, None], (1, p)),
+    }
     if not model.experts:
         return out
     k = (model.experts, model.experts_per_token)
@@ -303,10 +357,12 @@ def _places(
     curves = [experts.hot_reads(*k, b, int(n), skew, KNOTS) for b, n in zip(tokens, ranks, strict=True)]
     stored = load.stored("experts") / 8
     return out | {
-        "popular": np.stack(curves, axis=1), "resident_experts": held / r.slices * model.expert * stored,
+        "popular": np.stack(curves, axis=1),
+        "resident_experts": held / r.slices * model.expert * stored,
         "expert_slice": model.expert / model.moe_layers / r.slices * stored,
-        "experts_held": held, "experts_read": np.minimum(mean / held, 1.0),
-    }  # fmt: skip
+        "experts_held": held,
+        "experts_read": np.minimum(mean / held, 1.0),
+    }
 
 
 def _resident(model: Transformer, load: ModelLoad, r: _Ranks) -> FloatArray:
@@ -314,16 +370,19 @@ def _resident(model: Transformer, load: ModelLoad, r: _Ranks) -> FloatArray:
     dealt = model.experts / np.minimum(r.expert_ranks, max(model.experts, 1)) / r.slices
     ends = model.head + (0.0 if model.tied else model.embedding)
     return (
-        model.attention / r.tensor * load.stored("projections") + model.ffn / r.tensor * load.stored("ffn")
-        + dealt * model.expert * load.stored("experts") + ends / r.group * load.stored("head")
+        model.attention / r.tensor * load.stored("projections")
+        + model.ffn / r.tensor * load.stored("ffn")
+        + dealt * model.expert * load.stored("experts")
+        + ends / r.group * load.stored("head")
         + model.norms * load.stored("ffn")
-    ) / 8  # fmt: skip
+    ) / 8
 
 
 def _exchanged(
     model: Transformer, load: ModelLoad, r: _Ranks, rows: FloatArray, pairs: FloatArray, mean: FloatArray
 ) -> FloatArray:
-    """Bytes that the most loaded rank moves in one dispatch or combine of ``rows`` tokens a rank, mean of both.
+    """Bytes that the most loaded rank moves in one dispatch or combine of ``rows`` tokens a rank, mean of
+    both.
 
     A token goes once to every distinct rank its experts reach, minus its own; dispatch in the
     compute precision of the experts, combine in 16 bit. All ranks send alike; the rank of the popular
@@ -339,26 +398,36 @@ def _exchanged(
 
 def _distinct_reduces(plans: Plans, rows: FloatArray) -> tuple[IntArray, IntArray]:
     """Plans whose all-reduces differ in ranks or bytes, and for each plan which of them is its own."""
-    _, first, inverse = np.unique(np.stack([plans.tensor_index.astype(np.float64), np.where(plans.tensor_index > 0, rows, 0.0)]), axis=1, return_index=True,
-                                  return_inverse=True)  # fmt: skip
+    _, first, inverse = np.unique(
+        np.stack([plans.tensor_index.astype(np.float64), np.where(plans.tensor_index > 0, rows, 0.0)]),
+        axis=1,
+        return_index=True,
+        return_inverse=True,
+    )
     return first.astype(np.int64), inverse.reshape(-1).astype(np.int64)
 
 
 def _shape_plans(plans: Plans) -> IntArray:
     """Index of the first plan of each shape."""
     return np.array(
-        [int(np.argmax(plans.plan_shape == s)) for s in range(int(plans.plan_shape.max()) + 1)], dtype=np.int64
+        [int(np.argmax(plans.plan_shape == s)) for s in range(int(plans.plan_shape.max()) + 1)],
+        dtype=np.int64,
     )
 
 
 def _beside(request: Prefill, first: Prefill) -> Prefill:
     """Two prompts per shape in one record."""
     return Prefill(
-        *(np.concatenate([getattr(request, f.name), getattr(first, f.name)], axis=-1) for f in fields(Prefill))
+        *(
+            np.concatenate([getattr(request, f.name), getattr(first, f.name)], axis=-1)
+            for f in fields(Prefill)
+        )
     )
 
 
-def _prefill(model: Transformer, load: ModelLoad, plans: Plans, tokens: float, pairs: float, skew: float) -> Prefill:
+def _prefill(
+    model: Transformer, load: ModelLoad, plans: Plans, tokens: float, pairs: float, skew: float
+) -> Prefill:
     """Work of prompts of ``tokens`` new tokens with ``pairs`` query-key pairs, per shape.
 
     Each attention replica prefills a prompt of its own.
@@ -367,28 +436,38 @@ def _prefill(model: Transformer, load: ModelLoad, plans: Plans, tokens: float, p
     every = tokens * r.replicas
     loads = _expert_loads(model, every, r.expert_ranks, skew) if tokens > 0 else (np.zeros(len(every)),) * 4
     zero = np.zeros(len(every))
-    flop = np.stack([
-        2.0 * tokens * model.attention / r.tensor,
-        model.prompt_flops(tokens, pairs) / r.tensor,
-        2.0 * tokens * model.ffn / r.tensor,
-        2.0 * loads[0] * model.expert / r.slices,
-        2.0 * model.head / r.group,
-    ])  # fmt: skip
+    flop = np.stack(
+        [
+            2.0 * tokens * model.attention / r.tensor,
+            model.prompt_flops(tokens, pairs) / r.tensor,
+            2.0 * tokens * model.ffn / r.tensor,
+            2.0 * loads[0] * model.expert / r.slices,
+            2.0 * model.head / r.group,
+        ]
+    )
     weights = _streamed(model, load, r, loads[1], zero)
     joule_flop, routed = flop.copy(), weights[EXPERTS].copy()
     if model.experts and tokens > 0:
         joule_flop[EXPERTS] *= loads[2] / loads[0]
         routed *= loads[3] / loads[1]
     return Prefill(
-        tokens=np.full(len(every), tokens), flop=flop, weights=weights, kv=tokens * model.kv_bytes_per_token(load.kv_bits) / r.kv,
+        tokens=np.full(len(every), tokens),
+        flop=flop,
+        weights=weights,
+        kv=tokens * model.kv_bytes_per_token(load.kv_bits) / r.kv,
         reduce_bytes=np.where(r.tensor > 1, tokens * model.hidden * ACTIVATION_BYTES, 0.0),
         exchange_bytes=_exchanged(model, load, r, tokens * np.ones(len(every)), loads[0], loads[2]),
-        joule_flop=joule_flop, joule_weights=weights.sum(axis=0) - weights[EXPERTS], joule_experts=routed,
-    )  # fmt: skip
+        joule_flop=joule_flop,
+        joule_weights=weights.sum(axis=0) - weights[EXPERTS],
+        joule_experts=routed,
+    )
 
 
 def align(parts: Sequence[StepWork]) -> StepWork:
-    """Join lowerings into aligned traffic: its n rows are the plans of all parts, each for a machine of its own."""
+    """Join lowerings into aligned traffic.
+
+    Its n rows are the plans of all parts, each for a machine of its own.
+    """
     lone = [
         f.name
         for f in fields(StepWork)
@@ -408,9 +487,13 @@ def align(parts: Sequence[StepWork]) -> StepWork:
         pairs = []
         for t in parts:
             work, half = getattr(t.prefill, name), len(t.plan_of_shape)
-            pairs.append(np.stack([work[..., t.plans.plan_shape], work[..., t.plans.plan_shape + half]], axis=-1))
+            pairs.append(
+                np.stack([work[..., t.plans.plan_shape], work[..., t.plans.plan_shape + half]], axis=-1)
+            )
         return np.concatenate(pairs, axis=-2)
 
-    plans = Plans(*(np.concatenate([getattr(t.plans, f.name) for t in parts])[:, None] for f in fields(Plans)))
+    plans = Plans(
+        *(np.concatenate([getattr(t.plans, f.name) for t in parts])[:, None] for f in fields(Plans))
+    )
     work = Prefill(**{f.name: prompts(f.name) for f in fields(Prefill)})
     return replace(parts[0], **{n: column(n) for n in lone}, plans=plans, prefill=work, aligned=True)

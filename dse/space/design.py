@@ -65,7 +65,9 @@ def encode(space: Space, rows: Sequence[Mapping[str, Value]]) -> Design:
     for v in space.variables:
         if v.discrete:
             code = {c: i for i, c in enumerate(v.choices)}
-            columns[v.name] = np.array([code.get(r[v.name], -1) if v.name in r else -1 for r in rows], dtype=np.int64)
+            columns[v.name] = np.array(
+                [code.get(r[v.name], -1) if v.name in r else -1 for r in rows], dtype=np.int64
+            )
         else:
             columns[v.name] = np.array([float(r.get(v.name, np.nan)) for r in rows], dtype=np.float64)
     return Design(columns)
@@ -97,7 +99,9 @@ def unfit(space: Space, values: Mapping[str, Value]) -> list[str]:
             faults.append(f"{v.name}: missing")
             continue
         if v.discrete and values[v.name] not in v.allowed(seen):
-            faults.append(f"{v.name}: got {values[v.name]!r}, which needs {_conditions(v.needs[values[v.name]])}")
+            faults.append(
+                f"{v.name}: got {values[v.name]!r}, which needs {_conditions(v.needs[values[v.name]])}"
+            )
         seen[v.name] = values[v.name]
     return faults
 

@@ -7,7 +7,9 @@ from typing import Self
 
 
 class Limit(StrEnum):
-    """A limit by the name that files carry; ``unit`` is that of the threshold a space sets, "1" where it sets none."""
+    """A limit by the name that files carry; ``unit`` is that of the threshold a space sets, "1" where it sets
+    none.
+    """
 
     sentence: str
     """why a design that breaks it loses, for a person"""
@@ -21,7 +23,10 @@ class Limit(StrEnum):
         return member
 
     # of a design and a plan
-    CAPACITY = "capacity", "the model, its KV cache at the p95 of resident context, or the pipeline depth does not fit"
+    CAPACITY = (
+        "capacity",
+        "the model, its KV cache at the p95 of resident context, or the pipeline depth does not fit",
+    )
     LONGEST_REQUEST = "longest_request", "one request of the longest length does not fit beside the weights"
     DEMAND = "demand", "the batch is larger than the concurrency offered"
     TPOT = "tpot", "no plan meets the time per output token", "s"
@@ -33,7 +38,10 @@ class Limit(StrEnum):
 
     # of a design alone
     CLOCK = "clock", "the clock is above what the node reaches at its highest voltage"
-    DIE_AREA = "die_area", "MACs, SRAM, PHYs, memory controllers and links need more area than the compute die has"
+    DIE_AREA = (
+        "die_area",
+        "MACs, SRAM, PHYs, memory controllers and links need more area than the compute die has",
+    )
     PNM_COMPUTE = "pnm_compute", "the PNM engine asks for more FLOP/s than its area or its banks give"
     PNM_POWER = "pnm_power", "the PNM engine needs more power than its place allows"
     AVAILABLE = "available", "a part cannot be had by the scenario's year"
@@ -48,7 +56,10 @@ class Limit(StrEnum):
     STATIC_HEAT = "static_heat", "static power alone overheats the package"
     RADIX = (
         "radix",
-        "the topology needs more ports than packages or switches have, or has no regular network of that size",
+        (
+            "the topology needs more ports than packages or switches have, or has no regular network "
+            "of that size"
+        ),
     )
     RACK_POWER = "rack_power", "one package with its host exceeds the power of a rack", "W"
     PACKAGE_AREA = "package_area", "the memory does not fit beside the SoC"

@@ -1,4 +1,6 @@
-"""Objectives: what a search may minimise, each with its label, unit and the attribute of an estimate that it is."""
+"""Objectives: what a search may minimise, each with its label, unit and the attribute of an estimate that it
+is.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ class Goal(StrEnum):
     scale: float
     """by which the attribute is multiplied"""
 
-    def __new__(cls, key: str, label: str = "", unit: str = "1", attribute: str = "", scale: float = 1.0) -> Self:
+    def __new__(
+        cls, key: str, label: str = "", unit: str = "1", attribute: str = "", scale: float = 1.0
+    ) -> Self:
         """Make a member of its name, label, unit, attribute and scale."""
         member = str.__new__(cls, key)
         member._value_ = key

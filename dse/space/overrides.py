@@ -67,6 +67,12 @@ def overrides_of(texts: list[str]) -> Overrides:
     for text in texts:
         flag, _, value = text.partition(" ")
         found.setdefault(flag.removeprefix("--"), []).append(value)
-    return Overrides(tuple(found.get("fix", ())), tuple(found.get("limit", ())), found["model"][0] if "model" in found else None,
-                     tuple(found.get("objective", ())), found["traffic"][0] if "traffic" in found else None,
-                     float(found["year"][0]) if "year" in found else None, "grid" in found)  # fmt: skip
+    return Overrides(
+        fix=tuple(found.get("fix", ())),
+        limit=tuple(found.get("limit", ())),
+        model=found["model"][0] if "model" in found else None,
+        objectives=tuple(found.get("objective", ())),
+        traffic=found["traffic"][0] if "traffic" in found else None,
+        year=float(found["year"][0]) if "year" in found else None,
+        grid="grid" in found,
+    )

@@ -43,7 +43,12 @@ def what_ifs(raw: object, known: Known, catalog: Catalog, faults: Faults) -> tup
             faults.add(f"{key}.year", year, "a year from 2000 to 2100", "2028")
             year = None
         if not {"catalogue", "fix", "year"} & set(table) and demand == 1.0:
-            faults.add(key, table, "catalogue numbers, variables to fix, a demand or a year", 'fix = { pnm = "none" }')
+            faults.add(
+                key,
+                table,
+                "catalogue numbers, variables to fix, a demand or a year",
+                'fix = { pnm = "none" }',
+            )
         out.append(
             WhatIf(
                 _text(table, "name", key, faults),
@@ -62,23 +67,55 @@ def comparisons(raw: object, catalog: Catalog, faults: Faults) -> tuple[Comparis
     out = []
     for i, table in enumerate(_tables(raw, "compare", faults)):
         key = f"compare[{i}]"
-        _keys(table, ("title", "space", "design", "llm", "tensor_parallel", "attention", "context", "batch", "row", "show"), key, faults)  # fmt: skip
+        _keys(
+            table,
+            (
+                "title",
+                "space",
+                "design",
+                "llm",
+                "tensor_parallel",
+                "attention",
+                "context",
+                "batch",
+                "row",
+                "show",
+            ),
+            key,
+            faults,
+        )
         common = dict(table.get("design", {}))
         rows = []
         for j, row in enumerate(_tables(table.get("row"), f"{key}.row", faults)):
             _keys(row, ("name", "set", "catalogue"), f"{key}.row[{j}]", faults)
-            numbers = catalogue_numbers(row.get("catalogue", {}), catalog, f"{key}.row[{j}].catalogue", faults)
-            rows.append(Contender(_text(row, "name", f"{key}.row[{j}]", faults), {**common, **row.get("set", {})}, tuple(numbers)))  # fmt: skip
+            numbers = catalogue_numbers(
+                row.get("catalogue", {}), catalog, f"{key}.row[{j}].catalogue", faults
+            )
+            rows.append(
+                Contender(
+                    _text(row, "name", f"{key}.row[{j}]", faults),
+                    {**common, **row.get("set", {})},
+                    tuple(numbers),
+                )
+            )
         if table.get("llm") not in catalog.llms:
             faults.add(f"{key}.llm", table.get("llm"), nearest(str(table.get("llm")), catalog.llms))
         shown = tuple(table.get("show", ("time", "energy")))
         for name in set(shown) - set(SHOWN):
             faults.add(f"{key}.show", name, nearest(str(name), SHOWN))
-        out.append(Comparison(
-            _text(table, "title", key, faults), str(table.get("space", "")), str(table.get("llm")), int(table.get("tensor_parallel", 1)),
-            str(table.get("attention", "tp")), float(table.get("context", 0.0)) or None, tuple(int(b) for b in table.get("batch", [1])),
-            tuple(rows), shown,
-        ))  # fmt: skip
+        out.append(
+            Comparison(
+                title=_text(table, "title", key, faults),
+                space=str(table.get("space", "")),
+                llm=str(table.get("llm")),
+                tensor_parallel=int(table.get("tensor_parallel", 1)),
+                attention=str(table.get("attention", "tp")),
+                context=float(table.get("context", 0.0)) or None,
+                batches=tuple(int(b) for b in table.get("batch", [1])),
+                rows=tuple(rows),
+                shown=shown,
+            )
+        )
     return tuple(out)
 
 
@@ -86,14 +123,18 @@ SHOWN = ("time", "rate", "messages", "prompt", "energy", "engine", "heat", "cloc
 """what a comparison can show in its cells"""
 
 
-def catalogue_numbers(raw: object, catalog: Catalog, key: str, faults: Faults) -> list[tuple[str, str, str, float]]:
+def catalogue_numbers(
+    raw: object, catalog: Catalog, key: str, faults: Faults
+) -> list[tuple[str, str, str, float]]:
     """Read ``"kind/name.field" = "1 us"`` pairs as (kind, name, field, SI value).
 
     A name may stand for several (``memory/hbm*``); ``"x 1.5"`` is that much of what the entry states.
     """
     out: list[tuple[str, str, str, float]] = []
     if not isinstance(raw, dict):
-        faults.add(key, raw, "a table of catalogue numbers", '{ "flash/hbf_gen1.read_latency.pslc" = "1 us" }')
+        faults.add(
+            key, raw, "a table of catalogue numbers", '{ "flash/hbf_gen1.read_latency.pslc" = "1 us" }'
+        )
         return out
     for path, text in raw.items():
         kind, _, rest = str(path).partition("/")
@@ -103,7 +144,9 @@ def catalogue_numbers(raw: object, catalog: Catalog, key: str, faults: Faults) -
             continue
         names = fnmatch.filter(catalog.entries[kind], name) if "*" in name else [name]
         if not names:
-            faults.add(f"{key}.{path}", name, f"an entry of {kind}, or several", '"memory/hbm*.price_per_byte"')
+            faults.add(
+                f"{key}.{path}", name, f"an entry of {kind}, or several", '"memory/hbm*.price_per_byte"'
+            )
         try:
             unit = KINDS[kind].field(field).unit
         except DataError:
@@ -129,7 +172,12 @@ def catalogue_numbers(raw: object, catalog: Catalog, key: str, faults: Faults) -
                     )
                 )
             except (DataError, UnitError) as error:
-                faults.add(f"{key}.{path}", text, str(error), '"flash/hbf_gen1.read_latency.pslc" = "1 us", or "x 0.5"')
+                faults.add(
+                    f"{key}.{path}",
+                    text,
+                    str(error),
+                    '"flash/hbf_gen1.read_latency.pslc" = "1 us", or "x 0.5"',
+                )
                 break
     return out
 
@@ -176,7 +224,9 @@ def _choices(known: Known, name: str, value: object, key: str, faults: Faults) -
         faults.add(f"{key}.{name}", name, nearest(name, known))
         return ()
     try:
-        return tuple(parse_value(known[name], v, key) for v in (value if isinstance(value, list) else [value]))
+        return tuple(
+            parse_value(known[name], v, key) for v in (value if isinstance(value, list) else [value])
+        )
     except SpaceError as error:
         faults.lines.append(str(error))
         return ()

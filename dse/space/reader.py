@@ -40,12 +40,17 @@ class _Reader:
         """A sourced number: ``{ value = 2, unit = "s", source = "..." }`` or ``value = "2 s"``."""
         if not isinstance(raw, dict):
             self.faults.add(
-                key, raw, "a table with value, unit and source", f'{{ value = 1, unit = "{unit}", source = "..." }}'
+                key,
+                raw,
+                "a table with value, unit and source",
+                f'{{ value = 1, unit = "{unit}", source = "..." }}',
             )
             return math.nan
         self.keys(raw, ("value", "unit", "source"), key + ".")
         if not str(raw.get("source", "")).strip():
-            self.faults.add(f"{key}.source", raw.get("source"), "where the number comes from", '"estimate: reason"')
+            self.faults.add(
+                f"{key}.source", raw.get("source"), "where the number comes from", '"estimate: reason"'
+            )
         value = raw.get("value")
         try:
             if isinstance(value, str):
@@ -73,7 +78,9 @@ class _Reader:
                 continue
             for value in values:
                 if known[name].choices and value not in known[name].choices:
-                    self.faults.add(f"{key}.{name}", value, f"a choice of {name}: {list(known[name].choices)}")
+                    self.faults.add(
+                        f"{key}.{name}", value, f"a choice of {name}: {list(known[name].choices)}"
+                    )
             out[name] = frozenset(values)
         return out
 
@@ -101,12 +108,17 @@ class _Reader:
                     needs[by_text[str(choice)]] = self.conditions(f"{key}.needs.{choice}", need, known)
             variable = Variable(name, kind, choices, active_if=active, needs=needs)
         else:
-            low, high = self._edge(f"{key}.low", raw.get("low"), name), self._edge(f"{key}.high", raw.get("high"), name)
+            low, high = (
+                self._edge(f"{key}.low", raw.get("low"), name),
+                self._edge(f"{key}.high", raw.get("high"), name),
+            )
             if not low < high:
                 self.faults.add(key, [raw.get("low"), raw.get("high")], "low below high")
             if raw.get("log") and not low > 0:
                 self.faults.add(f"{key}.low", raw.get("low"), "a number above 0 on a log scale")
-            variable = Variable(name, kind, low=low, high=high, log=bool(raw.get("log", False)), active_if=active)
+            variable = Variable(
+                name, kind, low=low, high=high, log=bool(raw.get("log", False)), active_if=active
+            )
         grid = []
         for item in raw.get("grid", ()):
             try:
@@ -145,14 +157,19 @@ class _Reader:
             unit = SCENARIO_UNITS[name]
             if name not in raw and name in target.scenario:
                 self.faults.add(
-                    f"scenario.{name}", None, f"a number in {unit}", f'{{ value = 1, unit = "{unit}", source = "..." }}'
+                    f"scenario.{name}",
+                    None,
+                    f"a number in {unit}",
+                    f'{{ value = 1, unit = "{unit}", source = "..." }}',
                 )
             elif name in raw:
                 numbers[name] = self.number(f"scenario.{name}", raw[name], unit)
                 sources[name] = str(raw[name].get("source", "")) if isinstance(raw[name], dict) else ""
         classes, drawn = self._traffic(raw.get("traffic", []))
         loads = [
-            w for i, item in enumerate(raw.get("workload", [])) if (w := self._workload(i, item, drawn)) is not None
+            w
+            for i, item in enumerate(raw.get("workload", []))
+            if (w := self._workload(i, item, drawn)) is not None
         ]
         if "routing_skew" in drawn:
             numbers["routing_skew"] = drawn["routing_skew"]
@@ -160,8 +177,17 @@ class _Reader:
             self.faults.add("scenario.traffic", None, "at least one class of requests")
         if not loads:
             self.faults.add("scenario.workload", None, "at least one model")
-        return Scenario(str(raw.get("software", "textbook")), numbers, RequestMix(tuple(classes)), tuple(loads), sources,
-                        raw.get("context_parallel", False) is True, *read_site(raw, target, self.catalog, self.faults))  # fmt: skip
+        grid, body = read_site(raw, target, self.catalog, self.faults)
+        return Scenario(
+            software=str(raw.get("software", "textbook")),
+            numbers=numbers,
+            mix=RequestMix(tuple(classes)),
+            workloads=tuple(loads),
+            sources=sources,
+            context_parallel=raw.get("context_parallel", False) is True,
+            electricity_grid=grid,
+            body=body,
+        )
 
     def _traffic(self, items: Sequence[Any]) -> tuple[list[RequestClass], dict[str, float]]:
         """Classes of requests, and what the catalogue's classes say of the workloads they go to."""
@@ -170,7 +196,10 @@ class _Reader:
         said: list[tuple[float, dict[str, float]]] = []
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             self.faults.add(
-                "scenario.traffic", items, "tables [[scenario.traffic]] with use = and share =", 'use = "chat"'
+                "scenario.traffic",
+                items,
+                "tables [[scenario.traffic]] with use = and share =",
+                'use = "chat"',
             )
             return [], {}
         for i, item in enumerate(items):
@@ -192,9 +221,16 @@ class _Reader:
                 continue
             sizes = (request.share, request.input_tokens, request.output_tokens, request.prefix_reuse)
             spreads = (request.input_spread, request.output_spread)
-            if not all(map(math.isfinite, (*sizes, *spreads, request.prefix_share))) or min(sizes) <= 0 or min(spreads) < 0 or not 0 <= request.prefix_share < 1:  # fmt: skip
+            if (
+                not all(map(math.isfinite, (*sizes, *spreads, request.prefix_share)))
+                or min(sizes) <= 0
+                or min(spreads) < 0
+                or not 0 <= request.prefix_share < 1
+            ):
                 self.faults.add(
-                    key, item, "finite shares and token counts above 0, prefix_share in [0, 1), spreads not below 0"
+                    key,
+                    item,
+                    "finite shares and token counts above 0, prefix_share in [0, 1), spreads not below 0",
                 )
                 continue
             classes.append(request)
@@ -252,7 +288,9 @@ class _Reader:
         """Drafting and diffusion: each complete, one of them, and no more tokens than positions."""
         draft, accept, block, won = (values.get(k, 0.0) for k in DECODING)
         if (draft > 0) != (accept > 0) or accept > 1:
-            self.faults.add(f"{key}.acceptance", accept, "draft_tokens and acceptance together, acceptance a share")
+            self.faults.add(
+                f"{key}.acceptance", accept, "draft_tokens and acceptance together, acceptance a share"
+            )
         if (block > 0) != (won > 0) or won > block:
             self.faults.add(
                 f"{key}.tokens_per_pass",
@@ -297,16 +335,48 @@ class _Reader:
         known: dict[str, Variable] = {}
         for name, item in raw.get("variables", {}).items():
             known[name] = self.variable(name, item, known)
+        rungs = self._ladder(raw.get("tpot_target", []))
+        limits = self._limits(raw.get("limits", {}), target)
+        scenario = self.scenario(raw.get("scenario", {}), target)
+        levers = tuple(self._lever(name, item, known) for name, item in raw.get("levers", {}).items())
+        baselines = tuple(
+            Baseline(str(b.get("device")), tuple(b.get("only", ()))) for b in raw.get("baseline", [])
+        )
+        asked = what_ifs(raw.get("what_if"), known, self.catalog, self.faults)
+        beside = comparisons(raw.get("compare"), self.catalog, self.faults)
+        self.faults.raise_if_any(SpaceError)
+        return Space(
+            name=str(raw.get("name")),
+            title=str(raw.get("title", "")),
+            target=target,
+            variables=tuple(known.values()),
+            objectives=tuple(raw["objectives"]),
+            tpot_targets=tuple(sorted(rungs)),
+            scenario=scenario,
+            thresholds=limits,
+            levers=levers,
+            baselines=baselines,
+            text=text,
+            what_ifs=asked,
+            comparisons=beside,
+        )
+
+    def _ladder(self, items: Sequence[Any]) -> list[float]:
+        """TPOT targets [s]."""
         rungs = []
-        for item in raw.get("tpot_target", []):
+        for item in items:
             try:
                 rungs.append(parse(str(item), "s"))
             except UnitError as error:
                 self.faults.add("tpot_target", item, str(error))
         if not rungs:
             self.faults.add("tpot_target", None, "a ladder of times per output token", '["10 ms", "50 ms"]')
+        return rungs
+
+    def _limits(self, items: Mapping[str, Any], target: Target) -> dict[str, float]:
+        """Thresholds by name, SI."""
         limits = {}
-        for name, item in raw.get("limits", {}).items():
+        for name, item in items.items():
             if name not in target.thresholds:
                 self.faults.add(f"limits.{name}", name, nearest(name, target.thresholds))
             else:
@@ -316,15 +386,7 @@ class _Reader:
         for name in target.required_thresholds:
             if name not in limits:
                 self.faults.add(f"limits.{name}", None, f"a number in {target.threshold_unit(name)}")
-        scenario = self.scenario(raw.get("scenario", {}), target)
-        levers = tuple(self._lever(name, item, known) for name, item in raw.get("levers", {}).items())
-        baselines = tuple(Baseline(str(b.get("device")), tuple(b.get("only", ()))) for b in raw.get("baseline", []))
-        asked = what_ifs(raw.get("what_if"), known, self.catalog, self.faults)
-        beside = comparisons(raw.get("compare"), self.catalog, self.faults)
-        self.faults.raise_if_any(SpaceError)
-        return Space(str(raw.get("name")), str(raw.get("title", "")), target, tuple(known.values()),
-                     tuple(raw["objectives"]), tuple(sorted(rungs)), scenario, limits, levers, baselines, text=text,
-                     what_ifs=asked, comparisons=beside)  # fmt: skip
+        return limits
 
     def _lever(self, name: str, raw: dict[str, Any], known: Mapping[str, Variable]) -> Lever:
         wanted = {str(raw.get("variable")): raw.get("off"), **raw.get("and", {})}
@@ -333,10 +395,14 @@ class _Reader:
             if variable not in known:
                 self.faults.add(f"levers.{name}", variable, nearest(variable, known))
                 continue
-            values = tuple(float(v) if isinstance(v, int) else v for v in (off if isinstance(off, list) else [off]))
+            values = tuple(
+                float(v) if isinstance(v, int) else v for v in (off if isinstance(off, list) else [off])
+            )
             for value in values:
                 if known[variable].choices and value not in known[variable].choices:
-                    self.faults.add(f"levers.{name}", value, f"a choice of {variable}: {list(known[variable].choices)}")
+                    self.faults.add(
+                        f"levers.{name}", value, f"a choice of {variable}: {list(known[variable].choices)}"
+                    )
             fixed[variable] = values
         return Lever(name, fixed)
 

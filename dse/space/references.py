@@ -32,7 +32,9 @@ def check_names(space: Space, catalog: Catalog, faults: Faults) -> None:
             faults.add("scenario.workload.llm", load.llm, nearest(load.llm, catalog.llms))
     for baseline in space.baselines:
         if baseline.device not in catalog.entries["device"]:
-            faults.add("baseline.device", baseline.device, nearest(baseline.device, catalog.entries["device"]))
+            faults.add(
+                "baseline.device", baseline.device, nearest(baseline.device, catalog.entries["device"])
+            )
     if not FIRST <= space.scenario.year <= LAST:
         faults.add("scenario.year", space.scenario.year, f"a year from {FIRST} to {LAST}")
     software = space.scenario.software

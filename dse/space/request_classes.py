@@ -34,7 +34,10 @@ def with_traffic(scenario: Scenario, catalog: Catalog, name: str) -> Scenario:
     fields = {f.name for f in dataclass_fields(RequestClass)}
     request = RequestClass(name, 1.0, **{k: v for k, v in values.items() if k in fields})
     won: dict[str, Any] = {k: values.get(k, 0.0) for k in DECODING}
-    numbers = {**scenario.numbers, **({"routing_skew": values["routing_skew"]} if "routing_skew" in values else {})}
+    numbers = {
+        **scenario.numbers,
+        **({"routing_skew": values["routing_skew"]} if "routing_skew" in values else {}),
+    }
     if "concurrency" in values:
         total = sum(w.concurrency for w in scenario.workloads)
         workloads = tuple(
@@ -47,5 +50,8 @@ def with_traffic(scenario: Scenario, catalog: Catalog, name: str) -> Scenario:
     if "ttft_input" in numbers:
         numbers["ttft_input"] = request.input_tokens * (1.0 - request.prefix_share)
     return replace(
-        scenario, mix=RequestMix((request,)), numbers=numbers, workloads=tuple(replace(w, **won) for w in workloads)
+        scenario,
+        mix=RequestMix((request,)),
+        numbers=numbers,
+        workloads=tuple(replace(w, **won) for w in workloads),
     )

@@ -50,8 +50,12 @@ class ModelLoad:
 
     def computed(self, operator: str) -> int:
         """Bits in which an operator multiplies."""
-        own = {"projections": self.attention_compute_bits, "attention": self.score_compute_bits,
-               "experts": self.expert_compute_bits, "head": self.head_compute_bits}  # fmt: skip
+        own = {
+            "projections": self.attention_compute_bits,
+            "attention": self.score_compute_bits,
+            "experts": self.expert_compute_bits,
+            "head": self.head_compute_bits,
+        }
         return int(own.get(operator, 0.0) or self.compute_bits)
 
     @property
@@ -95,7 +99,8 @@ class Scenario:
         """
         if name not in self.numbers:
             raise SpaceError(
-                f"scenario.{name}: got nothing, expected a number; this scenario gives {', '.join(self.numbers)}"
+                f"scenario.{name}: got nothing, expected a number; this scenario gives "
+                f"{', '.join(self.numbers)}"
             )
         return self.numbers[name]
 
@@ -204,7 +209,9 @@ class RequestClass:
     @property
     def longest(self) -> float:
         """Context that three standard deviations of either length reach."""
-        return self.input_tokens * (1 + TAIL * self.input_spread) + self.output_tokens * (1 + TAIL * self.output_spread)
+        return self.input_tokens * (1 + TAIL * self.input_spread) + self.output_tokens * (
+            1 + TAIL * self.output_spread
+        )
 
 
 @dataclass(frozen=True)
@@ -239,10 +246,15 @@ class RequestMix:
         """Query-key pairs of a causal prefill per request: new x (input - new / 2)."""
         if self.decode_only:
             return 0.0
-        return self.mean([
-            c.input_tokens**2 * (1 + c.input_spread**2) * (1 - c.prefix_share) * (1 - (1 - c.prefix_share) / 2)
-            for c in self.classes
-        ])  # fmt: skip
+        return self.mean(
+            [
+                c.input_tokens**2
+                * (1 + c.input_spread**2)
+                * (1 - c.prefix_share)
+                * (1 - (1 - c.prefix_share) / 2)
+                for c in self.classes
+            ]
+        )
 
     @property
     def prefix_written(self) -> float:
@@ -260,7 +272,9 @@ class RequestMix:
 
         Long outputs are resident for longer: the half is of E[o^2] / E[o].
         """
-        return self._resident([c.input_tokens + c.output_tokens / 2 * (1 + c.output_spread**2) for c in self.classes])
+        return self._resident(
+            [c.input_tokens + c.output_tokens / 2 * (1 + c.output_spread**2) for c in self.classes]
+        )
 
     @property
     def prefix_context(self) -> float:
@@ -269,12 +283,18 @@ class RequestMix:
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of a resident context: uniform within a request's growth, log-normal over requests."""
-        second = self._resident([
-            c.input_tokens**2 * (1 + c.input_spread**2) + c.input_tokens * c.output_tokens * (1 + c.output_spread**2)
-            + c.output_tokens**2 / 3 * (1 + c.output_spread**2) ** 3
-            for c in self.classes
-        ])  # fmt: skip
+        """Standard deviation of a resident context.
+
+        Uniform within a request's growth, log-normal over requests.
+        """
+        second = self._resident(
+            [
+                c.input_tokens**2 * (1 + c.input_spread**2)
+                + c.input_tokens * c.output_tokens * (1 + c.output_spread**2)
+                + c.output_tokens**2 / 3 * (1 + c.output_spread**2) ** 3
+                for c in self.classes
+            ]
+        )
         return sqrt(max(second - self.context**2, 0.0))
 
     @property

@@ -1,4 +1,7 @@
-"""A search space: target, scenario, variables, objectives, limits, levers and baselines. Knows nothing of any sampler."""
+"""A search space: target, scenario, variables, objectives, limits, levers and baselines.
+
+Knows nothing of any sampler.
+"""
 
 from __future__ import annotations
 
@@ -114,7 +117,9 @@ class Space:
         count = len(self.scenario.workloads)
         alike = [(k,) * count for k in range(len(self.tpot_targets))]
         faster = [
-            tuple(k - (j == i) for j in range(count)) for i in range(count) for k in range(1, len(self.tpot_targets))
+            tuple(k - (j == i) for j in range(count))
+            for i in range(count)
+            for k in range(1, len(self.tpot_targets))
         ]
         return tuple(alike + (faster if count > 1 else []))
 
@@ -131,12 +136,15 @@ class Space:
         if old.discrete:
             new = replace(old, choices=tuple(c for c in old.choices if c in choices), grid=())
             if not new.choices:
-                raise SpaceError(f"{self.name}: {name}: got {list(choices)}, expected one of {list(old.choices)}")
+                raise SpaceError(
+                    f"{self.name}: {name}: got {list(choices)}, expected one of {list(old.choices)}"
+                )
         else:
             numbers = [float(c) for c in choices]
             if min(numbers) < old.low or max(numbers) > old.high:
                 raise SpaceError(
-                    f"{self.name}: {name}: got {choices[0]!r}, expected {old.low:g} to {old.high:g} {old.unit}"
+                    f"{self.name}: {name}: got {choices[0]!r}, expected {old.low:g} to {old.high:g} "
+                    f"{old.unit}"
                 )
             new = replace(old, low=min(numbers), high=max(numbers), grid=tuple(numbers))
         space = replace(self, variables=tuple(new if v.name == name else v for v in self.variables))
@@ -194,7 +202,9 @@ class Space:
                 raise SpaceError(f"--limit {name}: {error}") from error
             if number <= 0:
                 raise SpaceError(f"--limit {name}: got {value!r}, expected a number above 0")
-            space = replace(space, thresholds={**space.thresholds, name: number}).noted(f"--limit {name}={value}")
+            space = replace(space, thresholds={**space.thresholds, name: number}).noted(
+                f"--limit {name}={value}"
+            )
         return space
 
     def in_year(self, year: float) -> Space:
@@ -255,7 +265,9 @@ class Space:
         """
         for name in names:
             if name not in self.target.objectives:
-                raise SpaceError(f"--objective: got {name!r}, expected one of {', '.join(self.target.objectives)}")
+                raise SpaceError(
+                    f"--objective: got {name!r}, expected one of {', '.join(self.target.objectives)}"
+                )
         space = replace(self, objectives=tuple(names))
         return space.noted(*(f"--objective {name}" for name in names))
 

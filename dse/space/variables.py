@@ -57,9 +57,8 @@ class Variable:
     def allowed(self, values: Mapping[str, Value]) -> tuple[Value, ...]:
         """Choices whose own needs hold, given earlier values."""
         return tuple(
-            c for c in self.choices
-            if all(values.get(n) in ok for n, ok in self.needs.get(c, {}).items())
-        )  # fmt: skip
+            c for c in self.choices if all(values.get(n) in ok for n, ok in self.needs.get(c, {}).items())
+        )
 
 
 def parse_value(variable: Variable, text: object, where: str) -> Value:
@@ -72,7 +71,8 @@ def parse_value(variable: Variable, text: object, where: str) -> Value:
     if variable.kind == "categorical":
         if str(text) not in variable.choices:
             raise SpaceError(
-                f"{where}: {variable.name}: got {text!r}, expected {nearest(str(text), map(str, variable.choices))}"
+                f"{where}: {variable.name}: got {text!r}, expected "
+                f"{nearest(str(text), map(str, variable.choices))}"
             )
         return str(text)
     try:
@@ -82,13 +82,15 @@ def parse_value(variable: Variable, text: object, where: str) -> Value:
     if variable.kind == "ordinal":
         if number not in variable.choices:
             raise SpaceError(
-                f"{where}: {variable.name}: got {text!r}, expected one of {', '.join(f'{c:g}' for c in variable.choices if not isinstance(c, str))}"
+                f"{where}: {variable.name}: got {text!r}, expected one of "
+                f"{', '.join(f'{c:g}' for c in variable.choices if not isinstance(c, str))}"
             )
         return number
     slack = 1e-9 * max(abs(variable.low), abs(variable.high))
     if not variable.low - slack <= number <= variable.high + slack:
         raise SpaceError(
-            f"{where}: {variable.name}: got {text!r}, expected {variable.low:g} to {variable.high:g} {variable.unit}"
+            f"{where}: {variable.name}: got {text!r}, expected {variable.low:g} to "
+            f"{variable.high:g} {variable.unit}"
         )
     if variable.kind == "int" and number != int(number):
         raise SpaceError(f"{where}: {variable.name}: got {text!r}, expected a whole number")

@@ -1,1 +1,4 @@
-"""Search with Optuna, the sweep that says how close it came, ablations and what-ifs: the only room that knows Optuna."""
+"""Search with Optuna, the sweep that says how close it came, ablations and what-ifs.
+
+The only room that knows Optuna.
+"""

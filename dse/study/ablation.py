@@ -1,4 +1,7 @@
-"""What a recommendation needs beside the run: each lever's worth, lost levels, convergence, share of a sweep."""
+"""What a recommendation needs beside the run.
+
+Each lever's worth, lost levels, convergence, share of a sweep.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +13,31 @@ import numpy as np
 
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.core.errors import SpaceError
-from dse.core.units import FloatArray
 from dse.evaluator.loading import EvaluatorSource
 from dse.evaluator.protocol import Evaluator
-from dse.run.front import Scale, front_of, hypervolume, non_dominated
+from dse.run.front import Scale, front_of, non_dominated
 from dse.run.run import Run
 from dse.space.design import encode
 from dse.space.limits import Limit
 from dse.space.objectives import Goal
 from dse.space.space import Space
 from dse.space.variables import Value
-from dse.study.convergence import convergence
+from dse.study.convergence import ablation_loss, convergence
 from dse.study.local_search import FrontDesigns, front_additions, local_search
 from dse.study.what_if import search_front, side_by_side, what_if_fronts
 
 Watch = Callable[[str, Any], None]
 
 
-def study(run: Run, source: EvaluatorSource, *, trials: int, seed: int,
-          watch: Watch | None = None, catalog: Catalog | None = None) -> tuple[dict[str, Any], list[dict[str, Value]]]:  # fmt: skip
+def study(
+    run: Run,
+    source: EvaluatorSource,
+    *,
+    trials: int,
+    seed: int,
+    watch: Watch | None = None,
+    catalog: Catalog | None = None,
+) -> tuple[dict[str, Any], list[dict[str, Value]]]:
     """What a recommendation needs beside the run: levers' worth, lost levels, convergence.
 
     Returns the study and the designs found on the way that belong on the run's front: a design
@@ -42,21 +51,7 @@ def study(run: Run, source: EvaluatorSource, *, trials: int, seed: int,
     mine = local_search(
         run.space, model, [run.values(int(r)) for r in np.unique(run.front.rows)], len(run.trials), seed
     )
-    again: dict[str, dict[str, FrontDesigns]] = {"levers": {}, "lost": {}}
-    for lever in run.space.levers:
-        say("without", lever.name)
-        try:
-            space = run.space.without(lever)
-        except SpaceError:
-            continue  # the run itself held the lever on
-        again["levers"][lever.name] = search_front(space, source, catalog, trials=trials, seed=seed)
-    taken = {}
-    for variable, level in missing_levels(run):
-        say("locked on", f"{variable}={level}")
-        again["lost"][f"{variable}={level}"] = search_front(
-            run.space.restrict(variable, [level]), source, catalog, trials=trials, seed=seed
-        )
-        taken[f"{variable}={level}"] = usual(run, variable)
+    again, taken = _restricted(run, source, catalog, trials=trials, seed=seed, say=say)
     say("random", "")
     some = [mine, *(x for kind in again.values() for x in kind.values() if len(x[0]))]
     points = np.concatenate([x[0] for x in some])
@@ -80,14 +75,46 @@ def study(run: Run, source: EvaluatorSource, *, trials: int, seed: int,
         made["lost"][name]["to"] = level
     points = np.concatenate([points, near[0]])
     shown = convergence(run, model, seed, Scale.of(points[non_dominated(points)]))
-    other = what_if_fronts(run, catalog, trials, seed, mine[1], whole, ablation_loss, say) if source.ours else []
-    content = {"trials": trials, "itself": ablation_loss(own, whole, scale), **made, "convergence": shown, "what_if": other,
-               "compare": side_by_side(run.space, catalog) if source.ours else []}  # fmt: skip
+    other: list[dict[str, Any]] = []
+    if source.ours:
+        other = what_if_fronts(run, catalog, mine[1], whole, trials=trials, seed=seed, watch=say)
+    content = {
+        "trials": trials,
+        "itself": ablation_loss(own, whole, scale),
+        **made,
+        "convergence": shown,
+        "what_if": other,
+        "compare": side_by_side(run.space, catalog) if source.ours else [],
+    }
     return content, found
 
 
+def _restricted(
+    run: Run, source: EvaluatorSource, catalog: Catalog, *, trials: int, seed: int, say: Watch
+) -> tuple[dict[str, dict[str, FrontDesigns]], dict[str, str]]:
+    """Fronts without each lever and with each missing level locked on; what the run uses in its place."""
+    again: dict[str, dict[str, FrontDesigns]] = {"levers": {}, "lost": {}}
+    for lever in run.space.levers:
+        say("without", lever.name)
+        try:
+            space = run.space.without(lever)
+        except SpaceError:
+            continue  # the run itself held the lever on
+        again["levers"][lever.name] = search_front(space, source, catalog, trials=trials, seed=seed)
+    taken = {}
+    for variable, level in missing_levels(run):
+        say("locked on", f"{variable}={level}")
+        again["lost"][f"{variable}={level}"] = search_front(
+            run.space.restrict(variable, [level]), source, catalog, trials=trials, seed=seed
+        )
+        taken[f"{variable}={level}"] = usual(run, variable)
+    return again, taken
+
+
 def searched_alone(run: Run) -> Run:
-    """The run with the front of its own search, so that a study made again finds what it found the first time."""
+    """The run with the front of its own search, so that a study made again finds what it found the first
+    time.
+    """
     _, outcomes = run.archive.joined()
     front = front_of(run.space, outcomes.take(np.arange(run.own)))
     return replace(run, front=front) if len(front) else run
@@ -100,25 +127,6 @@ def early_front(run: Run, trials: int) -> list[dict[str, Value]]:
     return [run.values(int(r)) for r in np.unique(front.rows if len(front) else run.front.rows)]
 
 
-def ablation_loss(points: FloatArray, whole: FloatArray, scale: Scale) -> dict[str, Any]:
-    """What a restricted front loses against that of the whole space: hypervolume kept and epsilon factors.
-
-    Every point of the whole front is within ``factor`` of one of the restricted front in its worst
-    objective (multiplicative epsilon), half of them within ``typical``.
-    """
-    if len(points) == 0:
-        return {"feasible": False, "hypervolume": 0.0, "factor": None, "best": []}
-    ratio = (points[None, :, :] / whole[:, None, :]).max(axis=2).min(axis=1)
-    return {
-        "feasible": True,
-        "hypervolume": hypervolume(points, scale) / max(hypervolume(whole, scale), 1e-12),
-        "factor": float(ratio.max()),
-        "typical": float(np.median(ratio)),
-        "best": [float(x) for x in points.min(axis=0)],
-        "points": len(points),
-    }
-
-
 def usual(run: Run, variable: str) -> str:
     """The value a variable has most often on the front, with its share."""
     values = [run.values(int(r)).get(variable, "-") for r in run.front.rows]
@@ -128,7 +136,9 @@ def usual(run: Run, variable: str) -> str:
 
 
 def held_by(space: Space, model: Evaluator, designs: Sequence[Mapping[str, Value]]) -> dict[str, float]:
-    """Share of designs that stand within 10 % of each limit at their first feasible operating point, most first."""
+    """Share of designs that stand within 10 % of each limit at their first feasible operating point, most
+    first.
+    """
     if not designs:
         return {}
     outcomes = model.evaluate(encode(space, designs))
@@ -137,7 +147,9 @@ def held_by(space: Space, model: Evaluator, designs: Sequence[Mapping[str, Value
     if not len(some):
         return {}
     shares = {
-        name: float(np.mean(r[some, at] > NEAR)) for name, r in outcomes.limit_ratios.items() if name not in UNTOLD
+        name: float(np.mean(r[some, at] > NEAR))
+        for name, r in outcomes.limit_ratios.items()
+        if name not in UNTOLD
     }
     if "burst" in outcomes.detail:
         slowed = outcomes.detail["burst"][some, at] < SLOWED * outcomes.objectives[Goal.TPOT][some, at]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dse.core.units import FloatArray
 from dse.evaluator.protocol import Evaluator
 from dse.run.front import Front, Scale, hypervolume, non_dominated
 from dse.run.run import Run
@@ -44,3 +45,22 @@ def hypervolume_ratio(exact: Front, front: Front) -> float:
 def exact_on(run: Run, exact: Front) -> float:
     """Hypervolume of an exact front on the scale of a run's convergence plot."""
     return hypervolume(exact.points, Scale.of(run.front.points))
+
+
+def ablation_loss(points: FloatArray, whole: FloatArray, scale: Scale) -> dict[str, Any]:
+    """What a restricted front loses against that of the whole space: hypervolume kept and epsilon factors.
+
+    Every point of the whole front is within ``factor`` of one of the restricted front in its worst
+    objective (multiplicative epsilon), half of them within ``typical``.
+    """
+    if len(points) == 0:
+        return {"feasible": False, "hypervolume": 0.0, "factor": None, "best": []}
+    ratio = (points[None, :, :] / whole[:, None, :]).max(axis=2).min(axis=1)
+    return {
+        "feasible": True,
+        "hypervolume": hypervolume(points, scale) / max(hypervolume(whole, scale), 1e-12),
+        "factor": float(ratio.max()),
+        "typical": float(np.median(ratio)),
+        "best": [float(x) for x in points.min(axis=0)],
+        "points": len(points),
+    }

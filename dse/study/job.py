@@ -63,9 +63,19 @@ class Outcome:
     interrupted: bool
 
 
-def search(space: Space, out: Path, *, trials: int, sampler: str, seed: int, resume: bool, command: str,
-           watch: Callable[[Any], None] | None = None, catalog: Catalog | None = None,
-           evaluator: str | Factory | EvaluatorSource | None = None) -> Outcome:  # fmt: skip
+def search(
+    space: Space,
+    out: Path,
+    *,
+    trials: int,
+    sampler: str,
+    seed: int,
+    resume: bool,
+    command: str,
+    watch: Callable[[Any], None] | None = None,
+    catalog: Catalog | None = None,
+    evaluator: str | Factory | EvaluatorSource | None = None,
+) -> Outcome:
     """Search a space into a run folder; resume one; stop cleanly on Ctrl-C.
 
     Raises:
@@ -77,8 +87,13 @@ def search(space: Space, out: Path, *, trials: int, sampler: str, seed: int, res
     source = evaluator_source(evaluator)
     model = source.make(space, catalog)
     folder = Folder(out)
-    about = {"name": space.name, "target": space.target.name, "objectives": list(space.objectives), "sampler": sampler, "seed": seed,
-             "trials": trials, "catalogue": catalog.digest, "command": command, "evaluator": f"{model.name} {model.version}", "evaluator source": source.source}  # fmt: skip
+    about = _about(space, model, source) | {
+        "sampler": sampler,
+        "seed": seed,
+        "trials": trials,
+        "catalogue": catalog.digest,
+        "command": command,
+    }
     lines = folder.trials() if resume else []
     if resume:
         _same(folder, space, about)
@@ -98,10 +113,7 @@ def search(space: Space, out: Path, *, trials: int, sampler: str, seed: int, res
         interrupted = stop() and len(job.trials) < trials
     own = len(job.archive)
     if not interrupted and (len(job.trials) > len(lines) or not folder.designs(POLISHED)):
-        mine = job.front()
-        design, _ = job.archive.joined()
-        near = local_search(space, model, [decode(space, design, int(r)) for r in np.unique(mine.rows)], trials, seed)
-        folder.keep_designs(POLISHED, front_additions(mine.points, near))
+        _polish(job, folder, trials)
     add_found(job.archive, model, [*folder.designs(POLISHED), *folder.designs(FOUND)])
     front = folder.write_front(space, job.archive)
     folder.update(told=len(job.trials), front=len(front), finished=not interrupted)
@@ -109,6 +121,26 @@ def search(space: Space, out: Path, *, trials: int, sampler: str, seed: int, res
     if len(front) == 0:
         raise InfeasibleError(why_nothing(space, job.archive))
     return Outcome(run, model, interrupted)
+
+
+def _about(space: Space, model: Evaluator, source: EvaluatorSource) -> dict[str, Any]:
+    """What was asked, and who judges it."""
+    return {
+        "name": space.name,
+        "target": space.target.name,
+        "objectives": list(space.objectives),
+        "evaluator": f"{model.name} {model.version}",
+        "evaluator source": source.source,
+    }
+
+
+def _polish(job: Search, folder: Folder, trials: int) -> None:
+    """Look around the front of a search, and keep what joins it."""
+    mine = job.front()
+    design, _ = job.archive.joined()
+    known = [decode(job.space, design, int(r)) for r in np.unique(mine.rows)]
+    near = local_search(job.space, job.evaluator, known, trials, job.seed)
+    folder.keep_designs(POLISHED, front_additions(mine.points, near))
 
 
 def _same(folder: Folder, space: Space, about: Mapping[str, Any]) -> None:
@@ -136,7 +168,8 @@ def _same(folder: Folder, space: Space, about: Mapping[str, Any]) -> None:
         if had.get(key) != asked[key]:
             got = "another text" if key == "space file" else repr(had.get(key))
             raise SpaceError(
-                f"{folder.path}: holds a run whose {key} is {got}, this command's differs; use the same settings, or another --out"
+                f"{folder.path}: holds a run whose {key} is {got}, this command's differs; use the "
+                "same settings, or another --out"
             )
 
 
@@ -147,10 +180,15 @@ def why_nothing(space: Space, archive: Archive) -> str:
     killer = max(counts, key=lambda k: counts[k])
     total = len(archive)
     broken = sum((r > 1.0).astype(int) for r in outcomes.limit_ratios.values())
-    lines = [f"{space.name}: none of {total} designs met every limit.",
-             f"The limit that kills most: {killer}, {counts[killer]} of {total} ({limit_sentence(killer)})."]  # fmt: skip
-    alone = [(float(r[broken == 1][r[broken == 1] > 1.0].min()), name) for name, r in outcomes.limit_ratios.items()
-             if ((broken == 1) & (r > 1.0)).any()]  # fmt: skip
+    lines = [
+        f"{space.name}: none of {total} designs met every limit.",
+        f"The limit that kills most: {killer}, {counts[killer]} of {total} ({limit_sentence(killer)}).",
+    ]
+    alone = [
+        (float(r[broken == 1][r[broken == 1] > 1.0].min()), name)
+        for name, r in outcomes.limit_ratios.items()
+        if ((broken == 1) & (r > 1.0)).any()
+    ]
     if alone:
         factor, name = min(alone)
         lines.append(f"Smallest relaxation that lets one design live: {name} by {100 * (factor - 1):.2g} %.")
@@ -202,10 +240,14 @@ def load_run(
     return Run(space, archive, front_of(space, archive.joined()[1]), manifest, trials, own), model
 
 
-def _same_evaluator(path: Path, manifest: Mapping[str, Any], source: EvaluatorSource, model: Evaluator) -> None:
+def _same_evaluator(
+    path: Path, manifest: Mapping[str, Any], source: EvaluatorSource, model: Evaluator
+) -> None:
     """Refuse to judge a run with another evaluator than its own; of ours a newer version may."""
     had = str(manifest.get("evaluator", ""))
-    same = had.split(" ", maxsplit=1)[0] == model.name if source.ours else had == f"{model.name} {model.version}"
+    same = (
+        had.split(" ", maxsplit=1)[0] == model.name if source.ours else had == f"{model.name} {model.version}"
+    )
     if not same:
         raise SpaceError(
             f"{path}: was judged by evaluator {had!r}, this is {model.name} {model.version}; "

@@ -38,10 +38,11 @@ FrontDesigns = tuple[FloatArray, list[dict[str, Value]]]
 def local_search(
     space: Space, evaluator: Any, front: Sequence[Mapping[str, Value]], trials: int, seed: int
 ) -> FrontDesigns:
-    """Points of the front around the designs ``front`` of a search of ``trials`` trials, and the design of each.
+    """Points of the front around the designs ``front`` of a search of ``trials`` trials, and the design of
+    each.
 
-    A round evaluates neighbours of every machine on the front: first those that leave parts out, then others in
-    a random order. Deterministic for a seed; never worse than ``front``.
+    A round evaluates neighbours of every machine on the front: first those that leave parts out, then others
+    in a random order. Deterministic for a seed; never worse than ``front``.
     """
     if not front:
         return np.empty((0, len(space.objectives))), []
@@ -65,8 +66,8 @@ def local_search(
 def front_additions(own: FloatArray, found: FrontDesigns) -> list[dict[str, Value]]:
     """Designs of ``found`` that belong on a front with points ``own``, thinned to ``EPSILON``.
 
-    A point of ``own`` that a found design dominates always leaves the front: where no kept design dominates it,
-    its best dominator is kept too.
+    A point of ``own`` that a found design dominates always leaves the front: where no kept design dominates
+    it, its best dominator is kept too.
     """
     points, designs = found
     both = np.concatenate([own, points])
@@ -80,7 +81,9 @@ def front_additions(own: FloatArray, found: FrontDesigns) -> list[dict[str, Valu
     return list({repr(d): d for d, stays in zip(designs, kept, strict=True) if stays}.values())
 
 
-def neighbours(space: Space, design: Mapping[str, Value], step: float) -> Iterator[tuple[dict[str, Value], bool]]:
+def neighbours(
+    space: Space, design: Mapping[str, Value], step: float
+) -> Iterator[tuple[dict[str, Value], bool]]:
     """Designs that differ in one variable (and those that hang on it); whether they leave a part out."""
     for v in space.variables:
         if v.name not in design:
@@ -106,7 +109,9 @@ def _levels(v: Variable, now: Value, step: float) -> list[Value]:
     return [int(y) if v.kind == "int" else y for y in moved if y != x]
 
 
-def _add(archive: Archive, evaluator: Any, designs: Sequence[Mapping[str, Value]], seen: set[bytes], most: int) -> None:
+def _add(
+    archive: Archive, evaluator: Any, designs: Sequence[Mapping[str, Value]], seen: set[bytes], most: int
+) -> None:
     """Evaluate at most ``most`` designs that are new."""
     if not designs:
         return

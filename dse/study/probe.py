@@ -30,9 +30,14 @@ def probe(space: Space, catalog: Catalog, seed: int = 0) -> Iterator[str]:
     design = sample(space, DRAWN, rng)
     outcomes = model.evaluate(design)
     feasible = outcomes.feasible.any(axis=1)
-    yield f"size: {grid_size(space):,} designs on the coarse grid; {sum(not v.discrete for v in space.variables)} variables are numbers."
+    yield (
+        f"size: {grid_size(space):,} designs on the coarse grid; "
+        f"{sum(not v.discrete for v in space.variables)} variables are numbers."
+    )
     yield f"feasible: {100 * feasible.mean():.1f} % of {DRAWN} random designs on at least one TPOT target."
-    kills = sorted(((float((r > 1.0).all(axis=1).mean()), n) for n, r in outcomes.limit_ratios.items()), reverse=True)
+    kills = sorted(
+        ((float((r > 1.0).all(axis=1).mean()), n) for n, r in outcomes.limit_ratios.items()), reverse=True
+    )
     for share, name in kills:
         if share > 0:
             yield f"  {name:20s} kills {100 * share:5.1f} %: {limit_sentence(name)}"
@@ -45,10 +50,16 @@ def probe(space: Space, catalog: Catalog, seed: int = 0) -> Iterator[str]:
         _, distance = nearest_design(space, catalog, model, b.device)
         ok = bool(t.feasible.any())
         broken = [n for n, r in t.limit_ratios.items() if (r > 1).all()]
-        yield f"baseline {b.device}: {'feasible' if ok else 'infeasible (' + ', '.join(broken) + ')'}, nearest point of the space {distance:.2f} octaves away."
+        yield (
+            f"baseline {b.device}: "
+            f"{'feasible' if ok else 'infeasible (' + ', '.join(broken) + ')'}, nearest point of "
+            f"the space {distance:.2f} octaves away."
+        )
 
 
-def moves(space: Space, model: object, design: Design, outcomes: Outcomes, name: str, rng: np.random.Generator) -> bool:
+def moves(
+    space: Space, model: object, design: Design, outcomes: Outcomes, name: str, rng: np.random.Generator
+) -> bool:
     """Whether redrawing one variable changes any objective or limit of some designs."""
     variable = space.variable(name)
     n = len(design)

@@ -41,7 +41,9 @@ class ConditionalChild:
         self.rng = np.random.default_rng(seed)
         self.known: dict[str, BaseDistribution] = {}
 
-    def __call__(self, study: Study, space: dict[str, BaseDistribution], parents: list[FrozenTrial]) -> dict[str, Any]:
+    def __call__(
+        self, study: Study, space: dict[str, BaseDistribution], parents: list[FrozenTrial]
+    ) -> dict[str, Any]:
         """Return parameters of a child; what is left out is drawn independently (a mutation)."""
         del study
         first = self._genes(self._winner(parents))

@@ -60,9 +60,22 @@ class PendingTrial:
 class Search:
     """One search of one space with one evaluator, sampler and seed."""
 
-    def __init__(self, space: Space, evaluator: Evaluator, sampler: str = DEFAULT, seed: int = 1,
-                 folder: Folder | None = None, first: list[dict[str, Value]] | None = None) -> None:  # fmt: skip
-        self.space, self.evaluator, self.sampler_name, self.seed, self.folder = space, evaluator, sampler, seed, folder
+    def __init__(
+        self,
+        space: Space,
+        evaluator: Evaluator,
+        sampler: str = DEFAULT,
+        seed: int = 1,
+        folder: Folder | None = None,
+        first: list[dict[str, Value]] | None = None,
+    ) -> None:
+        self.space, self.evaluator, self.sampler_name, self.seed, self.folder = (
+            space,
+            evaluator,
+            sampler,
+            seed,
+            folder,
+        )
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study: Study = optuna.create_study(directions=["minimize"] * len(space.objectives))
         self.archive = Archive(space)
@@ -106,12 +119,16 @@ class Search:
         """The front of everything evaluated so far."""
         if len(self.archive) == 0:
             return Front(
-                np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.empty((0, len(self.space.objectives)))
+                np.zeros(0, dtype=np.int64),
+                np.zeros(0, dtype=np.int64),
+                np.empty((0, len(self.space.objectives))),
             )
         return front_of(self.space, self.archive.joined()[1])
 
     def _reseed(self) -> None:
-        made = SAMPLERS[self.sampler_name](int(np.random.SeedSequence([self.seed, self.batch]).generate_state(1)[0]))
+        made = SAMPLERS[self.sampler_name](
+            int(np.random.SeedSequence([self.seed, self.batch]).generate_state(1)[0])
+        )
         if isinstance(made, Nsga2 | Nsga3):
             made.child.known = self.known
         self.study.sampler = made
@@ -190,9 +207,17 @@ class Search:
             if violation > 0:
                 total += violation
                 worst = worst or name
-        self.study.tell(asked.trial, [float(np.log10(max(v, LEAST))) for v in values], state=TrialState.COMPLETE)
-        return {"number": asked.trial.number, "batch": self.batch, "params": asked.trial.params,
-                "objectives": [float(number(v)) for v in values], "violation": float(number(total)), "breaks": worst}  # fmt: skip
+        self.study.tell(
+            asked.trial, [float(np.log10(max(v, LEAST))) for v in values], state=TrialState.COMPLETE
+        )
+        return {
+            "number": asked.trial.number,
+            "batch": self.batch,
+            "params": asked.trial.params,
+            "objectives": [float(number(v)) for v in values],
+            "violation": float(number(total)),
+            "breaks": worst,
+        }
 
     def progress(self, wanted: int) -> Progress:
         """Where the search stands; the hypervolume scale is that of the first front."""

@@ -28,7 +28,9 @@ class Swept:
     seconds: float
 
 
-def sweep(space: Space, evaluator: Evaluator, watch: Callable[[int], None] | None = None, block: int = BLOCK) -> Swept:
+def sweep(
+    space: Space, evaluator: Evaluator, watch: Callable[[int], None] | None = None, block: int = BLOCK
+) -> Swept:
     """Evaluate every design of the coarse grid block by block, keeping the front so far."""
     start = time.monotonic()
     archive = Archive(space)

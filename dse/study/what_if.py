@@ -20,6 +20,7 @@ from dse.space.design import decode, levels, unfit
 from dse.space.questions import CONTROL, changed
 from dse.space.space import Comparison, Space, WhatIf
 from dse.space.variables import Value
+from dse.study.convergence import ablation_loss
 from dse.study.local_search import FrontDesigns, local_search
 from dse.study.samplers import DEFAULT
 from dse.study.search import Search
@@ -31,16 +32,25 @@ WARM = 150
 """designs of a run's front that the search of another world starts from"""
 
 
-def search_front(space: Space, source: EvaluatorSource, catalog: Catalog, *, trials: int, seed: int,
-             known: Sequence[dict[str, Value]] = ()) -> FrontDesigns:  # fmt: skip
-    """Points of a space's polished front and their designs; ``known`` and those nearest to baselines first."""
+def search_front(
+    space: Space,
+    source: EvaluatorSource,
+    catalog: Catalog,
+    *,
+    trials: int,
+    seed: int,
+    known: Sequence[dict[str, Value]] = (),
+) -> FrontDesigns:
+    """Points of a space's polished front with their designs; ``known`` and the baselines' nearest first."""
     model = source.make(space, catalog)
     first = source.nearest_to_baselines(space, catalog, model)
     first += [d for d in known if _within(space, d)]
     search = Search(space, model, DEFAULT, seed, first=first)
     front = search.run(trials)
     design, _ = search.archive.joined()
-    return local_search(space, model, [decode(space, design, int(r)) for r in np.unique(front.rows)], trials, seed)
+    return local_search(
+        space, model, [decode(space, design, int(r)) for r in np.unique(front.rows)], trials, seed
+    )
 
 
 def _within(space: Space, design: dict[str, Value]) -> bool:
@@ -54,11 +64,20 @@ def _within(space: Space, design: dict[str, Value]) -> bool:
     return not unfit(space, design)
 
 
-def what_if_fronts(run: Run, catalog: Catalog, trials: int, seed: int, mine: Sequence[dict[str, Value]], whole: FloatArray,
-           worth: Callable[..., dict[str, Any]], watch: Watch) -> list[dict[str, Any]]:  # fmt: skip
+def what_if_fronts(
+    run: Run,
+    catalog: Catalog,
+    mine: Sequence[dict[str, Value]],
+    whole: FloatArray,
+    *,
+    trials: int,
+    seed: int,
+    watch: Watch,
+) -> list[dict[str, Any]]:
     """Search the space in each of its other worlds; each front against ``whole``, that of this one.
 
-    Each search starts from designs of the run's own front (``mine``), so that what differs is the world and not the luck.
+    Each search starts from designs of the run's own front (``mine``), so that what differs is the world and
+    not the luck.
     """
     out = []
     known = [mine[i] for i in np.unique(np.linspace(0, len(mine) - 1, WARM).astype(int))] if mine else []
@@ -72,7 +91,7 @@ def what_if_fronts(run: Run, catalog: Catalog, trials: int, seed: int, mine: Seq
         points, designs = search_front(
             space, OURS, changed(catalog, asked.catalogue), trials=trials, seed=seed, known=known
         )
-        found = worth(points, whole, Scale.of(whole))
+        found = ablation_loss(points, whole, Scale.of(whole))
         out.append(
             {
                 "name": asked.name,
@@ -120,12 +139,21 @@ def _compared(space: Space, c: Comparison, catalog: Catalog) -> dict[str, Any]:
                 continue
             heat = [f.value for name, f in e.figures.items() if name.startswith(HEAT)]
             broken = [k for k, v in e.limits.items() if v > 1.0 and k not in {"ttft", "available"}]
-            cells.append({
-                "time": e.decode_time, "rate": 1.0 / e.decode_time, "messages": e.times.get("collectives", 0.0) / e.decode_time,
-                "unthrottled": e.unthrottled_time, "energy": e.objectives["energy_per_token"], "prompt": e.ttft,
-                "engine": [op for op, where in e.engines.items() if where == "pnm"], "heat": heat, "clock": e.figures[FigureName.CLOCK_LEVEL].value,
-                "cost": e.objectives.get("cost_per_mtoken", e.objectives.get("bom", 0.0)), "broken": broken,
-            })  # fmt: skip
+            cells.append(
+                {
+                    "time": e.decode_time,
+                    "rate": 1.0 / e.decode_time,
+                    "messages": e.times.get("collectives", 0.0) / e.decode_time,
+                    "unthrottled": e.unthrottled_time,
+                    "energy": e.objectives["energy_per_token"],
+                    "prompt": e.ttft,
+                    "engine": [op for op, where in e.engines.items() if where == "pnm"],
+                    "heat": heat,
+                    "clock": e.figures[FigureName.CLOCK_LEVEL].value,
+                    "cost": e.objectives.get("cost_per_mtoken", e.objectives.get("bom", 0.0)),
+                    "broken": broken,
+                }
+            )
         rows.append({"name": r.name, "cells": cells})
     return {
         "title": c.title,

@@ -22,12 +22,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment with the wheel; dependencies are those of this environment."""
     place = tmp_path_factory.mktemp("wheel")
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--outdir", str(place), str(HOME)], check=True, capture_output=True
+        [sys.executable, "-m", "build", "--wheel", "--outdir", str(place), str(HOME)],
+        check=True,
+        capture_output=True,
     )
     venv.create(place / "venv", with_pip=True)
     python = place / "venv" / "bin" / "python"
     wheel = next(place.glob("*.whl"))
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", str(wheel)], check=True, capture_output=True)
+    subprocess.run(
+        [python, "-m", "pip", "install", "-q", "--no-deps", str(wheel)], check=True, capture_output=True
+    )
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = place / "venv" / "lib" / version / "site-packages"
     (packages / "borrowed.pth").write_text("\n".join(p for p in site.getsitepackages()) + "\n")
@@ -111,11 +115,15 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("target", ["datacenter", "mobile"])
-def test_brushing_links_front_table_and_parallel_coordinates(target: str, explored: Path, browser: Any) -> None:
+def test_brushing_links_front_table_and_parallel_coordinates(
+    target: str, explored: Path, browser: Any
+) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
     browser.get((explored / target / "dashboard.html").as_uri())
-    WebDriverWait(browser, 120).until(lambda b: b.execute_script("return document.body.dataset.ready") == "yes")
+    WebDriverWait(browser, 120).until(
+        lambda b: b.execute_script("return document.body.dataset.ready") == "yes"
+    )
     total = int(browser.execute_script("return document.body.dataset.selected"))
     assert total == browser.execute_script("return document.querySelectorAll('#table tbody tr').length")
     script = """
@@ -127,5 +135,7 @@ def test_brushing_links_front_table_and_parallel_coordinates(target: str, explor
     chosen, table, points = browser.execute_async_script(script)
     assert 0 < chosen < total
     assert chosen == table == points
-    errors = [e for e in browser.get_log("browser") if e["level"] == "SEVERE" and "favicon" not in e["message"]]
+    errors = [
+        e for e in browser.get_log("browser") if e["level"] == "SEVERE" and "favicon" not in e["message"]
+    ]
     assert not errors, errors

@@ -29,7 +29,9 @@ def test_joules_per_token_on_jetson_within_30_percent(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize("kind", ["GEMM", "decode_layer", "prefill_layer"])
-def test_a100_kernels_within_15_percent(kind: str, catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a100_kernels_within_15_percent(
+    kind: str, catalog: Catalog, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [k for k in kernel_rows(catalog) if k.name.startswith(kind)]
     error = float(np.mean([abs(k.ratio - 1) for k in rows]))
     with capsys.disabled():

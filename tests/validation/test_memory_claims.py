@@ -24,7 +24,9 @@ def asked() -> list[dict[str, str]]:
     return [r for r, _ in rows("results_memory.csv") if r["confidence"] == "high" or r["lever"] != "hbf"]
 
 
-def test_every_row_with_inputs_is_computed(claims: dict[str, PublishedResult], asked: list[dict[str, str]]) -> None:
+def test_every_row_with_inputs_is_computed(
+    claims: dict[str, PublishedResult], asked: list[dict[str, str]]
+) -> None:
     skipped = {**flash.SKIPPED, **pnm_and_stacks.SKIPPED}
     assert {r["id"] for r, _ in rows("results_memory.csv")} == claims.keys() | skipped.keys()
     assert not [r["id"] for r in asked if r["id"] in skipped and r["confidence"] == "high"]
@@ -32,7 +34,10 @@ def test_every_row_with_inputs_is_computed(claims: dict[str, PublishedResult], a
 
 @pytest.mark.parametrize("lever", ["hbf", "pnm", "stack"])
 def test_two_thirds_of_the_model_rows_agree(
-    lever: str, claims: dict[str, PublishedResult], asked: list[dict[str, str]], capsys: pytest.CaptureFixture[str]
+    lever: str,
+    claims: dict[str, PublishedResult],
+    asked: list[dict[str, str]],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with capsys.disabled():
         print()
@@ -99,7 +104,9 @@ def test_rise_of_imec_stacks_within_15_percent(
     """One set of layer resistances for all; cooling from both sides has a board of unknown thickness and is not asked."""
     ratio = _rise(catalog, stage)
     with capsys.disabled():
-        print(f"\n{stage.name:28s} published {stage.published:6.1f} degC, rise ours over published {ratio:.3f}")
+        print(
+            f"\n{stage.name:28s} published {stage.published:6.1f} degC, rise ours over published {ratio:.3f}"
+        )
     assert ratio == pytest.approx(1.0, abs=0.15)
 
 
@@ -113,4 +120,6 @@ def test_imec_measures_never_heat_the_gpu(catalog: Catalog) -> None:
 def test_rise_of_the_lowest_dram_die(name: str, replicated: float, catalog: Catalog) -> None:
     """Of an independent replication of the same stages."""
     stage = next(s for s in STAGES if s.name == name)
-    assert (temperatures(catalog, stage)[1] - COOLANT) / (replicated - COOLANT) == pytest.approx(1.0, abs=0.15)
+    assert (temperatures(catalog, stage)[1] - COOLANT) / (replicated - COOLANT) == pytest.approx(
+        1.0, abs=0.15
+    )

@@ -58,7 +58,9 @@ def test_every_row_with_inputs_is_computed(claims: dict[str, PublishedResult]) -
     assert sum(r["confidence"] == "high" for r in read) == 26
 
 
-def test_published_results_agree(claims: dict[str, PublishedResult], capsys: pytest.CaptureFixture[str]) -> None:
+def test_published_results_agree(
+    claims: dict[str, PublishedResult], capsys: pytest.CaptureFixture[str]
+) -> None:
     with capsys.disabled():
         print()
         for c in claims.values():

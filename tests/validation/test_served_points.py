@@ -36,7 +36,12 @@ BOUNDS = [
 
 @pytest.mark.parametrize(("name", "metric", "bound"), BOUNDS)
 def test_error_of_clean_rows_stays_below_its_bound(
-    name: str, metric: str, bound: float, measured: Rows, splits: dict[str, Split], capsys: pytest.CaptureFixture[str]
+    name: str,
+    metric: str,
+    bound: float,
+    measured: Rows,
+    splits: dict[str, Split],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     found = score(ratios(measured, splits[name], metric, measured.clean))
     every = score(ratios(measured, splits[name], metric, measured.distinct))
@@ -79,7 +84,8 @@ def test_at_most_eight_factors_and_none_per_model_or_device() -> None:
 def test_no_factor_saw_a_row_it_is_tested_on(name: str, measured: Rows, splits: dict[str, Split]) -> None:
     """By id and by configuration: a repeat of a tested row must not have been fitted either."""
     keys = {
-        c.id: (c.device, c.llm, c.software, c.format, c.plan, c.input_tokens, c.output_tokens) for c in measured.cases
+        c.id: (c.device, c.llm, c.software, c.format, c.plan, c.input_tokens, c.output_tokens)
+        for c in measured.cases
     }
     for label, (train, test) in folds(measured, name).items():
         fitted = set(splits[name].fits[label].rows)
@@ -100,7 +106,9 @@ def test_the_stored_record_names_the_fitted_rows(measured: Rows, splits: dict[st
         assert model == c.llm
 
 
-def test_the_catalogue_holds_what_a_calibration_gives_today(splits: dict[str, Split], catalog: Catalog) -> None:
+def test_the_catalogue_holds_what_a_calibration_gives_today(
+    splits: dict[str, Split], catalog: Catalog
+) -> None:
     made = splits["none"].fits[""]
     for stack in made.stacks:
         for factor in FITTED:
@@ -111,7 +119,11 @@ def test_the_catalogue_holds_what_a_calibration_gives_today(splits: dict[str, Sp
 
 @pytest.mark.parametrize("metric", ["tpot", "ttft"])
 def test_the_stated_range_holds_four_held_out_rows_in_five(
-    metric: str, measured: Rows, splits: dict[str, Split], catalog: Catalog, capsys: pytest.CaptureFixture[str]
+    metric: str,
+    measured: Rows,
+    splits: dict[str, Split],
+    catalog: Catalog,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     bounds = {}
     for stack in splits["none"].fits[""].stacks:
@@ -120,7 +132,9 @@ def test_the_stated_range_holds_four_held_out_rows_in_five(
     share, width = widths(measured, splits["model"], metric, bounds)
     nested = nested_cover(measured, splits["model"], metric)
     with capsys.disabled():
-        print(f"\n{metric}: {100 * share:.0f} % inside, {100 * nested:.0f} % nested, median high / low {width:.2f}")
+        print(
+            f"\n{metric}: {100 * share:.0f} % inside, {100 * nested:.0f} % nested, median high / low {width:.2f}"
+        )
     assert 0.72 <= share <= 0.88
     assert 0.72 <= nested <= 0.88  # a range that has not seen the model either
     assert width < 4
@@ -162,7 +176,8 @@ def test_a_fit_finds_the_factors_that_made_its_rows(measured: Rows, catalog: Cat
     software = soft_rows(catalog, some.cases)
     made = times(some, software)
     cases = tuple(
-        replace(c, tpot=float(t), ttft=float(f)) for c, t, f in zip(some.cases, made.tpot, made.ttft, strict=True)
+        replace(c, tpot=float(t), ttft=float(f))
+        for c, t, f in zip(some.cases, made.tpot, made.ttft, strict=True)
     )
     rows = replace(some, cases=cases)
     again = predicted(rows, catalog, fit(rows, catalog))
@@ -181,7 +196,9 @@ def test_unbuilt_machines_are_judged_no_better_than_built_ones(catalog: Catalog,
     assert datacenter.scenario.software == POOLED  # type: ignore[attr-defined]
 
 
-def test_the_readme_table_is_what_validate_prints(measured: Rows, splits: dict[str, Split], catalog: Catalog) -> None:
+def test_the_readme_table_is_what_validate_prints(
+    measured: Rows, splits: dict[str, Split], catalog: Catalog
+) -> None:
     made = findings(measured, list(splits.values()), catalog)
     text = README.read_text(encoding="utf-8")
     assert with_trust(text, trust_table(made, evidence(catalog))) == text

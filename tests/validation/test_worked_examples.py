@@ -22,7 +22,9 @@ import pytest
 from dse.core.table import total
 from dse.physics import carbon, cost
 
-ROWS = list(csv.DictReader((Path(__file__).parent / "worked_examples.csv").read_text(encoding="utf-8").splitlines()))
+ROWS = list(
+    csv.DictReader((Path(__file__).parent / "worked_examples.csv").read_text(encoding="utf-8").splitlines())
+)
 
 
 KWH, HOUR, DAY = 3.6e6, 3600.0, 86400.0
@@ -45,7 +47,9 @@ def the(x: Any) -> float:
 def gross(r: Row, area: float) -> Any:
     """Dies on a wafer, mm in the rows, m in the model."""
     diameter = r.get("wafer_diameter_mm", 300) * 1e-3
-    return cost.dies_per_wafer(A(area * 1e-6), diameter, r.get("edge_loss_mm", 0) * 1e-3, r.get("scribe_mm", 0) * 1e-3)
+    return cost.dies_per_wafer(
+        A(area * 1e-6), diameter, r.get("edge_loss_mm", 0) * 1e-3, r.get("scribe_mm", 0) * 1e-3
+    )
 
 
 def good(r: Row, area: float) -> Any:
@@ -84,7 +88,10 @@ def package(r: Row) -> float:
 
 def act_logic(r: Row) -> float:
     per_area = carbon.per_area(
-        r["ci_fab_g_kwh"] * 1e-3 / KWH, A(r["epa_kwh_cm2"] * KWH * 1e4), A(r["gpa_g_cm2"] * 10.0), r["mpa_g_cm2"] * 10.0
+        r["ci_fab_g_kwh"] * 1e-3 / KWH,
+        A(r["epa_kwh_cm2"] * KWH * 1e4),
+        A(r["gpa_g_cm2"] * 10.0),
+        r["mpa_g_cm2"] * 10.0,
     )
     count = float(r.get("cpus", 1))
     return count * the(
@@ -101,7 +108,9 @@ def act_logic(r: Row) -> float:
 def act_memory(r: Row) -> float:
     count = float(r.get("modules") or r.get("drives", 1))
     return count * the(
-        carbon.packaged(A(r["capacity_gb"]), A(r["g_per_gb"] * 1e-3), A(r["fab_yield"]), A(r["ics"]), r["pkg_g"] * 1e-3)
+        carbon.packaged(
+            A(r["capacity_gb"]), A(r["g_per_gb"] * 1e-3), A(r["fab_yield"]), A(r["ics"]), r["pkg_g"] * 1e-3
+        )
     )
 
 
@@ -143,7 +152,9 @@ def owned(name: str, r: Row) -> float:
     if name.startswith("epoch"):
         year = cost.YEAR
         it = cost.capital_charge(A(r["it_capex"]), r["it_years"] * year, r["discount_rate"])
-        site = cost.capital_charge(A(r["capex"] - r["it_capex"]), r["facility_years"] * year, r["discount_rate"])
+        site = cost.capital_charge(
+            A(r["capex"] - r["it_capex"]), r["facility_years"] * year, r["discount_rate"]
+        )
         return the(it + site) * year + float(r["opex"])
     if name.startswith("tco5y"):
         energy = r["tdp_w"] * r["pue"] * r["utilisation"] * r["years"] * 8760.0 / 1000.0
@@ -161,14 +172,19 @@ def owned(name: str, r: Row) -> float:
             * HOUR
         )
     if name == "sglang_output_cost":
-        return float(r["usd_per_gpu_hour"] * r["gpus_per_node"] / (r["output_tokens_per_s_per_node"] * HOUR) * 1e6)
+        return float(
+            r["usd_per_gpu_hour"] * r["gpus_per_node"] / (r["output_tokens_per_s_per_node"] * HOUR) * 1e6
+        )
     if name == "gb200_prefill_fp8":
-        return float(r["flop_per_token"] / (r["peak_flops"] * r["utilisation"]) * r["usd_per_gpu_hour"] / HOUR * 1e6)
+        return float(
+            r["flop_per_token"] / (r["peak_flops"] * r["utilisation"]) * r["usd_per_gpu_hour"] / HOUR * 1e6
+        )
     if name == "deepseek_margin":
         return float((r["revenue"] - r["cost"]) / r["cost"])
     missed = r["input_tokens"] - r["cache_hit_tokens"]
     return float(
-        (r["cache_hit_tokens"] * r["usd_hit"] + missed * r["usd_miss"] + r["output_tokens"] * r["usd_out"]) * 1e-6
+        (r["cache_hit_tokens"] * r["usd_hit"] + missed * r["usd_miss"] + r["output_tokens"] * r["usd_out"])
+        * 1e-6
     )
 
 
@@ -183,7 +199,11 @@ def bought(name: str, r: Row) -> float:
 def energy(_: str, r: Row) -> float:
     if "power_w" in r:
         return float(r["power_w"] / r["tokens_per_s"])
-    return float(r["uwh_per_token"] * 1e-6 * HOUR) if "uwh_per_token" in r else float(r["j_per_token"] * 1e6 / KWH)
+    return (
+        float(r["uwh_per_token"] * 1e-6 * HOUR)
+        if "uwh_per_token" in r
+        else float(r["j_per_token"] * 1e6 / KWH)
+    )
 
 
 KINDS: dict[str, Callable[[str, Row], float]] = {
@@ -207,7 +227,13 @@ KINDS: dict[str, Callable[[str, Row], float]] = {
 }  # fmt: skip
 
 
-ALLOWED = {"die_cost": 0.05, "die_yield": 0.05, "die_count": 0.05, "die_cost_ratio": 0.05, "embodied_carbon": 0.10}
+ALLOWED = {
+    "die_cost": 0.05,
+    "die_yield": 0.05,
+    "die_count": 0.05,
+    "die_cost_ratio": 0.05,
+    "embodied_carbon": 0.10,
+}
 
 
 def test_every_kind_of_row_is_worked() -> None:

@@ -152,7 +152,9 @@ class Scored:
 
     def mape(self, size_class: str | None = None) -> float:
         """Mean absolute relative error, of a class of sizes or all; NaN where none was measured."""
-        some = [abs(e) for e, r in zip(self.errors, self.rows, strict=True) if size_class in {None, r.size_class}]
+        some = [
+            abs(e) for e, r in zip(self.errors, self.rows, strict=True) if size_class in {None, r.size_class}
+        ]
         return float(np.mean(some)) if some else float("nan")
 
 
@@ -165,8 +167,12 @@ def scores(catalog: Catalog) -> list[Scored]:
         four, eight = ([r for r in rows if r.ranks == n] for n in (4, 8))
         carried = np.zeros(0)
         if eight:
-            carried = predicted(catalog, eight, fitted(catalog, four)) / np.array([r.measured for r in eight]) - 1.0
-        out.append(Scored(device, library, fit, tuple(rows), predicted(catalog, rows, fit) / took - 1.0, carried))
+            carried = (
+                predicted(catalog, eight, fitted(catalog, four)) / np.array([r.measured for r in eight]) - 1.0
+            )
+        out.append(
+            Scored(device, library, fit, tuple(rows), predicted(catalog, rows, fit) / took - 1.0, carried)
+        )
     return out
 
 

@@ -112,7 +112,9 @@ def _engine(case: Case, row: Mapping[str, str], catalog: Catalog) -> float:
         return catalog.value("device", case.device, "vector_peak")
     named = re.search(r"(\d+) threads", row["notes"])
     cores = catalog.value("device", case.device, "cpu_cores")
-    return catalog.value("device", case.device, "cpu_core_peak") * (min(float(named[1]), cores) if named else cores)
+    return catalog.value("device", case.device, "cpu_core_peak") * (
+        min(float(named[1]), cores) if named else cores
+    )
 
 
 def edge_rows(catalog: Catalog) -> list[Edge]:
@@ -120,7 +122,10 @@ def edge_rows(catalog: Catalog) -> list[Edge]:
     rows = [
         r
         for r in published()
-        if r["metric"] == "decode_speed" and r["system"] in STACKS and r["device"] in DEVICES and r["n_devices"] == "1"
+        if r["metric"] == "decode_speed"
+        and r["system"] in STACKS
+        and r["device"] in DEVICES
+        and r["n_devices"] == "1"
     ]
     cases = [_case(r, catalog) for r in rows]
     served = prepare(cases, catalog)
@@ -128,7 +133,15 @@ def edge_rows(catalog: Catalog) -> list[Edge]:
     step, operations, moved = _steps(served, catalog, engines)
     edge = [catalog.entry("device", c.device).attributes.get("target") == "mobile" for c in cases]
     out = [
-        Edge(r["system"], r["device"], r["model"], r["precision"], float(r["value"]), 1.0 / float(step[i]), edge[i])
+        Edge(
+            r["system"],
+            r["device"],
+            r["model"],
+            r["precision"],
+            float(r["value"]),
+            1.0 / float(step[i]),
+            edge[i],
+        )
         for i, r in enumerate(rows)
     ]
     joules = {
@@ -140,7 +153,9 @@ def edge_rows(catalog: Catalog) -> list[Edge]:
         measured = joules.get((r["system"], r["device"]))
         if measured is not None:
             value = _energy(c, catalog, float(step[i]), float(operations[i]), float(moved[i]))
-            out.append(Edge(r["system"], r["device"], r["model"], r["precision"], measured, value, True, "J/token"))
+            out.append(
+                Edge(r["system"], r["device"], r["model"], r["precision"], measured, value, True, "J/token")
+            )
     return out
 
 
@@ -162,7 +177,9 @@ def burst(catalog: Catalog, device: str, llm: str) -> tuple[float, float, float]
     return float(step[0]), joules / float(step[0]), catalog.value("device", device, "idle_power")
 
 
-def _steps(served: Served, catalog: Catalog, engines: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _steps(
+    served: Served, catalog: Catalog, engines: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Time of a step, vector operations and bytes of it, (n,) each.
 
     What widening keeps of the bandwidth: engine rate / (cost x weights per second at full bandwidth).
@@ -194,5 +211,11 @@ def _energy(case: Case, catalog: Catalog, step: float, operations: float, moved:
     if field not in entry.values:
         raise DataError(f"device {case.device}: no {field}")
     memory = entry.attributes["memory"]
-    per_byte = catalog.value("memory", memory, "read_energy") + catalog.value("memory", memory, "interface_energy")
-    return entry.values["idle_power"].nominal * step + operations * entry.values[field].nominal + moved * per_byte
+    per_byte = catalog.value("memory", memory, "read_energy") + catalog.value(
+        "memory", memory, "interface_energy"
+    )
+    return (
+        entry.values["idle_power"].nominal * step
+        + operations * entry.values[field].nominal
+        + moved * per_byte
+    )

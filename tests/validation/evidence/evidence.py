@@ -49,7 +49,9 @@ class Evidence:
 
     def reduce_errors(self) -> tuple[list[float], list[float]]:
         """Errors of all-reduces: of every row, and of 8 ranks by a fit to 4."""
-        return [float(e) for s in self.reduces for e in s.errors], [float(e) for s in self.reduces for e in s.carried]
+        return [float(e) for s in self.reduces for e in s.errors], [
+            float(e) for s in self.reduces for e in s.carried
+        ]
 
     def lines(self) -> list[tuple[str, list[str]]]:
         """Title and lines of each kind."""
@@ -85,9 +87,9 @@ class Evidence:
         ]
         out = [["section", "line", "published", "ours"]]
         for (title, lines), numbers in zip(self.lines(), pairs, strict=True):
-            some = [(p if isinstance(p, str) else f"{p:.6g}", f"{o:.6g}") for p, o in numbers] or [("", "")] * len(
-                lines
-            )
+            some = [(p if isinstance(p, str) else f"{p:.6g}", f"{o:.6g}") for p, o in numbers] or [
+                ("", "")
+            ] * len(lines)
             out += [[title, line, *pair] for line, pair in zip(lines, some, strict=True)]
         return out
 
@@ -96,7 +98,8 @@ def by_kind(claims: list[PublishedResult]) -> str:
     """How many of each kind agree: identities are arithmetic, only ``model`` tests the model."""
     kinds = sorted({c.kind for c in claims})
     return ", ".join(
-        f"{k} {sum(c.agrees for c in claims if c.kind == k)} of {sum(c.kind == k for c in claims)}" for k in kinds
+        f"{k} {sum(c.agrees for c in claims if c.kind == k)} of {sum(c.kind == k for c in claims)}"
+        for k in kinds
     )
 
 

@@ -48,9 +48,14 @@ def _sixteen(llm: str) -> ModelLoad:
 
 def _son(catalog: Catalog, i: Inputs) -> tuple[Machine, Catalog]:
     """The machine: activations on chip (40 MB a stack, or the one HBM4 that the pool's bandwidth leaves out)."""
-    m, gpu = i["memory_per_gpu"], {"peak": i["bf16_pflops_per_gpu"] * 1e15, "link": i["nvlink_gb_s"] * 1e9 / 2}
+    m, gpu = (
+        i["memory_per_gpu"],
+        {"peak": i["bf16_pflops_per_gpu"] * 1e15, "link": i["nvlink_gb_s"] * 1e9 / 2},
+    )
     if i["memory"] == "HBM4":
-        return reference_machine(catalog, **gpu, bandwidth=m["read_tb_s"] * 1e12, capacity=m["capacity_gib"] * GIB)
+        return reference_machine(
+            catalog, **gpu, bandwidth=m["read_tb_s"] * 1e12, capacity=m["capacity_gib"] * GIB
+        )
     stacks = 7.0 if i["memory"] in {"HBF", "CONV"} else 8.0
     planes = float(m["planes_per_die"])
     page = 4096.0
@@ -208,10 +213,16 @@ def _all_late(catalog: Catalog, i: Inputs) -> float:
                 batch = budget * 8e9 / (m["kv_bytes_per_token"] * context)
                 held = (budget * 8e9 + m["weights_node_gb"] * 1e9) / 8
                 machine, made = reference_machine(
-                    catalog, peak=2.25e15, bandwidth=8e12, capacity=256e9, link=9e11, far=(held, i["c2c_gb_s"] * 1e9)
+                    catalog,
+                    peak=2.25e15,
+                    bandwidth=8e12,
+                    capacity=256e9,
+                    link=9e11,
+                    far=(held, i["c2c_gb_s"] * 1e9),
                 )
                 late += (
-                    _kyung_step(machine, made, model, context, 4 / 3 * batch).pairs.step[0, 0] * 1e3 > i["tpot_slo_ms"]
+                    _kyung_step(machine, made, model, context, 4 / 3 * batch).pairs.step[0, 0] * 1e3
+                    > i["tpot_slo_ms"]
                 )
     return float(late)
 
@@ -228,14 +239,25 @@ def _life(i: Inputs) -> float:
     """Years until all KV that is written wears the flash out, at the published TPOT."""
     h, ratio = i["hbf"], [float(x) for x in i["input_to_output_ratio"].split(":")]
     capacity = h["stacks_per_device"] * h["stack_gb"] * 1e9 * i["devices"] - i["weights_node_gb"] * 1e9
-    written = i["batch_closed_form"] / (i["tpot_ms"] / 1e3) * (1.0 + ratio[0] / ratio[1]) * i["kv_bytes_per_token"]
+    written = (
+        i["batch_closed_form"] / (i["tpot_ms"] / 1e3) * (1.0 + ratio[0] / ratio[1]) * i["kv_bytes_per_token"]
+    )
     return float(flash.life(A([i["endurance_pe"]]), A([capacity]), A([i["waf"]]), A([written]))[0]) / YEAR
 
 
 def _h3(catalog: Catalog, i: Inputs, with_flash: bool, shared: float) -> float:
     """Fewest GPUs, a power of two, that hold the weights and a KV cache that all requests share."""
     pool = Flash(
-        8.0, 12.0, 98.0, 4096.0, i["hbf_latency_us"] * 1e-6, 1e-4, 1e12, i["hbf_gb"] * 1e9 / 8, 4e7, behind=True
+        8.0,
+        12.0,
+        98.0,
+        4096.0,
+        i["hbf_latency_us"] * 1e-6,
+        1e-4,
+        1e12,
+        i["hbf_gb"] * 1e9 / 8,
+        4e7,
+        behind=True,
     )
     machine, made = reference_machine(catalog, peak=2.25e15, bandwidth=i["hbm_tb_s"] * 1e12, capacity=i["hbm_gb"] * 1e9, link=9e11,
                         flash=pool if with_flash else None, domain=64.0)  # fmt: skip
@@ -259,7 +281,9 @@ def _sessions(catalog: Catalog, i: Inputs) -> float:
 
 
 def _continuous(i: Inputs) -> float:
-    life = flash.life(A([i["endurance_pe"]]), A([i["capacity_gb"] * 1e9]), A([i["waf"]]), A([i["write_gb_s"] * 1e9]))
+    life = flash.life(
+        A([i["endurance_pe"]]), A([i["capacity_gb"] * 1e9]), A([i["waf"]]), A([i["write_gb_s"] * 1e9])
+    )
     return float(life[0]) / 86400.0
 
 
@@ -270,7 +294,9 @@ def _program(i: Inputs) -> float:
 
 
 def _planes(i: Inputs) -> float:
-    read = flash.plane_bandwidth(A([i["planes_per_die"] * i["dies"]]), A([i["page_bytes"]]), A([i["t_read_us"] * 1e-6]))
+    read = flash.plane_bandwidth(
+        A([i["planes_per_die"] * i["dies"]]), A([i["page_bytes"]]), A([i["t_read_us"] * 1e-6])
+    )
     return float(read[0]) / 1e12
 
 

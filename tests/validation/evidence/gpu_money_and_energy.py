@@ -28,7 +28,15 @@ YEAR: Final = 2025.0
 """of the figures below"""
 
 
-OUTSIDE: Final = ("host", "switches", "cables and optics", "far memory", "fans", "facility (PUE)", "voltage conversion")
+OUTSIDE: Final = (
+    "host",
+    "switches",
+    "cables and optics",
+    "far memory",
+    "fans",
+    "facility (PUE)",
+    "voltage conversion",
+)
 """parts of a token's energy that an accelerator's own meter does not see"""
 
 
@@ -118,7 +126,9 @@ def hour(catalog: Catalog, device: str, space: Space) -> Money:
     model = FirstOrderModel(space, catalog)
     m = at_price(model.devices([device]), list_price(catalog, device), catalog, space.scenario)
     burnt = float(m.ownership.provisioned_power[0]) * space.scenario.pue * space.scenario.electricity_price
-    return Money((float(m.ownership.capital_rate[0]) + burnt) * HOUR, Basis.OWNED, f"{device}, an hour of ours")
+    return Money(
+        (float(m.ownership.capital_rate[0]) + burnt) * HOUR, Basis.OWNED, f"{device}, an hour of ours"
+    )
 
 
 def hours(catalog: Catalog) -> list[PublishedRange]:
@@ -167,9 +177,13 @@ def tokens(catalog: Catalog) -> list[PublishedRange]:
         space = _space(catalog, 1.0 if rented else 0.6)
         e = _served(space, catalog, device, llm, batch, tensor, inputs, outputs, 8, "dp" if rented else "tp")
         price = Money(RENT, Basis.RENTED, "an hour") if rented else hour(catalog, device, space)
-        share = e.decode_time / e.tpot if "alone" in what or not rented else 1.0  # API prices ask for the prompt apart
+        share = (
+            e.decode_time / e.tpot if "alone" in what or not rented else 1.0
+        )  # API prices ask for the prompt apart
         seconds = e.figures["packages"].value / e.throughput / space.scenario.utilisation * share
-        out.append(PublishedRange(what, source, "USD/Mtok", low, nominal, high, seconds * price.amount / HOUR * 1e6))
+        out.append(
+            PublishedRange(what, source, "USD/Mtok", low, nominal, high, seconds * price.amount / HOUR * 1e6)
+        )
     return out
 
 

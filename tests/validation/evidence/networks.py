@@ -52,7 +52,12 @@ def _gather(i: Inputs, kind: str) -> float:
     if kind == "one":
         return _whole(_volume("all_gather", "ring", shape), axis) * each
     # a rank holds 1 / axis of the array and sends (axis - 1) / axis of that
-    return _whole(collective.all_to_all(shape).volume * (axis - 1) / axis / axis, axis) * (axis - 1) / axis * each
+    return (
+        _whole(collective.all_to_all(shape).volume * (axis - 1) / axis / axis, axis)
+        * (axis - 1)
+        / axis
+        * each
+    )
 
 
 def _volume(kind: str, algorithm: str, shape: NetworkShape) -> float:
@@ -111,7 +116,9 @@ def _practice(catalog: Catalog, i: Inputs) -> float:
     return float(i["bytes"] / predicted(catalog, [row], _nccl(catalog))[0] / GIGA)
 
 
-def _lines(catalog: Catalog, engine: str) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], float]]:
+def _lines(
+    catalog: Catalog, engine: str
+) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], float]]:
     """Alpha and rate of every all-reduce over 8 H100 with an engine."""
     form = FORMS["datacenter"]
     parts = form.device_parts(catalog, ["h100_sxm"], "")
@@ -153,7 +160,18 @@ def _per_gpu(catalog: Catalog, device: str, group: int, i: Inputs, card: float, 
     for each in (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024):
         plan = RankPlan(group, group, group, float(each * group))
         case = Case(
-            "", device, load.llm, "trtllm", "", load, "", "agg", plan, None, i["input_tokens"], i["output_tokens"]
+            "",
+            device,
+            load.llm,
+            "trtllm",
+            "",
+            load,
+            "",
+            "agg",
+            plan,
+            None,
+            i["input_tokens"],
+            i["output_tokens"],
         )
         served = prepare([case], rig)
         if served.room[0] < each * group:
@@ -232,7 +250,9 @@ SKIPPED: Final[Mapping[str, str]] = {
 """claims of which nothing can be computed, and why"""
 
 
-_PROMPTS: Final = "prompts: our share of FP4 peaks comes from FP8 rows of Hopper; decode alone gives 11,400 tokens/s"
+_PROMPTS: Final = (
+    "prompts: our share of FP4 peaks comes from FP8 rows of Hopper; decode alone gives 11,400 tokens/s"
+)
 
 
 DIFFERS: Final[Mapping[str, str]] = {"inferencex-peak-nvl72": _PROMPTS, "inferencex-peak-b200": _PROMPTS}
@@ -251,7 +271,15 @@ def network_claims(catalog: Catalog) -> list[PublishedResult]:
         within = {"identity": 0.02, "constant": 0.2, "range": 0.1}.get(kind, STATED.get(row["id"], 0.25))
         out.append(
             PublishedResult(
-                row["id"], row["claim"], kind, stated, ours, ratio, "network", DIFFERS.get(row["id"], ""), within
+                row["id"],
+                row["claim"],
+                kind,
+                stated,
+                ours,
+                ratio,
+                "network",
+                DIFFERS.get(row["id"], ""),
+                within,
             )
         )
     return out

@@ -40,7 +40,8 @@ def _only(catalog: Catalog, entry: str, operators: str) -> Catalog:
     """A catalogue whose engine runs these operators and no other."""
     return catalog.put(
         replace(
-            catalog.entry("pnm", entry), attributes={**catalog.entry("pnm", entry).attributes, "operators": operators}
+            catalog.entry("pnm", entry),
+            attributes={**catalog.entry("pnm", entry).attributes, "operators": operators},
         ),
         operators,
     )
@@ -117,7 +118,9 @@ def _intensity(catalog: Catalog, llm: str, kv_bits: float) -> float:
 
 def _per_watt(catalog: Catalog, entry: str) -> float:
     """Bandwidth per watt at the engine over that at the host of an HBM4 stack: joules per byte, inverted."""
-    host = catalog.value("memory", "hbm4", "read_energy") + catalog.value("memory", "hbm4", "interface_energy")
+    host = catalog.value("memory", "hbm4", "read_energy") + catalog.value(
+        "memory", "hbm4", "interface_energy"
+    )
     on_chip = 2.0 * catalog.value("logic_rules", "common", "sram_energy")
     return (host + on_chip) / catalog.value("pnm", entry, "read_energy")
 
@@ -127,14 +130,19 @@ def _attention_in_banks(catalog: Catalog, which: int) -> float:
     made = _only(catalog, "in_bank_hbm", "attention")
     flops = catalog.value("pnm", "in_bank_hbm", "compute_limit")
     return max(
-        _gains(made, "GPT-3-175B", ((8, 1, 1),), (n, n), "in_bank", flops, BATCHES)[which] for n in (512.0, 1024.0)
+        _gains(made, "GPT-3-175B", ((8, 1, 1),), (n, n), "in_bank", flops, BATCHES)[which]
+        for n in (512.0, 1024.0)
     )
 
 
 def _stack_power(catalog: Catalog, name: str) -> float:
     """W of an HBM stack at its full rate: array, interface, standing and refresh."""
     m = {k: q.nominal for k, q in catalog.entry("memory", name).values.items()}
-    held = m["capacity_per_die"] * m["reference_height"] * (m["static_power_per_byte"] + m["refresh_power_per_byte"])
+    held = (
+        m["capacity_per_die"]
+        * m["reference_height"]
+        * (m["static_power_per_byte"] + m["refresh_power_per_byte"])
+    )
     return float(m["bandwidth_per_stack"] * (m["read_energy"] + m["interface_energy"]) + held)
 
 
@@ -264,7 +272,15 @@ def near_claims(catalog: Catalog) -> list[PublishedResult]:
         within = {"identity": 0.01, "constant": 0.01, "range": 0.1}.get(kind, 0.25)
         out.append(
             PublishedResult(
-                row["id"], row["claim"], kind, stated, ours, ratio, row["lever"], DIFFERS.get(row["id"], ""), within
+                row["id"],
+                row["claim"],
+                kind,
+                stated,
+                ours,
+                ratio,
+                row["lever"],
+                DIFFERS.get(row["id"], ""),
+                within,
             )
         )
     return out

@@ -123,7 +123,9 @@ def reference_machine(
         c = c.replace("memory", FAR, "capacity_per_package", far[0]).replace(
             "memory", FAR, "bandwidth_per_stack", far[1]
         )
-        parts = replace(parts, far=FarParts(code=np.array([c.names("memory").index(FAR)]), modules=np.ones(1)))
+        parts = replace(
+            parts, far=FarParts(code=np.array([c.names("memory").index(FAR)]), modules=np.ones(1))
+        )
     return unlimited(assemble(parts, FORM, c, scenario(RequestMix((), decode_only=True)), BOUNDLESS)), c
 
 

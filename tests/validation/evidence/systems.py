@@ -68,7 +68,15 @@ def _liminal(catalog: Catalog, i: Inputs, ranks: int) -> float:
     for name in ("layer_overhead", "step_overhead", "sequence_overhead"):
         rig = rig.replace("software", "pooled", name, 0.0)
     return 1.0 / _step(
-        _serve(rig, "h100_sxm", i["model"], group=ranks, batch=1.0, context=i["context_tokens"], software="pooled")
+        _serve(
+            rig,
+            "h100_sxm",
+            i["model"],
+            group=ranks,
+            batch=1.0,
+            context=i["context_tokens"],
+            software="pooled",
+        )
     )
 
 
@@ -99,7 +107,9 @@ def _saved(catalog: Catalog, phase: str, low: float, high: float) -> float:
 
 def _core_area(catalog: Catalog) -> float:
     """mm2 of an A100's compute cores: MAC arrays and what goes with them."""
-    macs = catalog.value("device", A100, "peak_16bit") / (catalog.value("logic", "n7", "mac_density") * 1.41e9)
+    macs = catalog.value("device", A100, "peak_16bit") / (
+        catalog.value("logic", "n7", "mac_density") * 1.41e9
+    )
     return float(macs * (1.0 + catalog.value("logic_rules", "common", "core_overhead")) * 1e6)
 
 
@@ -139,8 +149,12 @@ def _die_and_memory(catalog: Catalog, i: Inputs) -> float:
     }
     area = np.array([i["die_mm2"] * 1e-6])
     gross = cost.dies_per_wafer(area, rule["wafer_diameter"], rule["edge_exclusion"], rule["scribe"])
-    good = cost.die_yield(area, np.array([catalog.value("logic", "n7", "defect_density")]), rule["cluster_alpha"])
-    die = cost.die_cost(np.array([catalog.value("logic", "n7", "wafer_price")]), gross, good, rule["die_test_cost"])
+    good = cost.die_yield(
+        area, np.array([catalog.value("logic", "n7", "defect_density")]), rule["cluster_alpha"]
+    )
+    die = cost.die_cost(
+        np.array([catalog.value("logic", "n7", "wafer_price")]), gross, good, rule["die_test_cost"]
+    )
     return float(die[0]) + float(i["memory_cost_usd"][0])
 
 
@@ -199,7 +213,9 @@ def _infersim(catalog: Catalog, i: Inputs) -> float:
 def _h20_microseconds(catalog: Catalog, stored: float, kind: str) -> float:
     """Time [us] to read bytes of a layer at H20's bandwidth and the stack's efficiency."""
     return (
-        1e6 * stored / (catalog.value("device", "h20", "memory_bandwidth") * catalog.value("software", "sglang", kind))
+        1e6
+        * stored
+        / (catalog.value("device", "h20", "memory_bandwidth") * catalog.value("software", "sglang", kind))
     )
 
 
@@ -207,13 +223,26 @@ def _drafting(catalog: Catalog, i: Inputs) -> float:
     """Tokens/s with one drafted token over without, DeepSeek-V3 on eight H800, batch 64."""
     accept = float(np.mean(i["acceptance"]))
     plain, drafted = (
-        _step(_serve(catalog, "h800", "DeepSeek-V3", group=8, batch=64.0, context=4096.0, software="sglang", draft=d))
+        _step(
+            _serve(
+                catalog,
+                "h800",
+                "DeepSeek-V3",
+                group=8,
+                batch=64.0,
+                context=4096.0,
+                software="sglang",
+                draft=d,
+            )
+        )
         for d in ((0.0, 0.0), (float(i["draft_tokens"]), accept))
     )
     return (
         plain
         / drafted
-        * ModelLoad("", 1, 1, 8, 8, 8, draft_tokens=float(i["draft_tokens"]), acceptance=accept).tokens_per_step
+        * ModelLoad(
+            "", 1, 1, 8, 8, 8, draft_tokens=float(i["draft_tokens"]), acceptance=accept
+        ).tokens_per_step
     )
 
 
