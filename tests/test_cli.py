@@ -222,6 +222,7 @@ def test_schemas_are_written(tmp_path: Path) -> None:
     assert {"memory.json", "llm.json", "space.json"} <= {p.name for p in tmp_path.iterdir()}
 
 
+@pytest.mark.slow
 def test_names_with_formulas_and_html_are_inert(tmp_path: Path) -> None:
     from dse.space.reader import space_text
 
@@ -384,6 +385,7 @@ def test_what_a_space_asks_is_answered(tmp_path: Path) -> None:
     assert above <= below  # logic next to the cold plate is never slower
 
 
+@pytest.mark.slow
 def test_a_review_compares_devices(tmp_path: Path) -> None:
     """Two bodies searched with few trials, their technologies side by side; a datacenter's run is refused."""
     for name in ("xr", "mobile"):
@@ -418,6 +420,7 @@ def test_a_review_compares_devices(tmp_path: Path) -> None:
     assert "expected a mobile run" in done.stderr
 
 
+@pytest.mark.slow
 def test_worlds_of_prices_and_years_are_drawn(tmp_path: Path) -> None:
     """A price and two years of the shipped question, few trials: a picture each, and a sentence for every world."""
     text = (HOME / "search_spaces" / "prices.toml").read_text()

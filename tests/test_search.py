@@ -41,7 +41,10 @@ def test_same_seed_same_bytes_other_seed_other(tmp_path: Path, datacenter: Space
     assert a != run(datacenter, tmp_path / "c", seed=2)
 
 
-@pytest.mark.parametrize("sampler", ["nsga2", "nsga3", "random", "qmc"])
+@pytest.mark.parametrize(
+    "sampler",
+    ["nsga2", "qmc", *(pytest.param(s, marks=pytest.mark.slow) for s in ("nsga3", "random"))],
+)
 def test_a_cut_log_resumes_to_the_same_front(sampler: str, tmp_path: Path, datacenter: Space) -> None:
     whole = run(datacenter, tmp_path / "a", 400, sampler=sampler)
     run(datacenter, tmp_path / "b", 250, sampler=sampler)

@@ -52,6 +52,7 @@ def test_error_of_clean_rows_stays_below_its_bound(
     assert abs(found.bias) <= bound
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "bound"), [("device", 0.16), ("model", 0.18)])
 def test_error_holds_with_the_constants_chosen_inside_each_fold(
     name: str, bound: float, measured: Rows, catalog: Catalog, capsys: pytest.CaptureFixture[str]
