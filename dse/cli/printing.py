@@ -8,6 +8,7 @@ from dse.core.units import show
 from dse.evaluator.explain import Evaluation
 from dse.space.limits import Limit, limit_sentence
 from dse.space.objectives import OBJECTIVES
+from dse.space.targets import TARGETS
 
 
 def _table(title: str, parts: dict[str, float], unit: str) -> None:
@@ -37,7 +38,7 @@ def print_evaluation(e: Evaluation) -> None:
         print("  near memory: " + ", ".join(k for k, v in e.engines.items() if v == "pnm"))
     _table("Energy per output token", e.energies, "J")
     _table(
-        "Cost per million output tokens" if e.target == "datacenter" else "Added bill of materials",
+        TARGETS[e.target].cost_title,
         e.costs,
         "USD",
     )
