@@ -329,9 +329,9 @@ def _machine(
     if device is not None:
         entry = model.catalog.entry("device", device)
         said = entry.attributes.get("target")
-        if said != space.target.devices:
+        if said != space.target.name:
             raise SpaceError(
-                f"device {device}: is for target {said!r}, this space takes those for {space.target.devices!r}"
+                f"device {device}: is for target {said!r}, this space is for {space.target.name!r}"
             )
         return model.devices([device]), entry.title
     values: dict[str, Value] = {}

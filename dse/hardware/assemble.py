@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Final
 
 import numpy as np
@@ -66,7 +65,6 @@ def _in_device(
 FORMS: Final[Mapping[str, Form]] = {
     "datacenter": Form(datacenter_parts, datacenter_devices, under_lid, _on_site),
     "mobile": Form(mobile_parts, mobile_devices, in_body, _in_device),
-    "workstation": Form(datacenter_parts, datacenter_devices, partial(under_lid, most=1), _on_site),
 }
 """the form of each target, by its name"""
 

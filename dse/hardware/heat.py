@@ -241,19 +241,11 @@ class _Option(Table):
     thermal: Thermal
 
 
-def under_lid(
-    values: PartValues,
-    scenario: Scenario,
-    thresholds: Mapping[str, float],
-    draw: Draw,
-    most: int | None = None,
-) -> Thermal:
-    """Cheapest cooling class that fits both phases unthrottled, else the strongest of the first ``most``."""
+def under_lid(values: PartValues, scenario: Scenario, thresholds: Mapping[str, float], draw: Draw) -> Thermal:
+    """Cheapest cooling class that fits both phases unthrottled, else the strongest."""
     del thresholds
     catalog = values.catalog
-    classes = sorted(
-        catalog.names("cooling"), key=lambda n: catalog.value("cooling", n, "max_package_power")
-    )[:most]
+    classes = sorted(catalog.names("cooling"), key=lambda n: catalog.value("cooling", n, "max_package_power"))
     phases = _Phases.of(values, scenario, draw)
     options = [_option(values, name, draw, phases) for name in classes]
     pick = np.full(len(values.parts), len(options) - 1)

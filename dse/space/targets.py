@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from dse.space.limits import Limit
@@ -25,8 +25,6 @@ class Target:
     required_thresholds: tuple[str, ...]
     electricity_grid: str
     """entry of the catalogue's grids where a space names none"""
-    devices: str
-    """target that device files of its machines name"""
     body: str
     """entry of the catalogue's bodies where a space names none, "" where machines stand in none"""
     fleet: bool
@@ -84,7 +82,6 @@ _DATACENTER: Final = Target(
     ),
     required_thresholds=(),
     electricity_grid="usa",
-    devices="datacenter",
     body="",
     fleet=True,
     one_user=False,
@@ -119,7 +116,6 @@ _MOBILE: Final = Target(
     thresholds=(*_DEVICE_LIMITS, Goal.TPOT, Goal.MATERIALS, Goal.ENERGY, Goal.CARBON),
     required_thresholds=_DEVICE_LIMITS,
     electricity_grid="world",
-    devices="mobile",
     body="phone",
     fleet=False,
     one_user=True,
@@ -128,9 +124,5 @@ _MOBILE: Final = Target(
     cost_title="Added bill of materials",
 )
 
-_WORKSTATION: Final = replace(
-    _DATACENTER, name="workstation", locked_levels=("flash", "pnm", "fast_memory"), lock_every_level=True
-)
-
-TARGETS: Final[Mapping[str, Target]] = {t.name: t for t in (_DATACENTER, _MOBILE, _WORKSTATION)}
+TARGETS: Final[Mapping[str, Target]] = {t.name: t for t in (_DATACENTER, _MOBILE)}
 """every target by name"""

@@ -41,16 +41,3 @@ def test_an_engine_in_every_flash_die_is_a_catalogue_file(catalog: Catalog) -> N
     assert die.copies[0] == pytest.approx(4 * base.copies[0])  # sqrt(16) as many shards
     judged = FirstOrderModel(space, catalog).evaluate(sample(space, 300, np.random.default_rng(1)))
     assert np.isfinite(judged.objectives["tpot"]).all()
-
-
-def test_a_target_is_a_row_a_form_and_a_space(catalog: Catalog) -> None:
-    """A box under a desk: air alone cools it, a socket feeds it; the rest is the one pipeline."""
-    space = read_space((HOME / "search_spaces" / "workstation.toml").read_text(), "workstation.toml", catalog)
-    model = FirstOrderModel(space, catalog)
-    outcomes = model.evaluate(sample(space, 3000, np.random.default_rng(1)))
-    machine = model.machine(sample(space, 200, np.random.default_rng(2)))
-    assert outcomes.feasible.any()
-    air = catalog.value("cooling", "air", "max_package_power")
-    assert (machine.installation.power_limit <= air).all()
-    socket = outcomes.limit_ratios["rack_power"][outcomes.feasible]
-    assert (socket <= 1).all()
