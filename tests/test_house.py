@@ -71,3 +71,10 @@ def test_readme_is_short_and_has_both_commands() -> None:
     assert text.count("\n") <= 120
     assert re.search(r"<!-- main-job -->\n```sh\n.+?\n```", text, re.DOTALL)
     assert re.search(r"<!-- tests -->\n```sh\n.+?\n```", text, re.DOTALL)
+
+
+def test_every_physics_function_names_its_source() -> None:
+    for path in (HOME / "dse" / "physics").glob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                assert "Source:" in (ast.get_docstring(node) or ""), (path.name, node.name)

@@ -43,21 +43,6 @@ def test_planes_reach_524_gbs_at_4_us() -> None:
     assert flash.plane_bandwidth(A([16 * 32.0]), A([4096.0]), A([4e-6]))[0] == pytest.approx(524e9, rel=0.001)
 
 
-@given(st.floats(0, 1), st.floats(1e10, 1e13), st.floats(1e10, 1e13))
-def test_a_split_read_is_never_faster_than_both_tiers_together(x: float, fast: float, slow: float) -> None:
-    t = roofline.seconds_per_byte(A([x]), A([1 / fast]), A([1 / slow]), A([0.0]))[0]
-    assert t >= 1 / (fast + slow) * (1 - 1e-12)
-    best = roofline.balanced_share(A([fast]), A([slow]), A([0.0]))
-    assert roofline.seconds_per_byte(best, A([1 / fast]), A([1 / slow]), A([0.0]))[0] == pytest.approx(
-        1 / (fast + slow)
-    )
-
-
-def test_one_phy_is_never_passed_twice_as_fast() -> None:
-    for x in (0.0, 0.3, 1.0):
-        assert roofline.seconds_per_byte(A([x]), A([1e-12]), A([1e-12]), A([1.0]))[0] == pytest.approx(1e-12)
-
-
 @given(st.floats(1e6, 1e13), st.floats(1e6, 1e12))
 def test_pipeline_depth_is_the_least_power_of_two_that_fits(needed: float, room: float) -> None:
     depth = roofline.pipeline_depth(A([needed]), A([room]))[0]
@@ -114,11 +99,15 @@ def test_logic_above_is_cooler_than_logic_below() -> None:
     assert above[1] < below[1]
 
 
-def test_throttled_time_holds_every_limit() -> None:
-    e = (A([2.0]), A([1.0]))
+def test_a_governed_step_holds_every_limit() -> None:
+    """2 J of logic and 1 J of memory under (0.1, 0.2) and (0.05, 0.7) s/J: max(0.4, 0.8) s, or the step's own time.
+
+    A clock level of half the logic energy asks (0.05 x 1 + 0.7 x 1) s.
+    """
     rows = ((A([0.1]), A([0.2])), (A([0.05]), A([0.7])))
-    assert thermal.throttled_time(A([0.3]), e, rows)[0] == pytest.approx(0.8)
-    assert thermal.throttled_time(A([3.0]), e, rows)[0] == 3.0
+    at = thermal.governed([A([0.3]), A([0.4])], [A([2.0]), A([1.0])], (A([1.0]),), rows)
+    assert [t[0] for t in at] == pytest.approx([0.8, 0.75])
+    assert thermal.governed([A([3.0])], [A([2.0])], (A([1.0]),), rows)[0][0] == 3.0
 
 
 def test_voltage_inverts_the_alpha_power_law() -> None:

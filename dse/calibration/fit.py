@@ -7,14 +7,13 @@ value that is fitted with them, so a stack with few rows borrows from the others
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from scipy.optimize import least_squares
 
-from dse.calibration.cases import Case
 from dse.calibration.predict import Served, Times, soft_rows, times
 from dse.catalog.catalog import Catalog
 from dse.core.errors import DataError
@@ -201,8 +200,3 @@ def predicted(served: Served, catalog: Catalog, fitted: Fit) -> Times:
 
 def _columns(held: Mapping[str, float], n: int) -> dict[str, FloatArray]:
     return {name: np.full((n, 1), value) for name, value in held.items()}
-
-
-def stacks_of(cases: Sequence[Case]) -> list[str]:
-    """Stacks that cases ran on."""
-    return sorted({c.software for c in cases})

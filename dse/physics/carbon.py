@@ -14,12 +14,17 @@ def per_area(grid: float, energy: FloatArray, gas: FloatArray, material: float) 
     """Carbon [kgCO2e/m2] of processed wafer: CI x EPA + GPA + MPA (ACT, equation 5).
 
     ``grid`` [kgCO2e/J] of the fab, ``energy`` [J/m2], ``gas`` and ``material`` [kgCO2e/m2].
+
+    Source: ACT (Gupta et al., ISCA 2022), equation 5.
     """
     return grid * energy + gas + material
 
 
 def die_carbon(area: FloatArray, per_area: FloatArray, good: FloatArray) -> FloatArray:
-    """Embodied carbon [kgCO2e] of a good die: A x (energy, gas and material per area) / yield."""
+    """Embodied carbon [kgCO2e] of a good die: A x (energy, gas and material per area) / yield.
+
+    Source: ACT (Gupta et al., ISCA 2022), equation 4.
+    """
     return area * per_area / good
 
 
@@ -39,10 +44,15 @@ def packaged(
     Amount x per unit / yield + chips x package.
 
     Of logic by area [m2], of memory by capacity [B] (ACT, equations 3 to 7).
+
+    Source: ACT (Gupta et al., ISCA 2022), equations 3 to 6: sums over dies and packages.
     """
     return amount * per_unit / good + chips * package
 
 
 def operational(energy: FloatArray, grid: float) -> FloatArray:
-    """Operational carbon [kgCO2e] of ``energy`` [J] at a grid intensity [kgCO2e/J]."""
+    """Operational carbon [kgCO2e] of ``energy`` [J] at a grid intensity [kgCO2e/J].
+
+    Source: ACT (Gupta et al., ISCA 2022), equation 2.
+    """
     return energy * grid

@@ -282,6 +282,8 @@ def cost(collective: str, algorithm: str, shape: NetworkShape) -> Cost | None:
     The message is the whole vector: what each rank holds before an all-reduce or reduce-scatter, or after
     an all-gather or broadcast. One rank asks nothing.
 
+    Source: Thakur, Rabenseifner & Gropp, IJHPCA 2005; Chan et al. 2007, with hops and switches beside.
+
     Raises:
         KeyError: no such collective or algorithm.
 
@@ -293,6 +295,8 @@ def cost(collective: str, algorithm: str, shape: NetworkShape) -> Cost | None:
 def all_to_all(shape: NetworkShape) -> Cost:
     """A message from every rank to every other at once; ``volume`` per byte that a rank sends, bounded by the
     bisection.
+
+    Source: bisection bound, Dally & Towles, Principles and Practices of Interconnection Networks, 2004.
     """
     if shape.n == 1:
         return Cost()
@@ -301,7 +305,10 @@ def all_to_all(shape: NetworkShape) -> Cost:
 
 
 def point_to_point(shape: NetworkShape) -> Cost:
-    """A message between two ranks at the mean distance; ``volume`` per byte, over all links of the sender."""
+    """A message between two ranks at the mean distance; ``volume`` per byte, over all links of the sender.
+
+    Source: Hockney model alpha + beta m, with mean hops of the network.
+    """
     if shape.n == 1:
         return Cost()
     return Cost(1.0, shape.mean_hops, shape.mean_switches, 1.0)
@@ -311,6 +318,8 @@ def bound(collective: str, ranks: int) -> float:
     """Bytes that some rank must send per byte of message, unless switches add or copy on the way.
 
     2 (g - 1) / g of an all-reduce, (g - 1) / g of a reduce-scatter or all-gather, all of a broadcast.
+
+    Source: Chan et al., Concurrency and Computation 2007, lower bounds of collectives.
     """
     share = (ranks - 1.0) / ranks
     return {

@@ -16,6 +16,8 @@ def unserved(broken: FloatArray) -> FloatArray:
     """Share of the time that more than s packages wait for repair, for s = 0 .. MOST, shape (n, MOST + 1).
 
     ``broken`` is their mean number, shape (n,); Poisson: P(N > s) = 1 - sum_k<=s exp(-m) m^k / k!.
+
+    Source: machine-repair model with Poisson failures.
     """
     k = np.arange(1, MOST + 1, dtype=np.float64)
     ratios = np.concatenate([np.ones((len(broken), 1)), np.cumprod(broken[:, None] / k, axis=1)], axis=1)

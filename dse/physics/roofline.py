@@ -11,36 +11,14 @@ import numpy as np
 from dse.core.units import FloatArray
 
 
-def seconds_per_byte(
-    share: FloatArray, inverse_fast: FloatArray, inverse_slow: FloatArray, shared_phy: FloatArray
-) -> FloatArray:
-    """Read time per byte [s/B] of a class of which ``share`` lies in the fast tier.
-
-    Own PHYs read side by side: max(x / B_fast, (1 - x) / B_slow). Behind one PHY
-    (``shared_phy`` 1) every byte crosses it: max(1 / B_fast, (1 - x) / B_slow).
-    Valid for 0 <= share <= 1 and finite inverse bandwidths.
-    """
-    rest = 1.0 - share
-    fast = (share + rest * shared_phy) * inverse_fast
-    return np.maximum(fast, rest * inverse_slow)
-
-
-def balanced_share(
-    fast_bandwidth: FloatArray, slow_bandwidth: FloatArray, shared_phy: FloatArray
-) -> FloatArray:
-    """Share of the fast tier at which both tiers finish together: B_fast / (B_fast + B_slow).
-
-    Behind one PHY nothing is gained by splitting: 1.
-    """
-    return np.where(shared_phy > 0, 1.0, fast_bandwidth / (fast_bandwidth + slow_bandwidth))
-
-
 def level_share(own: FloatArray, held: FloatArray, fast: FloatArray, slow: FloatArray) -> FloatArray:
     """Share of a class to keep in the fast tier so that an operator's tiers finish together, 0 to 1.
 
     The operator also reads ``held`` bytes that must stay in the fast tier. Both tiers take
     T = (own + held) / (fast + slow), so the fast one has room for T x fast - held bytes of the class:
     the read runs at fast + slow, unless what must stay already takes longer. ``own`` must be positive.
+
+    Source: Williams et al., CACM 2009, two tiers in parallel.
     """
     wanted = (fast / (fast + slow) * (own + held) - held) / own
     return np.minimum(np.maximum(wanted, 0.0), 1.0)
@@ -53,6 +31,8 @@ def hidden_time(slow: FloatArray, others: FloatArray, total: FloatArray, buffere
     The slow tier is idle for total - slow, the others wait for total - others: prefetch moves reads from
     the waits into the idle time, at most as much as the buffer holds (``buffered`` = bytes over bandwidth,
     once per layer). With a boundless buffer the rest is max(slow, others).
+
+    Source: overlap bound of prefetching: no more than the buffer, nor than the longer of both.
     """
     return np.maximum(np.minimum(np.minimum(total - slow, total - others), buffered), 0.0)
 
@@ -62,6 +42,8 @@ def pipeline_depth(needed: FloatArray, room: FloatArray) -> FloatArray:
 
     A stage holds 1 / depth of the weights but all of its own KV (depth micro-batches are in
     flight), so depth = 2^ceil(log2(needed / room)), at least 1; ``room`` must be positive.
+
+    Source: by definition.
     """
     ratio = np.maximum(needed / room, 1.0)
     mantissa, exponent = np.frexp(ratio)

@@ -23,6 +23,8 @@ def spreading_length(conductivity: float, thickness: float, resistance: FloatArr
     """Length [m] over which a plate spreads heat before it leaves.
 
     Sqrt(k t R), R the resistance [m2 K/W] above.
+
+    Source: fin equation, Incropera & DeWitt, chapter 3.
     """
     return np.sqrt(conductivity * thickness * resistance)
 
@@ -32,6 +34,8 @@ def spreading_share(source: FloatArray, plate: FloatArray, length: FloatArray) -
 
     Fin equation with an adiabatic edge, x = a / length of the source, X of the plate:
     1 - 2 I1(x) (K1(x) - I1(x) K1(X) / I1(X)). A plate no larger than the source: 1. Valid for source > 0.
+
+    Source: annular fin, Incropera & DeWitt, chapter 3.
     """
     x = np.sqrt(source / np.pi) / length
     edge = np.maximum(np.sqrt(plate / np.pi) / length, x)
@@ -48,6 +52,8 @@ def lid_rises(
 
     Of its own watts a source keeps ``share``; what spreads warms the rest of the lid evenly, so no heat is
     lost: own R s / A, elsewhere R (1 - s) / (lid - A). A source also stands elsewhere for its twins.
+
+    Source: superposition of linear sources.
     """
     own = resistance * share / source
     elsewhere = resistance * (1.0 - share) / np.maximum(lid - source, source)
@@ -61,6 +67,8 @@ def hot_spot_rise(
 
     The flux beyond the mean, (ratio - 1) / area, spreads in the die's silicon before it leaves through
     ``resistance``: centre of a disc on a plate, (1 - x K1(x)) with x = radius / length.
+
+    Source: as spreading_share.
     """
     x = radius / length
     rise: FloatArray = (ratio - 1.0) / area * resistance * (1.0 - x * k1(x))
@@ -71,13 +79,10 @@ def parallel_resistance(cover: float, stack: FloatArray, gap: FloatArray) -> Flo
     """Area resistance [m2 K/W] of a die of which stacks cover a share and mould the rest, over the whole die.
 
     The die's silicon evens its temperature out: columns and gaps conduct side by side.
+
+    Source: series and parallel resistances.
     """
     return 1.0 / (cover / stack + (1.0 - cover) / gap)
-
-
-def stack_crossings(layers: FloatArray) -> FloatArray:
-    """Sum of layers crossed by the heat of N equal layers on its way up: N (N + 1) / 2."""
-    return layers * (layers + 1.0) / 2.0
 
 
 def logic_rise_below(
@@ -87,6 +92,8 @@ def logic_rise_below(
 
     Logic heat crosses every layer: (R0 + N r + r_logic) / A. Memory heat spread evenly:
     (R0 + r (N + 1) / 2) / A.
+
+    Source: series resistances.
     """
     per_logic = (base + layers * layer + logic) / area
     per_memory = (base + layer * (layers + 1.0) / 2.0) / area
@@ -100,6 +107,8 @@ def memory_rise_below(
 
     Memory heat: layer j from the top carries the heat of all layers below it, which sums to
     r N (N + 1) / 2 for N layers, that is r (N + 1) / 2 per watt of the whole stack.
+
+    Source: series resistances.
     """
     per_logic = (base + layers * layer) / area
     per_memory = (base + layer * (layers + 1.0) / 2.0) / area
@@ -114,6 +123,8 @@ def rises_above(
     Logic: (R0 + r_logic) / A for every watt of either. Lowest memory die: the same plus
     r (N + 1) / 2 / A per watt of memory. Returns logic per logic, logic per memory,
     memory per logic, memory per memory.
+
+    Source: series resistances.
     """
     top = (base + logic) / area
     return top, top, top, top + layer * (layers + 1.0) / 2.0 / area
@@ -123,22 +134,6 @@ Rows = tuple[tuple[FloatArray, ...], ...]
 """per limit the coefficients a_ki / headroom_k [s/J] of (logic, fast memory, flash)"""
 
 
-def throttled_time(time: FloatArray, energies: tuple[FloatArray, ...], coefficients: Rows) -> FloatArray:
-    """Time [s] stretched until every limit holds: max over k of sum_i c_ki E_i.
-
-    Mean power is energy over time; a limit sum_i a_ki E_i / t <= headroom_k asks for
-    t >= sum_i (a_ki / headroom_k) E_i, so ``coefficients`` hold a_ki / headroom_k [s/J].
-    Duty-cycling: the energy of a step stays, the step is spread out.
-    """
-    for row in coefficients:
-        need = row[0] * energies[0]
-        for c, e in zip(row[1:], energies[1:], strict=True):
-            need += c * e
-        np.maximum(time, need, out=need)
-        time = need
-    return time
-
-
 def governed(
     times: list[FloatArray], logic: list[FloatArray], memories: tuple[FloatArray, ...], coefficients: Rows
 ) -> list[FloatArray]:
@@ -146,7 +141,10 @@ def governed(
 
     ``times`` and the ``logic`` energies are those of the levels, the energies of the memories are the
     same at all: a slower clock at its lower voltage takes less energy of the logic, so a hot stack may
-    finish sooner at it than by waiting.
+    finish sooner at it than by waiting. Mean power is energy over time: a limit sum_i a_i E_i / t <= headroom
+    asks for t >= sum_i (a_i / headroom) E_i, and ``coefficients`` hold a_i / headroom [s/J].
+
+    Source: energy balance of a duty cycle.
     """
     out = list(times)
     for row in coefficients:
@@ -169,6 +167,8 @@ def lump_step(
     Two lumps of heat capacity [J/K]: the chip with what lies near it, and the body, joined by a resistance
     [K/W] to each other and from the body to the air: C dT/dt = P - G T, so T(t) = E T(0) + (1 - E) G^-1 P
     with E = exp(-C^-1 G t).
+
+    Source: two-lump RC network, solved by the matrix exponential.
     """
     inner, outer = resistances
     conductance = np.array([[1.0 / inner, -1.0 / inner], [-1.0 / inner, 1.0 / inner + 1.0 / outer]])
@@ -181,6 +181,8 @@ def lump_rises(
 ) -> FloatArray:
     """Rises [K/W] of chip and body (rows) after ``seconds`` of a watt into chip or body (columns), from rest;
     (2, 2).
+
+    Source: as lump_step.
     """
     return lump_step(resistances, capacities, seconds)[1]
 
@@ -188,6 +190,8 @@ def lump_rises(
 def spot_rise(rises: FloatArray, share: float) -> FloatArray:
     """Rise [K/W] of the warmest skin per watt into chip and body, shape (2,): ``share`` of the way from body
     to chip.
+
+    Source: linear between two lumps.
     """
     out: FloatArray = rises[1] + share * (rises[0] - rises[1])
     return out

@@ -77,6 +77,8 @@ SIDES: Final[Mapping[str, Callable[[int], tuple[int, ...] | None]]] = {
 def sides(name: str, n: int) -> tuple[int, ...]:
     """Sizes of the levels of a network whose packages route.
 
+    Source: Dally & Towles, Principles and Practices of Interconnection Networks, 2004.
+
     Raises:
         ValueError: the topology has no regular network of n.
 
@@ -279,6 +281,8 @@ TOPOLOGIES: Final[Mapping[str, Topology]] = {
 def shape(name: str, n: int, g: int = 0, ports: int = SWITCH_PORTS, taper: float = TAPER) -> NetworkShape:
     """A network of n packages, or a group of ``g`` inside it.
 
+    Source: Dally & Towles 2004; HyperX: Ahn et al., SC 2009; Dragonfly: Kim et al., ISCA 2008.
+
     Raises:
         ValueError: the topology has no regular network of n, or the group does not fit it.
 
@@ -288,7 +292,10 @@ def shape(name: str, n: int, g: int = 0, ports: int = SWITCH_PORTS, taper: float
 
 @lru_cache(maxsize=8192)
 def admits(name: str, n: int, ports: int = SWITCH_PORTS, taper: float = TAPER) -> bool:
-    """Whether a topology has a regular network of n packages on switches of ``ports``."""
+    """Whether a topology has a regular network of n packages on switches of ``ports``.
+
+    Source: as shape.
+    """
     try:
         shape(name, n, n, ports, taper)
     except ValueError:
@@ -303,6 +310,8 @@ def two_levels(n: int, box: int, ports: int) -> NetworkShape:
     The scale-out network is one switch of ``ports`` where that holds all cards, else a two-level Clos.
     Traffic between boxes leaves by the card: figures count the links and switches of the shorter of both
     networks.
+
+    Source: as shape.
 
     Raises:
         ValueError: n is no multiple of the box, or no Clos of those ports holds n cards.
