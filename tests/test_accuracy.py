@@ -110,7 +110,7 @@ def test_every_device_and_model_predicts_a_row(catalog: Catalog) -> None:
 )  # fmt: skip
 def test_ranks_that_really_ran(labels: dict[str, str], plan: tuple[int, int, int], catalog: Catalog) -> None:
     case = case_of(ROW | {"model_path": "MiniMax-M2.5"} | labels, catalog)
-    assert (case.plan.group, case.plan.replicas, case.plan.expert_ranks) == plan
+    assert (case.plan.group, case.plan.replicas, case.plan.expert_parallel) == plan
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ class RankPlan:
 
     group: int
     replicas: int
-    expert_ranks: int
+    expert_parallel: int
     batch: float
     """sequences in the whole group"""
     stages: int = 1

@@ -127,7 +127,7 @@ def textbook() -> Scenario:
 
 
 def _plans(rows: Sequence[RankPlan], batches: Sequence[float]) -> Plans:
-    plain = [(r.group, r.replicas, r.expert_ranks, 1) for r in rows]
+    plain = [(r.group, r.replicas, r.expert_parallel, 1) for r in rows]
     made = plans_of(plain, list(range(len(rows))), np.zeros(len(rows), dtype=bool))
     return replace(made, batch=np.array(batches))
 

@@ -2,7 +2,7 @@
 
 A plan is (group, replicas, batch): ``group`` packages hold one copy of a pipeline stage. Attention
 is tensor-parallel over the group, or data-parallel in ``replicas`` (MoE models), each of them
-tensor-parallel over what is left. ``expert_ranks`` ranks hold whole experts, sliced over the rest.
+tensor-parallel over what is left. ``expert_parallel`` ranks hold whole experts, sliced over the rest.
 ``batch`` sequences decode in the group at once. Three dimensions are not enumerated because they
 have closed forms: pipeline depth is the least power of two whose stages fit (depth changes neither
 step time nor throughput per package, only what a package must hold), the split over tiers is one
@@ -46,7 +46,7 @@ class Plans:
     tensor_index: IntArray
     """column of the collective tables for a replica's tensor-parallel group"""
     expert_parallel: FloatArray
-    """ranks over which whole experts are dealt; each expert is sliced over group / expert_ranks"""
+    """ranks over which whole experts are dealt; each expert is sliced over group / expert_parallel"""
     batch: FloatArray
     """sequences that decode in one pass of a group"""
     plan_shape: IntArray
@@ -79,9 +79,9 @@ class Plans:
 def plans_of(
     rows: Sequence[tuple[int, int, int, int]],
     shape: Sequence[int],
-    overflow: BoolArray,
-    sequence: BoolArray | None = None,
-    halves: BoolArray | None = None,
+    fill_fast_tier: BoolArray,
+    context_parallel: BoolArray | None = None,
+    sub_batch_interleaving: BoolArray | None = None,
 ) -> Plans:
     """Plans from rows of (group, replicas, expert ranks, batch).
 
@@ -100,9 +100,11 @@ def plans_of(
         expert_parallel=e,
         batch=b,
         plan_shape=np.array(shape, dtype=np.int64),
-        fill_fast_tier=overflow,
-        context_parallel=np.zeros(len(rows), dtype=bool) if sequence is None else sequence,
-        sub_batch_interleaving=np.zeros(len(rows), dtype=bool) if halves is None else halves,
+        fill_fast_tier=fill_fast_tier,
+        context_parallel=np.zeros(len(rows), dtype=bool) if context_parallel is None else context_parallel,
+        sub_batch_interleaving=np.zeros(len(rows), dtype=bool)
+        if sub_batch_interleaving is None
+        else sub_batch_interleaving,
     )
 
 

@@ -28,7 +28,7 @@ def serve(machine: Machine, work: StepWork, software: SoftwareStack, note: Note 
     """Evaluate every pair of a chunk of designs and the plans of one workload."""
     placement = place_data(machine, work)
     d = decode(machine, work, software, placement, note)
-    times, twice, slack = _passes(machine, work, software, placement, d, note)
+    times, passes_per_step, slack = _passes(machine, work, software, placement, d, note)
     written, to_flash = _written(machine, work, placement)
     promoted, swapped = _promoted(work, placement)
     if promoted is not None and placement.lower_tiers is not None:
@@ -46,20 +46,25 @@ def serve(machine: Machine, work: StepWork, software: SoftwareStack, note: Note 
             placement=placement,
             decoded=d,
             time=times[0],
-            twice=twice,
+            passes_per_step=passes_per_step,
         )
         if note:
             note("energy", "doubled refresh", joules)
-        d.fast = d.fast + joules / twice
+        d.fast = d.fast + joules / passes_per_step
         for time in times:
             time += warm
-    step, energy, clock, unthrottled = _clocked(machine, d, times, twice, note)
+    step, energy, clock, unthrottled = _clocked(machine, d, times, passes_per_step, note)
     if note:
         note("time", "KV cache and experts moved", np.broadcast_to(written, step.shape))
         note("time", "throttling", step - unthrottled)
     # at a slower clock the products finish no sooner, and what they leave is worth less by the clock
     served = prefill(
-        machine, work, software, placement, np.maximum(slack - (1.0 - clock) * d.products * twice, 0.0), note
+        machine,
+        work,
+        software,
+        placement,
+        np.maximum(slack - (1.0 - clock) * d.products * passes_per_step, 0.0),
+        note,
     )
     zero = np.zeros((1, 1))
     below = placement.lower_tiers
@@ -81,7 +86,8 @@ def serve(machine: Machine, work: StepWork, software: SoftwareStack, note: Note 
         ttft=served.first + passed,
         flash_read=zero
         if below is None
-        else d.flash_bytes * twice / step + (0.0 if promoted is None else promoted * below.in_flash),
+        else d.flash_bytes * passes_per_step / step
+        + (0.0 if promoted is None else promoted * below.in_flash),
         flash_written=to_flash,
         stored=zero if below is None else below.stored,
         clock=clock,
@@ -181,27 +187,29 @@ def _refreshed(
     placement: Placement,
     decoded: Decoded,
     time: FloatArray,
-    twice: Any,
+    passes_per_step: Any,
 ) -> tuple[FloatArray, FloatArray]:
     """Time [s] and energy [J] that doubled refresh takes where DRAM is above the temperature for it."""
-    logic = (decoded.clocked_energy + decoded.unclocked_energy) * twice + machine.compute.clock_power[
-        :, None
-    ] * time
+    logic = (
+        decoded.clocked_energy + decoded.unclocked_energy
+    ) * passes_per_step + machine.compute.clock_power[:, None] * time
     warm = (
         machine.heat.refresh_doubling.logic[:, None] * logic
-        + machine.heat.refresh_doubling.fast[:, None] * (decoded.fast * twice)
+        + machine.heat.refresh_doubling.fast[:, None] * (decoded.fast * passes_per_step)
     ) > time
     if placement.lower_tiers is None:
         streamed: Any = work.weights.sum(axis=0) + work.kv_prefix
     else:
         streamed = placement.fast_tier_share * (work.weights.sum(axis=0) + work.kv_prefix)
-    busy = twice * (work.kv_live + streamed) * (1.0 / machine.fast.bandwidth)[:, None] / software.dense
+    busy = (
+        passes_per_step * (work.kv_live + streamed) * (1.0 / machine.fast.bandwidth)[:, None] / software.dense
+    )
     lost = np.where(warm, machine.heat.hot_bandwidth_loss[:, None] * np.minimum(busy, time), 0.0)
     return lost, np.where(warm, machine.fast.refresh_power[:, None] * time, 0.0)
 
 
 def _clocked(
-    machine: Machine, decoded: Decoded, times: list[FloatArray], twice: Any, note: Note | None
+    machine: Machine, decoded: Decoded, times: list[FloatArray], passes_per_step: Any, note: Note | None
 ) -> tuple[FloatArray, ...]:
     """Step, energy, clock and unthrottled time at the best clock level.
 
@@ -215,8 +223,12 @@ def _clocked(
             machine.compute.clock_power[:, None] * (level * scale) + steady
         ) * time  # gated while a throttled step waits
         clocks.append(clocked)
-        logic.append((decoded.clocked_energy * scale + decoded.unclocked_energy) * twice + clocked)
-    fast, flash, far = decoded.fast * twice, decoded.flash * twice, decoded.far * twice
+        logic.append((decoded.clocked_energy * scale + decoded.unclocked_energy) * passes_per_step + clocked)
+    fast, flash, far = (
+        decoded.fast * passes_per_step,
+        decoded.flash * passes_per_step,
+        decoded.far * passes_per_step,
+    )
     steps = thermal.governed(times, logic, (fast, flash), limits_of(machine))
     step, energy, free = steps[0], logic[0], times[0]
     clock: FloatArray = np.ones((1, 1))
@@ -232,8 +244,8 @@ def _clocked(
             best = [np.where(better, clocks[i], best[0]), np.where(better, logic[i] - clocks[i], best[1])]
     if note:
         note("energy", "clocks", best[0])
-        note("energy", "on chip", decoded.unclocked_energy * twice)
-        note("energy", "logic", best[1] - decoded.unclocked_energy * twice)
+        note("energy", "on chip", decoded.unclocked_energy * passes_per_step)
+        note("energy", "logic", best[1] - decoded.unclocked_energy * passes_per_step)
         for name, e in (("fast memory", fast), ("flash", flash), ("far memory", far)):
             note("energy", name, e)
         note("clock", "level", np.broadcast_to(clock, step.shape))

@@ -169,7 +169,7 @@ class _Ranks:
 
     group: FloatArray
     replicas: FloatArray
-    expert_ranks: FloatArray
+    expert_parallel: FloatArray
     tensor: FloatArray
     """ranks that share attention and dense weights"""
     slices: FloatArray
@@ -208,7 +208,7 @@ def lower_step(load: ModelLoad, plans: Plans, catalog: Catalog, scenario: Scenar
     resident = plans.batch / r.replicas  # sequences an attention rank holds
     tokens = plans.at_once / r.replicas  # those it sees at once
     rows, every = tokens * load.positions, plans.at_once * load.positions
-    pairs, distinct, mean_pairs, mean_distinct = _expert_loads(model, every, r.expert_ranks, skew)
+    pairs, distinct, mean_pairs, mean_distinct = _expert_loads(model, every, r.expert_parallel, skew)
     mean_flop, mean_weights = np.ones((len(OPERATORS), len(plans))), np.ones((len(OPERATORS), len(plans)))
     if model.experts:
         mean_flop[EXPERTS], mean_weights[EXPERTS] = mean_pairs / pairs, mean_distinct / distinct
@@ -351,7 +351,7 @@ def _places(
     if not model.experts:
         return out
     k = (model.experts, model.experts_per_token)
-    ranks = r.expert_ranks
+    ranks = r.expert_parallel
     held = model.experts / np.minimum(ranks, model.experts)
     mean = np.array([experts.mean_load(*k, b, int(n), skew)[1] for b, n in zip(tokens, ranks, strict=True)])
     curves = [experts.hot_reads(*k, b, int(n), skew, KNOTS) for b, n in zip(tokens, ranks, strict=True)]
@@ -367,7 +367,7 @@ def _places(
 
 def _resident(model: Transformer, load: ModelLoad, r: _Ranks) -> FloatArray:
     """Weight bytes a rank holds, embedding included; more ranks than experts hold copies."""
-    dealt = model.experts / np.minimum(r.expert_ranks, max(model.experts, 1)) / r.slices
+    dealt = model.experts / np.minimum(r.expert_parallel, max(model.experts, 1)) / r.slices
     ends = model.head + (0.0 if model.tied else model.embedding)
     return (
         model.attention / r.tensor * load.stored("projections")
@@ -434,7 +434,9 @@ def _prefill(
     """
     r = _Ranks.of(model, plans, _shape_plans(plans))
     every = tokens * r.replicas
-    loads = _expert_loads(model, every, r.expert_ranks, skew) if tokens > 0 else (np.zeros(len(every)),) * 4
+    loads = (
+        _expert_loads(model, every, r.expert_parallel, skew) if tokens > 0 else (np.zeros(len(every)),) * 4
+    )
     zero = np.zeros(len(every))
     flop = np.stack(
         [
