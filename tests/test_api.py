@@ -174,3 +174,20 @@ def test_an_evaluator_that_breaks_the_protocol_is_refused_by_name() -> None:
             evaluator_source(wrong)
     with pytest.raises(SpaceError, match="expected a class or function"):
         evaluator_source(Roofline(space))  # type: ignore[arg-type]
+
+
+def test_the_script_of_ten_lines_searches_and_plots(tmp_path: Path) -> None:
+    text = (HOME / "results" / "front.py").read_text()
+    (tmp_path / "front.py").write_text(text.replace("trials=500", "trials=60"))
+    done = subprocess.run(
+        [sys.executable, "front.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{HOME}", "MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "energy_per_token" in done.stdout
+    assert (tmp_path / "front.svg").read_text().startswith("<?xml")
+    assert sum(1 for line in text.splitlines() if line and not line.startswith(('"', "import", "from"))) <= 10
