@@ -16,6 +16,9 @@ Rows = NDArray[np.intp] | NDArray[np.bool_] | slice
 
 def _take(value: Any, rows: Rows) -> Any:
     if isinstance(value, np.ndarray):
+        if value.strides[:1] == (0,) and not isinstance(rows, slice):  # rows that are all one stay one
+            count = int(np.count_nonzero(rows)) if rows.dtype == np.bool_ else len(rows)
+            return np.broadcast_to(value[:1], (count, *value.shape[1:]))
         return value[rows]
     if isinstance(value, Table):
         return value.take(rows)

@@ -43,9 +43,12 @@ def burst_duration(space: Space, catalog: Catalog, power: FloatArray) -> FloatAr
     """
     body = partial(catalog.value, "body", space.scenario.body)
     spots = np.array(_spots(lumps(catalog, space.scenario.body), body("spot_share")))
-    warm = power[:, None] / body("power_conversion") * spots[:, 0] + body("background_power") * spots[:, 1]
-    over = warm > space.thresholds[Limit.SKIN_TEMPERATURE] - space.scenario.ambient
-    out: FloatArray = TIMES[np.where(over.any(axis=1), np.argmax(over, axis=1), len(TIMES) - 1)]
+    span = space.thresholds[Limit.SKIN_TEMPERATURE] - space.scenario.ambient
+    free: FloatArray = span - body("background_power") * spots[:, 1]
+    # the skin warms with time: the most that may be drawn until each time only falls
+    most = np.minimum.accumulate(free / spots[:, 0] * body("power_conversion"))
+    first = np.searchsorted(-most, -power, side="right")
+    out: FloatArray = TIMES[np.minimum(first, len(TIMES) - 1)]
     return out
 
 

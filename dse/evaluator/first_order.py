@@ -145,9 +145,10 @@ class FirstOrderModel:
     def judge(self, machine: Machine, workloads: tuple[int, ...] | None = None) -> Outcomes:
         """Judge machines however they were built; ``workloads`` restricts to some models."""
         out: Estimate | None = None
+        bare = machine.without_lines()
         with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
             for rows in self._jobs(machine):
-                part = self._estimate(machine.take(rows), workloads)
+                part = self._estimate(bare.take(rows), workloads)
                 if out is None:
                     out = blank(part, len(machine))
                 put(out, part, rows)

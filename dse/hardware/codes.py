@@ -90,10 +90,12 @@ def pnm_codes(
     """
     memories, flashes = catalog.names("memory"), catalog.names("flash")
     out = np.full(len(chosen), -1, dtype=np.int64)
-    for i, m, f in np.unique(np.stack([chosen, memory, flash]), axis=1).T:
+    shape = (len(choices) + 1, len(memories) + 1, len(flashes) + 1)
+    key = np.ravel_multi_index((chosen + 1, memory + 1, flash + 1), shape)
+    for one in np.nonzero(np.bincount(key))[0]:
+        i, m, f = (int(x) - 1 for x in np.unravel_index(one, shape))
         if i >= 0:
-            rows = (chosen == i) & (memory == m) & (flash == f)
-            out[rows] = pnm_code(
+            out[key == one] = pnm_code(
                 catalog, choices[i], memories[m] if m >= 0 else "", flashes[f] if f >= 0 else ""
             )
     return out

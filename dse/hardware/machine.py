@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
 import numpy as np
@@ -171,7 +171,8 @@ class Network(Table):
     def absent(cls, n: int, lines: int) -> Network:
         """N packages that stand alone: every message takes no time."""
         one, none = np.ones(n), np.zeros(n)
-        groups, tables = np.zeros((n, len(GROUPS))), np.zeros((n, len(GROUPS), lines))
+        groups = np.broadcast_to(np.zeros((1, len(GROUPS))), (n, len(GROUPS)))
+        tables = np.broadcast_to(np.zeros((1, len(GROUPS), lines)), (n, len(GROUPS), lines))
         return cls(
             domain=one,
             reduce_alpha=tables,
@@ -401,6 +402,12 @@ class Machine(Table):
     def tiered(self) -> BoolArray:
         """Which machines have memory below the fast tier; shape (n,)."""
         return self.flash.capacity + self.far.capacity > 0
+
+    def without_lines(self) -> Machine:
+        """The machine without its breakdowns: what is copied block by block while it is judged."""
+        lines = self.lines
+        bare = Lines({}, {}, {}, {}, fast_read={}, flash_array=lines.flash_array)
+        return replace(self, lines=bare)
 
     def unbroken(self) -> BoolArray:
         """Which machines break no limit of their own, whatever the plan; shape (n,)."""

@@ -132,7 +132,7 @@ class PartValues:
         names = self.catalog.names("pnm")
         can = [self.catalog.entry("pnm", n).attributes.get("operators", "").split() for n in names]
         table = np.array([*([float(op in each) for op in operators] for each in can), [0.0] * len(operators)])
-        out: FloatArray = table[self.parts.pnm.code]
+        out: FloatArray = np.take(table, self.parts.pnm.code, axis=0)
         return out
 
     def _form(self, form: str) -> FloatArray:
