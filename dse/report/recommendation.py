@@ -184,6 +184,9 @@ def answer(facts: Facts) -> list[str]:
         (
             f"Read it as first-order: {estimates} of the catalogue's {total} numbers are estimates, and "
             "software overheads are those of today's stacks."
+            if facts.ours is not None
+            else f"Read it as what {facts.model.name} {facts.model.version} says: it judged every design, "
+            "and how far to trust it is not known here."
         ),
     ]
 
@@ -377,12 +380,19 @@ def _breakdown(d: Document, facts: Facts) -> None:
 def _assumptions(d: Document, facts: Facts) -> None:
     space, catalog = facts.run.space, facts.catalog
     grid = catalog.entry("grid", space.scenario.electricity_grid)
+    rows = [[k, f"{v:.6g}", space.scenario.sources.get(k, "")] for k, v in space.scenario.numbers.items()]
+    if facts.ours is None:
+        d.text(
+            f"Those of {facts.model.name} {facts.model.version}. The scenario that the space gives it, "
+            "whether it reads all of that or not:"
+        )
+        d.table(["number (SI)", "value", "source"], rows)
+        return
     estimates, total = catalog.estimates()
     d.text(
         f"{total} catalogue numbers, {estimates} of them estimates (each with its reason in the "
         "file). The scenario's own:"
     )
-    rows = [[k, f"{v:.6g}", space.scenario.sources.get(k, "")] for k, v in space.scenario.numbers.items()]
     d.table(["number (SI)", "value", "source"], rows)
     rows = []
     for kind, name in _used(facts):
