@@ -18,8 +18,9 @@ from dse.evaluator.site import BreakEven
 from dse.run.front import Scale, epsilon_survivors, extremes, knee
 from dse.run.run import Run
 from dse.space.design import decode
-from dse.space.limits import Limit, limit_sentence
+from dse.space.limits import limit_sentence
 from dse.space.objectives import OBJECTIVES, Goal
+from dse.space.space import Space
 from dse.space.variables import Value
 
 BASES = {Goal.COST: Basis.OWNED, Goal.MATERIALS: Basis.MATERIALS}
@@ -101,12 +102,12 @@ def variable_text(run: Run, name: str, value: Value) -> str:
     return show(float(value), unit)
 
 
-def binding(ratios: dict[str, FloatArray], row: int, rung: int) -> list[str]:
+def binding(space: Space, ratios: dict[str, FloatArray], row: int, rung: int) -> list[str]:
     """Limits within 10 % of being broken, closest first."""
     close = [
         (float(r[row, rung]), n)
         for n, r in ratios.items()
-        if float(r[row, rung]) > BINDS and n != Limit.AVAILABLE
+        if float(r[row, rung]) > BINDS and n not in space.target.untold
     ]
     return [n for _, n in sorted(close, reverse=True)]
 
@@ -115,7 +116,7 @@ def gather(run: Run, model: Evaluator, catalog: Catalog, study: dict[str, Any] |
     """Pick designs; explain them and judge the baselines where our model judged the run."""
     _, outcomes = run.archive.joined()
     binds = [
-        binding(outcomes.limit_ratios, int(r), int(q))
+        binding(run.space, outcomes.limit_ratios, int(r), int(q))
         for r, q in zip(run.front.rows, run.front.operating_points, strict=True)
     ]
     facts = Facts(

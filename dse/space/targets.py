@@ -38,6 +38,11 @@ class Target:
     cost_title: str
     """heading of a table of its cost lines"""
 
+    @property
+    def untold(self) -> frozenset[str]:
+        """Limits never said to bind: when a part can be had, and the demand of one user, always filled."""
+        return frozenset({Limit.AVAILABLE, Limit.DEMAND} if self.one_user else {Limit.AVAILABLE})
+
     def threshold_unit(self, name: str) -> str:
         """SI unit of a threshold."""
         return OBJECTIVES[name].unit if name in OBJECTIVES else Limit(name).unit

@@ -149,7 +149,7 @@ def held_by(space: Space, model: Evaluator, designs: Sequence[Mapping[str, Value
     shares = {
         name: float(np.mean(r[some, at] > NEAR))
         for name, r in outcomes.limit_ratios.items()
-        if name not in UNTOLD
+        if name not in space.target.untold | {Limit.TPOT}  # the target asked for says nothing of a design
     }
     if "burst" in outcomes.detail:
         slowed = outcomes.detail["burst"][some, at] < SLOWED * outcomes.objectives[Goal.TPOT][some, at]
@@ -163,10 +163,6 @@ SLOWED = 0.98
 
 NEAR = 0.9
 """value over limit from which a limit is said to hold a design"""
-
-
-UNTOLD = (Limit.AVAILABLE, Limit.TPOT)
-"""limits that say nothing of a design: its year, the target asked for"""
 
 
 def missing_levels(run: Run) -> list[tuple[str, Value]]:

@@ -10,7 +10,10 @@ import pytest
 from dse.catalog.catalog import Catalog
 from dse.core.axes import PnmSite
 from dse.evaluator.first_order import FirstOrderModel
+from dse.report.facts import binding
 from dse.space.design import sample
+from dse.space.limits import Limit
+from dse.space.overrides import load_space
 from dse.space.reader import read_space
 
 HOME = Path(__file__).resolve().parents[2]
@@ -41,3 +44,10 @@ def test_an_engine_in_every_flash_die_is_a_catalogue_file(catalog: Catalog) -> N
     assert die.copies[0] == pytest.approx(4 * base.copies[0])  # sqrt(16) as many shards
     judged = FirstOrderModel(space, catalog).evaluate(sample(space, 300, np.random.default_rng(1)))
     assert np.isfinite(judged.objectives["tpot"]).all()
+
+
+def test_a_phone_is_never_said_to_be_held_by_its_one_user() -> None:
+    """Demand is always filled by one user; of a fleet it binds where the batch is all of it."""
+    full: dict[str, np.ndarray] = {Limit.DEMAND: np.ones((1, 1)), Limit.TTFT: np.full((1, 1), 0.95)}
+    assert binding(load_space("mobile"), full, 0, 0) == [Limit.TTFT]
+    assert binding(load_space("datacenter"), full, 0, 0) == [Limit.DEMAND, Limit.TTFT]
