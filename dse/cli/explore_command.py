@@ -6,34 +6,19 @@ import argparse
 
 from dse.catalog.catalog import load_catalog
 from dse.cli.report_commands import _report
-from dse.cli.run_commands import _bar, _say_front, _study, sampler_name
+from dse.cli.run_commands import _say_front, _study, searched
 from dse.core.errors import INTERRUPTED, OK
 from dse.evaluator.loading import evaluator_source
 from dse.run.folder import Folder
 from dse.space.overrides import load_space
-from dse.study import job
 
 
 def explore(options: argparse.Namespace) -> int:
     """The whole job for each space."""
-    sampler = sampler_name(options.sampler)
     for name in options.spaces or ["datacenter", "mobile"]:
         space = load_space(name)
         out = options.out / space.name
-        resume = bool(Folder(out).trials())
-        bar, watch = _bar(space.name, options.trials)
-        with bar:
-            done = job.search(
-                space,
-                out,
-                trials=options.trials,
-                sampler=sampler,
-                seed=options.seed,
-                resume=resume,
-                command=options.command_line,
-                watch=watch,
-                evaluator=options.evaluator,
-            )
+        done = searched(space, out, options, resume=bool(Folder(out).trials()))
         if done.interrupted:
             _say_front(done.run, out)
             return INTERRUPTED

@@ -18,6 +18,7 @@ from dse.run.folder import FOUND, FRONT, Folder, read_study, save_study, write_a
 from dse.run.run import Run
 from dse.space.objectives import OBJECTIVES
 from dse.space.overrides import Overrides, load_space
+from dse.space.space import Space
 from dse.study import ablation, job
 from dse.study.convergence import exact_on, hypervolume_ratio
 from dse.study.job import load_run
@@ -63,24 +64,28 @@ def _bar(name: str, trials: int) -> tuple[tqdm[Any], Any]:
     return bar, watch
 
 
-def search(options: argparse.Namespace) -> int:
-    """Search one space into a run folder."""
-    sampler = sampler_name(options.sampler)
-    space = load_space(options.space, _given(options))
-    out = options.out or Path("results") / f"{space.name}-seed{options.seed}"
+def searched(space: Space, out: Path, options: argparse.Namespace, *, resume: bool) -> job.Outcome:
+    """Search a space into a folder under a progress bar, as the command line asks."""
     bar, watch = _bar(space.name, options.trials)
     with bar:
-        done = job.search(
+        return job.search(
             space,
             out,
             trials=options.trials,
-            sampler=sampler,
+            sampler=sampler_name(options.sampler),
             seed=options.seed,
-            resume=options.resume,
+            resume=resume,
             command=options.command_line,
             watch=watch,
             evaluator=options.evaluator,
         )
+
+
+def search(options: argparse.Namespace) -> int:
+    """Search one space into a run folder."""
+    space = load_space(options.space, _given(options))
+    out = options.out or Path("results") / f"{space.name}-seed{options.seed}"
+    done = searched(space, out, options, resume=options.resume)
     _say_front(done.run, out)
     if done.interrupted:
         print(

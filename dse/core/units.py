@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Final
+from enum import StrEnum
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -231,3 +232,16 @@ class Figure:
 
     def __str__(self) -> str:
         return show(self.value, "" if self.unit == "1" else self.unit)
+
+
+class NamedFigure(StrEnum):
+    """Names of figures as people read them, each with its SI unit; to be listed by subclasses."""
+
+    unit: str
+
+    def __new__(cls, name: str, unit: str = "1") -> Self:
+        """Make a member of its name and unit."""
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.unit = unit
+        return member

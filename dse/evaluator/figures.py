@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
-from typing import Self
 
 import numpy as np
 
 from dse.catalog.catalog import Catalog
 from dse.core.axes import PnmSite
-from dse.core.units import Figure
+from dse.core.units import Figure, NamedFigure
 from dse.evaluator.breakdown import OperatingPoint, Terms, by_side, scalar
 from dse.hardware.machine import HeatLimit, HeatRow, Machine
 from dse.hardware.network import cables_by_reach
@@ -21,17 +19,8 @@ from dse.space.space import Space
 Figures = dict[str, Figure]
 
 
-class FigureName(StrEnum):
+class FigureName(NamedFigure):
     """Figures by the names that people read, each with its SI unit."""
-
-    unit: str
-
-    def __new__(cls, name: str, unit: str = "1") -> Self:
-        """Make a member of its name and unit."""
-        member = str.__new__(cls, name)
-        member._value_ = name
-        member.unit = unit
-        return member
 
     FAST_BANDWIDTH = "fast memory bandwidth", "B/s"
     FAST_CAPACITY = "fast memory capacity", "B"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Self
 
 import numpy as np
 
 from dse.catalog.catalog import Catalog
 from dse.core.money import Basis, Comparison, Money, paid
-from dse.core.units import Figure
+from dse.core.units import Figure, NamedFigure
 from dse.evaluator.breakdown import OperatingPoint, scalar
 from dse.evaluator.first_order import PACKAGES, FirstOrderModel
 from dse.hardware.machine import CostLine, Machine
@@ -24,17 +22,8 @@ from dse.space.scenario import Scenario
 NEVER = float("inf")
 
 
-class SiteFigure(StrEnum):
+class SiteFigure(NamedFigure):
     """What a demand asks of a site, by the names that people read, each with its SI unit."""
-
-    unit: str
-
-    def __new__(cls, name: str, unit: str = "1") -> Self:
-        """Make a member of its name and unit."""
-        member = str.__new__(cls, name)
-        member._value_ = name
-        member.unit = unit
-        return member
 
     PACKAGES = "packages"
     SPARES = "standing by"
