@@ -240,14 +240,17 @@ def load_run(
     return Run(space, archive, front_of(space, archive.joined()[1]), manifest, trials, own), model
 
 
+FORMER_NAMES = ("dse-datacenter", "dse-mobile")
+"""of our model, in runs made when each target had its own"""
+
+
 def _same_evaluator(
     path: Path, manifest: Mapping[str, Any], source: EvaluatorSource, model: Evaluator
 ) -> None:
     """Refuse to judge a run with another evaluator than its own; of ours a newer version may."""
     had = str(manifest.get("evaluator", ""))
-    same = (
-        had.split(" ", maxsplit=1)[0] == model.name if source.ours else had == f"{model.name} {model.version}"
-    )
+    ours = had.split(" ", maxsplit=1)[0] in {model.name, *FORMER_NAMES}
+    same = ours if source.ours else had == f"{model.name} {model.version}"
     if not same:
         raise SpaceError(
             f"{path}: was judged by evaluator {had!r}, this is {model.name} {model.version}; "
