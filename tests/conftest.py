@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from dse.catalog.catalog import Catalog, load_catalog
 from dse.evaluator.first_order import FirstOrderModel
 from dse.space.overrides import load_space
 from dse.space.space import Space
+from dse.study.job import search
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +45,23 @@ def model(datacenter: Space, catalog: Catalog) -> FirstOrderModel:
 @pytest.fixture(scope="session")
 def phone(mobile: Space, catalog: Catalog) -> FirstOrderModel:
     return FirstOrderModel(mobile, catalog)
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """One run of a shipped space, 150 trials by nsga2 with seed 1, made once: the folder is not to be written to."""
+    place = tmp_path_factory.mktemp("searched")
+
+    def folder(name: str) -> Path:
+        if not (place / name).exists():
+            how = {"trials": 150, "sampler": "nsga2", "seed": 1, "resume": False, "command": "test"}
+            search(load_space(name), place / name, **how)  # type: ignore[arg-type]
+        return place / name
+
+    return folder
+
+
+@pytest.fixture
+def run_copy(searched: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A copy of the searched datacenter run, to resume or to spoil."""
+    return Path(copytree(searched("datacenter"), tmp_path / "a"))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dse.api import evaluate
-from dse.catalog.catalog import Catalog, load_catalog
+from dse.catalog.catalog import Catalog
 from dse.catalog.prices import level, price_factor
 from dse.core.errors import DataError
 from dse.core.money import Basis, Comparison, Money, paid
@@ -19,10 +22,13 @@ from dse.evaluator.first_order import FirstOrderModel, model_of
 from dse.evaluator.site import NEVER, best_on_sale, break_even, together, within
 from dse.hardware.machine import CostLine
 from dse.physics import carbon, cost
+from dse.report.facts import gather
+from dse.report.recommendation import recommendation_json
 from dse.space.design import sample
-from dse.space.overrides import Overrides, load_space
+from dse.space.overrides import load_space
 from dse.space.reader import shipped_spaces
 from dse.space.space import Space
+from dse.study.job import load_run
 
 SPACES = sorted(p.name.removesuffix(".toml") for p in shipped_spaces())
 
@@ -305,31 +311,11 @@ def test_wafer_waste_is_what_dies_leave() -> None:
 
 
 def test_every_comparison_of_a_recommendation_stands_on_one_basis(
-    datacenter: Space, catalog: Catalog
+    searched: Callable[[str], Path], catalog: Catalog
 ) -> None:
     """Both sides of every comparison that the documents make, datacenter and phone."""
-    import json
-    from tempfile import TemporaryDirectory
-
-    from dse.report.facts import gather
-    from dse.report.recommendation import recommendation_json
-    from dse.study.job import load_run, search
-
-    del datacenter, catalog
     for name in ("datacenter", "mobile"):
-        with TemporaryDirectory() as folder:
-            from pathlib import Path
-
-            search(
-                load_space(name, Overrides()),
-                Path(folder) / name,
-                trials=120,
-                sampler="random",
-                seed=1,
-                resume=False,
-                command="",
-            )
-            content = json.loads(recommendation_json(gather(*load_run(Path(folder) / name), load_catalog())))
+        content = json.loads(recommendation_json(gather(*load_run(searched(name)), catalog)))
         assert content["comparisons"], name
         for this, other in content["comparisons"]:
             assert this["basis"] == other["basis"], (this, other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,10 @@ def run(
     return (out / FRONT).read_text()
 
 
-def test_same_seed_same_bytes_other_seed_other(tmp_path: Path, datacenter: Space) -> None:
-    a = run(datacenter, tmp_path / "a")
+def test_same_seed_same_bytes_other_seed_other(
+    tmp_path: Path, datacenter: Space, searched: Callable[[str], Path]
+) -> None:
+    a = (searched("datacenter") / FRONT).read_text()
     assert a == run(datacenter, tmp_path / "b")
     assert a != run(datacenter, tmp_path / "c", seed=2)
 
@@ -54,19 +57,17 @@ def test_a_cut_log_resumes_to_the_same_front(sampler: str, tmp_path: Path, datac
     assert len(Folder(tmp_path / "b").trials()) == 400
 
 
-def test_a_run_is_never_overwritten(tmp_path: Path, datacenter: Space) -> None:
-    run(datacenter, tmp_path / "a", 50)
+def test_a_run_is_never_overwritten(run_copy: Path, datacenter: Space) -> None:
     with pytest.raises(RunError, match="already holds a run"):
-        run(datacenter, tmp_path / "a", 50)
+        run(datacenter, run_copy, 50)
     with pytest.raises(SpaceError, match="seed"):
-        run(datacenter, tmp_path / "a", 50, seed=9, resume=True)
+        run(datacenter, run_copy, 50, seed=9, resume=True)
 
 
-def test_a_run_resumes_only_under_its_own_question(tmp_path: Path, datacenter: Space) -> None:
-    run(datacenter, tmp_path / "a", 50)
+def test_a_run_resumes_only_under_its_own_question(run_copy: Path) -> None:
     other = load_space("datacenter", Overrides(limit=("ttft=1 s",)))
     with pytest.raises(SpaceError, match="overrides"):
-        run(other, tmp_path / "a", 100, resume=True)
+        run(other, run_copy, 100, resume=True)
 
 
 def test_a_short_run_resumes_to_the_same_front(tmp_path: Path, datacenter: Space) -> None:
