@@ -13,6 +13,7 @@ from dse.catalog.catalog import load_catalog
 from dse.cli.printing import print_evaluation, print_measured
 from dse.core.errors import OK, SpaceError
 from dse.evaluator.explain import Evaluation
+from dse.space.targets import TARGETS
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -74,7 +75,7 @@ def _measured(options: argparse.Namespace, e: Evaluation, target: str, catalog: 
     from dse.calibration.neighbours import beside, measured_cases
     from dse.calibration.neighbours import nearest_rows as nearest_cases
 
-    if options.device is None or target != "datacenter":
+    if options.device is None or not TARGETS[target].fleet:  # what was measured serves a fleet
         return []
     found = measured_cases(options.device, str(e.plan["llm"]), catalog)
     return beside(
