@@ -6,7 +6,7 @@ The command line is its user.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,7 +58,7 @@ class SearchResult:
     60
     """
 
-    run: Run
+    run: Run = field(repr=False)
     evaluator: Evaluator
 
     @property

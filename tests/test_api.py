@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -192,3 +193,50 @@ def test_the_script_of_ten_lines_searches_and_plots(tmp_path: Path) -> None:
     assert "energy_per_token" in done.stdout
     assert (tmp_path / "front.svg").read_text().startswith("<?xml")
     assert sum(1 for line in text.splitlines() if line and not line.startswith(('"', "import", "from"))) <= 10
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"weight_bits": 0}, "weight_bits: got 0"),
+        ({"output_tokens": -3}, "output_tokens: got -3"),
+        ({"context": float("nan")}, "context: got nan"),
+        ({"context": "4k"}, "context: got '4k'"),
+        ({"batch": 1.5}, "batch: got 1.5"),
+        ({"batch": 0}, "batch: got 0"),
+        ({"variables": {"domain": 8}}, "not both"),
+    ],
+)
+def test_evaluate_refuses_what_the_command_line_refuses(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        dse.evaluate("datacenter", device="h100_sxm", llm="Llama-3.1-70B", **wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"), [({"sampler": "foo"}, "sampler"), ({"trials": 0}, "trials"), ({"seed": -1}, "seed")]
+)
+def test_search_refuses_bad_settings_before_it_writes(
+    wrong: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {"trials": 50, "out": tmp_path / "run"} | wrong
+    with pytest.raises(SpaceError, match=message):
+        dse.search("mobile", **asked)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_limit_that_an_evaluator_does_not_judge_is_refused() -> None:
+    """One set with --limit is; the space's TPOT targets and limits on objectives are judged for it."""
+    space = dse.load_space("datacenter")
+    with pytest.raises(SpaceError, match="does not judge 'ttft'"):
+        dse.search(space.limit(ttft="1 ms"), trials=50, evaluator=Roofline)
+    bounded = dse.search(space.limit(cost_per_mtoken="0.3 USD"), trials=100, evaluator=Roofline)
+    assert (bounded.front["cost_per_mtoken"] <= 0.3).all()
+
+    class Unlimited(Roofline):
+        def evaluate(self, design: Design) -> dse.Outcomes:
+            return dse.Outcomes(super().evaluate(design).objectives, {}, {})
+
+    free = dse.search("datacenter", trials=100, evaluator=Unlimited)
+    assert (free.front["tpot"] <= free.front["tpot_target"] * (1 + 1e-9)).all()
+    with pytest.raises(SpaceError, match="failed on"):
+        dse.search("mobile", trials=50, evaluator=Roofline)

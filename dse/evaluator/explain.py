@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
@@ -126,6 +126,9 @@ def evaluate(
         DataError: an unknown device, model or software stack.
 
     """
+    if device is not None and variables:
+        raise SpaceError("give variables or device, not both: a machine that exists has its own")
+    _check_numbers(request or Request(), batch, tensor_parallel)
     catalog = catalog or load_catalog()
     asked = _asked(target, catalog, request or Request(), batch)
     model = FirstOrderModel(asked, catalog, 1)
@@ -146,6 +149,20 @@ def evaluate(
         "software": asked.scenario.software,
     }
     return out
+
+
+def _check_numbers(request: Request, batch: object, tensor_parallel: object) -> None:
+    """Refuse counts that are no whole numbers from 1, and request numbers that are not finite and above 0."""
+    for name, count in (("batch", batch), ("tensor_parallel", tensor_parallel)):
+        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+            raise SpaceError(f"{name}: got {count!r}, expected a whole number from 1")
+    for f in fields(request):
+        value = getattr(request, f.name)
+        if value is None or f.name in {"llm", "software"}:
+            continue
+        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if not (number and np.isfinite(value) and value > 0):
+            raise SpaceError(f"{f.name}: got {value!r}, expected a number above 0")
 
 
 def explain(

@@ -17,8 +17,10 @@ from dse.catalog.catalog import Catalog
 from dse.core.errors import SpaceError
 from dse.evaluator.first_order import FirstOrderModel, model_of
 from dse.evaluator.nearest_design import nearest_design
-from dse.evaluator.protocol import Evaluator, Outcomes
+from dse.evaluator.protocol import Evaluator, Outcomes, objective_ratio
 from dse.space.design import Design
+from dse.space.limits import Limit
+from dse.space.objectives import Goal
 from dse.space.space import Space
 from dse.space.variables import Value
 
@@ -36,6 +38,7 @@ class CheckedEvaluator:
                     f"--evaluator {source}: has no {attribute}, expected name, version and evaluate(design)"
                 )
         self.inner, self.space, self.source = inner, space, source
+        self._noted = False
         self.name, self.version = str(inner.name), str(inner.version)
         self.seconds_hint = float(getattr(inner, "seconds_hint", 1.0))
 
@@ -46,9 +49,16 @@ class CheckedEvaluator:
             SpaceError: an objective of the space is missing, not finite, not positive, or of another shape.
 
         """
-        outcomes = self.inner.evaluate(design)
-        shape = (len(design), len(self.space.operating_points))
         where = f"--evaluator {self.source}"
+        try:
+            outcomes = self.inner.evaluate(design)
+        except Exception as error:
+            raise SpaceError(
+                f"{where}: failed on {len(design)} designs of {self.space.name}: {error!r}"
+            ) from error
+        if not isinstance(outcomes, Outcomes):
+            raise SpaceError(f"{where}: gave a {type(outcomes).__name__}, expected dse.Outcomes")
+        shape = (len(design), len(self.space.operating_points))
         for name in self.space.objectives:
             if name not in outcomes.objectives:
                 known = ", ".join(map(str, outcomes.objectives))
@@ -70,11 +80,31 @@ class CheckedEvaluator:
                         f"{where}: {kind} {str(name)!r} is not finite; break a limit ratio instead of "
                         "giving infinity"
                     )
+                if kind == "limit ratio" and (np.asarray(values) < 0).any():
+                    raise SpaceError(f"{where}: limit ratio {str(name)!r} is below 0")
                 if kind == "objective" and (np.asarray(values) <= 0).any():
                     raise SpaceError(
                         f"{where}: objective {str(name)!r} is not above 0: the search works on its logarithm"
                     )
-        return outcomes
+        return self._limited(outcomes, where)
+
+    def _limited(self, outcomes: Outcomes, where: str) -> Outcomes:
+        """Add the limits that follow from objectives; refuse a run whose ``--limit`` nobody judges."""
+        ratios = dict(outcomes.limit_ratios)
+        worst = objective_ratio(outcomes.objectives, self.space.thresholds)
+        if worst is not None and Limit.OBJECTIVE not in ratios:
+            ratios[Limit.OBJECTIVE] = worst
+        if Limit.TPOT not in ratios and Goal.TPOT in outcomes.objectives:
+            targets = [self.space.tpot_target_at(q) for q in range(len(self.space.operating_points))]
+            ratios[Limit.TPOT] = outcomes.objectives[Goal.TPOT] / np.array(targets)
+        asked = [n for n in self.space.thresholds if n not in ratios and n not in outcomes.objectives]
+        for name in asked:
+            if any(change.startswith(f"--limit {name}=") for change in self.space.overrides):
+                raise SpaceError(f"{where}: does not judge {str(name)!r}, which --limit sets")
+        if asked and not self._noted:
+            print(f"dse: note: {where} does not judge the space's limits {', '.join(asked)}", file=sys.stderr)
+            self._noted = True
+        return Outcomes(outcomes.objectives, ratios, outcomes.detail)
 
 
 @dataclass(frozen=True)

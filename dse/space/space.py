@@ -218,8 +218,8 @@ class Space:
             SpaceError: a year before 2000 or after 2100.
 
         """
-        if not 2000 <= year <= 2100:
-            raise SpaceError(f"--year: got {year:g}, expected a year from 2000 to 2100")
+        if isinstance(year, bool) or not isinstance(year, int | float) or not 2000 <= year <= 2100:
+            raise SpaceError(f"--year: got {year!r}, expected a year from 2000 to 2100")
         numbers = {**self.scenario.numbers, "year": float(year)}
         return replace(self, scenario=replace(self.scenario, numbers=numbers)).noted(f"--year {year:g}")
 

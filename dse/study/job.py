@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dse.catalog.catalog import Catalog, load_catalog
-from dse.core.errors import InfeasibleError, SpaceError
+from dse.core.errors import InfeasibleError, SpaceError, nearest
 from dse.evaluator.loading import EvaluatorSource, Factory, evaluator_source
 from dse.evaluator.protocol import Evaluator
 from dse.run.archive import Archive
@@ -27,6 +27,7 @@ from dse.space.reader import read_space
 from dse.space.space import Space
 from dse.space.variables import Value
 from dse.study.local_search import front_additions, local_search
+from dse.study.samplers import SAMPLERS
 from dse.study.search import Search, resume_study
 
 Watch = Callable[[str, Any], None]
@@ -83,6 +84,7 @@ def search(
         InfeasibleError: no design met every limit.
 
     """
+    _check_settings(sampler, trials, seed)
     catalog = catalog or load_catalog()
     source = evaluator_source(evaluator)
     model = source.make(space, catalog)
@@ -121,6 +123,15 @@ def search(
     if len(front) == 0:
         raise InfeasibleError(why_nothing(space, job.archive))
     return Outcome(run, model, interrupted)
+
+
+def _check_settings(sampler: str, trials: object, seed: object) -> None:
+    """Refuse settings before anything is written."""
+    if sampler not in SAMPLERS:
+        raise SpaceError(f"--sampler: got {sampler!r}, expected {nearest(sampler, SAMPLERS)}")
+    for name, count, least in (("trials", trials, 1), ("seed", seed, 0)):
+        if isinstance(count, bool) or not isinstance(count, int) or count < least:
+            raise SpaceError(f"--{name}: got {count!r}, expected a whole number from {least}")
 
 
 def _about(space: Space, model: Evaluator, source: EvaluatorSource) -> dict[str, Any]:
