@@ -83,7 +83,13 @@ class SearchResult:
 
 @dataclass
 class Point(Evaluation):
-    """One design or machine under one plan; each breakdown sums to its objective."""
+    """One design or machine under one plan; each breakdown sums to its objective.
+
+    >>> import dse
+    >>> point = dse.evaluate("mobile", device="iphone_16_pro")
+    >>> bool(abs(point.time.sum() / point.tpot - 1) < 1e-9), point.time.attrs["unit"]
+    (True, 's')
+    """
 
     def _series(self, parts: Mapping[str, float], name: str, unit: str) -> pd.Series:
         import pandas as pd

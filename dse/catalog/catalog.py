@@ -244,6 +244,10 @@ def use_catalog(folder: Path) -> None:
 def load_catalog(extra: Path | None = None) -> Catalog:
     """Load the shipped catalogue, with the files of ``extra`` added or put in their place.
 
+    >>> import dse
+    >>> dse.load_catalog().entry("device", "h100_sxm").attributes["memory"]
+    'hbm3'
+
     Without ``extra`` the folder that the environment variable DSE_CATALOG names is added, if it is set.
 
     Raises:

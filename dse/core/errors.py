@@ -19,7 +19,15 @@ OK, BAD_INPUT, NOTHING, INTERRUPTED = 0, 2, 3, 130
 
 
 class DseError(Exception):
-    """Base of all errors that end a command with exit code 2."""
+    """Base of all errors that end a command with exit code 2.
+
+    >>> import dse
+    >>> try:
+    ...     dse.load_space("datacentre")
+    ... except dse.DseError as error:
+    ...     print("did you mean" in str(error))
+    True
+    """
 
 
 class DataError(DseError, ValueError):

@@ -225,7 +225,12 @@ def show(value: float, si_unit: str, digits: int = 4) -> str:
 
 @dataclass(frozen=True)
 class Figure:
-    """A number with its SI unit, "1" for a pure number."""
+    """A number with its SI unit, "1" for a pure number.
+
+    >>> from dse import Figure
+    >>> str(Figure(2.048e12, "B/s"))
+    '2.048 TB/s'
+    """
 
     value: float
     unit: str = "1"

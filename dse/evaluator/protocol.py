@@ -15,7 +15,14 @@ from dse.space.design import Design
 
 @dataclass
 class Outcomes(Table):
-    """What an evaluator finds of n designs at r operating points."""
+    """What an evaluator finds of n designs at r operating points.
+
+    >>> import numpy as np
+    >>> from dse import Outcomes
+    >>> found = Outcomes({"tpot": np.ones((2, 1))}, {"capacity": np.array([[0.5], [1.5]])}, {})
+    >>> found.feasible.ravel().tolist()
+    [True, False]
+    """
 
     objectives: dict[str, FloatArray]
     """(n, r), all minimised"""
@@ -34,7 +41,12 @@ class Outcomes(Table):
 
 
 class Evaluator(Protocol):
-    """Anything that judges designs: search, sweep and certification know only this."""
+    """Anything that judges designs: search, sweep and certification know only this.
+
+    >>> import dse
+    >>> isinstance(dse.search("mobile", trials=60, seed=1).evaluator.name, str)
+    True
+    """
 
     name: str
     version: str

@@ -24,7 +24,7 @@ class Served:
 
     alone: FloatArray
     """s of a mean prompt on its own"""
-    joining: FloatArray
+    prefill_interference: FloatArray
     """s that arriving prompts add to a step, mean over steps: weights are read once, launches paid once"""
     energy: FloatArray
     """J per rank of a mean prompt"""

@@ -81,7 +81,7 @@ def serve(machine: Machine, work: StepWork, software: SoftwareStack, note: Note 
         stages=placement.depth,
         fast_tier_share=placement.fast_tier_share,
         prompt=served.alone,
-        prefill_interference=served.joining,
+        prefill_interference=served.prefill_interference,
         prompt_energy=served.energy,
         ttft=served.first + passed,
         flash_read=zero

@@ -26,6 +26,10 @@ class Overrides:
 def load_space(name: str, overrides: Overrides | None = None, catalog: Catalog | None = None) -> Space:
     """Read a space and apply overrides, each recorded.
 
+    >>> import dse
+    >>> dse.load_space("mobile").target.name
+    'mobile'
+
     Raises:
         SpaceError: the space or an override is at fault.
 
