@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dse import evaluate
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.catalog.transformer import transformer
-from dse.core.axes import OPERATORS
+from dse.core.axes import OPERATORS, PnmSite
 from dse.hardware.logic import fixed_clock
 from dse.hardware.machine import Machine
 from dse.physics import experts, flash, roofline
@@ -343,3 +343,60 @@ def test_prompts_pay_each_operator_at_its_own_precision() -> None:
     by_hand = sum(float(work.prefill.joule_flop[i][0]) * joule[work.bits[i]] for i in range(len(OPERATORS)))
     assert mixed == pytest.approx(by_hand, rel=1e-9)
     assert low < mixed < high
+
+
+def _with_engine(machine: Machine, site: int, *, bandwidth: float, flops: float = 1e18, **changed: Any) -> Machine:
+    """A machine with an ideal engine beside one of its memories."""
+    engine = {
+        "site": np.full(1, site, dtype=np.int64), "serves": np.ones((1, len(OPERATORS))), "bandwidth": A([bandwidth]),
+        "flops": A([flops]), "energy": A([1e-12]), "flop_energy": A([1e-13]), "switch_latency": A([0.0]), "copies": A([1.0]),
+    }  # fmt: skip
+    return altered(machine, pnm=engine | changed)
+
+
+def test_what_an_engine_on_flash_computes_is_no_read_made_ahead() -> None:
+    """Experts on the flash die wait for the attention before them: a staging buffer hides nothing of either.
+
+    Weights in flash beside the engine, the cache in fast memory, no other read of flash by the host.
+    """
+    m, c = made(capacity=4e10, bandwidth=1e12, flash=pool(1e12))
+    weights_only = A([[1.0, 0.0, 1.0, 1.0, 1.0]])
+    m = _with_engine(m, PnmSite.FLASH, bandwidth=8e12, serves=weights_only)
+    mix = mix_of(16384.0)
+    served = one(m, c, "Llama-3.1-70B", batch=6, mix=mix)
+    found = notes(m, c, served)
+    assert found["engine ffn"] == 1.0
+    fast = served.pairs.fast_tier_share[0, 0]
+    assert fast < 0.5
+    operators = sum(v for n, v in found.items() if n.startswith("time ") and n.split()[1] in OPERATORS)
+    assert found["time attention"] > 0.2 * operators
+    bare = altered(m, flash={"read_ahead_buffer": A([0.0])})
+    assert one(bare, c, "Llama-3.1-70B", batch=6, mix=mix).pairs.step[0, 0] == pytest.approx(
+        served.pairs.step[0, 0], rel=1e-9
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    fast=st.floats(2e10, 2e11),
+    first=st.floats(5e11, 1e13),
+    second=st.floats(2e11, 1e13),
+    engine=st.floats(2e11, 3e13),
+    site=st.sampled_from([PnmSite.FAST, PnmSite.FLASH]),
+    overflow=st.booleans(),
+    halves=st.booleans(),
+)
+def test_a_step_is_never_shorter_than_what_each_memory_reads(
+    fast: float, first: float, second: float, engine: float, site: int, overflow: bool, halves: bool
+) -> None:
+    """Read ahead or not, halves or not: the bytes of a tier over its bandwidth, or the engine's where it reads them."""
+    m, c = made(bandwidth=first, capacity=fast, flash=pool(second))
+    m = _with_engine(m, site, bandwidth=engine)
+    served = one(m, c, "Llama-3.1-70B", batch=8, mix=mix_of(8192.0), overflow=overflow, halves=halves)
+    work, step = served.traffic, served.pairs.step[0, 0]
+    passes = 2.0 if halves else 1.0
+    below = served.pairs.flash_read[0, 0] * step
+    above = passes * (work.weights.sum() + work.kv_live.sum() + work.kv_prefix.sum()) - below
+    rates = {PnmSite.FAST: (first + engine, second), PnmSite.FLASH: (first, second + engine)}[PnmSite(site)]
+    assert step >= below / rates[1] * (1 - 1e-9)
+    assert step >= above / rates[0] * (1 - 1e-9)

@@ -7,17 +7,19 @@ None, the breakdown stores.
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 
-from dse.core.axes import OPERATORS, PnmSite
+from dse.core.axes import OPERATORS
 from dse.core.units import FloatArray
 from dse.hardware.machine import Machine
 from dse.physics import roofline
 from dse.serving.collectives import Note
 from dse.serving.placement import Placement
-from dse.serving.pnm_split import pnm_operator
+from dse.serving.pnm_split import EngineOperator, pnm_operator
 from dse.serving.rates import Rates, arithmetic_energy, rates_of
-from dse.serving.results import Decoded, Read, nothing
+from dse.serving.results import Decoded, Halves, Read, nothing
 from dse.serving.software import SoftwareStack
 from dse.serving.step_work import ATTENTION, EXPERTS, StepWork
 
@@ -83,12 +85,7 @@ def decode(
     d = Decoded([np.zeros(shape) for _ in levels], np.zeros(shape), np.zeros((1, 1)), np.zeros(shape))
     _charge(d, machine, work, k, placement)
     if site:
-        alternating = (shape[0], int(work.plans.sub_batch_interleaving.sum()))  # halves stand last
-        d.pnm_time, d.pnm_memory_contention, d.host_only_time = (
-            np.zeros(alternating),
-            np.zeros(alternating),
-            np.zeros(alternating),
-        )
+        d.halves = Halves(*(np.zeros(shape) for _ in fields(Halves)))
     slow_time, other_times = np.zeros(shape), [np.zeros(shape) for _ in levels]
     for i, op in ORDER:
         flop = work.flop[i]
@@ -116,9 +113,9 @@ def decode(
         host = others if slow is None else np.maximum(others, slow)
         if op != "attention":
             d.slack -= busy
-        chosen, use = host, None
+        chosen, use, engine = host, None, None
         if site:
-            chosen, use = pnm_operator(
+            engine = pnm_operator(
                 machine=machine,
                 work=work,
                 rates=k,
@@ -132,6 +129,7 @@ def decode(
                 below=below,
                 note=note,
             )
+            chosen, use = engine.chosen, engine.use
             if note:
                 note("engine", op, use.astype(np.float64))
         if op == "ffn" and work.exchanges.any():
@@ -145,22 +143,42 @@ def decode(
                 each = np.maximum(each, slow)
             time += each if use is None else np.where(use, chosen, each)
         if slow is not None:
-            near_flash = site == PnmSite.FLASH  # the planes work while the engine beside them does
-            slow_time += slow if use is None else np.where(use, chosen if near_flash else 0.0, slow)
+            slow_time += slow if engine is None else np.where(engine.use, engine.lower_busy, slow)
             for other_time, alone in zip(other_times, clocked, strict=True):
                 held = chosen if op == "experts" else alone
-                other_time += held if use is None else np.where(use, 0.0 if near_flash else chosen, held)
+                other_time += held if engine is None else np.where(engine.use, engine.unhidden, held)
+        if engine is not None:
+            _alternate(d, engine, host, slow, host if op == "experts" else others)
         if note:
             note("time", op, np.broadcast_to(chosen, shape))
     if below is not None:
-        hidden = _read_ahead(
-            d, slow_time, other_times, work.layers * machine.flash.read_ahead_buffer[:, None] * below.per_byte
-        )
+        buffered = work.layers * machine.flash.read_ahead_buffer[:, None] * below.per_byte
+        hidden = _read_ahead(d, slow_time, other_times, buffered)
+        if d.halves is not None:
+            own = d.halves
+            own.host -= roofline.hidden_time(own.host_lower, own.host_unhidden, own.host, buffered)
         if note:
             note("time", "read ahead", -hidden)
     np.maximum(d.slack, 0.0, out=d.slack)
     np.maximum(d.products, 0.0, out=d.products)
     return d
+
+
+def _alternate(
+    decoded: Decoded,
+    engine: EngineOperator,
+    host: FloatArray,
+    slow: FloatArray | None,
+    unhidden: FloatArray,
+) -> None:
+    """Add an operator to the times of host and engine that work on different halves of a batch."""
+    own, use = decoded.halves, engine.use
+    assert own is not None  # noqa: S101 - machines with an engine have it
+    own.engine += np.where(use, engine.near, 0.0)
+    own.contention += np.where(use, 0.0, engine.inside)
+    own.host += np.where(use, engine.rest, host)
+    own.host_lower += np.where(use, engine.rest_lower, 0.0 if slow is None else slow)
+    own.host_unhidden += np.where(use, engine.rest_unhidden, unhidden)
 
 
 def _read_ahead(
@@ -176,10 +194,6 @@ def _read_ahead(
         time -= hidden
     decoded.slack -= hidden  # a wait that is read ahead leaves no compute idle
     decoded.products -= hidden
-    if decoded.host_only_time is not None:
-        decoded.host_only_time -= np.minimum(
-            hidden[:, hidden.shape[1] - decoded.host_only_time.shape[1] :], decoded.host_only_time
-        )
     return hidden
 
 

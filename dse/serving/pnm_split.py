@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,31 @@ from dse.serving.rates import Rates, _col
 from dse.serving.results import Decoded, Read
 from dse.serving.software import SoftwareStack
 from dse.serving.step_work import StepWork
+
+
+@dataclass
+class EngineOperator:
+    """An operator that the engine may take a part of, (n, p) each."""
+
+    chosen: FloatArray
+    """s, on the engine where that wins"""
+    use: BoolArray
+    """where it wins"""
+    lower_busy: FloatArray
+    """s that the tiers below are busy with it where the engine takes part"""
+    unhidden: FloatArray
+    """s that it takes there with all that the host reads of the tiers below read ahead"""
+    near: Any
+    """s that the engine works"""
+    inside: Any
+    """s that reading its part takes at the engine's bandwidth"""
+    rest: Any
+    """s of what the host does beside it"""
+    rest_lower: Any
+    """of it, reads of the tiers below"""
+    rest_unhidden: Any
+    """what is left of it with those reads made ahead"""
+
 
 TIE = 0.99
 """an engine must be more than 1 % faster to win on time; else energy decides"""
@@ -33,19 +59,16 @@ def pnm_operator(
     decoded: Decoded,
     below: LowerTiers | None,
     note: Note | None,
-) -> tuple[FloatArray, BoolArray]:
+) -> EngineOperator:
     """Operator i with the part beside the PNM engine run there; host where that is slower.
 
-    Corrects the energies of ``d`` and adds engine times; returns time and where PNM won. The engine gets
+    Corrects the energies of ``d`` and adds engine times. What an engine below the fast tier computes is no
+    read that can be made ahead: it needs the result of the operator before it, and its planes are busy
+    meanwhile. What the host reads of the tiers below beside an engine on the fast one can be. The engine gets
     the efficiencies that the host has for the same access pattern. Hand-over: two mode switches a layer,
     inputs and partial sums in as many copies as the partition needs.
     """
     op, site = OPERATORS[i], int(machine.pnm.site[0])
-    assert (  # noqa: S101, PT018 - plans with an engine have them
-        decoded.pnm_time is not None
-        and decoded.pnm_memory_contention is not None
-        and decoded.host_only_time is not None
-    )
     on_chip, e_fast, e_flash, e_far, e_near = rates.energy
     flop, efficiency = work.flop[i], 1.0 / software.compute(op, work.bits[i])
     even, even_flop = work.mean_weights[i], flop * work.mean_flop[i]
@@ -54,6 +77,7 @@ def pnm_operator(
     across = read.chip * (inverse * rates.sram) if read.chip is not None else None
     if site == PnmSite.FAST:
         beside, path, link = read.fast, e_fast, rates.fast
+        ahead = across  # what is left of the host's part once the tiers below are read ahead
         across = slow if across is None else across if slow is None else np.maximum(across, slow)
     else:
         # the tier that the engine sits on
@@ -64,9 +88,8 @@ def pnm_operator(
         beside, path = read.slow * part_of, (e_flash * pages if site == PnmSite.FLASH else e_far)
         link = _col(1.0 / (machine.flash.bandwidth if site == PnmSite.FLASH else machine.far.bandwidth))
         other = machine.far.bandwidth if site == PnmSite.FLASH else machine.flash.bandwidth
-        elsewhere = np.maximum(
-            read.fast * (inverse * rates.fast), read.slow * ((1.0 - part_of) * inverse * _col(1.0 / other))
-        )
+        lower_elsewhere = read.slow * ((1.0 - part_of) * inverse * _col(1.0 / other))
+        elsewhere = np.maximum(read.fast * (inverse * rates.fast), lower_elsewhere)
         across = elsewhere if across is None else np.maximum(across, elsewhere)
     moved = work.crossing[i] * _copies(machine, work, i)
     layers: Any = {"experts": work.moe_layers, "head": 1.0}.get(op, work.layers)
@@ -78,10 +101,20 @@ def pnm_operator(
         beside * (stretch * inverse * rates.near), part * (flop * (efficiency * rates.near_flop[i]))
     )
     near += handover
-    time, rest = near, None
+    time, rest = near, np.zeros(())
+    host_flop = (1.0 - part) * (flop * (efficiency * rates.host_flop[i]))
     if across is not None:
-        rest = np.maximum(across, (1.0 - part) * (flop * (efficiency * rates.host_flop[i])))
+        rest = np.maximum(across, host_flop)
         time = np.maximum(near, rest)
+    if site == PnmSite.FAST:
+        lower_busy = rest_lower = np.zeros(()) if slow is None else slow
+        unhidden, rest_unhidden = time, rest
+        if slow is not None and op != "experts":  # which experts is known only once the tokens are routed
+            rest_unhidden = host_flop if ahead is None else np.maximum(host_flop, ahead)
+            unhidden = np.maximum(near, rest_unhidden)
+    else:
+        lower_busy, rest_lower = np.maximum(near, lower_elsewhere), lower_elsewhere
+        unhidden, rest_unhidden = time, rest
     spared = part * (even_flop * rates.host_flop_energy[i])  # arithmetic that the host does not do
     wire = np.maximum(path - pages * e_near, 0.0)  # what is handed over touches no array
     beyond = (
@@ -101,14 +134,17 @@ def pnm_operator(
     if note:
         note("near", "reads", np.where(use, beside * (even * pages * e_near), 0.0))
         note("near", "arithmetic", np.where(use, part * (even_flop * rates.near_flop_energy[i]), 0.0))
-    last = slice(host.shape[1] - decoded.pnm_time.shape[1], None)
-    if decoded.pnm_time.shape[1]:
-        on = use[:, last]
-        decoded.pnm_time += np.where(on, near[:, last], 0.0)
-        inside = np.broadcast_to(beside * (stretch * inverse * rates.near), host.shape)[:, last]
-        decoded.pnm_memory_contention += np.where(on, 0.0, inside)
-        decoded.host_only_time += np.where(on, 0.0 if rest is None else rest[:, last], host[:, last])
-    return np.where(use, time, host), use
+    return EngineOperator(
+        chosen=np.where(use, time, host),
+        use=use,
+        lower_busy=lower_busy,
+        unhidden=unhidden,
+        near=near,
+        inside=beside * (stretch * inverse * rates.near),
+        rest=rest,
+        rest_lower=rest_lower,
+        rest_unhidden=rest_unhidden,
+    )
 
 
 def _copies(machine: Machine, work: StepWork, i: int) -> FloatArray:

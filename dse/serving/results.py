@@ -49,6 +49,22 @@ def nothing() -> FloatArray:
 
 
 @dataclass
+class Halves:
+    """Times of one half of a batch, (n, p) s, were the other half not there: host and engine apart."""
+
+    engine: FloatArray
+    """that the PNM engine works"""
+    contention: FloatArray
+    """that what the host reads of the engine's memory takes of that memory's inner bandwidth"""
+    host: FloatArray
+    """that the host works, whatever the engine does"""
+    host_lower: FloatArray
+    """of it, reads of the tiers below"""
+    host_unhidden: FloatArray
+    """of it, what is left with those reads made ahead"""
+
+
+@dataclass
 class Decoded:
     """Operators of a step, (n, p) each; of one half where the batch runs in halves."""
 
@@ -68,12 +84,8 @@ class Decoded:
     flash: FloatArray = field(default_factory=nothing)
     far: FloatArray = field(default_factory=nothing)
     flash_bytes: FloatArray = field(default_factory=nothing)
-    pnm_time: FloatArray | None = None
-    """(n, halves) s that the PNM engine works, for the plans in halves alone; as the two below"""
-    pnm_memory_contention: FloatArray | None = None
-    """s that what the host reads of the engine's memory takes of that memory's inner bandwidth"""
-    host_only_time: FloatArray | None = None
-    """s that the host works, whatever the engine does"""
+    halves: Halves | None = None
+    """where there is an engine"""
 
 
 @dataclass

@@ -120,25 +120,17 @@ def _passes(
     times = [time * pace + spent + overhead for time in decoded.times]
     if note:
         note("time", "overhead", np.broadcast_to(overhead * np.where(halves, 2.0, 1.0), depth.shape))
-    if (
-        decoded.pnm_time is None
-        or decoded.pnm_memory_contention is None
-        or decoded.host_only_time is None
-        or not halves.any()
-    ):
+    own = decoded.halves
+    if own is None or not halves.any():
         return times, 1.0, decoded.slack
-    last = slice(spent.shape[1] - decoded.pnm_time.shape[1], None)
-
-    def of(x: Any) -> Any:
-        return np.broadcast_to(x, spent.shape)[:, last]
-
-    host = decoded.host_only_time * of(pace) + of(spent) + of(overhead)
-    pair = 2.0 * np.maximum(host, (decoded.pnm_time + decoded.pnm_memory_contention) * of(pace))
-    whole = times[0][:, last].copy()
-    slack = decoded.slack.copy()  # what one half does while the other waits is no longer idle
-    slack[:, last] = np.maximum(2.0 * slack[:, last] - np.maximum(2.0 * whole - pair, 0.0), 0.0)
+    pair = 2.0 * np.maximum(own.host * pace + spent + overhead, (own.engine + own.contention) * pace)
+    whole = times[0].copy()
+    # what one half does while the other waits is no longer idle
+    slack = np.where(
+        halves, np.maximum(2.0 * decoded.slack - np.maximum(2.0 * whole - pair, 0.0), 0.0), decoded.slack
+    )
     for time in times:
-        time[:, last] = pair + 2.0 * (time[:, last] - whole)
+        time[...] = np.where(halves, pair + 2.0 * (time - whole), time)
     if note and halves.all():
         note("time", "done by the other half", pair - 2.0 * whole)
     return times, np.where(halves, 2.0, 1.0), slack
