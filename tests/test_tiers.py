@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dse import evaluate
@@ -345,7 +345,9 @@ def test_prompts_pay_each_operator_at_its_own_precision() -> None:
     assert low < mixed < high
 
 
-def _with_engine(machine: Machine, site: int, *, bandwidth: float, flops: float = 1e18, **changed: Any) -> Machine:
+def _with_engine(
+    machine: Machine, site: int, *, bandwidth: float, flops: float = 1e18, **changed: Any
+) -> Machine:
     """A machine with an ideal engine beside one of its memories."""
     engine = {
         "site": np.full(1, site, dtype=np.int64), "serves": np.ones((1, len(OPERATORS))), "bandwidth": A([bandwidth]),
@@ -368,12 +370,9 @@ def test_what_an_engine_on_flash_computes_is_no_read_made_ahead() -> None:
     assert found["engine ffn"] == 1.0
     fast = served.pairs.fast_tier_share[0, 0]
     assert fast < 0.5
-    operators = sum(v for n, v in found.items() if n.startswith("time ") and n.split()[1] in OPERATORS)
-    assert found["time attention"] > 0.2 * operators
-    bare = altered(m, flash={"read_ahead_buffer": A([0.0])})
-    assert one(bare, c, "Llama-3.1-70B", batch=6, mix=mix).pairs.step[0, 0] == pytest.approx(
-        served.pairs.step[0, 0], rel=1e-9
-    )
+    dependent = [op for op in OPERATORS if op == "attention" or found.get(f"engine {op}") == 1.0]
+    assert served.pairs.step[0, 0] >= sum(found[f"time {op}"] for op in dependent)
+    assert found["time attention"] > 0.2 * served.pairs.step[0, 0]
 
 
 @settings(max_examples=40, deadline=None)
@@ -400,3 +399,31 @@ def test_a_step_is_never_shorter_than_what_each_memory_reads(
     rates = {PnmSite.FAST: (first + engine, second), PnmSite.FLASH: (first, second + engine)}[PnmSite(site)]
     assert step >= below / rates[1] * (1 - 1e-9)
     assert step >= above / rates[0] * (1 - 1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    first=st.floats(1e12, 1e13),
+    gain=st.floats(0.3, 8.0),
+    intensity=st.floats(2.0, 200.0),
+    factor=st.floats(1.001, 3.0),
+    what=st.sampled_from(["fast memory", "engine", "arithmetic"]),
+    halves=st.booleans(),
+)
+@example(first=4e12, gain=8.0, intensity=16.3, factor=1.05, what="fast memory", halves=True)
+def test_a_faster_part_never_slows_a_step_with_an_engine(
+    first: float, gain: float, intensity: float, factor: float, what: str, halves: bool
+) -> None:
+    """Operators are assigned together: were each judged by its own time, a faster host took all and overlap was lost.
+
+    Up to the 1 % within which energy decides.
+    """
+    steps = []
+    for scale in (1.0, factor):
+        m, c = made(capacity=1e13, bandwidth=first * (scale if what == "fast memory" else 1.0))
+        rate = gain * first * (scale if what == "engine" else 1.0)
+        flops = intensity * first * (scale if what == "arithmetic" else 1.0)
+        m = _with_engine(m, PnmSite.FAST, bandwidth=rate, flops=flops)
+        served = one(m, c, "Llama-3.1-70B", batch=32, mix=mix_of(16384.0), halves=halves)
+        steps.append(served.pairs.step[0, 0])
+    assert steps[1] <= steps[0] / 0.99 * (1 + 1e-9)

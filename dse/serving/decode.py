@@ -7,17 +7,18 @@ None, the breakdown stores.
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from dse.core.axes import OPERATORS
-from dse.core.units import FloatArray
+from dse.core.units import BoolArray, FloatArray
 from dse.hardware.machine import Machine
 from dse.physics import roofline
 from dse.serving.collectives import Note
 from dse.serving.placement import Placement
-from dse.serving.pnm_split import EngineOperator, pnm_operator
+from dse.serving.pnm_split import TIE, EngineOperator, charge_engine, pnm_operator
 from dse.serving.rates import Rates, arithmetic_energy, rates_of
 from dse.serving.results import Decoded, Halves, Read, nothing
 from dse.serving.software import SoftwareStack
@@ -70,8 +71,30 @@ def _read(work: StepWork, placement: Placement, i: int, op: str) -> Read:
     )
 
 
+@dataclass
+class Operator:
+    """An operator of a step, on the host and with the part beside the engine run there; (n, p) s."""
+
+    name: str
+    host: FloatArray
+    clocked: list[FloatArray]
+    """at each clock level"""
+    unhidden: list[FloatArray]
+    """at each clock level with the tiers below read ahead"""
+    busy: FloatArray
+    """arithmetic at the design clock"""
+    slow: FloatArray | None
+    """reads of the tiers below"""
+    engine: EngineOperator | None
+
+
 def decode(
-    machine: Machine, work: StepWork, software: SoftwareStack, placement: Placement, note: Note | None
+    machine: Machine,
+    work: StepWork,
+    software: SoftwareStack,
+    placement: Placement,
+    waits: Waits,
+    note: Note | None,
 ) -> Decoded:
     """Time and energy of a step's operators; a chunk is uniform in its tiers and its PNM site.
 
@@ -84,75 +107,38 @@ def decode(
     levels = machine.compute.levels()
     d = Decoded([np.zeros(shape) for _ in levels], np.zeros(shape), np.zeros((1, 1)), np.zeros(shape))
     _charge(d, machine, work, k, placement)
-    if site:
-        d.halves = Halves(*(np.zeros(shape) for _ in fields(Halves)))
-    slow_time, other_times = np.zeros(shape), [np.zeros(shape) for _ in levels]
-    for i, op in ORDER:
-        flop = work.flop[i]
-        if not flop.any():
-            continue
-        if op == "attention":  # its own kernel: prompts cannot use the compute it leaves idle
-            d.products = d.times[0].copy()
-            d.slack += d.products
-        read = _read(work, placement, i, op)
-        inverse = software.inverse_bandwidth(op, work.emulated[i])
-        rate = k.host_flop[i] / software.compute(op, work.bits[i])
-        crossing = read.fast
-        if read.slow is not None and machine.flash.shares_fast_phy.any():
-            crossing = read.fast + read.slow * k.shared  # behind one PHY flash bytes cross it too
-        wires = crossing * (inverse * k.fast)
-        if read.chip is not None:
-            np.maximum(wires, read.chip * (inverse * k.sram), out=wires)
-        slow = None
-        if read.slow is not None:
-            slow = read.slow * (inverse * read.per_slow)
-            if op == "experts":  # which experts is known only once the tokens are routed
-                slow += np.where(read.slow > 0, work.moe_layers * machine.lower_latency[:, None], 0.0)
-        busy = flop * rate
-        others = np.maximum(wires, busy)
-        host = others if slow is None else np.maximum(others, slow)
-        if op != "attention":
-            d.slack -= busy
-        chosen, use, engine = host, None, None
-        if site:
-            engine = pnm_operator(
-                machine=machine,
-                work=work,
-                rates=k,
-                software=software,
-                i=i,
-                inverse=inverse,
-                read=read,
-                host=host,
-                slow=slow,
-                decoded=d,
-                below=below,
-                note=note,
-            )
-            chosen, use = engine.chosen, engine.use
-            if note:
-                note("engine", op, use.astype(np.float64))
-        if op == "ffn" and work.exchanges.any():
-            d.shared = chosen * work.shared_share
-        d.times[0] += chosen
-        clocked = [others]
-        for level, time in zip(levels[1:], d.times[1:], strict=True):
-            each = np.maximum(wires, flop * (rate / level))
-            clocked.append(each)
-            if slow is not None:
-                each = np.maximum(each, slow)
-            time += each if use is None else np.where(use, chosen, each)
-        if slow is not None:
-            slow_time += slow if engine is None else np.where(engine.use, engine.lower_busy, slow)
-            for other_time, alone in zip(other_times, clocked, strict=True):
-                held = chosen if op == "experts" else alone
-                other_time += held if engine is None else np.where(engine.use, engine.unhidden, held)
-        if engine is not None:
-            _alternate(d, engine, host, slow, host if op == "experts" else others)
-        if note:
-            note("time", op, np.broadcast_to(chosen, shape))
+    operators = [
+        _operator(machine, work, software, placement, k, i, op) for i, op in ORDER if work.flop[i].any()
+    ]
+    buffered: Any = 0.0
     if below is not None:
         buffered = work.layers * machine.flash.read_ahead_buffer[:, None] * below.per_byte
+    uses = [np.zeros(shape, dtype=bool) for _ in operators]
+    if site:
+        d.halves = Halves(*(np.zeros(shape) for _ in fields(Halves)))
+        uses = assign(operators, work, waits, buffered, shape)
+    slow_time, other_times = np.zeros(shape), [np.zeros(shape) for _ in levels]
+    for o, use in zip(operators, uses, strict=True):
+        e = o.engine
+        chosen = o.host if e is None else np.where(use, e.time, o.host)
+        if o.name != "attention":  # attention's own kernel: prompts cannot use the compute it leaves idle
+            d.products += chosen
+            d.slack += chosen - o.busy
+        if o.name == "ffn" and work.exchanges.any():
+            d.shared = chosen * work.shared_share
+        for j, time in enumerate(d.times):
+            time += o.clocked[j] if e is None else np.where(use, e.time, o.clocked[j])
+            other_times[j] += o.unhidden[j] if e is None else np.where(use, e.unhidden, o.unhidden[j])
+        if o.slow is not None:
+            slow_time += o.slow if e is None else np.where(use, e.lower_busy, o.slow)
+        if e is not None:
+            _alternate(d, o, use)
+            charge_engine(d, e, use, site, note)
+            if note:
+                note("engine", o.name, use.astype(np.float64))
+        if note:
+            note("time", o.name, np.broadcast_to(chosen, shape))
+    if below is not None:
         hidden = _read_ahead(d, slow_time, other_times, buffered)
         if d.halves is not None:
             own = d.halves
@@ -164,21 +150,135 @@ def decode(
     return d
 
 
-def _alternate(
-    decoded: Decoded,
-    engine: EngineOperator,
-    host: FloatArray,
-    slow: FloatArray | None,
-    unhidden: FloatArray,
-) -> None:
+def _operator(
+    machine: Machine,
+    work: StepWork,
+    software: SoftwareStack,
+    placement: Placement,
+    rates: Rates,
+    i: int,
+    op: str,
+) -> Operator:
+    flop = work.flop[i]
+    levels = machine.compute.levels()
+    read = _read(work, placement, i, op)
+    inverse = software.inverse_bandwidth(op, work.emulated[i])
+    rate = rates.host_flop[i] / software.compute(op, work.bits[i])
+    crossing = read.fast
+    if read.slow is not None and machine.flash.shares_fast_phy.any():
+        crossing = read.fast + read.slow * rates.shared  # behind one PHY flash bytes cross it too
+    wires = crossing * (inverse * rates.fast)
+    if read.chip is not None:
+        np.maximum(wires, read.chip * (inverse * rates.sram), out=wires)
+    slow = None
+    if read.slow is not None:
+        slow = read.slow * (inverse * read.per_slow)
+        if op == "experts":  # which experts is known only once the tokens are routed
+            slow += np.where(read.slow > 0, work.moe_layers * machine.lower_latency[:, None], 0.0)
+    alone = [np.maximum(wires, flop * (rate / level)) for level in levels]
+    clocked = alone if slow is None else [np.maximum(each, slow) for each in alone]
+    engine = None
+    if machine.pnm.site[0]:
+        engine = pnm_operator(
+            machine=machine,
+            work=work,
+            rates=rates,
+            software=software,
+            i=i,
+            inverse=inverse,
+            read=read,
+            slow=slow,
+            below=placement.lower_tiers,
+        )
+    return Operator(op, clocked[0], clocked, clocked if op == "experts" else alone, flop * rate, slow, engine)
+
+
+@dataclass
+class Waits:
+    """What a step takes beside its operators, (n, p) s."""
+
+    pace: FloatArray
+    """layers of the deepest stage times stages, over layers"""
+    fixed: FloatArray
+    """messages and launches but for dispatch and combine"""
+    exchange: FloatArray
+    """dispatch and combine, of which what shared experts take is hidden"""
+
+
+def assign(
+    operators: list[Operator], work: StepWork, waits: Waits, buffered: Any, shape: tuple[int, ...]
+) -> list[BoolArray]:
+    """Which operators the engine takes a part of: the assignment of the shortest step.
+
+    Of assignments within 1 % of it the one of least energy. Halves alternate, so an operator that is slower
+    on the engine may still shorten the step: no operator is judged alone.
+    """
+    served = [j for j, o in enumerate(operators) if o.engine is not None and o.engine.serves.any()]
+    masks = range(2 ** len(served))
+    steps, joules = [], []
+    for mask in masks:
+        on = [j in served and bool(mask >> served.index(j) & 1) for j in range(len(operators))]
+        steps.append(np.broadcast_to(_step_of(operators, on, work, waits, buffered), shape))
+        may = np.ones(shape, dtype=bool)
+        energy = np.zeros(shape)
+        for o, here in zip(operators, on, strict=True):
+            if here and o.engine is not None:
+                may &= np.broadcast_to(o.engine.serves, shape)
+                energy = energy + o.engine.saved
+        steps[-1] = np.where(may, steps[-1], np.inf)
+        joules.append(energy)
+    least = np.minimum.reduce(steps)
+    best, spent = np.zeros(shape, dtype=np.int64), np.full(shape, np.inf)
+    for mask in masks:
+        better = (TIE * steps[mask] <= least) & (joules[mask] < spent)
+        best, spent = np.where(better, mask, best), np.where(better, joules[mask], spent)
+    return [
+        (best >> served.index(j) & 1).astype(bool) if j in served else np.zeros(shape, dtype=bool)
+        for j in range(len(operators))
+    ]
+
+
+def _step_of(
+    operators: list[Operator], on: list[bool], work: StepWork, waits: Waits, buffered: Any
+) -> FloatArray:
+    """Time of a step at the design clock under one assignment."""
+    zero = np.zeros((1, 1))
+    time = slow = other = shared = zero
+    engine = contention = host = host_lower = host_unhidden = zero
+    for o, here in zip(operators, on, strict=True):
+        e = o.engine
+        below = zero if o.slow is None else o.slow
+        chosen = o.host
+        if here and e is not None:
+            chosen = e.time
+            slow, other = slow + e.lower_busy, other + e.unhidden
+            engine, host = engine + e.near, host + e.rest
+            host_lower, host_unhidden = host_lower + e.rest_lower, host_unhidden + e.rest_unhidden
+        else:
+            slow, other = slow + below, other + o.unhidden[0]
+            contention, host = contention + (zero if e is None else e.inside), host + o.host
+            host_lower, host_unhidden = host_lower + below, host_unhidden + o.unhidden[0]
+        time = time + chosen
+        if o.name == "ffn":
+            shared = chosen * work.shared_share
+    spent = waits.fixed + np.maximum(waits.exchange - shared, 0.0)
+    hidden = roofline.hidden_time(slow, other, time, buffered)
+    whole = (time - hidden) * waits.pace + spent
+    host = host - roofline.hidden_time(host_lower, host_unhidden, host, buffered)
+    pair = 2.0 * np.maximum(host * waits.pace + spent, (engine + contention) * waits.pace)
+    out: FloatArray = np.where(work.plans.sub_batch_interleaving, pair, whole)
+    return out
+
+
+def _alternate(decoded: Decoded, o: Operator, use: BoolArray) -> None:
     """Add an operator to the times of host and engine that work on different halves of a batch."""
-    own, use = decoded.halves, engine.use
-    assert own is not None  # noqa: S101 - machines with an engine have it
+    own, engine = decoded.halves, o.engine
+    assert own is not None and engine is not None  # noqa: S101, PT018 - machines with an engine have both
     own.engine += np.where(use, engine.near, 0.0)
     own.contention += np.where(use, 0.0, engine.inside)
-    own.host += np.where(use, engine.rest, host)
-    own.host_lower += np.where(use, engine.rest_lower, 0.0 if slow is None else slow)
-    own.host_unhidden += np.where(use, engine.rest_unhidden, unhidden)
+    own.host += np.where(use, engine.rest, o.host)
+    own.host_lower += np.where(use, engine.rest_lower, 0.0 if o.slow is None else o.slow)
+    own.host_unhidden += np.where(use, engine.rest_unhidden, o.unhidden[0])
 
 
 def _read_ahead(

@@ -20,12 +20,12 @@ from dse.serving.step_work import StepWork
 
 @dataclass
 class EngineOperator:
-    """An operator that the engine may take a part of, (n, p) each."""
+    """An operator with the part beside the engine run there, (n, p) each."""
 
-    chosen: FloatArray
-    """s, on the engine where that wins"""
-    use: BoolArray
-    """where it wins"""
+    serves: BoolArray
+    """(n, 1) whether the engine can"""
+    time: FloatArray
+    """s"""
     lower_busy: FloatArray
     """s that the tiers below are busy with it where the engine takes part"""
     unhidden: FloatArray
@@ -40,10 +40,24 @@ class EngineOperator:
     """of it, reads of the tiers below"""
     rest_unhidden: Any
     """what is left of it with those reads made ahead"""
+    spared: FloatArray
+    """J of arithmetic that the host does not do"""
+    wired: FloatArray
+    """J that moving bytes on chip changes by"""
+    beyond: FloatArray
+    """J that the memory beside the engine changes by, arithmetic of the engine included"""
+    reads: FloatArray
+    """of it, the engine's reads"""
+    arithmetic: FloatArray
+
+    @property
+    def saved(self) -> FloatArray:
+        """J that the step changes by."""
+        return self.beyond + self.wired - self.spared
 
 
 TIE = 0.99
-"""an engine must be more than 1 % faster to win on time; else energy decides"""
+"""times within 1 % count as equal: energy decides"""
 
 
 def pnm_operator(
@@ -54,15 +68,12 @@ def pnm_operator(
     i: int,
     inverse: Any,
     read: Read,
-    host: FloatArray,
     slow: FloatArray | None,
-    decoded: Decoded,
     below: LowerTiers | None,
-    note: Note | None,
 ) -> EngineOperator:
-    """Operator i with the part beside the PNM engine run there; host where that is slower.
+    """Operator i with the part beside the PNM engine run there.
 
-    Corrects the energies of ``d`` and adds engine times. What an engine below the fast tier computes is no
+    What an engine below the fast tier computes is no
     read that can be made ahead: it needs the result of the operator before it, and its planes are busy
     meanwhile. What the host reads of the tiers below beside an engine on the fast one can be. The engine gets
     the efficiencies that the host has for the same access pattern. Hand-over: two mode switches a layer,
@@ -123,20 +134,9 @@ def pnm_operator(
         + part * (even_flop * rates.near_flop_energy[i])
     )
     wired = moved * on_chip - beside * (even * on_chip)
-    use = time < host * np.where(beyond + wired < spared, 1.0 / TIE, TIE)
-    use &= machine.pnm.serves[:, i : i + 1] > 0
-    decoded.clocked_energy -= np.where(use, spared, 0.0)
-    decoded.unclocked_energy += np.where(use, wired, 0.0)
-    where = {PnmSite.FAST: decoded.fast, PnmSite.FLASH: decoded.flash, PnmSite.FAR: decoded.far}[
-        PnmSite(site)
-    ]
-    where += np.where(use, beyond, 0.0)
-    if note:
-        note("near", "reads", np.where(use, beside * (even * pages * e_near), 0.0))
-        note("near", "arithmetic", np.where(use, part * (even_flop * rates.near_flop_energy[i]), 0.0))
     return EngineOperator(
-        chosen=np.where(use, time, host),
-        use=use,
+        serves=machine.pnm.serves[:, i : i + 1] > 0,
+        time=time,
         lower_busy=lower_busy,
         unhidden=unhidden,
         near=near,
@@ -144,7 +144,27 @@ def pnm_operator(
         rest=rest,
         rest_lower=rest_lower,
         rest_unhidden=rest_unhidden,
+        spared=spared,
+        wired=wired,
+        beyond=beyond,
+        reads=beside * (even * pages * e_near),
+        arithmetic=part * (even_flop * rates.near_flop_energy[i]),
     )
+
+
+def charge_engine(
+    decoded: Decoded, engine: EngineOperator, use: BoolArray, site: int, note: Note | None
+) -> None:
+    """Correct the energies of a step for an operator where the engine takes its part."""
+    decoded.clocked_energy -= np.where(use, engine.spared, 0.0)
+    decoded.unclocked_energy += np.where(use, engine.wired, 0.0)
+    where = {PnmSite.FAST: decoded.fast, PnmSite.FLASH: decoded.flash, PnmSite.FAR: decoded.far}[
+        PnmSite(site)
+    ]
+    where += np.where(use, engine.beyond, 0.0)
+    if note:
+        note("near", "reads", np.where(use, engine.reads, 0.0))
+        note("near", "arithmetic", np.where(use, engine.arithmetic, 0.0))
 
 
 def _copies(machine: Machine, work: StepWork, i: int) -> FloatArray:

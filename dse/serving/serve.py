@@ -14,8 +14,8 @@ from dse.core.units import FloatArray
 from dse.hardware.machine import Machine
 from dse.physics import thermal
 from dse.serving.collectives import Note, collectives, pipeline_transfer
-from dse.serving.decode import decode
-from dse.serving.placement import Placement, place_data
+from dse.serving.decode import Waits, decode
+from dse.serving.placement import LARGE, Placement, place_data
 from dse.serving.pnm_split import TIE
 from dse.serving.prefill import prefill
 from dse.serving.rates import limits_of
@@ -27,7 +27,8 @@ from dse.serving.step_work import ACTIVATION_BYTES, StepWork
 def serve(machine: Machine, work: StepWork, software: SoftwareStack, note: Note | None = None) -> PlanResults:
     """Evaluate every pair of a chunk of designs and the plans of one workload."""
     placement = place_data(machine, work)
-    d = decode(machine, work, software, placement, note)
+    waits = _waits(machine, work, software, placement)
+    d = decode(machine, work, software, placement, waits, note)
     times, passes_per_step, slack = _passes(machine, work, software, placement, d, note)
     written, to_flash = _written(machine, work, placement)
     promoted, swapped = _promoted(work, placement)
@@ -95,6 +96,27 @@ def serve(machine: Machine, work: StepWork, software: SoftwareStack, note: Note 
     )
 
 
+def _pace(work: StepWork, placement: Placement) -> FloatArray:
+    """The stage with most layers sets it: its layers times stages, over layers."""
+    held = np.minimum(placement.depth, work.layers)
+    out: FloatArray = np.ceil(work.layers / held) * held / work.layers
+    return out
+
+
+def _overhead(work: StepWork, software: SoftwareStack) -> Any:
+    """Launches and scheduling of a pass [s]."""
+    halves = work.plans.sub_batch_interleaving
+    return software.once(work) + software.sequence * (work.per_rank * np.where(halves, 0.5, 1.0))
+
+
+def _waits(machine: Machine, work: StepWork, software: SoftwareStack, placement: Placement) -> Waits:
+    """What a step takes beside its operators."""
+    boundless = np.full((1, 1), LARGE)  # shared experts so long that they hide every exchange
+    fixed = collectives(machine, work, software, placement.depth, boundless, None)
+    whole = collectives(machine, work, software, placement.depth, np.zeros((1, 1)), None)
+    return Waits(_pace(work, placement), fixed + _overhead(work, software), whole - fixed)
+
+
 def _passes(
     machine: Machine,
     work: StepWork,
@@ -111,12 +133,10 @@ def _passes(
     the host reads of the engine's memory and the engine's work share the bandwidth inside it:
     2 x max(host, engine + host's reads at the inner rate).
     """
-    layers, depth = work.layers, placement.depth
-    held = np.minimum(depth, layers)
-    pace = np.ceil(layers / held) * held / layers  # the stage with most layers sets it
+    depth, pace = placement.depth, _pace(work, placement)
     spent = collectives(machine, work, software, depth, decoded.shared, note)
     halves = work.plans.sub_batch_interleaving
-    overhead = software.once(work) + software.sequence * (work.per_rank * np.where(halves, 0.5, 1.0))
+    overhead = _overhead(work, software)
     times = [time * pace + spent + overhead for time in decoded.times]
     if note:
         note("time", "overhead", np.broadcast_to(overhead * np.where(halves, 2.0, 1.0), depth.shape))
