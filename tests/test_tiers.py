@@ -416,7 +416,7 @@ def test_a_faster_part_never_slows_a_step_with_an_engine(
 ) -> None:
     """Operators are assigned together: were each judged by its own time, a faster host took all and overlap was lost.
 
-    Up to the 1 % within which energy decides.
+    Up to the 0.1 % within which energy decides.
     """
     steps = []
     for scale in (1.0, factor):
@@ -426,4 +426,4 @@ def test_a_faster_part_never_slows_a_step_with_an_engine(
         m = _with_engine(m, PnmSite.FAST, bandwidth=rate, flops=flops)
         served = one(m, c, "Llama-3.1-70B", batch=32, mix=mix_of(16384.0), halves=halves)
         steps.append(served.pairs.step[0, 0])
-    assert steps[1] <= steps[0] / 0.99 * (1 + 1e-9)
+    assert steps[1] <= steps[0] / 0.999 * (1 + 1e-9)

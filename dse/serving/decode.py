@@ -18,7 +18,7 @@ from dse.hardware.machine import Machine
 from dse.physics import roofline
 from dse.serving.collectives import Note
 from dse.serving.placement import Placement
-from dse.serving.pnm_split import TIE, EngineOperator, charge_engine, pnm_operator
+from dse.serving.pnm_split import EQUAL, EngineOperator, charge_engine, pnm_operator
 from dse.serving.rates import Rates, arithmetic_energy, rates_of
 from dse.serving.results import Decoded, Halves, Read, nothing
 from dse.serving.software import SoftwareStack
@@ -210,7 +210,7 @@ def assign(
 ) -> list[BoolArray]:
     """Which operators the engine takes a part of: the assignment of the shortest step.
 
-    Of assignments within 1 % of it the one of least energy. Halves alternate, so an operator that is slower
+    Of assignments within 0.1 % of it the one of least energy. Halves alternate, so an operator that is slower
     on the engine may still shorten the step: no operator is judged alone.
     """
     served = [j for j, o in enumerate(operators) if o.engine is not None and o.engine.serves.any()]
@@ -230,7 +230,7 @@ def assign(
     least = np.minimum.reduce(steps)
     best, spent = np.zeros(shape, dtype=np.int64), np.full(shape, np.inf)
     for mask in masks:
-        better = (TIE * steps[mask] <= least) & (joules[mask] < spent)
+        better = (EQUAL * steps[mask] <= least) & (joules[mask] < spent)
         best, spent = np.where(better, mask, best), np.where(better, joules[mask], spent)
     return [
         (best >> served.index(j) & 1).astype(bool) if j in served else np.zeros(shape, dtype=bool)

@@ -57,7 +57,11 @@ class EngineOperator:
 
 
 TIE = 0.99
-"""times within 1 % count as equal: energy decides"""
+"""clocks within 1 % of each other's time count as equally fast: energy decides"""
+
+
+EQUAL = 0.999
+"""assignments of a step within 0.1 % count as equally fast; 1 % of a step is more than most operators take"""
 
 
 def pnm_operator(
