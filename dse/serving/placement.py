@@ -32,7 +32,10 @@ class LowerTiers:
     """What lies below the fast tier; shares of reads (n, p), inverse bandwidths (n, 1) or (n, p)."""
 
     dense: FloatArray
-    """share of dense weights (those not on chip) that the fast tier serves"""
+    """share of the dense weights read from the tiers (those not on chip) that the fast tier serves"""
+    home: FloatArray
+    """share of all dense weights that lie in the fast tier: what serves a prompt, whose activations fill the
+    chip"""
     experts: FloatArray
     """share of the expert bytes a step reads"""
     popular_expert_share: FloatArray
@@ -95,18 +98,25 @@ def place_data(machine: Machine, work: StepWork) -> Placement:
     chip = None
     if machine.sram.capacity.any():
         chip = np.minimum(np.maximum(machine.sram.capacity[:, None] - work.activations, 0.0) / weights, 1.0)
-        weights = weights * (1.0 - chip)
     if not tiered:
         return Placement(depth, chip, None, np.ones(depth.shape), ratios)
-    below, kept = _lower_tiers(machine, work, weights, work.resident_experts / depth, live)
+    below, kept = _lower_tiers(machine, work, weights, work.resident_experts / depth, live, chip)
     share = np.clip(1.0 - kept / (work.resident / depth + work.prefix_held), 0.0, 1.0)
     return Placement(depth, chip, below, share, ratios)
 
 
 def _lower_tiers(
-    machine: Machine, work: StepWork, weights: FloatArray, experts: FloatArray, live: FloatArray
+    machine: Machine,
+    work: StepWork,
+    weights: FloatArray,
+    experts: FloatArray,
+    live: FloatArray,
+    chip: FloatArray | None,
 ) -> tuple[LowerTiers, FloatArray]:
-    """Fill the fast tier and put the rest below it; also the bytes of weights and prefixes there."""
+    """Fill the fast tier and put the rest below it; also the bytes of weights and prefixes there.
+
+    The chip holds copies: every weight has a home in the tiers, from which prompts stream it.
+    """
     fast = machine.fast.capacity[:, None]
     moe = bool(work.resident_experts.any())
     b_fast, b_flash, b_far = (
@@ -119,8 +129,10 @@ def _lower_tiers(
     level = np.where(work.plans.fill_fast_tier, 1.0, level)
     own = np.minimum(fast / np.maximum(live, TINY), 1.0)  # live KV that fits; the rest is written below
     free = np.maximum(fast - live - _spread(machine, work), 0.0)
-    dense = np.minimum(level, free / np.maximum(weights, TINY))
-    free -= dense * weights
+    home = np.minimum(level, free / np.maximum(weights, TINY))
+    streamed = weights if chip is None else weights * (1.0 - chip)
+    dense = np.minimum(level, home * weights / np.maximum(streamed, TINY))  # copied are those from below first
+    free -= home * weights
     prefix = np.minimum(free / np.maximum(work.prefix_held, TINY), 1.0)
     evenly = roofline.level_share(np.maximum(work.kv_prefix, TINY), work.kv_live * own, b_fast, b_slow)
     prefix = np.minimum(prefix, np.where(shared | work.plans.fill_fast_tier, 1.0, evenly))
@@ -129,7 +141,7 @@ def _lower_tiers(
     if moe:
         hot = np.clip(free / np.maximum(experts, TINY), 0.0, 1.0)
         read = np.minimum(popular_share(work, hot), level)
-    other = (1.0 - dense) * weights + (1.0 - prefix) * work.prefix_held
+    other = (1.0 - home) * weights + (1.0 - prefix) * work.prefix_held
     kept = other + (1.0 - np.minimum(hot, read)) * experts
     copies = np.where(np.minimum(hot, read) < 1.0, other + experts, kept)
     slow = (machine.flash.capacity + machine.far.capacity)[:, None]
@@ -160,6 +172,7 @@ def _lower_tiers(
         per_byte, per_kv, per_expert = (np.maximum(x, rest) for x in (per_byte, per_kv, per_expert))
     return LowerTiers(
         dense=dense,
+        home=home,
         experts=read,
         popular_expert_share=np.minimum(hot, level),
         prefix=prefix,

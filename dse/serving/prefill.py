@@ -58,7 +58,7 @@ def _streams(rates: Rates, placement: Placement, cols: Any) -> _Streams:
     e_fast, e_flash, e_far = rates.energy[1], rates.energy[2], rates.energy[3]
     if lower is None:
         return _Streams(rates.fast, rates.fast, (e_fast, zero, zero), (e_fast, zero, zero))
-    share, hot, in_flash = wide(lower.dense), wide(lower.popular_expert_share), wide(lower.in_flash)
+    share, hot, in_flash = wide(lower.home), wide(lower.popular_expert_share), wide(lower.in_flash)
 
     def seconds(part: FloatArray, inverse: FloatArray) -> FloatArray:
         below = 1.0 - part
