@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from dse.core.axes import OPERATORS
+from dse.core.axes import OPERATORS, PnmSite
 from dse.core.units import BoolArray, FloatArray
 from dse.hardware.machine import Machine
-from dse.physics import roofline
+from dse.physics import roofline, thermal
 from dse.serving.collectives import Note
 from dse.serving.placement import Placement
 from dse.serving.pnm_split import EQUAL, EngineOperator, charge_engine, pnm_operator
-from dse.serving.rates import Rates, arithmetic_energy, rates_of
+from dse.serving.rates import Rates, arithmetic_energy, limits_of, rates_of
 from dse.serving.results import Decoded, Halves, Read, nothing
 from dse.serving.software import SoftwareStack
 from dse.serving.step_work import ATTENTION, EXPERTS, StepWork
@@ -116,7 +116,7 @@ def decode(
     uses = [np.zeros(shape, dtype=bool) for _ in operators]
     if site:
         d.halves = Halves(*(np.zeros(shape) for _ in fields(Halves)))
-        uses = assign(operators, work, waits, buffered, shape)
+        uses = assign(operators, machine, work, waits, buffered, d)
     slow_time, other_times = np.zeros(shape), [np.zeros(shape) for _ in levels]
     for o, use in zip(operators, uses, strict=True):
         e = o.engine
@@ -206,25 +206,43 @@ class Waits:
 
 
 def assign(
-    operators: list[Operator], work: StepWork, waits: Waits, buffered: Any, shape: tuple[int, ...]
+    operators: list[Operator],
+    machine: Machine,
+    work: StepWork,
+    waits: Waits,
+    buffered: Any,
+    decoded: Decoded,
 ) -> list[BoolArray]:
-    """Which operators the engine takes a part of: the assignment of the shortest step.
+    """Which operators the engine takes a part of: the assignment of the shortest step, limits of heat held.
 
     Of assignments within 0.1 % of it the one of least energy. Halves alternate, so an operator that is slower
     on the engine may still shorten the step: no operator is judged alone.
     """
+    shape = waits.fixed.shape
+    passes = np.where(work.plans.sub_batch_interleaving, 2.0, 1.0)
+    limits = limits_of(machine)
+    watts = (machine.compute.clock_power + machine.pnm.clock_power)[:, None]
     served = [j for j, o in enumerate(operators) if o.engine is not None and o.engine.serves.any()]
     masks = range(2 ** len(served))
     steps, joules = [], []
     for mask in masks:
         on = [j in served and bool(mask >> served.index(j) & 1) for j in range(len(operators))]
-        steps.append(np.broadcast_to(_step_of(operators, on, work, waits, buffered), shape))
+        step = np.broadcast_to(_step_of(operators, on, work, waits, buffered), shape)
         may = np.ones(shape, dtype=bool)
-        energy = np.zeros(shape)
+        logic, beside = decoded.clocked_energy + decoded.unclocked_energy, np.zeros(shape)
         for o, here in zip(operators, on, strict=True):
             if here and o.engine is not None:
                 may &= np.broadcast_to(o.engine.serves, shape)
-                energy = energy + o.engine.saved
+                logic, beside = logic + (o.engine.wired - o.engine.spared), beside + o.engine.beyond
+        energy = logic + beside
+        site = int(machine.pnm.site[0])
+        fast = decoded.fast + (beside if site == PnmSite.FAST else 0.0)
+        flash = decoded.flash + (beside if site == PnmSite.FLASH else 0.0)
+        steps.append(
+            thermal.governed(
+                [step], [logic * passes + watts * step], (fast * passes, flash * passes), limits
+            )[0]
+        )
         steps[-1] = np.where(may, steps[-1], np.inf)
         joules.append(energy)
     least = np.minimum.reduce(steps)

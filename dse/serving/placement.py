@@ -131,7 +131,9 @@ def _lower_tiers(
     free = np.maximum(fast - live - _spread(machine, work), 0.0)
     home = np.minimum(level, free / np.maximum(weights, TINY))
     streamed = weights if chip is None else weights * (1.0 - chip)
-    dense = np.minimum(level, home * weights / np.maximum(streamed, TINY))  # copied are those from below first
+    dense = np.minimum(
+        level, home * weights / np.maximum(streamed, TINY)
+    )  # copied are those from below first
     free -= home * weights
     prefix = np.minimum(free / np.maximum(work.prefix_held, TINY), 1.0)
     evenly = roofline.level_share(np.maximum(work.kv_prefix, TINY), work.kv_live * own, b_fast, b_slow)
