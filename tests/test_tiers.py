@@ -426,9 +426,7 @@ def test_a_faster_part_never_slows_a_step_with_an_engine(
         m = _with_engine(m, PnmSite.FAST, bandwidth=rate, flops=flops)
         served = one(m, c, "Llama-3.1-70B", batch=32, mix=mix_of(16384.0), halves=halves)
         steps.append(served.pairs.step[0, 0])
-<<<<<<< Updated upstream
     assert steps[1] <= steps[0] / 0.999 * (1 + 1e-9)
-=======
     assert steps[1] <= steps[0] / 0.999 * (1 + 1e-9)
 
 
@@ -450,4 +448,3 @@ def test_weights_copied_on_chip_have_a_home_that_prompts_stream_from(free: float
     assert served.prompt[0, 0] == pytest.approx(alone.prompt[0, 0], rel=1e-9)
     assert served.stored[0, 0] == pytest.approx(stored - free, rel=1e-9)
     assert served.step[0, 0] < 0.5 * alone.step[0, 0]
->>>>>>> Stashed changes

@@ -221,28 +221,31 @@ def assign(
     shape = waits.fixed.shape
     passes = np.where(work.plans.sub_batch_interleaving, 2.0, 1.0)
     limits = limits_of(machine)
-    watts = (machine.compute.clock_power + machine.pnm.clock_power)[:, None]
     served = [j for j, o in enumerate(operators) if o.engine is not None and o.engine.serves.any()]
     masks = range(2 ** len(served))
     steps, joules = [], []
     for mask in masks:
         on = [j in served and bool(mask >> served.index(j) & 1) for j in range(len(operators))]
-        step = np.broadcast_to(_step_of(operators, on, work, waits, buffered), shape)
         may = np.ones(shape, dtype=bool)
-        logic, beside = decoded.clocked_energy + decoded.unclocked_energy, np.zeros(shape)
+        host, wires, beside = decoded.clocked_energy, decoded.unclocked_energy, np.zeros(shape)
         for o, here in zip(operators, on, strict=True):
             if here and o.engine is not None:
                 may &= np.broadcast_to(o.engine.serves, shape)
-                logic, beside = logic + (o.engine.wired - o.engine.spared), beside + o.engine.beyond
-        energy = logic + beside
+                host, wires = host - o.engine.spared, wires + o.engine.wired
+                beside = beside + o.engine.beyond
+        energy = host + wires + beside
         site = int(machine.pnm.site[0])
         fast = decoded.fast + (beside if site == PnmSite.FAST else 0.0)
         flash = decoded.flash + (beside if site == PnmSite.FLASH else 0.0)
-        steps.append(
-            thermal.governed(
-                [step], [logic * passes + watts * step], (fast * passes, flash * passes), limits
-            )[0]
-        )
+        times, joined = [], []
+        for i, level in enumerate(machine.compute.levels()):
+            time = np.broadcast_to(_step_of(operators, on, work, waits, buffered, i), shape)
+            scale = machine.compute.level_energy[:, i : i + 1]
+            watts = machine.compute.clock_power[:, None] * (level * scale) + machine.pnm.clock_power[:, None]
+            times.append(time)
+            joined.append((host * scale + wires) * passes + watts * time)
+        governed = thermal.governed(times, joined, (fast * passes, flash * passes), limits)
+        steps.append(np.minimum.reduce(governed))
         steps[-1] = np.where(may, steps[-1], np.inf)
         joules.append(energy)
     least = np.minimum.reduce(steps)
@@ -257,34 +260,38 @@ def assign(
 
 
 def _step_of(
-    operators: list[Operator], on: list[bool], work: StepWork, waits: Waits, buffered: Any
+    operators: list[Operator], on: list[bool], work: StepWork, waits: Waits, buffered: Any, level: int
 ) -> FloatArray:
-    """Time of a step at the design clock under one assignment."""
+    """Time of a step at a clock level under one assignment."""
     zero = np.zeros((1, 1))
-    time = slow = other = shared = zero
+    time = clocked = slow = other = other_clocked = shared = zero
     engine = contention = host = host_lower = host_unhidden = zero
     for o, here in zip(operators, on, strict=True):
         e = o.engine
         below = zero if o.slow is None else o.slow
-        chosen = o.host
+        chosen, each = o.host, o.clocked[level]
         if here and e is not None:
-            chosen = e.time
-            slow, other = slow + e.lower_busy, other + e.unhidden
+            chosen = each = e.time
+            slow, other, other_clocked = slow + e.lower_busy, other + e.unhidden, other_clocked + e.unhidden
             engine, host = engine + e.near, host + e.rest
             host_lower, host_unhidden = host_lower + e.rest_lower, host_unhidden + e.rest_unhidden
         else:
-            slow, other = slow + below, other + o.unhidden[0]
+            slow, other, other_clocked = (
+                slow + below,
+                other + o.unhidden[0],
+                other_clocked + o.unhidden[level],
+            )
             contention, host = contention + (zero if e is None else e.inside), host + o.host
             host_lower, host_unhidden = host_lower + below, host_unhidden + o.unhidden[0]
-        time = time + chosen
+        time, clocked = time + chosen, clocked + each
         if o.name == "ffn":
             shared = chosen * work.shared_share
     spent = waits.fixed + np.maximum(waits.exchange - shared, 0.0)
-    hidden = roofline.hidden_time(slow, other, time, buffered)
-    whole = (time - hidden) * waits.pace + spent
+    whole = (time - roofline.hidden_time(slow, other, time, buffered)) * waits.pace + spent
+    slower = (clocked - roofline.hidden_time(slow, other_clocked, clocked, buffered)) * waits.pace + spent
     host = host - roofline.hidden_time(host_lower, host_unhidden, host, buffered)
     pair = 2.0 * np.maximum(host * waits.pace + spent, (engine + contention) * waits.pace)
-    out: FloatArray = np.where(work.plans.sub_batch_interleaving, pair, whole)
+    out: FloatArray = np.where(work.plans.sub_batch_interleaving, pair + 2.0 * (slower - whole), slower)
     return out
 
 
