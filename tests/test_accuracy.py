@@ -218,14 +218,14 @@ def test_waiting_and_decoding_share_the_prompts_between_them(
     )
     s = prepare([case], catalog)
     none = {
-        "eager_launch_share": np.zeros((1, 1)),
-        "waiting": np.zeros((1, 1)),
-        "layer": np.zeros((1, 1)),
-        "step": np.zeros((1, 1)),
+        "eager_launch_share": np.zeros(1),
+        "waiting": np.zeros(1),
+        "layer": np.zeros(1),
+        "step": np.zeros(1),
     }
     whole = []
     for share in (1.0, 0.6):
-        t = times(s, soft_rows(catalog, [case], none | {"prefill_share": np.full((1, 1), share)}))
+        t = times(s, soft_rows(catalog, [case], none | {"prefill_share": np.full(1, share)}))
         whole.append(float(t.ttft[0] + output_tokens * t.tpot[0]))
     assert whole[0] == pytest.approx(whole[1], rel=0.25)
 

@@ -10,15 +10,19 @@ import pytest
 
 from dse.api import evaluate
 from dse.catalog.catalog import Catalog
-from dse.core.axes import GROUPS
+from dse.core.axes import GROUPS, LINES
 from dse.evaluator.first_order import FirstOrderModel
-from dse.hardware.collective_tables import LINES, NEVER
+from dse.hardware.collective_tables import NEVER
 from dse.hardware.machine import CostLine, Machine
 from dse.physics import experts, package
-from dse.serving.collectives import exchanged
-from dse.serving.operating_points import spare_overhead
+from dse.serving.accounting import spare_overhead
+from dse.serving.collectives import exchange
+from dse.serving.machine_rows import machine_row, machine_rows
+from dse.serving.operating_points import Usage, site_row
 from dse.serving.plan import single_plan
+from dse.serving.software import software_of
 from dse.serving.step_work import lower_step
+from dse.serving.trace import trace
 from dse.space.design import Design, encode
 from dse.space.limits import Limit
 from dse.space.overrides import load_space
@@ -170,13 +174,13 @@ def test_standby_by_hand(space: Space, catalog: Catalog) -> None:
     each = v["package_failure_rate"] * v["repair_time"]
     assert 64 * each == pytest.approx(0.0388, rel=0.01)
     spare = 1 / 64 + 1 - np.exp(-64 * each) * (1 + 64 * each)
-    whole = spare_overhead(m, np.full((2, 1), 64.0))[:, 0]
+    whole = np.array([spare_overhead(row, 64.0) for row in machine_rows(m)])
     assert whole[0] == pytest.approx(spare + 64 * v["package_failure_rate"] * v["recovery_time"], rel=1e-6)
     assert m.installation.domain_spares.tolist() == [1, 0]
     assert 64 * each < whole[1] < 1.1 * 64 * each  # its cables break too
-    few = spare_overhead(m, np.full((2, 1), 4.0))[:, 0]
+    few = np.array([spare_overhead(row, 4.0) for row in machine_rows(m)])
     assert few[0] == pytest.approx(4 * each)  # cheaper than a spare
-    assert spare_overhead(m, np.zeros((2, 1))).max() == 0
+    assert all(spare_overhead(row, 0.0) == 0.0 for row in machine_rows(m))
 
 
 def test_dies_read_each_other_through_their_joint(space: Space, catalog: Catalog) -> None:
@@ -213,17 +217,32 @@ def test_hot_dies_take_their_current_from_below(space: Space, catalog: Catalog) 
 def test_messages_hide_behind_shared_experts_and_nothing_else(space: Space, catalog: Catalog) -> None:
     """min(messages, shared experts), layer by layer alike; dense models have neither."""
     m = built(space, catalog, {})
-    index, sent, count = np.array([AT_64]), np.array([1e5]), np.array([116.0])
-    whole = exchanged(m, index, sent, count, np.zeros((1, 1)))
-    assert exchanged(m, index, sent, count, whole / 2)[0, 0] == pytest.approx(whole[0, 0] / 2)
-    assert exchanged(m, index, sent, count, 2 * whole)[0, 0] == 0
     plans = single_plan(64, data_parallel=True, batch=512)
     scenario = space.scenario
-    shares = {
-        w.llm: lower_step(w, plans, catalog, scenario).shared_share
-        for w in scenario.workloads
-        if w.llm == "DeepSeek-V3"
-    }
+    load = next(w for w in scenario.workloads if w.llm == "DeepSeek-V3")
+    work = lower_step(load, plans, catalog, scenario, software_of(catalog, "ideal"))
+    row = machine_row(m)
+    whole = exchange(row, AT_64, work.rows.exchange_bytes[0], work.rows.exchanges[0])
+    assert whole == pytest.approx(
+        2
+        * 58
+        * (
+            m.network.exchange_alpha[0, AT_64]
+            + work.rows.exchange_bytes[0] * m.network.exchange_rate[0, AT_64]
+        )
+    )
+    at = site_row(scenario, Usage.of(scenario, one_user=False), {}, (1.0,))
+    found = trace(row, work, 0, at)
+    shared = found.operators["ffn"][0] * work.workload.shared_share[0]
+    bare = {"projections", "attention", "ffn", "experts", "head"} & found.operators.keys()
+    waits = found.parts.waits
+    assert found.parts.design_clock == pytest.approx(
+        sum(found.operators[op][0] for op in bare)
+        + waits.fixed
+        + max(whole - shared, 0.0)
+        + found.parts.written
+    )
+    shares = {load.llm: work.workload.shared_share[0]}
     # one shared expert of 2,048 in 58 layers beside three dense layers of 18,432 and the routers
     shared = 58 * 3 * 7168 * 2048
     assert float(shares["DeepSeek-V3"]) == pytest.approx(
@@ -238,7 +257,9 @@ def test_the_rank_of_popular_experts_receives_more(space: Space, catalog: Catalo
 
     def sent(skew: float) -> float:
         scenario = replace(space.scenario, numbers={**space.scenario.numbers, "routing_skew": skew})
-        return float(lower_step(load, plans, catalog, scenario).exchange_bytes[0])
+        return float(
+            lower_step(load, plans, catalog, scenario, software_of(catalog, "ideal")).rows.exchange_bytes[0]
+        )
 
     even, skewed, wild = sent(0.0), sent(0.4), sent(2.0)
     assert even < skewed < wild

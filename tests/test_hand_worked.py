@@ -55,23 +55,28 @@ def test_h3_flash_behind_hbm(latency_us: float, expected: float) -> None:
     assert e.decode_time == pytest.approx(expected, rel=WITHIN)
 
 
-@pytest.mark.parametrize(("tflops", "llama_engine"), [(17.5, "host"), (35.0, "pnm")])
-def test_pnm_wins_on_llama_and_loses_on_deepseek(tflops: float, llama_engine: str) -> None:
+@pytest.mark.parametrize(
+    ("tflops", "switch", "llama_engine"),
+    [(17.5, 1e-12, "host"), (35.0, 0.15e-6, "host"), (35.0, 1e-12, "pnm")],
+)
+def test_pnm_wins_on_llama_and_loses_on_deepseek(tflops: float, switch: float, llama_engine: str) -> None:
     """Attention on the base die of 12 HBM4 stacks, 8 bit.
 
     Host and base die both see 12 x 2.048 = 24.58 TB/s. Llama (GQA-8, 1-byte KV) needs
     16 FLOP/B: a base die of 17.5 TFLOP/s feeds on 17.5 / 16 = 1.09 TB/s a stack, slower than
-    2.048, so the host keeps it. Doubled to 35: 2.19 TB/s > 2.048, the time is the same, and
-    the tie goes to the 2.0 pJ/bit of the base die against 3.9 on the host. KV at batch 256
-    and context 8192: 163,840 x 8192 x 256 = 343.6 GB / 24.58 = 13.98 ms; hand-over 80 layers
-    x 2 x 0.15 us = 24 us + 671 MB / 24.58 TB/s = 27 us, together 0.37 %, inside the 1 % tie.
+    2.048, so the host keeps it. Doubled to 35: 2.19 TB/s > 2.048, the time is the same but for
+    the hand-over. KV at batch 64 and context 32768: 163,840 x 32768 x 64 = 343.6 GB / 24.58 =
+    13.98 ms, of a step of 16.8 ms; hand-over 80 layers x 2 x 0.15 us = 24 us + 168 MB / 24.58 TB/s
+    = 7 us, together 0.18 % of the step: the host keeps it. Without mode switches 0.04 %, inside the
+    tie of 0.1 %, which goes to the 2.0 pJ/bit of the base die against 3.9 on the host.
     Absorbed MLA needs 484 FLOP/B: 35 / 484 = 0.07 TB/s a stack against a host of 562 TFLOP/s
     x 2 / 484 / 12 = 0.19: the host wins. (Host: 800 mm2 x 0.25 x 3.45 TFLOP/s/mm2/GHz x 1.65
     = 1138 TFLOP/s at 16 bit, 2277 at 8 bit.)
     """
     design = BASE | {"stacks": 12, "pnm": "memory_base_die", "pnm_flops": f"{tflops} TFLOP/s"}
-    llama = evaluate("datacenter", variables=design, llm="Llama-3.1-70B", batch=256, context=8192,
-                     weight_bits=8, kv_bits=8, software="ideal")  # fmt: skip
+    catalog = load_catalog().replace("pnm", "memory_base_die", "mode_switch_latency", switch)
+    llama = evaluate("datacenter", variables=design, llm="Llama-3.1-70B", batch=64, context=32768,
+                     weight_bits=8, kv_bits=8, software="ideal", catalog=catalog)  # fmt: skip
     deepseek = evaluate("datacenter", variables=design | {"domain": 8, "topology": "switch", "link_bandwidth": "0.9 TB/s",
                         "collective_engine": "device"}, llm="DeepSeek-V3", batch=256, tensor_parallel=8,
                         attention="dp", context=8192, weight_bits=8, kv_bits=8, software="ideal")  # fmt: skip

@@ -13,8 +13,8 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import maximum_flow, shortest_path
 
 from dse.catalog.catalog import Catalog
-from dse.core.axes import GROUPS
-from dse.hardware.collective_tables import LINES, NEVER, catalogue_tables
+from dse.core.axes import GROUPS, LINES
+from dse.hardware.collective_tables import NEVER, catalogue_tables
 from dse.physics import collective, reliability, topology
 from dse.physics.network_shape import NetworkShape
 

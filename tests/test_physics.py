@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +12,8 @@ from hypothesis import strategies as st
 from scipy.linalg import solve_banded
 from scipy.special import i1, k1
 
-from dse.physics import cost, experts, flash, memory, package, power, roofline, stack, thermal
+from dse.physics import cost, experts, flash, memory, package, pnm, power, roofline, stack, thermal
+from dse.serving.rates import governed
 
 A = np.array
 
@@ -24,13 +28,13 @@ def test_reclaim_hand_check() -> None:
 
 
 def test_flash_life_is_the_budget_over_the_writes() -> None:
-    life = flash.life(A([1e5]), A([512e9]), A([1.02]), A([0.5e9]))[0]
+    life = flash.life(1e5, 512e9, 1.02, 0.5e9)
     assert life == pytest.approx(1e5 * 512e9 / (1.02 * 0.5e9))
 
 
 def test_break_even_disturb_limit_is_where_reclaim_meets_the_budget() -> None:
-    limit = flash.breakeven_disturb_limit(A([1e12]), A([256.0]), A([0.5e9]), A([0.1e9]))
-    assert flash.reclaim_rate(A([1e12]), A([256.0]), limit)[0] == pytest.approx(0.4e9)
+    limit = flash.breakeven_disturb_limit(1e12, 256.0, 0.5e9, 0.1e9)
+    assert flash.reclaim_rate(A([1e12]), A([256.0]), A([limit]))[0] == pytest.approx(0.4e9)
 
 
 def test_h3_staging_buffer() -> None:
@@ -45,7 +49,7 @@ def test_planes_reach_524_gbs_at_4_us() -> None:
 
 @given(st.floats(1e6, 1e13), st.floats(1e6, 1e12))
 def test_pipeline_depth_is_the_least_power_of_two_that_fits(needed: float, room: float) -> None:
-    depth = roofline.pipeline_depth(A([needed]), A([room]))[0]
+    depth = roofline.pipeline_depth(needed, room)
     assert needed / depth <= room * (1 + 1e-12)
     assert depth == 1 or needed / (depth / 2) > room * (1 - 1e-12)
     assert depth == 2 ** round(np.log2(depth))
@@ -102,12 +106,21 @@ def test_logic_above_is_cooler_than_logic_below() -> None:
 def test_a_governed_step_holds_every_limit() -> None:
     """2 J of logic and 1 J of memory under (0.1, 0.2) and (0.05, 0.7) s/J: max(0.4, 0.8) s, or the step's own time.
 
-    A clock level of half the logic energy asks (0.05 x 1 + 0.7 x 1) s.
+    A clock level of half the logic energy asks (0.05 x 1 + 0.7 x 1) s. 5 J of flash at 0.3 s/J ask 1.5 s more.
     """
-    rows = ((A([0.1]), A([0.2])), (A([0.05]), A([0.7])))
-    at = thermal.governed([A([0.3]), A([0.4])], [A([2.0]), A([1.0])], (A([1.0]),), rows)
-    assert [t[0] for t in at] == pytest.approx([0.8, 0.75])
-    assert thermal.governed([A([3.0])], [A([2.0])], (A([1.0]),), rows)[0][0] == 3.0
+    row: Any = SimpleNamespace(
+        heat_limits=2, heat_logic=[0.1, 0.05], heat_fast=[0.2, 0.7], heat_flash=[0.0, 0.0]
+    )
+    assert governed(row, 0.3, 2.0, 1.0, 5.0) == pytest.approx(0.8)
+    assert governed(row, 0.4, 1.0, 1.0, 5.0) == pytest.approx(0.75)
+    assert governed(row, 3.0, 2.0, 1.0, 5.0) == 3.0
+    assert thermal.governed_time(2.0, 1.0, 5.0, 0.1, 0.2, 0.3) == pytest.approx(1.9)
+
+
+def test_a_cache_in_more_pieces_than_shards_crosses_once() -> None:
+    """64 shards are 8 copies of a matrix; a cache of 16 pieces is cut in four along the context."""
+    assert pnm.cache_copies(8.0, 16.0) == 4.0
+    assert pnm.cache_copies(8.0, 100.0) == 1.0
 
 
 def test_voltage_inverts_the_alpha_power_law() -> None:

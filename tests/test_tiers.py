@@ -17,11 +17,9 @@ from dse.core.axes import OPERATORS, PnmSite
 from dse.hardware.logic import fixed_clock
 from dse.hardware.machine import Machine
 from dse.physics import experts, flash, roofline
-from dse.serving.serve import serve
-from dse.serving.software import software_of
 from dse.space.scenario import ModelLoad, RequestClass, RequestMix, mix_of
 from tests.records import altered
-from tests.validation.evidence.reference_machines import Flash, Served, decoded, reference_machine
+from tests.validation.evidence.reference_machines import Flash, Served, decoded, reference_machine, traced
 
 A = np.array
 
@@ -59,15 +57,13 @@ def one(
     return decoded(machine, catalog, load(llm), mix or mix_of(1024.0), [(group, 1, 1, batch)], **how)
 
 
-def notes(machine: Machine, catalog: Catalog, served: Served) -> dict[str, float]:
-    """Every term of a step."""
-    found: dict[str, float] = {}
+def time_of(machine: Machine, served: Served, operator: str) -> float:
+    """Seconds of an operator in a pass."""
+    return traced(machine, served).operators[operator][0]
 
-    def note(kind: str, name: str, value: Any) -> None:
-        found[f"{kind} {name}"] = found.get(f"{kind} {name}", 0.0) + float(np.ravel(value)[0])
 
-    serve(machine, served.traffic, software_of(catalog, "ideal"), note)
-    return found
+def on_engine(machine: Machine, served: Served, operator: str) -> bool:
+    return traced(machine, served).operators[operator][1]
 
 
 def test_an_interleaved_split_runs_at_the_sum_of_bandwidths() -> None:
@@ -99,11 +95,9 @@ def test_a_split_is_never_faster_than_both_tiers_together(
 
 def test_attention_keeps_as_much_prefix_in_fast_memory_as_lets_both_finish_together() -> None:
     """90 GB of prefix and 10 GB of live KV at 8 and 2 TB/s: 10 ms, so 80 - 10 = 70 GB of prefix stay."""
-    share = roofline.level_share(A([90e9]), A([10e9]), A([8e12]), A([2e12]))[0]
+    share = roofline.level_share(90e9, 10e9, 8e12, 2e12)
     assert share == pytest.approx(70 / 90)
-    assert (
-        roofline.level_share(A([1e9]), A([99e9]), A([8e12]), A([2e12]))[0] == 0.0
-    )  # what must stay already takes longer
+    assert roofline.level_share(1e9, 99e9, 8e12, 2e12) == 0.0  # what must stay already takes longer
 
 
 def test_behind_one_phy_nothing_is_gained_by_splitting() -> None:
@@ -174,20 +168,17 @@ def test_hot_experts_in_fast_memory_serve_more_reads_than_bytes() -> None:
 
 
 def test_small_reads_cost_whole_pages() -> None:
-    assert flash.read_amplification(A([256.0, 4096.0, 6000.0]), A([4096.0])) == pytest.approx(
-        [16.0, 1.0, 8192 / 6000]
-    )
+    found = [flash.read_amplification(run, 4096.0) for run in (256.0, 4096.0, 6000.0)]
+    assert found == pytest.approx([16.0, 1.0, 8192 / 6000])
 
 
 def test_few_small_experts_reach_what_was_measured_for_scattered_reads() -> None:
     """Petrucci et al. (HotInfra 2026): 0.36 to 0.5 for fetches of KB to MB. Nine of 32 experts of 5.5 MB over 32 MB stripes."""
-    some = flash.stripe_balance(A([5.5e6]), A([32e6]), A([32.0]), A([9 / 32]))[0]
+    some = flash.stripe_balance(5.5e6, 32e6, 32.0, 9 / 32)
     assert 0.36 <= some <= 0.5
-    assert flash.stripe_balance(A([5.5e6]), A([32e6]), A([32.0]), A([1.0]))[0] == pytest.approx(1.0)
-    assert flash.stripe_balance(A([64e6]), A([32e6]), A([32.0]), A([0.1]))[0] == pytest.approx(1.0)
-    assert flash.stripe_balance(A([8e6]), A([32e6]), A([256.0]), A([1 / 256]))[0] == pytest.approx(
-        0.25, rel=0.1
-    )  # one object
+    assert flash.stripe_balance(5.5e6, 32e6, 32.0, 1.0) == pytest.approx(1.0)
+    assert flash.stripe_balance(64e6, 32e6, 32.0, 0.1) == pytest.approx(1.0)
+    assert flash.stripe_balance(8e6, 32e6, 256.0, 1 / 256) == pytest.approx(0.25, rel=0.1)  # one object
 
 
 def test_planes_that_read_1600_gbs_at_3_us_write_48() -> None:
@@ -206,17 +197,15 @@ def test_kv_that_overflows_is_programmed_and_wears() -> None:
     written = 64 * 131072 + 64 / 1024 * 1024 * 131072
     share = 1 - 0.5e8 / served.traffic.live_p95[0]  # half of the SRAM stages what the flash reads
     assert served.pairs.flash_written[0, 0] == pytest.approx(share * written, rel=1e-6)
-    assert notes(m, c, served)["time KV cache and experts moved"] == pytest.approx(
-        share * written / 64e9, rel=0.01
-    )
+    assert traced(m, served).parts.written == pytest.approx(share * written / 64e9, rel=0.01)
 
 
 def test_read_ahead_hides_no_more_than_its_buffer() -> None:
     """Slow 5 + 1, others 2 + 4: max by operator 9, overlapped without bound 6; a buffer of 1 hides 1."""
-    args = (A([6.0]), A([6.0]), A([9.0]))
-    assert roofline.hidden_time(*args, A([1e9]))[0] == 3.0
-    assert roofline.hidden_time(*args, A([1.0]))[0] == 1.0
-    assert roofline.hidden_time(A([4.0]), A([9.0]), A([9.0]), A([1.0]))[0] == 0.0
+    args = (6.0, 6.0, 9.0)
+    assert roofline.hidden_time(*args, 1e9) == 3.0
+    assert roofline.hidden_time(*args, 1.0) == 1.0
+    assert roofline.hidden_time(4.0, 9.0, 9.0, 1.0) == 0.0
 
 
 def test_prefixes_read_ahead_while_weights_stream() -> None:
@@ -269,7 +258,7 @@ def test_the_engine_flips_at_the_hand_computed_intensity(llm: str, bits: float, 
             "energy": A([1e-11]), "flop_energy": A([1e-13]), "switch_latency": A([0.0]), "copies": A([1.0]),
         })  # fmt: skip
         served = decoded(engine, c, load(llm, bits), mix_of(65536.0), [(1, 1, 1, 64)])
-        assert notes(engine, c, served)["engine attention"] == near, share
+        assert on_engine(engine, served, "attention") == near, share
 
 
 def test_an_engine_runs_only_what_it_may(catalog: Catalog) -> None:
@@ -294,7 +283,7 @@ def test_halves_overlap_host_and_engine_but_share_the_memory_inside() -> None:
         mix = mix_of(65536.0)
         whole = decoded(engine, c, load("Llama-3.1-70B"), mix, [(1, 1, 1, 32)])
         half = decoded(engine, c, load("Llama-3.1-70B"), mix, [(1, 1, 1, 64)], halves=True)
-        near = notes(engine, c, whole)["time attention"]
+        near = time_of(engine, whole, "attention")
         host = whole.pairs.step[0, 0] - near
         assert half.pairs.step[0, 0] == pytest.approx(2 * (near + host) * _halves(gain, host, near), rel=0.01)
 
@@ -332,15 +321,16 @@ def test_prompts_pay_each_operator_at_its_own_precision() -> None:
     def arithmetic(**own: Any) -> tuple[float, Served]:
         asked = replace(load("DeepSeek-V3", 8.0), **own)
         served = decoded(m, c, asked, mix, [(1, 1, 1, 8)])
-        return notes(m, c, served)["prompt arithmetic and clocks"], served
+        prompt = traced(m, served).prompt
+        return prompt.logic - prompt.on_chip, served
 
     low, _ = arithmetic()
     mixed, served = arithmetic(attention_compute_bits=16.0, score_compute_bits=16.0)
     high, _ = arithmetic(
         attention_compute_bits=16.0, score_compute_bits=16.0, expert_compute_bits=16.0, head_compute_bits=16.0
     )
-    work, joule = served.traffic, m.compute.flop_energy[0]
-    by_hand = sum(float(work.prefill.joule_flop[i][0]) * joule[work.bits[i]] for i in range(len(OPERATORS)))
+    by_hand = float(served.work.prompts.joule_flop[0] @ m.compute.flop_energy[0])
+    assert (served.work.prompts.joule_flop[0] > 0).tolist() == [True, True, False]
     assert mixed == pytest.approx(by_hand, rel=1e-9)
     assert low < mixed < high
 
@@ -366,13 +356,12 @@ def test_what_an_engine_on_flash_computes_is_no_read_made_ahead() -> None:
     m = _with_engine(m, PnmSite.FLASH, bandwidth=8e12, serves=weights_only)
     mix = mix_of(16384.0)
     served = one(m, c, "Llama-3.1-70B", batch=6, mix=mix)
-    found = notes(m, c, served)
-    assert found["engine ffn"] == 1.0
-    fast = served.pairs.fast_tier_share[0, 0]
-    assert fast < 0.5
-    dependent = [op for op in OPERATORS if op == "attention" or found.get(f"engine {op}") == 1.0]
-    assert served.pairs.step[0, 0] >= sum(found[f"time {op}"] for op in dependent)
-    assert found["time attention"] > 0.2 * served.pairs.step[0, 0]
+    found = traced(m, served).operators
+    assert found["ffn"][1]
+    assert served.pairs.fast_tier_share[0, 0] < 0.5
+    dependent = [seconds for name, (seconds, near) in found.items() if near or name == "attention"]
+    assert served.pairs.step[0, 0] >= sum(dependent)
+    assert found["attention"][0] > 0.2 * served.pairs.step[0, 0]
 
 
 @settings(max_examples=40, deadline=None)

@@ -9,11 +9,13 @@ from dse.catalog.catalog import Catalog, load_catalog
 from dse.catalog.transformer import transformer
 from dse.physics.experts import peak_load
 from dse.serving.plan import plan_grid, single_plan
+from dse.serving.software import software_of
 from dse.serving.step_work import lower_step
 from dse.space.scenario import RequestClass, RequestMix
 from dse.space.space import Space
 
 NAMES = sorted(load_catalog().llms)
+STACK = software_of(load_catalog(), "ideal")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -69,7 +71,9 @@ def test_skewed_routing_reads_fewer_experts_and_loads_one_rank_more(catalog: Cat
 
 def test_one_rank_sends_nothing(datacenter: Space, catalog: Catalog) -> None:
     scenario = datacenter.scenario
-    t = lower_step(scenario.workloads[1], single_plan(1, data_parallel=False, batch=8), catalog, scenario)
+    t = lower_step(
+        scenario.workloads[1], single_plan(1, data_parallel=False, batch=8), catalog, scenario, STACK
+    ).rows
     assert t.reduces[0] == 0
     assert t.exchanges[0] == 0
 
@@ -79,7 +83,7 @@ def test_resident_weights_over_a_group_add_up_to_the_model(datacenter: Space, ca
     for load in scenario.workloads:
         model = transformer(catalog.llm(load.llm))
         plans = plan_grid(model)
-        t = lower_step(load, plans, catalog, scenario)
+        t = lower_step(load, plans, catalog, scenario, STACK).rows
         tp = ~plans.data_parallel & (plans.group <= 64)
         whole = t.resident[tp] * plans.group[tp]
         assert np.all(whole >= model.parameters * 0.999)

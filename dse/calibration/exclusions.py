@@ -114,8 +114,8 @@ def _least(served: Served, catalog: Catalog) -> FloatArray:
     """
     pairs = times(served, soft_rows_of(catalog, served.cases, "ideal")).pairs
     each = pairs.step + pairs.prefill_interference
-    out: FloatArray = (each / served.traffic.tokens_per_step)[:, 0] * np.array(
-        [c.output_tokens for c in served.cases]
+    out: FloatArray = (
+        each / served.work.workloads.tokens_per_step * np.array([c.output_tokens for c in served.cases])
     )
     return out
 

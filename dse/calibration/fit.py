@@ -174,7 +174,7 @@ def soft_of_factors(
     base: SoftwareStack, factors: FloatArray, ratio: Mapping[str, float], held: Mapping[str, float]
 ) -> SoftwareStack:
     """Factors (n, fitted) put into columns but for those held; followers keep their ratio."""
-    columns = {name: factors[:, k][:, None] for k, name in enumerate(FITTED)}
+    columns = {name: factors[:, k] for k, name in enumerate(FITTED)}
     columns |= {name: columns[FOLLOW[name]] * r for name, r in ratio.items()}
     return replace(base, **{name: column for name, column in columns.items() if name not in held})
 
@@ -199,4 +199,4 @@ def predicted(served: Served, catalog: Catalog, fitted: Fit) -> Times:
 
 
 def _columns(held: Mapping[str, float], n: int) -> dict[str, FloatArray]:
-    return {name: np.full((n, 1), value) for name, value in held.items()}
+    return {name: np.full(n, value) for name, value in held.items()}

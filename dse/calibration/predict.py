@@ -1,14 +1,13 @@
 """Cases -> predicted TTFT and TPOT, through the serving code that the search uses.
 
-Every case is a machine of its own with one plan (aligned traffic), so a thousand rows of any
-devices, models and stacks are a handful of array operations.
+Every case is a machine of its own with one plan: a row of a compiled loop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 
@@ -18,11 +17,11 @@ from dse.catalog.transformer import Transformer, transformer
 from dse.core.units import FloatArray, IntArray
 from dse.hardware.assemble import FORMS, assemble
 from dse.hardware.machine import Machine
+from dse.serving.machine_rows import machine_rows
+from dse.serving.pairs import PairWork, pair_work, serve_pairs
 from dse.serving.plan import Plans, plans_of
-from dse.serving.results import PlanResults
-from dse.serving.serve import serve
-from dse.serving.software import FIELDS, SoftwareStack
-from dse.serving.step_work import StepWork, align, lower_step
+from dse.serving.software import FIELDS, SoftwareStack, software_of
+from dse.serving.step_work import lower_step
 from dse.space.limits import Limit
 from dse.space.scenario import RequestClass, RequestMix, Scenario
 
@@ -50,14 +49,15 @@ class Served:
     """Cases in arrays: what does not depend on a stack's factors, and how many requests decode."""
 
     cases: tuple[Case, ...]
-    machine: Machine
-    feeding: Machine
-    """of the prefill worker; the same as ``machine`` where prompts share it"""
-    traffic: StepWork
-    prompts: StepWork
-    """the prefill worker's plan; the same as ``traffic`` where prompts share the machine"""
+    machine: Any
+    """(n,) ``MachineRow``"""
+    feeding: Any
+    """of the prefill worker"""
+    work: PairWork
+    prompts: PairWork
+    """the prefill worker's plan; the same as ``work`` where prompts share the machine"""
     batch: FloatArray
-    """(n, 1) sequences that decode in a group"""
+    """(n,) sequences that decode in a group"""
     output: FloatArray
     shared: FloatArray
     """1 where arriving prompts join the decode steps"""
@@ -72,20 +72,23 @@ class Served:
 
     def take(self, rows: IntArray) -> Served:
         """Some cases, in the order asked for."""
-        traffic = _reorder(self.traffic, rows)
-        same = self.prompts is self.traffic
+        work = self.work.take(rows)
         return Served(
             cases=tuple(self.cases[i] for i in rows),
-            machine=self.machine.take(rows),
-            feeding=self.feeding.take(rows),
-            traffic=traffic,
-            prompts=traffic if same else _reorder(self.prompts, rows),
+            machine=self.machine[rows],
+            feeding=self.feeding[rows],
+            work=work,
+            prompts=work if self.prompts is self.work else self.prompts.take(rows),
             batch=self.batch[rows],
             output=self.output[rows],
             shared=self.shared[rows],
             room=self.room[rows],
             alone=self.alone,
         )
+
+    def with_work(self, work: PairWork) -> Served:
+        """The same cases with another work of their steps, and of prompts that share the machine."""
+        return replace(self, work=work, prompts=work if self.prompts is self.work else self.prompts)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ class Times:
 
     tpot: FloatArray
     ttft: FloatArray
-    pairs: PlanResults
+    pairs: Any
+    """(n,) ``PairRow``"""
 
 
 def over_cards(catalog: Catalog, device: str, group: int) -> bool:
@@ -134,8 +138,8 @@ def _plans(rows: Sequence[RankPlan], batches: Sequence[float]) -> Plans:
 
 def lowered(
     cases: Sequence[Case], plans: Sequence[RankPlan], batches: FloatArray, catalog: Catalog
-) -> StepWork:
-    """Aligned traffic of cases under plans; cases of one model, precision and length lower together."""
+) -> PairWork:
+    """Work of cases under plans; cases of one model, precision and length lower together."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for i, c in enumerate(cases):
         groups.setdefault((c.load, c.software, c.input_tokens, c.output_tokens), []).append(i)
@@ -143,20 +147,10 @@ def lowered(
     for rows in groups.values():
         c = cases[rows[0]]
         made = _plans([plans[i] for i in rows], [float(batches[i]) for i in rows])
-        parts.append(
-            lower_step(c.load, made, catalog, _scenario(c.software, c.input_tokens, c.output_tokens))
-        )
+        scenario = _scenario(c.software, c.input_tokens, c.output_tokens)
+        parts.append(lower_step(c.load, made, catalog, scenario, software_of(catalog, c.software)))
         order += rows
-    return _reorder(align(parts), np.argsort(np.array(order)))
-
-
-def _reorder(t: StepWork, rows: IntArray) -> StepWork:
-    """Aligned traffic with its rows in another order."""
-    whole = {"model", "load", "plans", "prefill", "plan_of_shape", "distinct_reduces", "aligned"}
-    moved = {f.name: getattr(t, f.name)[..., rows, :] for f in fields(StepWork) if f.name not in whole}
-    plans = Plans(*(getattr(t.plans, f.name)[rows] for f in fields(Plans)))
-    work = replace(t.prefill, **{f.name: getattr(t.prefill, f.name)[..., rows, :] for f in fields(t.prefill)})
-    return replace(t, **moved, plans=plans, prefill=work)
+    return pair_work(parts).take(np.argsort(np.array(order)))
 
 
 def models_of(served: Served, catalog: Catalog | None = None) -> list[Transformer]:
@@ -174,25 +168,25 @@ def prepare(cases: Sequence[Case], catalog: Catalog, batches: FloatArray | None 
     batch = np.maximum(batch / stages, 1.0)  # each stage works on its share of the sequences
     devices = [c.device for c in cases]
     built = machines(catalog, devices)
-    traffic = lowered(cases, plans, batch, catalog)
-    room = _room(built, traffic, stages)
+    work = lowered(cases, plans, batch, catalog)
+    room = _room(built, work, stages)
     if (batch > room).any():  # a queue forms; what fits decodes
         replicas = np.array([float(p.replicas) for p in plans])
         batch = np.where(room > 0, np.maximum(np.minimum(batch, room), np.minimum(batch, replicas)), batch)
-        traffic = lowered(cases, plans, batch, catalog)
+        work = lowered(cases, plans, batch, catalog)
     apart = [c.prefill or c.plan for c in cases]
     both = all(c.prefill is None for c in cases)
-    prompts = traffic if both else lowered(cases, apart, np.array([p.batch for p in apart]), catalog)
-    feeding = built if both else machines(catalog, devices)
+    prompts = work if both else lowered(cases, apart, np.array([p.batch for p in apart]), catalog)
+    rows = machine_rows(_roomy(built))
     return Served(
         cases=tuple(cases),
-        machine=_roomy(built),
-        feeding=_roomy(feeding),
-        traffic=traffic,
+        machine=rows,
+        feeding=rows,
+        work=work,
         prompts=prompts,
-        batch=batch[:, None],
-        output=np.array([c.output_tokens for c in cases])[:, None],
-        shared=np.array([float(c.prefill is None) for c in cases])[:, None],
+        batch=batch,
+        output=np.array([c.output_tokens for c in cases]),
+        shared=np.array([float(c.prefill is None) for c in cases]),
         room=room,
     )
 
@@ -202,20 +196,22 @@ def _roomy(machine: Machine) -> Machine:
     return replace(machine, fast=replace(machine.fast, capacity=np.full(len(machine), NO_LIMIT**2)))
 
 
-def _room(machine: Machine, work: StepWork, stages: FloatArray) -> FloatArray:
+def _room(machine: Machine, work: PairWork, stages: FloatArray) -> FloatArray:
     """Sequences per stage whose KV cache fits, at the share of memory that runtimes claim."""
-    free = machine.fast.capacity * CLAIMED - work.resident[:, 0] / stages
-    each = work.live_p95[:, 0] / work.per_rank[:, 0]
-    return free / np.maximum(each, 1.0) * work.plans.attention_dp[:, 0]
+    plans = work.plans
+    free = machine.fast.capacity * CLAIMED - plans.resident / stages
+    each = plans.live_p95 / plans.per_rank
+    out: FloatArray = free / np.maximum(each, 1.0) * plans.attention_dp
+    return out
 
 
 def soft_rows(
     catalog: Catalog, cases: Sequence[Case], changed: Mapping[str, FloatArray] | None = None
 ) -> SoftwareStack:
-    """Factors of each case's stack as columns (n, 1); ``changed`` replaces some by name."""
+    """Factors of each case's stack as columns (n,); ``changed`` replaces some by name."""
     stacks = sorted({c.software for c in cases})
     code = np.array([stacks.index(c.software) for c in cases])
-    table = {name: catalog.column("software", stacks, f)[code][:, None] for name, f in FIELDS.items()}
+    table = {name: catalog.column("software", stacks, f)[code] for name, f in FIELDS.items()}
     return SoftwareStack(**(table | dict(changed or {})))
 
 
@@ -227,19 +223,22 @@ def times(served: Served, software: SoftwareStack) -> Times:
     itself, and those that arrive with it; a disaggregated row waits for the prompts of its prefill batch
     and moves its KV cache.
     """
-    pairs = serve(served.machine, served.traffic, software)
-    own = pairs if served.prompts is served.traffic else serve(served.feeding, served.prompts, software)
-    extra = pairs.prompt * served.traffic.arriving if served.alone else pairs.prefill_interference
-    tpot = (pairs.step + served.shared * software.prefill_share * extra) / served.traffic.tokens_per_step
-    others = np.maximum(served.batch / served.traffic.prompts - 1.0, 0.0) * served.shared
-    moved = (
-        (1.0 - served.shared) * served.traffic.prompt_kv / served.machine.network.scale_out_bandwidth[:, None]
-    )
-    together = np.array([[c.prefill.batch / c.prefill.replicas if c.prefill else 1.0] for c in served.cases])
+    columns = software.columns()
+    pairs = serve_pairs(served.machine, served.work.with_factors(columns))
+    own = pairs
+    if served.prompts is not served.work:
+        own = serve_pairs(served.feeding, served.prompts.with_factors(columns))
+    plans, shared = served.work.plans, served.shared
+    extra = pairs.prompt * plans.arriving if served.alone else pairs.prefill_interference
+    won = served.work.workloads.tokens_per_step
+    tpot = (pairs.step + shared * software.prefill_share * extra) / won
+    others = np.maximum(served.batch * plans.inverse_prompts - 1.0, 0.0) * shared
+    moved = (1.0 - shared) * plans.prompt_kv * served.machine.scale_out_inverse
+    together = np.array([c.prefill.batch / c.prefill.replicas if c.prefill else 1.0 for c in served.cases])
     ttft = (
         software.first_token
         + own.prompt * together * (1.0 + np.maximum(1.0 - software.prefill_share, 0.0) * others)
-        + software.waiting * tpot * served.shared
+        + software.waiting * tpot * shared
         + moved
     )
-    return Times(tpot[:, 0], ttft[:, 0] + (1.0 - served.shared[:, 0]) * pairs.step[:, 0], pairs)
+    return Times(tpot, ttft + (1.0 - shared) * pairs.step, pairs)

@@ -272,40 +272,31 @@ def _all_experts(served: Served) -> Served:
     return _experts(served, lambda model, _, ranks: model.experts / ranks)
 
 
-def _experts(served: Served, distinct: Callable[[Any, float, int], float]) -> Served:
+def _experts(served: Served, distinct: Callable[[Any, float, int], Any]) -> Served:
     """Served cases whose steps read another number of experts."""
     from dse.calibration.predict import models_of
 
-    weights = served.traffic.weights.copy()
+    plans = served.work.plans
+    weights = plans.weights.copy()
     for i, model in enumerate(models_of(served)):
         if model.experts:
-            ranks = int(served.traffic.plans.expert_parallel[i, 0])
+            ranks = int(plans.expert_parallel[i])
             bits = served.cases[i].load.stored("experts")
-            slices = served.traffic.plans.group[i, 0] / ranks
-            weights[EXPERTS, i, 0] = (
-                distinct(model, served.batch[i, 0], ranks) * model.expert / slices * bits / 8
-            )
-    traffic = replace(served.traffic, weights=weights)
-    return replace(
-        served, traffic=traffic, prompts=traffic if served.prompts is served.traffic else served.prompts
-    )
+            slices = plans.group[i] / ranks
+            weights[i, EXPERTS] = distinct(model, served.batch[i], ranks) * model.expert / slices * bits / 8
+    return served.with_work(served.work.with_plans({"weights": weights}))
 
 
 def _alike(served: Served) -> Served:
     """Every layer launches as many kernels as a dense one."""
-    traffic = replace(served.traffic, launches=served.traffic.layers)
-    return replace(
-        served, traffic=traffic, prompts=traffic if served.prompts is served.traffic else served.prompts
-    )
+    layers = served.work.workloads.layers
+    return served.with_work(served.work.with_factors({"launches": layers}))
 
 
 def _no_messages(served: Served) -> Served:
     """Collectives take no time."""
-    none = {n: np.zeros_like(getattr(served.traffic, n)) for n in ("reduces", "exchanges")}
-    traffic = replace(served.traffic, **none)
-    return replace(
-        served, traffic=traffic, prompts=traffic if served.prompts is served.traffic else served.prompts
-    )
+    none = np.zeros(len(served))
+    return served.with_work(served.work.with_plans({"reduces": none, "exchanges": none}))
 
 
 def _no_slack(served: Served) -> Served:

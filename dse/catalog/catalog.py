@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace as dataclass_replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
 from dse.catalog.entries import Entry, Quantity, read_entry
 from dse.catalog.llm import LlmEntry, read_llm
 from dse.catalog.schema import KINDS
+from dse.core.compilation import stored
 from dse.core.errors import DataError, nearest
 from dse.core.units import FloatArray, IntArray
 
 if TYPE_CHECKING:
     import pandas as pd
+
+T = TypeVar("T")
 
 DATA: Final = resources.files("dse") / "data"
 
@@ -34,10 +37,11 @@ class Catalog:
         self.entries = entries
         self.llms = llms
         self.digest = digest
+        self._kept: dict[tuple[Any, ...], Any] = {}
 
     def names(self, kind: str) -> list[str]:
         """Entries of a kind in a fixed order: what the codes of a design's parts point at."""
-        return sorted(self.entries[kind])
+        return self.kept(("names", kind), lambda: sorted(self.entries[kind]))
 
     def only(self, kind: str) -> str:
         """The one entry of a kind that has a single one.
@@ -59,6 +63,11 @@ class Catalog:
             DataError: there are none.
 
         """
+        return self.kept(
+            ("role", kind, role, order, attribute), lambda: self._with_role(kind, role, order, attribute)
+        )
+
+    def _with_role(self, kind: str, role: str, order: str | None, attribute: str) -> list[str]:
         found = [n for n in self.names(kind) if self.entry(kind, n).attributes.get(attribute) == role]
         if not found:
             raise DataError(
@@ -79,6 +88,13 @@ class Catalog:
                 f"catalogue {kind}: got {', '.join(found)} with {attribute} {role!r}, expected one"
             )
         return found[0]
+
+    def kept(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """What ``make`` gives, made once for this catalogue: for tables that many designs read."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        found: T = self._kept[key]
+        return found
 
     def entry(self, kind: str, name: str) -> Entry:
         """Return one entry.
@@ -108,23 +124,32 @@ class Catalog:
 
     def value(self, kind: str, name: str, field_name: str, default: float | None = None) -> float:
         """Return one nominal SI value; ``default`` where the entry does not carry the field."""
+        known: float | None = self._kept.get((kind, name, field_name))
+        if known is not None:
+            return known
         quantity = self.entry(kind, name).values.get(field_name)
         if quantity is None:
             if default is None:
                 raise DataError(f"catalogue {kind}/{name}: no {field_name}")
             return default
+        self._kept[kind, name, field_name] = quantity.nominal
         return quantity.nominal
 
     def column(self, kind: str, names: Sequence[str], field_name: str, default: float = 0.0) -> FloatArray:
         """Return the nominal SI values of ``field_name`` over ``names``, shape (len(names),)."""
-        return np.array([self.value(kind, name, field_name, default) for name in names], dtype=np.float64)
+        key = ("column", kind, field_name, default, *names)
+        return self.kept(
+            key, lambda: np.array([self.value(kind, n, field_name, default) for n in names], dtype=np.float64)
+        )
 
     def take(
         self, kind: str, names: Sequence[str], codes: IntArray, field_name: str, default: float = 0.0
     ) -> FloatArray:
         """Gather ``column`` at integer codes; a code of -1 (absent) gives 0."""
-        padded = np.append(self.column(kind, names, field_name, default), 0.0)
-        return padded[codes]
+        key = ("take", kind, field_name, default, *names)
+        padded = self.kept(key, lambda: np.append(self.column(kind, names, field_name, default), 0.0))
+        out: FloatArray = padded[codes]
+        return out
 
     def in_year(self, kind: str, name: str, field_name: str, year: float) -> float:
         """What an entry states for the latest year not after ``year``, of a field by year.
@@ -273,23 +298,41 @@ def _load(extra: Path | None) -> Catalog:
         DataError: faults of any file, all of them at once.
 
     """
-    roots: list[Any] = [DATA] + ([extra] if extra else [])
+    texts: dict[tuple[str, str], str] = {}
+    problems: list[str] = []
+    for kind in [*KINDS, "llm"]:
+        for stem, path in _files([DATA, *([extra] if extra else [])], kind).items():
+            try:
+                texts[kind, stem] = _text(path, f"{kind}/{stem}.toml")
+            except DataError as error:
+                problems.append(str(error))
     digest = hashlib.sha256()
+    for (kind, stem), text in texts.items():
+        digest.update(f"{kind}/{stem}\n{text}".encode())
+    if problems:
+        raise DataError("\n".join(problems))
+    code = digest.hexdigest()[:16]
+    return stored(f"catalog-{code}", lambda: _read(texts, code))
+
+
+def _read(texts: Mapping[tuple[str, str], str], digest: str) -> Catalog:
+    """A catalogue from the texts of its files, by kind and stem.
+
+    Raises:
+        DataError: faults of any file, all of them at once.
+
+    """
     entries: dict[str, dict[str, Entry]] = {}
     llms: dict[str, LlmEntry] = {}
     problems: list[str] = []
-    for kind in [*KINDS, "llm"]:
-        for stem, path in _files(roots, kind).items():
-            where = f"{kind}/{stem}.toml"
-            try:
-                text = _text(path, where)
-                digest.update(f"{kind}/{stem}\n{text}".encode())
-                if kind == "llm":
-                    llms[stem] = read_llm(text, where)
-                else:
-                    entries.setdefault(kind, {})[stem] = read_entry(kind, text, where)
-            except DataError as error:
-                problems.append(str(error))
+    for (kind, stem), text in texts.items():
+        try:
+            if kind == "llm":
+                llms[stem] = read_llm(text, f"{kind}/{stem}.toml")
+            else:
+                entries.setdefault(kind, {})[stem] = read_entry(kind, text, f"{kind}/{stem}.toml")
+        except DataError as error:
+            problems.append(str(error))
     if problems:
         raise DataError("\n".join(problems))
-    return Catalog(entries, llms, digest.hexdigest()[:16])
+    return Catalog(entries, llms, digest)

@@ -17,6 +17,10 @@ def level(catalog: Catalog, trend: str, year: float) -> float:
 
     Straight on a log axis between years, flat outside.
     """
+    return catalog.kept(("price_level", trend, year), lambda: _level(catalog, trend, year))
+
+
+def _level(catalog: Catalog, trend: str, year: float) -> float:
     steps = {year: q.nominal for year, q in catalog.entry("price_trend", trend).by_key("factor").items()}
     years = sorted(steps)
     return float(np.exp(np.interp(year, years, np.log([steps[y] for y in years]))))
@@ -35,6 +39,9 @@ def price_factor(catalog: Catalog, kind: str, name: str, year: float) -> float:
 
 def price_factors(catalog: Catalog, kind: str, codes: IntArray, year: float) -> FloatArray:
     """``price_factor`` at integer codes of a kind, (n,); 1 for an absent part."""
-    table = np.array([*(price_factor(catalog, kind, name, year) for name in catalog.names(kind)), 1.0])
+    table = catalog.kept(
+        ("price_factors", kind, year),
+        lambda: np.array([*(price_factor(catalog, kind, name, year) for name in catalog.names(kind)), 1.0]),
+    )
     out: FloatArray = table[codes]
     return out

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dse.catalog.catalog import use_catalog
+from dse.core.compilation import use_threads
 from dse.core.errors import BAD_INPUT, INTERRUPTED, NOTHING, OK, DseError, InfeasibleError
 from dse.core.version import __version__
 
@@ -31,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.catalog is not None:
             use_catalog(options.catalog)
+        if getattr(options, "threads", None) is not None:
+            use_threads(options.threads)
         code: int = options.run(options)
     except InfeasibleError as error:
         print(f"dse: {error}", file=sys.stderr)
@@ -302,6 +305,9 @@ def _budget(p: argparse.ArgumentParser, trials: int) -> None:
 
 
 def _evaluator(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--threads", type=_count, metavar="N", help="threads that judge designs (default: every core)"
+    )
     p.add_argument(
         "--evaluator",
         metavar="MODULE:NAME",

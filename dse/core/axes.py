@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Final
 
 OPERATORS: Final = ("projections", "attention", "ffn", "experts", "head")
@@ -18,6 +18,26 @@ CLOCK_LEVELS: tuple[float, ...] = (1.0, 0.65)
 """Clocks a machine may run a pass at, over its design clock, which is the first: at two thirds of a node's
 nominal clock its voltage stands at the floor, so that slower ones save nothing more.
 """
+
+
+LINES: Final = (
+    ("ring", "flags"), ("ring", "bulk"), ("recursive_doubling", "flags"), ("one_shot", "direct"),
+    ("tree", "flags"), ("tree", "bulk"), ("hierarchical", "flags"), ("two_shot", "flags"),
+    ("two_shot", "bulk"),
+    ("in_network", "switch"),
+)  # fmt: skip
+"""algorithm and protocol of an all-reduce: flags beside the data, or bulk data behind fences"""
+
+
+class HeatLimit(StrEnum):
+    """What a row of heat holds, by its name."""
+
+    LOGIC = "logic"
+    FAST_MEMORY = "fast memory"
+    FLASH = "flash"
+    PACKAGE = "package"
+    SKIN = "skin"
+    SUPPLY = "supply"
 
 
 class PnmSite(IntEnum):

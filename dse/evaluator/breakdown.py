@@ -12,22 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from dse.catalog.catalog import Catalog
-from dse.core.axes import BITS, OPERATORS, PnmSite
+from dse.core.axes import BITS, PnmSite
 from dse.core.units import FloatArray
 from dse.hardware.machine import Machine
 from dse.hardware.ownership import economics
 from dse.physics import carbon, cost
-from dse.serving.operating_points import Estimate, FleetCost, Mode, PromptMode, Usage, resident_power, wear
-from dse.serving.results import PlanResults
-from dse.serving.step_work import StepWork
-from dse.space.scenario import Scenario
+from dse.serving.accounting import Mode, resident_power
+from dse.serving.operating_points import Estimate, PromptMode, Usage
+from dse.serving.records import PlanRow
+from dse.serving.trace import Trace
+from dse.space.scenario import ModelLoad, Scenario
 
 MILLION = 1e6
 
 Terms = Mapping[str, float]
-
-BESIDE = {PnmSite.FAST: "fast memory", PnmSite.FLASH: "flash", PnmSite.FAR: "far memory"}
-"""ledger term of the memory that an engine sits beside"""
 
 PREFILL = "prefill: "
 DECODE = "decode: "
@@ -45,29 +43,28 @@ class OperatingPoint:
     """One machine under one plan, and what it was found to do."""
 
     machine: Machine
-    work: StepWork
-    results: PlanResults
+    trace: Trace
+    load: ModelLoad
     estimate: Estimate
-    fleet: FleetCost
     scenario: Scenario
     usage: Usage
 
     @property
     def prompt_mode(self) -> PromptMode:
         """Where prompts are computed."""
-        if PromptMode.SERIAL in self.fleet.modes:
+        if self.usage.one_user:
             return PromptMode.SERIAL
-        return PromptMode.POOL if self.estimate.chosen[0].disaggregated[0, 0] > 0 else PromptMode.SHARED
+        return PromptMode.POOL if self.trace.result.disaggregated > 0 else PromptMode.SHARED
 
     @property
     def mode(self) -> Mode:
         """Fleet, time and energy with prompts computed there."""
-        return self.fleet.modes[self.prompt_mode]
+        return self.trace.mode
 
     @property
     def busy(self) -> float:
         """Package-seconds that an output token keeps busy, prompts included."""
-        return scalar(self.mode.busy)
+        return self.mode.busy
 
     @property
     def present(self) -> float:
@@ -82,7 +79,8 @@ class OperatingPoint:
     @property
     def per_token(self) -> float:
         """Steps of all ranks that an output token takes."""
-        return scalar(self.work.plans.group) / (scalar(self.work.plans.batch) * self.work.tokens_per_step)
+        plan: PlanRow = self.trace.plan
+        return plan.group / (plan.batch * self.load.tokens_per_step)
 
     @property
     def prompts(self) -> float:
@@ -95,27 +93,26 @@ class OperatingPoint:
 
         Of the shared machine's time, or their pool's packages.
         """
-        shared, pool = self.fleet.modes[PromptMode.SHARED], self.fleet.modes[PromptMode.POOL]
+        shared, pool = self.trace.shared, self.trace.pool
         if self.prompt_mode is PromptMode.POOL:
-            return 1.0 - scalar(shared.fleet) / scalar(pool.fleet)
-        return 1.0 - scalar(pool.tpot) / scalar(shared.tpot)
+            return 1.0 - shared.packages / pool.packages
+        return 1.0 - pool.tpot / shared.tpot
 
 
-def energies(point: OperatingPoint, ledger: Terms, prompt: Terms, near: Terms) -> dict[str, float]:
+def energies(point: OperatingPoint) -> dict[str, float]:
     """J per output token at the wall, or from the battery, by component.
 
-    ``ledger``, ``prompt`` and ``near`` are the terms noted while serving: of a step, of a mean prompt, of the
-    PNM engine. Voltage conversion and what PUE adds stand on their own.
+    Voltage conversion and what PUE adds stand on their own.
     """
     machine, usage, lines = point.machine, point.usage, point.machine.lines
-    inside = {n: v * point.per_token for n, v in _decode(machine, point.work, ledger, near).items()}
-    inside |= _prompts(point, prompt)
+    inside = {n: v * point.per_token for n, v in _decode(point).items()}
+    inside |= _prompts(point)
     inside |= {line.value: scalar(watts) * point.present for line, watts in lines.static.items()}
     if scalar(machine.flash.capacity):
-        written = scalar(wear(machine, point.results, point.scenario))
-        inside[PROGRAMMING] = written * scalar(machine.flash.program_energy) * point.provisioned
+        inside[PROGRAMMING] = point.trace.written * scalar(machine.flash.program_energy) * point.provisioned
     if usage.resident_wait:
-        kept = scalar(resident_power(machine, point.work, point.results, usage))
+        share = point.trace.pair.placed.fast_tier_share
+        kept = resident_power(point.trace.machine, point.trace.plan, point.trace.site, share)
         inside["refresh while resident"] = kept * point.busy
     outside = {line.value: scalar(watts) * point.present for line, watts in lines.outside.items()}
     lost = sum(inside.values()) * (scalar(machine.power.conversion_loss) - 1.0)
@@ -124,49 +121,44 @@ def energies(point: OperatingPoint, ledger: Terms, prompt: Terms, near: Terms) -
     return {n: v for n, v in parts.items() if v}
 
 
-def _decode(machine: Machine, work: StepWork, ledger: Terms, near: Terms) -> dict[str, float]:
+def _decode(point: OperatingPoint) -> dict[str, float]:
     """J of a rank's decode step.
 
     Arithmetic by precision, clocks, each memory by its parts, the PNM engine.
     """
-    passes = 2.0 if np.ravel(work.plans.sub_batch_interleaving)[0] else 1.0
-    engine, arithmetic = near.get("reads", 0.0) * passes, near.get("arithmetic", 0.0) * passes
-    beside = BESIDE.get(PnmSite(int(machine.pnm.site[0])), "")
-    noted = ledger.get("logic", 0.0)
+    machine, joules = point.machine, point.trace.joules
+    engine = joules.pnm_reads + joules.pnm_arithmetic
+    site = PnmSite(int(machine.pnm.site[0]))
     out = {
-        f"{DECODE}arithmetic, {bits} bit": noted * share for bits, share in _precisions(machine, work).items()
+        f"{DECODE}arithmetic, {bits} bit": joules.arithmetic * share
+        for bits, share in _precisions(point.trace).items()
     }
-    out[f"{DECODE}clocks"] = ledger.get("clocks", 0.0)
-    out[f"{DECODE}on-chip SRAM and wires"] = ledger.get("on chip", 0.0)
-    doubled = ledger.get("doubled refresh", 0.0)
-    fast, held, far = (
-        ledger.get(name, 0.0) - (engine + arithmetic if name == beside else 0.0) for name in BESIDE.values()
-    )
-    out |= _read(DECODE, machine, fast - doubled)
+    out[f"{DECODE}clocks"] = joules.clocks
+    out[f"{DECODE}on-chip SRAM and wires"] = joules.on_chip
+    fast = joules.fast - joules.doubled_refresh - (engine if site is PnmSite.FAST else 0.0)
+    flash = joules.flash - (engine if site is PnmSite.FLASH else 0.0)
+    out |= _read(DECODE, machine, fast)
     if scalar(machine.flash.energy):
         array = scalar(machine.lines.flash_array) / scalar(machine.flash.energy)
         out |= {
-            f"{DECODE}flash, array": held * array,
-            f"{DECODE}flash, interface and links": held * (1.0 - array),
+            f"{DECODE}flash, array": flash * array,
+            f"{DECODE}flash, interface and links": flash * (1.0 - array),
         }
     return out | {
-        f"{DECODE}far memory": far,
-        f"{DECODE}PNM reads": engine,
-        f"{DECODE}PNM arithmetic": arithmetic,
-        f"{DECODE}doubled refresh": doubled,
+        f"{DECODE}far memory": joules.far - (engine if site is PnmSite.FAR else 0.0),
+        f"{DECODE}PNM reads": joules.pnm_reads,
+        f"{DECODE}PNM arithmetic": joules.pnm_arithmetic,
+        f"{DECODE}doubled refresh": joules.doubled_refresh,
     }
 
 
-def _precisions(machine: Machine, work: StepWork) -> dict[int, float]:
+def _precisions(trace: Trace) -> dict[int, float]:
     """Share of the host's arithmetic energy by bits of its operands; operators weigh by FLOP and J/FLOP."""
-    found: dict[int, float] = {}
-    for i in range(len(OPERATORS)):
-        column = int(np.ravel(work.bits[i])[0])
-        joules = (
-            scalar(work.flop[i]) * scalar(work.mean_flop[i]) * scalar(machine.compute.flop_energy[:, column])
-        )
-        if joules:
-            found[BITS[column]] = found.get(BITS[column], 0.0) + joules
+    found = {
+        bits: flop * energy
+        for bits, flop, energy in zip(BITS, trace.plan.joule_flop, trace.machine.flop_energy, strict=True)
+        if flop * energy
+    }
     return {bits: v / sum(found.values()) for bits, v in found.items()}
 
 
@@ -176,15 +168,20 @@ def _read(phase: str, machine: Machine, joules: float) -> dict[str, float]:
     return {f"{phase}fast memory, {n}": joules * v / sum(ways.values()) for n, v in ways.items() if v}
 
 
-def _prompts(point: OperatingPoint, prompt: Terms) -> dict[str, float]:
+def _prompts(point: OperatingPoint) -> dict[str, float]:
     """J per output token of prompts, and of moving their KV cache where they have a pool of their own."""
-    work = point.work
-    scale = point.prompts * scalar(work.plans.group) / scalar(work.prompts) / point.scenario.mix.output_tokens
-    fast = "fast memory"
-    out = {f"{PREFILL}{n}": v * scale for n, v in prompt.items() if n != fast}
-    out |= {n: v * scale for n, v in _read(PREFILL, point.machine, prompt.get(fast, 0.0)).items()}
+    plan, prompt = point.trace.plan, point.trace.prompt
+    scale = point.prompts * plan.group * plan.inverse_prompts / point.scenario.mix.output_tokens
+    parts = {
+        "arithmetic and clocks": prompt.logic - prompt.on_chip,
+        "on-chip SRAM and wires": prompt.on_chip,
+        "flash": prompt.flash,
+        "far memory": prompt.far,
+    }
+    out = {f"{PREFILL}{n}": v * scale for n, v in parts.items()}
+    out |= {n: v * scale for n, v in _read(PREFILL, point.machine, prompt.fast).items()}
     if point.prompt_mode is PromptMode.POOL:
-        moved = scalar(work.prompt_kv) * scale
+        moved = plan.prompt_kv * scale
         out[f"{PREFILL}KV cache moved"] = moved * scalar(point.machine.network.scale_out_energy)
     return out
 
@@ -207,7 +204,7 @@ def costs(point: OperatingPoint, catalog: Catalog) -> dict[str, float]:
     out["cost of capital"] = (charge - whole / scenario.lifetime) * scale
     out["maintenance"] = whole * economics(catalog, "maintenance") * scale
     out["facility"] = scalar(machine.ownership.facility_rate) * scale
-    out["standby for failures"] = scalar(point.fleet.spare_overhead) * sum(out.values())
+    out["standby for failures"] = point.trace.fleet.spare_overhead * sum(out.values())
     out[ELECTRICITY] = scalar(point.estimate.energy) * scenario.electricity_price * MILLION
     return out
 
@@ -217,7 +214,7 @@ def carbons(point: OperatingPoint) -> dict[str, float]:
     machine = point.machine
     scale = point.provisioned * MILLION / point.scenario.lifetime
     out = {line.value: scalar(v) * scale for line, v in machine.lines.carbon.items() if scalar(v)}
-    out["standby for failures"] = scalar(point.fleet.spare_overhead) * sum(out.values())
+    out["standby for failures"] = point.trace.fleet.spare_overhead * sum(out.values())
     burnt = carbon.operational(point.estimate.energy, scalar(machine.ownership.electricity_carbon))
     out[ELECTRICITY] = scalar(burnt) * MILLION
     return {n: v for n, v in out.items() if v}

@@ -11,10 +11,11 @@ from functools import lru_cache, partial
 import numpy as np
 
 from dse.catalog.catalog import Catalog
+from dse.core.axes import HeatLimit
 from dse.core.table import total
 from dse.core.units import FloatArray
 from dse.hardware.heat import lumps
-from dse.hardware.machine import HeatLimit, Machine
+from dse.hardware.machine import Machine
 from dse.physics import thermal
 from dse.serving.operating_points import Estimate
 from dse.serving.step_work import StepWork
@@ -71,9 +72,9 @@ def device_figures(
         quick = np.maximum(chosen.unthrottled, supply * chosen.step_energy)
         bursts.append(quick / work.tokens_per_step)
         powers.append(chosen.step_energy / quick + static)
-        resident = chosen.fast_tier_share * float(work.resident[0])
+        resident = chosen.fast_tier_share * float(work.rows.resident[0])
         loads.append(resident / machine.flash.bandwidth[:, None])
-        left.append(installed - np.minimum(resident + float(work.live_p95[0]), installed))
+        left.append(installed - np.minimum(resident + float(work.rows.live_p95[0]), installed))
         present.append(chosen.busy)
     power = np.maximum.reduce(powers)
     per_token = total(w * x for w, x in zip(weights, present, strict=True))

@@ -1,28 +1,34 @@
-"""One design or machine under one plan, with its breakdown: the same code as the search's, with a ledger."""
+"""One design or machine under one plan, with its breakdown: the functions of the search, run as plain
+Python.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 
 from dse.catalog.catalog import Catalog, load_catalog
-from dse.core.axes import GROUPS, OPERATORS
+from dse.core.axes import GROUPS
 from dse.core.errors import SpaceError
-from dse.core.units import Figure, FloatArray
+from dse.core.records import filled
+from dse.core.units import Figure
 from dse.evaluator import breakdown
 from dse.evaluator.breakdown import OperatingPoint, scalar
 from dse.evaluator.device_figures import device_figures
 from dse.evaluator.figures import FigureName, figures
 from dse.evaluator.first_order import FirstOrderModel
-from dse.evaluator.site import site
+from dse.evaluator.site import site as site_of
 from dse.hardware.machine import Machine
-from dse.serving.operating_points import choose, fleet_cost
-from dse.serving.plan import Plans, single_plan
-from dse.serving.results import PlanResults
-from dse.serving.serve import serve
+from dse.serving.machine_rows import machine_row
+from dse.serving.operating_points import estimate_of, site_row
+from dse.serving.plan import single_plan
+from dse.serving.pnm_split import passes
+from dse.serving.records import ResultRow
 from dse.serving.step_work import StepWork, lower_step
+from dse.serving.trace import Trace, trace
 from dse.space.design import complete, encode, unfit
 from dse.space.limits import Limit
 from dse.space.objectives import OBJECTIVES, Goal
@@ -74,22 +80,6 @@ class Evaluation:
     """what the scenario's demand takes of a site, by ``SiteFigure``; empty for a device"""
 
 
-class Ledger:
-    """Stores every term that serving notes, as scalars of the one row asked about."""
-
-    def __init__(self) -> None:
-        self.terms: dict[tuple[str, str], float] = {}
-
-    def __call__(self, kind: str, name: str, value: FloatArray) -> None:
-        """Store a term; terms of one name add up."""
-        key = (kind, name)
-        self.terms[key] = self.terms.get(key, 0.0) + float(np.ravel(value)[0])
-
-    def of(self, kind: str) -> dict[str, float]:
-        """Terms of one kind."""
-        return {n: v for (k, n), v in self.terms.items() if k == kind}
-
-
 @dataclass(frozen=True)
 class Request:
     """A workload as a person asks about it; what is left out is the space's own."""
@@ -137,7 +127,8 @@ def evaluate(
     plans = single_plan(
         tensor_parallel, data_parallel=attention == "dp", batch=batch, context_parallel=attention == "sp"
     )
-    out = evaluation(model, machine, 0, plans)
+    work = lower_step(asked.scenario.workloads[0], plans, catalog, asked.scenario, model.software)
+    out = evaluation(model, machine, work, 0, ANY_TPOT)
     out.name = name
     out.plan = {
         "llm": asked.scenario.workloads[0].llm,
@@ -173,116 +164,115 @@ def explain(
     ``targets`` (s per output token) are those the plans were chosen for, one a workload: whether prompts
     run on machines of their own is decided against them, as the search did.
     """
-    out = []
-    for i, plan in enumerate(plans):
-        grid = model.plans[i]
-        one = replace(grid.take(np.arange(len(grid)) == plan), plan_shape=np.zeros(1, dtype=np.int64))
-        out.append(evaluation(with_target(model, targets[i]), machine, i, one))
-    return out
+    return [evaluation(model, machine, model.step_work[i], plan, targets[i]) for i, plan in enumerate(plans)]
 
 
-def with_target(model: FirstOrderModel, target: float) -> FirstOrderModel:
-    """The model with one TPOT target [s]."""
-    return FirstOrderModel(replace(model.space, tpot_targets=(target,)), model.catalog, 1)
-
-
-def evaluation(model: FirstOrderModel, machine: Machine, workload: int, plans: Plans) -> Evaluation:
-    """Serve one workload of a model's space on a machine under one plan, and break it down."""
-    space, scenario, usage = model.space, model.space.scenario, model.usage
+def evaluation(
+    model: FirstOrderModel, machine: Machine, work: StepWork, number: int, target: float
+) -> Evaluation:
+    """Serve one workload on a machine (n = 1) under one plan for a TPOT target [s], and break it down."""
+    space = model.space
+    site = site_row(space.scenario, model.usage, space.thresholds, (target,))
+    found = trace(machine_row(machine), work, number, site)
     with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
-        load = scenario.workloads[workload]
-        work = lower_step(load, plans, model.catalog, scenario)
-        ledger = Ledger()
-        results = serve(machine, work, model.software, ledger)
-        estimate = choose(
-            machine, work, results, scenario, usage, thresholds=space.thresholds, targets=space.tpot_targets
-        )
         point = OperatingPoint(
             machine=machine,
-            work=work,
-            results=results,
-            estimate=estimate,
-            fleet=fleet_cost(machine, work, results, scenario, usage),
-            scenario=scenario,
-            usage=usage,
+            trace=found,
+            load=work.load,
+            estimate=estimate_of(_one(found.result), machine.ownership.capital, space.thresholds),
+            scenario=space.scenario,
+            usage=model.usage,
         )
-        return _told(model, point, ledger)
+        return _evaluated(model, point, work, number)
 
 
-def _told(model: FirstOrderModel, point: OperatingPoint, ledger: Ledger) -> Evaluation:
-    space, e, work, results = model.space, point.estimate, point.work, point.results
-    energies = breakdown.energies(point, ledger.of("energy"), ledger.of("prompt"), ledger.of("near"))
+def _one(result: Any) -> Any:
+    """A plain result as a table of one design and one target."""
+    return filled(ResultRow, 1, vars(result)).reshape(1, 1)
+
+
+def _evaluated(model: FirstOrderModel, point: OperatingPoint, work: StepWork, number: int) -> Evaluation:
+    space, e, found = model.space, point.estimate, point.trace
+    pair = found.pair
+    energies = breakdown.energies(point)
     costs = breakdown.costs(point, model.catalog)
     ratios = {**point.machine.limit_ratios, **e.limit_ratios}
-    found = figures(point, space, model.catalog, ledger.of("energy"), costs, energies)
+    shown = figures(point, space, model.catalog, costs, energies)
     if not space.target.fleet:
         device = device_figures(space, model.catalog, point.machine, e, [work])
-        found |= {name: Figure(scalar(v), FigureName(name).unit) for name, v in device.items()}
-    tpot = scalar(e.tpot)
+        shown |= {name: Figure(scalar(v), FigureName(name).unit) for name, v in device.items()}
+    tpot = found.result.tpot
     goals = [OBJECTIVES[name] for name in space.target.objectives if name != Goal.TTFT]
     return Evaluation(
         name="",
         target=space.target.name,
-        plan=_plan(work, results),
-        decode_time=scalar(results.step),
-        unthrottled_time=scalar(results.unthrottled),
+        plan=_plan(work, number, pair.fitted.depth),
+        decode_time=pair.step.step,
+        unthrottled_time=pair.step.unthrottled,
         tpot=tpot,
-        ttft=scalar(e.ttft),
-        throughput=scalar(work.plans.batch) * scalar(results.stages) / tpot,
+        ttft=found.result.ttft,
+        throughput=found.plan.batch * pair.fitted.depth / tpot,
         objectives={goal.value: scalar(getattr(e, goal.attribute)) * goal.scale for goal in goals},
-        times=_times(ledger, results, tpot, work.tokens_per_step),
+        times=_times(found, tpot, work.tokens_per_step),
         energies=energies,
         costs=costs,
         carbons=breakdown.carbons(point),
-        engines=_engines(ledger),
+        engines={op: "pnm" if near else "host" for op, (_, near) in found.operators.items()},
         limits={
             name.value: scalar(v) for name, v in ratios.items() if name not in {Limit.TPOT, Limit.DEMAND}
         },
-        figures=found,
-        site=site(point) if space.target.fleet else {},
+        figures=shown,
+        site=site_of(point) if space.target.fleet else {},
     )
 
 
-def _plan(work: StepWork, results: PlanResults) -> dict[str, str | float | bool]:
+def _plan(work: StepWork, number: int, depth: float) -> dict[str, str | float | bool]:
     """A plan as people name it."""
     plans = work.plans
-    attention = "dp" if plans.data_parallel[0] else "sp" if plans.context_parallel[0] else "tp"
+    attention = "dp" if plans.data_parallel[number] else "sp" if plans.context_parallel[number] else "tp"
     return {
         "llm": work.load.llm,
-        "batch": int(plans.batch[0]),
-        "group": int(plans.group[0]),
+        "batch": int(plans.batch[number]),
+        "group": int(plans.group[number]),
         "attention": attention,
-        "sub-batches": bool(plans.sub_batch_interleaving[0]),
-        "pipeline depth": int(min(results.stages[0, 0], FAR_TOO_DEEP)),
+        "sub-batches": bool(plans.sub_batch_interleaving[number]),
+        "pipeline depth": int(min(depth, FAR_TOO_DEEP)),
     }
 
 
-def _times(ledger: Ledger, results: PlanResults, tpot: float, tokens_per_step: float) -> dict[str, float]:
+def _times(found: Trace, tpot: float, tokens_per_step: float) -> dict[str, float]:
     """Parts of a token's time: a step's over the tokens it wins."""
-    terms = {n: v / tokens_per_step for n, v in ledger.of("time").items() if v != 0.0}
-    saved = sum(
-        v for v in terms.values() if v < 0
-    )  # read ahead, done by the other half: off every operator alike
+    parts, sums, step = found.parts, found.parts.decoded.sums, found.pair.step.step
+    terms = {name: seconds for name, (seconds, _) in found.operators.items()}
+    terms |= {
+        "read ahead": -sums.hidden,
+        "collectives": parts.waits.messages + max(parts.waits.exchange - sums.shared, 0.0),
+        "pipeline": parts.waits.stages,
+        "overhead": parts.waits.launches * passes(found.plan),
+        "done by the other half": parts.alternation,
+        "KV cache and experts moved": parts.written,
+        "throttling": step - parts.clocked.unthrottled,
+        "slower clock": parts.clocked.unthrottled - parts.design_clock,
+    }
+    terms = {n: v / tokens_per_step for n, v in terms.items() if v != 0.0}
+    # read ahead, done by the other half: off every operator alike
+    saved = sum(v for v in terms.values() if v < 0)
     spent = sum(terms.values()) - saved
     times = {n: v * (1.0 + saved / spent) for n, v in terms.items() if v > 0}
-    step = float(results.step[0, 0]) / tokens_per_step
-    rest = step - sum(times.values())
-    if abs(rest) > 1e-9 * step:
+    rest = step / tokens_per_step - sum(times.values())
+    if abs(rest) > 1e-9 * step / tokens_per_step:
         times |= {"uneven stages and refresh": rest}
-    if tpot > step:
-        times |= {"arriving prompts": tpot - step}
+    if tpot > step / tokens_per_step:
+        times |= {"arriving prompts": tpot - step / tokens_per_step}
     return times
-
-
-def _engines(ledger: Ledger) -> dict[str, str]:
-    flags = ledger.of("engine")
-    used = ledger.of("time")
-    return {op: "pnm" if flags.get(op, 0.0) > 0 else "host" for op in OPERATORS if op in used}
 
 
 def _asked(target: str | Space, catalog: Catalog, request: Request, batch: int) -> Space:
     """The space with one workload, as asked, and a demand that fills every domain."""
-    space = target if isinstance(target, Space) else read_space(*space_text(target), catalog)
+    space = target
+    if not isinstance(space, Space):
+        said = space_text(space)
+        space = catalog.kept(("space", *said), lambda: read_space(*said, catalog))
     scenario = space.scenario
     load = next((w for w in scenario.workloads if w.llm == request.llm), scenario.workloads[0])
     weight_bits, kv_bits = request.weight_bits or load.weight_bits, request.kv_bits or load.kv_bits
@@ -350,7 +340,10 @@ def _machine(
             raise SpaceError(
                 f"device {device}: is for target {said!r}, this space is for {space.target.name!r}"
             )
-        return model.devices([device]), entry.title
+        # a machine that exists does not depend on what it serves
+        bare = replace(space.scenario, workloads=(), mix=RequestMix(()))
+        key = ("machine", device, space.target.name, repr(bare), repr(sorted(space.thresholds.items())))
+        return model.catalog.kept((*key, model.weights), lambda: model.devices([device])), entry.title
     values: dict[str, Value] = {}
     for name, text in (variables or {}).items():
         values[name] = parse_value(space.variable(name), text, space.name)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from dse.catalog.catalog import Catalog
-from dse.core.axes import PnmSite
+from dse.core.axes import HeatLimit, PnmSite
 from dse.core.units import Figure, NamedFigure
 from dse.evaluator.breakdown import OperatingPoint, Terms, by_side, scalar
-from dse.hardware.machine import HeatLimit, HeatRow, Machine
+from dse.hardware.machine import HeatRow, Machine
 from dse.hardware.network import cables_by_reach
 from dse.physics import flash
+from dse.serving.rates import FFN
+from dse.serving.trace import Joules
 from dse.space.limits import Limit
 from dse.space.space import Space
 
@@ -69,24 +69,22 @@ HEAT = "heat: "
 """prefix of the share of a limit's headroom that a step uses"""
 
 
-def figures(
-    point: OperatingPoint, space: Space, catalog: Catalog, ledger: Terms, costs: Terms, energies: Terms
-) -> Figures:
-    """Every figure of one machine under one plan; ``ledger`` holds the joules noted of a decode step."""
-    machine, results, work = point.machine, point.results, point.work
+def figures(point: OperatingPoint, space: Space, catalog: Catalog, costs: Terms, energies: Terms) -> Figures:
+    """Every figure of one machine under one plan."""
+    machine, trace = point.machine, point.trace
     holds = scalar(machine.flash.capacity) > 0
     out = {
         FigureName.FAST_BANDWIDTH: scalar(machine.fast.bandwidth),
         FigureName.FAST_CAPACITY: scalar(machine.fast.capacity),
         FigureName.FLASH_BANDWIDTH: scalar(machine.flash.bandwidth) if holds else 0.0,
         FigureName.FLASH_CAPACITY: scalar(machine.flash.capacity),
-        FigureName.PEAK: scalar(machine.compute.peak[:, work.bits[2]]),
+        FigureName.PEAK: scalar(machine.compute.peak[:, trace.work.bits[FFN]]),
         FigureName.CAPITAL: scalar(machine.ownership.capital),
         FigureName.EMBODIED: scalar(machine.ownership.embodied_carbon),
-        FigureName.FAST_SHARE: scalar(results.fast_tier_share),
-        FigureName.PACKAGES: scalar(work.plans.group) * scalar(results.stages),
-        FigureName.PROMPT_ALONE: scalar(results.prompt),
-        FigureName.CLOCK_LEVEL: scalar(results.clock),
+        FigureName.FAST_SHARE: trace.pair.placed.fast_tier_share,
+        FigureName.PACKAGES: trace.plan.group * trace.pair.fitted.depth,
+        FigureName.PROMPT_ALONE: trace.pair.prompts.alone,
+        FigureName.CLOCK_LEVEL: trace.pair.step.clock,
     }
     if space.target.fleet:
         out |= _site_powers(point) | _idle(point) | _by_side(point, costs, energies) | _made(machine)
@@ -98,7 +96,7 @@ def figures(
             FigureName.PNM_COMPUTE: scalar(machine.pnm.flops),
         }
     named: Figures = {name: Figure(value, name.unit) for name, value in out.items()}
-    return named | _network(machine, catalog) | heat_shares(machine, ledger, scalar(results.step))
+    return named | _network(machine, catalog) | heat_shares(machine, trace.joules, trace.pair.step.step)
 
 
 def _made(machine: Machine) -> dict[FigureName, float]:
@@ -127,11 +125,11 @@ def _idle(point: OperatingPoint) -> dict[FigureName, float]:
 
 def _site_powers(point: OperatingPoint) -> dict[FigureName, float]:
     """Watts of a package at its operating point beside its limits, and of a rack full of them."""
-    machine, results, step = point.machine, point.results, scalar(point.results.step)
+    machine, pair = point.machine, point.trace.pair
     static = scalar(machine.power.static)
-    decode = scalar(results.energy) / step + static
-    prompts = scalar(results.prompt)
-    prefill = scalar(results.prompt_energy) / prompts + static if prompts else 0.0
+    decode = pair.step.energy / pair.step.step + static
+    prompts = pair.prompts.alone
+    prefill = pair.prompts.energy / prompts + static if prompts else 0.0
     held = 1.0 / max(scalar(machine.installation.racks), 1e-12)
     wall = max(decode, prefill) * scalar(machine.power.conversion_loss) + scalar(machine.power.outside)
     return {
@@ -146,14 +144,19 @@ def _site_powers(point: OperatingPoint) -> dict[FigureName, float]:
 
 def _breakeven(point: OperatingPoint, space: Space) -> dict[FigureName, float]:
     """Read-disturb limit below which reclaim alone ends the flash's life too early."""
-    scenario, held, results = point.scenario, point.machine.flash, point.results
+    scenario, held, pair = point.scenario, point.machine.flash, point.trace.pair
     wanted = space.thresholds.get(Limit.FLASH_LIFE, scenario.lifetime)
-    other = results.stored[:, 0] * (held.retention_refresh_rate + 1.0 / scenario.weight_update_interval)
-    read = results.flash_read[:, 0] * point.usage.duty
-    limit = flash.breakeven_disturb_limit(read, held.pages_per_block, held.writable_bytes / wanted, other)
+    refreshed = scalar(held.retention_refresh_rate) + 1.0 / scenario.weight_update_interval
+    read = pair.step.flash_read * point.usage.duty
+    limit = flash.breakeven_disturb_limit(
+        read,
+        scalar(held.pages_per_block),
+        scalar(held.writable_bytes) / wanted,
+        pair.placed.stored * refreshed,
+    )
     return {
-        FigureName.FLASH_READ_RATE: scalar(read),
-        FigureName.BREAKEVEN_DISTURB: scalar(limit),
+        FigureName.FLASH_READ_RATE: read,
+        FigureName.BREAKEVEN_DISTURB: limit,
         FigureName.DISTURB: scalar(held.pages_per_block) / scalar(held.reclaim_share),
     }
 
@@ -178,14 +181,13 @@ def _network(machine: Machine, catalog: Catalog) -> Figures:
     return named
 
 
-def heat_shares(machine: Machine, ledger: Terms, step: float) -> Figures:
+def heat_shares(machine: Machine, joules: Joules, step: float) -> Figures:
     """Share of each limit's headroom that a decode step uses, 1 where it throttles."""
-    logic = ledger.get("clocks", 0.0) + ledger.get("logic", 0.0) + ledger.get("on chip", 0.0)
-    joules = (logic, ledger.get("fast memory", 0.0), ledger.get("flash", 0.0))
+    logic = joules.clocks + joules.arithmetic + joules.on_chip
     rows: Mapping[HeatLimit, HeatRow] = machine.heat.rows
     return {
         f"{HEAT}{name}": Figure(
-            float(np.dot([scalar(r.logic), scalar(r.fast), scalar(r.flash)], joules)) / step
+            (scalar(r.logic) * logic + scalar(r.fast) * joules.fast + scalar(r.flash) * joules.flash) / step
         )
         for name, r in rows.items()
     }

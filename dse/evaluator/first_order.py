@@ -6,17 +6,19 @@ user, a plan of one and a fleet of one.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from itertools import pairwise
-from typing import Final
+from functools import cached_property
+from typing import Final, TypeVar
 
 import numpy as np
 
 from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import transformer
-from dse.core.axes import PnmSite
-from dse.core.table import blank, chunks, put
+from dse.core.compilation import threads as core_threads
+from dse.core.table import chunks
 from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.core.version import __version__
 from dse.evaluator.device_figures import device_figures
@@ -24,9 +26,9 @@ from dse.evaluator.protocol import Outcomes, objective_ratio
 from dse.hardware.assemble import FORMS, assemble
 from dse.hardware.machine import Machine
 from dse.hardware.parts import Parts
-from dse.serving.operating_points import CAP, Chosen, Estimate, Usage, choose, weighted
+from dse.serving.machine_rows import machine_rows
+from dse.serving.operating_points import CAP, Chosen, Estimate, Usage, choose, estimate_of, site_row, weighted
 from dse.serving.plan import Plans, plan_grid, single_plan
-from dse.serving.serve import serve
 from dse.serving.software import software_of
 from dse.serving.step_work import StepWork, lower_step
 from dse.space.design import Design
@@ -34,14 +36,12 @@ from dse.space.limits import Limit
 from dse.space.objectives import OBJECTIVES
 from dse.space.space import Space
 
-ELEMENTS: Final = 80_000
-"""most pairs of a block: what the arrays of one operator keep in cache (measured)"""
-LEAST_ROWS, MOST_ROWS = 64, 1024
-"""of a block, whatever its plans"""
-PARALLEL_FROM: Final = 2048
-"""designs from which two threads are faster than one (the interpreter lock costs the rest)"""
-PARALLEL_PAIRS: Final = 500_000
-"""pairs from which they are: machines of one plan are quicker judged in one thread"""
+T = TypeVar("T")
+
+BLOCK: Final = 4096
+"""designs built and judged together: what keeps the memory of a block at some tens of megabytes"""
+PARALLEL_FROM: Final = 64
+"""designs from which threads are faster than one"""
 
 
 TTFT, PACKAGES, CAPITAL, SITE_POWER = "ttft", "packages", "capital", "site_power"
@@ -55,14 +55,19 @@ class FirstOrderModel:
     version = __version__
     seconds_hint = 1e-4
 
-    def __init__(self, space: Space, catalog: Catalog, threads: int = 2) -> None:
-        self.space, self.catalog, self.threads = space, catalog, threads
+    def __init__(self, space: Space, catalog: Catalog, threads: int = 0, *, bounds: bool = True) -> None:
+        self.space, self.catalog, self.bounds = space, catalog, bounds
+        self.threads = threads or core_threads()
         self.form = FORMS[space.target.name]
         scenario = space.scenario
         self.software = software_of(catalog, scenario.software)
         self.usage = Usage.of(scenario, one_user=space.target.one_user)
-        self.plans = [self._plans(w.llm) for w in scenario.workloads]
-        self._lowered: dict[tuple[bool, bool], list[StepWork]] = {}
+        self.site = site_row(scenario, self.usage, space.thresholds, space.tpot_targets)
+
+    @cached_property
+    def plans(self) -> list[Plans]:
+        """Plans of each workload."""
+        return [self._plans(w.llm) for w in self.space.scenario.workloads]
 
     def _plans(self, llm: str) -> Plans:
         """Every plan that some machine of the target can run a model under."""
@@ -71,16 +76,14 @@ class FirstOrderModel:
         model = transformer(self.catalog.llm(llm))
         return plan_grid(model, tiers=True, near=True, context_parallel=self.space.scenario.context_parallel)
 
-    def step_work(self, *, tiers: bool, near: bool) -> list[StepWork]:
-        """Lowered workloads with the plans that a machine's memories and engine admit."""
-        key = (tiers, near)
-        if key not in self._lowered:
-            s = self.space.scenario
-            kept = [_compact(p, self.admitted(p, tiers=tiers, near=near)) for p in self.plans]
-            self._lowered[key] = [
-                lower_step(w, p, self.catalog, s) for w, p in zip(s.workloads, kept, strict=True)
-            ]
-        return self._lowered[key]
+    @cached_property
+    def step_work(self) -> list[StepWork]:
+        """Lowered workloads, every plan that some machine of the target can run."""
+        s = self.space.scenario
+        return [
+            lower_step(w, p, self.catalog, s, self.software)
+            for w, p in zip(s.workloads, self.plans, strict=True)
+        ]
 
     @staticmethod
     def admitted(plans: Plans, *, tiers: bool, near: bool) -> BoolArray:
@@ -102,15 +105,11 @@ class FirstOrderModel:
         """Bytes of all models' weights: what the storage of a device must hold."""
         if not self.space.target.one_user:
             return 0.0
-        return float(sum(w.resident[0] for w in self.step_work(tiers=False, near=False)))
+        return float(sum(w.rows.resident[0] for w in self.step_work))
 
     def machine(self, design: Design) -> Machine:
         """Build n designs."""
         return self._assembled(self.form.parts(self.space, design, self.catalog))
-
-    def screen(self, design: Design) -> BoolArray:
-        """Which designs break no limit of their own, whatever the plan: all that a sweep need judge."""
-        return self.machine(design).unbroken()
 
     def devices(self, devices: list[str]) -> Machine:
         """Build machines that exist from their device files, each in its own body."""
@@ -134,71 +133,56 @@ class FirstOrderModel:
 
         Shape (n, points) throughout, targets first.
         """
+        return Outcomes.concat(list(self.blocks(design)))
+
+    def blocks(self, design: Design) -> Iterator[Outcomes]:
+        """Outcomes block by block, in order: memory does not grow with the number of designs."""
         n = len(design)
-        if self.threads < 2 or n < PARALLEL_FROM or n * self.pairs_per_design < PARALLEL_PAIRS:
-            return self.judge(self.machine(design))
-        cuts = np.linspace(0, n, self.threads + 1).astype(int)
-        parts = [design.take(slice(a, b)) for a, b in pairwise(cuts)]
+        share = -(-n // self.threads) if n >= PARALLEL_FROM else n
+        parts = (design.take(cut) for cut in chunks(n, max(min(BLOCK, share), 1)))
+        return self._each(parts, lambda d: self.judge(self.machine(d)), parallel=n >= PARALLEL_FROM)
+
+    def screened(self, designs: Iterable[Design]) -> Iterator[tuple[IntArray, Outcomes]]:
+        """Of each block the rows that break no limit of their own, whatever the plan, and their outcomes.
+
+        All that a sweep need judge.
+        """
+
+        def judged(block: Design) -> tuple[IntArray, Outcomes]:
+            machine = self.machine(block)
+            rows = np.nonzero(machine.unbroken())[0]
+            return rows, self.judge(machine.take(rows))
+
+        return self._each(designs, judged, parallel=True)
+
+    def _each(self, parts: Iterable[Design], work: Callable[[Design], T], *, parallel: bool) -> Iterator[T]:
+        """``work`` on every block, in order, by as many threads as there are."""
+        if self.threads < 2 or not parallel:
+            yield from map(work, parts)
+            return
+        self.step_work  # noqa: B018 - lowered once, before threads ask for it
         with ThreadPoolExecutor(self.threads) as pool:
-            return Outcomes.concat(list(pool.map(lambda d: self.judge(self.machine(d)), parts)))
+            waiting: deque[Future[T]] = deque()
+            for part in parts:
+                waiting.append(pool.submit(work, part))
+                if len(waiting) > 2 * self.threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
     def judge(self, machine: Machine, workloads: tuple[int, ...] | None = None) -> Outcomes:
         """Judge machines however they were built; ``workloads`` restricts to some models."""
-        out: Estimate | None = None
-        bare = machine.without_lines()
-        with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
-            for rows in self._jobs(machine):
-                part = self._estimate(bare.take(rows), workloads)
-                if out is None:
-                    out = blank(part, len(machine))
-                put(out, part, rows)
-            assert out is not None  # noqa: S101 - there is a job for every machine
-            return self._outcomes(machine, out)
-
-    def _estimate(self, machine: Machine, workloads: tuple[int, ...] | None) -> Estimate:
-        s = self.space.scenario
-        tiers, near = bool(machine.tiered[0]), bool(machine.pnm.site[0] > 0)
+        rows = machine_rows(machine)
         estimates, weights = [], []
-        for i, work in enumerate(self.step_work(tiers=tiers, near=near)):
+        for i, work in enumerate(self.step_work):
             if workloads is not None and i not in workloads:
                 continue
-            results = serve(machine, work, self.software)
-            e = choose(
-                machine,
-                work,
-                results,
-                s,
-                self.usage,
-                thresholds=self.space.thresholds,
-                targets=self.space.tpot_targets,
-            )
-            chosen = e.chosen[0]
-            index = self._index(i, tiers=tiers, near=near)[chosen.plan.astype(np.int64)]
-            e = replace(e, chosen=(replace(chosen, plan=index),))
+            chosen = choose(rows, work, self.site, bounds=self.bounds)
+            e = estimate_of(chosen, machine.ownership.capital, self.space.thresholds)
             estimates.append(e.pick([point[i] for point in self.space.operating_points]))
             weights.append(work.load.weight)
-        return weighted(estimates, weights)
-
-    def _index(self, workload: int, *, tiers: bool, near: bool) -> FloatArray:
-        """Index into the full grid of the plans that were evaluated."""
-        return np.nonzero(self.admitted(self.plans[workload], tiers=tiers, near=near))[0].astype(np.float64)
-
-    def _jobs(self, machine: Machine) -> list[IntArray]:
-        """Rows to evaluate together.
-
-        A block is uniform in which memories lie below the fast one and where the PNM engine sits, so that
-        it pays for no other term.
-        """
-        sites = len(PnmSite)
-        key = ((machine.flash.capacity > 0) * 2 + (machine.far.capacity > 0)) * sites + machine.pnm.site
-        jobs = []
-        for value in np.unique(key):
-            rows = np.nonzero(key == value)[0]
-            tiers, near = bool(machine.tiered[rows[0]]), bool(machine.pnm.site[rows[0]] > 0)
-            plans = max(len(w.plans) for w in self.step_work(tiers=tiers, near=near))
-            size = min(max(ELEMENTS // max(plans, 1), LEAST_ROWS), MOST_ROWS)
-            jobs += [rows[c] for c in chunks(len(rows), size)]
-        return jobs
+        with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
+            return self._outcomes(machine, weighted(estimates, weights))
 
     def _outcomes(self, machine: Machine, e: Estimate) -> Outcomes:
         """Objectives, limits and details at every operating point."""
@@ -217,19 +201,12 @@ class FirstOrderModel:
         if space.target.fleet:
             detail[SITE_POWER] = e.packages * machine.ownership.provisioned_power[:, None] * self.usage.pue
         else:
-            detail |= device_figures(space, self.catalog, machine, e, self.step_work(tiers=False, near=False))
+            detail |= device_figures(space, self.catalog, machine, e, self.step_work)
         for i, chosen in enumerate(e.chosen):
             detail |= {f"{name}.{i}": getattr(chosen, name) for name in Chosen.__dataclass_fields__}
         return Outcomes(objectives, ratios, detail)
 
 
-def model_of(space: Space, catalog: Catalog, threads: int = 2) -> FirstOrderModel:
-    """Return our model of a space."""
+def model_of(space: Space, catalog: Catalog, threads: int = 0) -> FirstOrderModel:
+    """Return our model of a space; ``threads`` 0 takes every core that the process may use."""
     return FirstOrderModel(space, catalog, threads)
-
-
-def _compact(plans: Plans, rows: BoolArray) -> Plans:
-    """Some plans, with their shapes renumbered."""
-    kept = plans.take(rows)
-    _, renumbered = np.unique(kept.plan_shape, return_inverse=True)
-    return replace(kept, plan_shape=renumbered.astype(np.int64))

@@ -50,10 +50,10 @@ def site(point: OperatingPoint) -> dict[str, Figure]:
     power drawn the mean over busy and idle times.
     """
     machine, usage, own = point.machine, point.usage, point.machine.ownership
-    packages = scalar(point.mode.fleet)
-    waiting = packages * scalar(point.fleet.spare_overhead)
+    packages = point.mode.packages
+    waiting = packages * point.trace.fleet.spare_overhead
     bought = packages + waiting
-    peak = point.work.load.concurrency / scalar(point.estimate.tpot)
+    peak = point.load.concurrency / scalar(point.estimate.tpot)
     mean = peak * usage.duty
     drawn = scalar(point.estimate.energy) * mean
     burnt = carbon.operational(np.array([drawn * YEAR]), scalar(own.electricity_carbon))

@@ -13,22 +13,13 @@ from typing import Final
 import numpy as np
 
 from dse.catalog.catalog import Catalog
-from dse.core.axes import GROUPS
+from dse.core.axes import GROUPS, LINES
 from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.physics import collective, topology
 from dse.physics.network_shape import NetworkShape
 
 NEVER = 1e6
 """s; stands for an algorithm that a fabric cannot run, without infinities in the arrays"""
-
-
-LINES: Final = (
-    ("ring", "flags"), ("ring", "bulk"), ("recursive_doubling", "flags"), ("one_shot", "direct"),
-    ("tree", "flags"), ("tree", "bulk"), ("hierarchical", "flags"), ("two_shot", "flags"),
-    ("two_shot", "bulk"),
-    ("in_network", "switch"),
-)  # fmt: skip
-"""algorithm and protocol of an all-reduce: flags beside the data, or bulk data behind fences"""
 
 
 TERMS: Final = ("steps", "hops", "switches", "volume", "peers")

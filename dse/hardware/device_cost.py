@@ -15,11 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dse.catalog.prices import price_factors
-from dse.core.axes import Mount
+from dse.core.axes import LINES, Mount
 from dse.core.table import total
 from dse.core.units import FloatArray
 from dse.hardware.availability import latest_year, too_late
-from dse.hardware.collective_tables import LINES
 from dse.hardware.heat import Thermal
 from dse.hardware.machine import CarbonLine, CostLine, Installation, Network, Ownership, Power, Reliability
 from dse.hardware.ownership import Surroundings, fab_carbon, grid_carbon

@@ -15,10 +15,10 @@ from functools import partial
 import numpy as np
 
 from dse.catalog.catalog import Catalog
-from dse.core.axes import FlashAttach, Mount
+from dse.core.axes import FlashAttach, HeatLimit, Mount
 from dse.core.table import Table
 from dse.core.units import BoolArray, FloatArray, IntArray
-from dse.hardware.machine import Compute, Fast, Flash, Heat, HeatLimit, HeatRow, Pnm
+from dse.hardware.machine import Compute, Fast, Flash, Heat, HeatRow, Pnm
 from dse.hardware.part_values import PartValues
 from dse.hardware.pnm import engine_power
 from dse.physics import package, thermal

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from dse.core.axes import CLOCK_LEVELS, GROUPS
+from dse.core.axes import CLOCK_LEVELS, GROUPS, HeatLimit
 from dse.core.table import Table
 from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.space.limits import Limit
@@ -107,17 +107,6 @@ class Pnm(Table):
     """times that inputs and partial sums of a partitioned matrix cross"""
     clock_power: FloatArray
     """W of the engine's clocked logic, while the machine works"""
-
-
-class HeatLimit(StrEnum):
-    """What a row of heat holds, by its name."""
-
-    LOGIC = "logic"
-    FAST_MEMORY = "fast memory"
-    FLASH = "flash"
-    PACKAGE = "package"
-    SKIN = "skin"
-    SUPPLY = "supply"
 
 
 @dataclass(frozen=True)

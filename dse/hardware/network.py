@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from dse.catalog.catalog import Catalog
-from dse.core.axes import GROUPS
+from dse.core.axes import GROUPS, LINES
+from dse.core.records import filled
 from dse.core.units import BoolArray, FloatArray, IntArray
-from dse.hardware.collective_tables import LINES, NEVER, Tables, catalogue_tables, column_of
+from dse.hardware.collective_rows import FabricRow, collective_rows
+from dse.hardware.collective_tables import Tables, catalogue_tables, column_of
 from dse.hardware.machine import Network
 from dse.hardware.part_values import PartValues
 from dse.physics import collective
@@ -57,60 +59,6 @@ def rack_span(values: PartValues, watts: FloatArray, limit: FloatArray) -> RackS
     return RackSpan(racks, held, np.where(racks <= 1, 0, medium))
 
 
-@dataclass(frozen=True)
-class _Times:
-    """What every message of n designs takes, (n, 1) or (n, groups)."""
-
-    launch: FloatArray
-    """s of a collective between ranks; the network's own engine does not start these sooner than a device"""
-    switch_launch: FloatArray
-    """s of what switches reduce or copy"""
-    endpoint: FloatArray
-    fenced: FloatArray
-    gap: FloatArray
-    wire: FloatArray
-    hop: FloatArray
-    crossing: FloatArray
-    """s between two network cards"""
-    slowest: FloatArray
-    """s/B of a package's links"""
-    cards: FloatArray
-    """s/B of its network card"""
-    switched: BoolArray
-
-    def flight(self, terms: FloatArray) -> FloatArray:
-        """S of links, switches or routers, and further messages of the terms of tables."""
-        routers = np.where(
-            self.switched[:, None], terms[..., 2], terms[..., 1]
-        )  # packages route where no switch does
-        return terms[..., 1] * self.wire + routers * self.hop + terms[..., 4] * self.gap
-
-
-def _times(values: PartValues, tables: Tables, span: RackSpan) -> _Times:
-    network, catalog = values.parts.network, values.catalog
-    groups = np.array(GROUPS, dtype=np.float64)[None, :]
-    copper = catalog.value("link", cables_by_reach(catalog)[0], "latency")
-    inside = (copper + network.link_latency)[:, None]
-    outside = (_media(catalog, span, "latency") + network.link_latency)[:, None]
-    card = partial(catalog.value, "link", catalog.the("link", "scale_out"))
-    switch_ports = catalog.value("switch", catalog.the("switch", "scale_out"), "ports")
-    leaf = (groups <= switch_ports).astype(np.float64)  # cards that meet in one switch
-    near = groups <= np.exp2(span.packages_per_rack)[:, None]
-    return _Times(
-        launch=values.local_engine("launch_latency")[:, None],
-        switch_launch=values.engine("launch_latency")[:, None],
-        endpoint=values.engine("endpoint_latency")[:, None],
-        fenced=values.engine("bulk_endpoint_latency")[:, None],
-        gap=values.engine("message_gap")[:, None],
-        wire=np.where(near, inside, outside),
-        hop=values.topology("hop_latency")[:, None],
-        crossing=card("latency") - 2.0 * leaf * card("switch_latency"),
-        slowest=1.0 / np.maximum(_usable(values, tables), 1.0)[:, None],
-        cards=np.full((len(values.parts), 1), 1.0 / card("bandwidth")),
-        switched=tables.switched[network.topology],
-    )
-
-
 def lane_bandwidth(values: PartValues) -> float:
     """Bandwidth [B/s] of one link of a package."""
     return values.catalog.value("link", cables_by_reach(values.catalog)[0], "bandwidth")
@@ -133,32 +81,24 @@ def domain_network(values: PartValues, scenario: Scenario, span: RackSpan) -> Ne
     """Alpha and rate tables of n designs, and the network beyond their domains."""
     network, catalog = values.parts.network, values.catalog
     tables = catalogue_tables(catalog)
-    times = _times(values, tables, span)
     ideal = catalog.value("software", scenario.software, "allreduce_alpha") == 0
-    overhead = 0.0 if ideal else 1.0  # the ideal stack has no alpha
     at = (network.topology, column_of(network.domain))
-    groups = np.array(GROUPS, dtype=np.float64)[None, :]
-    many = groups > 1
-    exchange, beyond = tables.exchange[*at], tables.beyond[at[1]]
-    crossed = (beyond > 0) * times.crossing
-    further = late(catalog, groups * (groups - 1.0))
-    arrival = np.maximum(times.flight(exchange), crossed + exchange[..., 4] * times.gap) + further
+    rows = _fabric_rows(values, tables, span)
+    out = collective_rows(rows, tables, waits_for_late(catalog, tables), ideal=ideal)
     mean = tables.mean[*at]
-    routers = np.where(times.switched, mean[:, 1], mean[:, 0])
-    ends = times.wire[np.arange(len(times.wire)), at[1]]
-    alphas, rates = _reduces(values, tables, times, overhead)
-    inside, over_cards = (1.0 - beyond) * exchange[..., 3] * times.slowest, beyond * times.cards
+    routers = np.where(tables.switched[network.topology], mean[:, 1], mean[:, 0])
+    ends = np.where(at[1] <= span.packages_per_rack, rows.wire_inside, rows.wire_outside)
     card = partial(catalog.value, "link", catalog.the("link", "scale_out"))
     n = len(values.parts)
+    flight = rows.launch + rows.endpoint + mean[:, 0] * ends + routers * rows.hop
     return Network(
         domain=network.domain,
-        reduce_alpha=alphas,
-        reduce_rate=rates,
-        exchange_alpha=np.where(many, overhead * (times.launch + times.endpoint + arrival), 0.0),
-        exchange_rate=np.where(many, np.maximum(inside, over_cards), 0.0),
-        gather_alpha=np.where(many, overhead * (_gather(values, tables, times) + crossed), 0.0),
-        point_to_point_alpha=overhead
-        * (times.launch[:, 0] + times.endpoint[:, 0] + mean[:, 0] * ends + routers * times.hop[:, 0]),
+        reduce_alpha=out.reduce_alpha.reshape(n, len(GROUPS), len(LINES)),
+        reduce_rate=out.reduce_rate.reshape(n, len(GROUPS), len(LINES)),
+        exchange_alpha=out.exchange_alpha,
+        exchange_rate=out.exchange_rate,
+        gather_alpha=out.gather_alpha,
+        point_to_point_alpha=np.zeros(n) if ideal else flight,
         link_bandwidth=network.link_bandwidth,
         scale_out_bandwidth=np.full(n, card("bandwidth")),
         scale_out_latency=np.full(n, card("latency")),
@@ -166,62 +106,65 @@ def domain_network(values: PartValues, scenario: Scenario, span: RackSpan) -> Ne
     )
 
 
+def _fabric_rows(values: PartValues, tables: Tables, span: RackSpan) -> Any:
+    """What a message takes in the fabric of each design, as rows."""
+    network, catalog = values.parts.network, values.catalog
+    copper = catalog.value("link", cables_by_reach(catalog)[0], "latency")
+    card = partial(catalog.value, "link", catalog.the("link", "scale_out"))
+    able = np.stack([_runs(values, name) for name, _ in LINES], axis=1)
+    gathers = np.stack([_runs(values, name) for name in collective.ALL_GATHER], axis=1)
+    payloads = (
+        values.engine("payload"),
+        values.engine("direct_payload"),
+        np.ones(len(values.parts)),
+        values.engine("switch_payload"),
+    )
+    columns = {
+        "topology": network.topology,
+        "domain": column_of(network.domain),
+        "rack": span.packages_per_rack,
+        "switched": tables.switched[network.topology],
+        "launch": values.local_engine("launch_latency"),
+        "switch_launch": values.engine("launch_latency"),
+        "endpoint": values.engine("endpoint_latency"),
+        "fenced": values.engine("bulk_endpoint_latency"),
+        "gap": values.engine("message_gap"),
+        "wire_inside": copper + network.link_latency,
+        "wire_outside": _media(catalog, span, "latency") + network.link_latency,
+        "hop": values.topology("hop_latency"),
+        "card_latency": card("latency"),
+        "card_switch_latency": card("switch_latency"),
+        "card_ports": catalog.value("switch", catalog.the("switch", "scale_out"), "ports"),
+        "slowest": 1.0 / np.maximum(_usable(values, tables), 1.0),
+        "cards": 1.0 / card("bandwidth"),
+        "inverse_payload": 1.0 / np.maximum(np.stack(payloads, axis=1), 1e-3),
+        "runs": able,
+        "gathers": gathers,
+    }
+    return filled(FabricRow, len(values.parts), columns)
+
+
+def waits_for_late(catalog: Catalog, tables: Tables) -> tuple[FloatArray, FloatArray]:
+    """Time [s] that all-reduces (topologies, domains, groups, lines) and all-to-alls (groups,) wait for late
+    messages.
+    """
+
+    def make() -> tuple[FloatArray, FloatArray]:
+        groups = np.array(GROUPS, dtype=np.float64)
+        messages = tables.reduce[..., 0] + tables.cross[..., 0] + tables.reduce[..., 4]
+        return late(catalog, groups[:, None] * messages), late(catalog, groups * (groups - 1.0))
+
+    return catalog.kept(("waits_for_late",), make)
+
+
 def _runs(values: PartValues, algorithm: str) -> BoolArray:
-    """(n, 1) whether the engine of a design runs an algorithm."""
+    """(n,) whether the engine of a design runs an algorithm."""
     catalog = values.catalog
     engines = [
         catalog.entry("collective", name).attributes["algorithms"] for name in catalog.names("collective")
     ]
-    out: BoolArray = np.array([algorithm in said.split() for said in engines])[values.parts.network.engine][
-        :, None
-    ]
+    out: BoolArray = np.array([algorithm in said.split() for said in engines])[values.parts.network.engine]
     return out
-
-
-def _reduces(
-    values: PartValues, tables: Tables, times: _Times, overhead: float
-) -> tuple[FloatArray, FloatArray]:
-    """Alpha and rate of every all-reduce, (n, groups, lines)."""
-    network = values.parts.network
-    at = (network.topology, column_of(network.domain))
-    groups = np.array(GROUPS, dtype=np.float64)[None, :]
-    many = groups > 1
-    payloads = {
-        "flags": values.engine("payload"),
-        "direct": values.engine("direct_payload"),
-        "bulk": np.ones(len(values.parts)),
-        "switch": values.engine("switch_payload"),
-    }
-    alphas, rates = [], []
-    for a, (algorithm, protocol) in enumerate(LINES):
-        terms, cross = tables.reduce[*at][:, :, a], tables.cross[*at][:, :, a]
-        each = times.fenced if protocol == "bulk" else times.endpoint
-        launch = times.switch_launch if protocol == "switch" else times.launch
-        steps = terms[..., 0] + cross[..., 0]
-        time = launch + steps * each + times.flight(terms) + cross[..., 0] * times.crossing
-        time = time + late(values.catalog, groups * (steps + terms[..., 4]))
-        able = tables.able[*at][:, :, a] & _runs(values, algorithm)
-        moved = terms[..., 3] * times.slowest + cross[..., 1] * times.cards
-        if overhead:
-            moved = moved / np.maximum(payloads[protocol], 1e-3)[:, None]
-        alphas.append(np.where(many, np.where(able, overhead * time, NEVER), 0.0))
-        rates.append(np.where(many, np.where(able, moved, NEVER), 0.0))
-    return np.stack(alphas, axis=2), np.stack(rates, axis=2)
-
-
-def _gather(values: PartValues, tables: Tables, times: _Times) -> FloatArray:
-    """S of the soonest all-gather of a few bytes that the engine runs, (n, groups)."""
-    network = values.parts.network
-    best = np.full((len(network.domain), len(GROUPS)), NEVER)
-    for a, algorithm in enumerate(collective.ALL_GATHER):
-        terms = tables.gather[network.topology, column_of(network.domain)][:, :, a]
-        able = ~np.isnan(terms[..., 0]) & _runs(values, algorithm)
-        terms = np.where(np.isnan(terms), 0.0, terms)
-        launch = times.switch_launch if algorithm == "in_network" else times.launch
-        best = np.where(
-            able, np.minimum(best, launch + terms[..., 0] * times.endpoint + times.flight(terms)), best
-        )
-    return best
 
 
 def _media(catalog: Catalog, span: RackSpan, field: str) -> FloatArray:

@@ -96,14 +96,24 @@ class PartValues:
 
     def attribute(self, kind: str, code: IntArray, name: str, wanted: str) -> BoolArray:
         """Where the entry at ``code`` has ``wanted`` for an attribute; False for an absent part."""
-        said = [self.catalog.entry(kind, n).attributes.get(name) == wanted for n in self.catalog.names(kind)]
-        out: BoolArray = np.array([*said, False])[code]
+        c = self.catalog
+
+        def make() -> BoolArray:
+            return np.array(
+                [*(c.entry(kind, n).attributes.get(name) == wanted for n in c.names(kind)), False]
+            )
+
+        out: BoolArray = c.kept(("attribute", kind, name, wanted), make)[code]
         return out
 
     def available(self, kind: str, code: IntArray) -> FloatArray:
         """Nominal year in which an entry can be had, 0 for an absent part."""
-        years = [self.catalog.entry(kind, n).available.nominal for n in self.catalog.names(kind)]
-        out: FloatArray = np.array([*years, 0.0])[code]
+        c = self.catalog
+
+        def make() -> FloatArray:
+            return np.array([*(c.entry(kind, n).available.nominal for n in c.names(kind)), 0.0])
+
+        out: FloatArray = c.kept(("available", kind), make)[code]
         return out
 
     @cached_property

@@ -8,8 +8,12 @@ rewritten. Known limit: wear is taken as level over all blocks.
 
 from __future__ import annotations
 
+import math
+import sys
+
 import numpy as np
 
+from dse.core.compilation import compilable
 from dse.core.units import FloatArray
 
 
@@ -52,19 +56,19 @@ def powered_bandwidth(power: FloatArray, idle: FloatArray, energy: FloatArray) -
     return np.maximum(power - idle, 0.0) / np.maximum(energy, 1e-30)
 
 
-def read_amplification(granule: FloatArray, page_bytes: FloatArray) -> FloatArray:
+@compilable
+def read_amplification(granule: float, page_bytes: float) -> float:
     """Bytes read per byte wanted of aligned runs of ``granule`` bytes: ceil(granule / page) x page / granule.
 
     A run of 256 B costs a page of 4 KiB: 16. Valid for granule > 0.
 
     Source: by definition: a page is read whole.
     """
-    return np.ceil(granule / page_bytes - 1e-9) * page_bytes / granule
+    return math.ceil(granule / page_bytes - 1e-9) * page_bytes / granule
 
 
-def stripe_balance(
-    granule: FloatArray, stripe: FloatArray, held: FloatArray, chance: FloatArray
-) -> FloatArray:
+@compilable
+def stripe_balance(granule: float, stripe: float, held: float, chance: float) -> float:
     """Share of the planes' bandwidth that reading some of many objects reaches, at most 1.
 
     Objects of ``granule`` bytes lie across the planes one after the other, a stripe being one page
@@ -77,11 +81,11 @@ def stripe_balance(
 
     Source: derived here; checked by Petrucci et al., HotInfra 2026.
     """
-    cover = np.minimum(granule / stripe, 1.0)
+    cover = min(granule / stripe, 1.0)
     read = held * chance
     mean = read * cover
-    fullest = mean + np.sqrt(-2.0 * np.log(cover) * mean * (1.0 - chance))
-    return mean / np.maximum(fullest, np.minimum(read, 1.0))
+    fullest = mean + math.sqrt(-2.0 * math.log(cover) * mean * (1.0 - chance))
+    return mean / max(fullest, min(read, 1.0))
 
 
 def reclaim_rate(read_rate: FloatArray, pages_per_block: FloatArray, disturb_limit: FloatArray) -> FloatArray:
@@ -95,22 +99,21 @@ def reclaim_rate(read_rate: FloatArray, pages_per_block: FloatArray, disturb_lim
     return read_rate * pages_per_block / disturb_limit
 
 
-def life(
-    endurance: FloatArray, capacity: FloatArray, amplification: FloatArray, writes: FloatArray
-) -> FloatArray:
+@compilable
+def life(endurance: float, capacity: float, amplification: float, writes: float) -> float:
     """Life [s] at level wear: P/E cycles x capacity / (write amplification x write rate).
 
     Source: by definition.
     """
-    return endurance * capacity / np.maximum(amplification * writes, 1e-30)
+    return endurance * capacity / max(amplification * writes, 1e-30)
 
 
 def breakeven_disturb_limit(
-    read_rate: FloatArray,
-    pages_per_block: FloatArray,
-    budget: FloatArray,
-    other_writes: FloatArray,
-) -> FloatArray:
+    read_rate: float,
+    pages_per_block: float,
+    budget: float,
+    other_writes: float,
+) -> float:
     """Read-disturb limit [reads per block] below which reclaim alone exceeds the write budget.
 
     ``budget`` is endurance x capacity / (amplification x wanted life); infinite need is
@@ -119,4 +122,4 @@ def breakeven_disturb_limit(
     Source: reclaim_rate solved for the limit.
     """
     left = budget - other_writes
-    return np.where(left > 0, read_rate * pages_per_block / np.maximum(left, 1e-300), np.finfo(float).max)
+    return read_rate * pages_per_block / left if left > 0 else sys.float_info.max

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dse.core.compilation import compilable
 from dse.core.units import FloatArray
 
 
@@ -18,3 +19,15 @@ def partition_copies(shards: FloatArray) -> FloatArray:
     Source: two-dimensional partition of a matrix-vector product (Hendrickson, Leland & Plimpton 1995).
     """
     return np.sqrt(np.maximum(shards, 1.0))
+
+
+@compilable
+def cache_copies(copies: float, pieces: float) -> float:
+    """Copies of inputs and partial sums of attention over a KV cache of ``pieces`` sequences times heads.
+
+    A piece lies whole in a shard as long as there are no more shards (copies^2) than pieces, else it is cut
+    along the context: max(shards / pieces, 1).
+
+    Source: one-dimensional partition of the context, derived here.
+    """
+    return max(copies * copies / max(pieces, 1.0), 1.0)

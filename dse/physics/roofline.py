@@ -1,17 +1,18 @@
 """Roofline of an operator whose data lie on two tiers (Williams et al., CACM 2009).
 
 An operator takes the longest of its compute time and the read times of the tiers it touches;
-operators add up, because each needs the result of the one before it.
+operators add up, because each needs the result of the one before it. Functions of numbers.
 """
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
-from dse.core.units import FloatArray
+from dse.core.compilation import compilable
 
 
-def level_share(own: FloatArray, held: FloatArray, fast: FloatArray, slow: FloatArray) -> FloatArray:
+@compilable
+def level_share(own: float, held: float, fast: float, slow: float) -> float:
     """Share of a class to keep in the fast tier so that an operator's tiers finish together, 0 to 1.
 
     The operator also reads ``held`` bytes that must stay in the fast tier. Both tiers take
@@ -21,10 +22,11 @@ def level_share(own: FloatArray, held: FloatArray, fast: FloatArray, slow: Float
     Source: Williams et al., CACM 2009, two tiers in parallel.
     """
     wanted = (fast / (fast + slow) * (own + held) - held) / own
-    return np.minimum(np.maximum(wanted, 0.0), 1.0)
+    return min(max(wanted, 0.0), 1.0)
 
 
-def hidden_time(slow: FloatArray, others: FloatArray, total: FloatArray, buffered: FloatArray) -> FloatArray:
+@compilable
+def hidden_time(slow: float, others: float, total: float, buffered: float) -> float:
     """Time [s] that prefetch hides of operators that wait for a slow tier.
 
     ``total`` = sum over operators of max(slow, others), ``slow`` and ``others`` the sums of either alone.
@@ -34,10 +36,11 @@ def hidden_time(slow: FloatArray, others: FloatArray, total: FloatArray, buffere
 
     Source: overlap bound of prefetching: no more than the buffer, nor than the longer of both.
     """
-    return np.maximum(np.minimum(np.minimum(total - slow, total - others), buffered), 0.0)
+    return max(min(total - slow, total - others, buffered), 0.0)
 
 
-def pipeline_depth(needed: FloatArray, room: FloatArray) -> FloatArray:
+@compilable
+def pipeline_depth(needed: float, room: float) -> float:
     """Least power of two of pipeline stages over which ``needed`` bytes fit into ``room``.
 
     A stage holds 1 / depth of the weights but all of its own KV (depth micro-batches are in
@@ -45,7 +48,7 @@ def pipeline_depth(needed: FloatArray, room: FloatArray) -> FloatArray:
 
     Source: by definition.
     """
-    ratio = np.maximum(needed / room, 1.0)
-    mantissa, exponent = np.frexp(ratio)
-    depth: FloatArray = np.ldexp(1.0, exponent - (mantissa == 0.5))
-    return depth
+    mantissa, exponent = math.frexp(max(needed / room, 1.0))
+    if mantissa == 0.5:  # a power of two itself
+        exponent -= 1
+    return math.ldexp(1.0, exponent)

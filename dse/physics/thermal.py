@@ -13,9 +13,9 @@ disc, and all of the lid that it does not cover is equally warm.
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import expm
 from scipy.special import i1e, k1, k1e
 
+from dse.core.compilation import compilable
 from dse.core.units import FloatArray
 
 
@@ -130,33 +130,18 @@ def rises_above(
     return top, top, top, top + layer * (layers + 1.0) / 2.0 / area
 
 
-Rows = tuple[tuple[FloatArray, ...], ...]
-"""per limit the coefficients a_ki / headroom_k [s/J] of (logic, fast memory, flash)"""
+@compilable
+def governed_time(
+    logic: float, fast: float, flash: float, of_logic: float, of_fast: float, of_flash: float
+) -> float:
+    """Time [s] that a limit of heat asks of a step of energies ``logic``, ``fast`` and ``flash`` [J].
 
-
-def governed(
-    times: list[FloatArray], logic: list[FloatArray], memories: tuple[FloatArray, ...], coefficients: Rows
-) -> list[FloatArray]:
-    """Times [s] of a step at each clock level, stretched until every limit holds.
-
-    ``times`` and the ``logic`` energies are those of the levels, the energies of the memories are the
-    same at all: a slower clock at its lower voltage takes less energy of the logic, so a hot stack may
-    finish sooner at it than by waiting. Mean power is energy over time: a limit sum_i a_i E_i / t <= headroom
-    asks for t >= sum_i (a_i / headroom) E_i, and ``coefficients`` hold a_i / headroom [s/J].
+    Mean power is energy over time: a limit sum_i a_i E_i / t <= headroom asks for
+    t >= sum_i (a_i / headroom) E_i; the last three are the a_i / headroom [s/J]. Zeros ask nothing.
 
     Source: energy balance of a duty cycle.
     """
-    out = list(times)
-    for row in coefficients:
-        base = row[1] * memories[0]
-        for c, e in zip(row[2:], memories[1:], strict=True):
-            if e.size > 1 or e.any():  # a tier that is not there
-                base = base + c * e
-        for i, own in enumerate(logic):
-            need = row[0] * own
-            need += base
-            out[i] = np.maximum(out[i], need, out=need)
-    return out
+    return of_logic * logic + of_fast * fast + of_flash * flash
 
 
 def lump_step(
@@ -170,6 +155,8 @@ def lump_step(
 
     Source: two-lump RC network, solved by the matrix exponential.
     """
+    from scipy.linalg import expm  # a fifth of a second that only devices of a body need
+
     inner, outer = resistances
     conductance = np.array([[1.0 / inner, -1.0 / inner], [-1.0 / inner, 1.0 / inner + 1.0 / outer]])
     left: FloatArray = expm(-conductance / np.array(capacities)[:, None] * seconds)

@@ -1,182 +1,206 @@
-"""Where the bytes of every (design, plan) pair lie: on chip, in the fast tier, in flash, in far memory.
+"""Where the bytes of a (design, plan) pair lie: on chip, in the fast tier, in flash, in far memory.
 
 Fast memory takes in this order the KV that is written while serving, dense weights, read-only
 prefixes and the most popular experts. Memory below it holds the rest: flash first, then far modules.
-A plan either fills fast memory (``overflow``, which reads and wears flash least) or puts no more there
+A plan either fills fast memory (which reads and wears flash least) or puts no more there
 than lets both finish together.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Final, NamedTuple
 
-import numpy as np
-
-from dse.core.units import FloatArray
-from dse.hardware.machine import Machine
+from dse.core.compilation import compilable
 from dse.physics import flash, roofline
-from dse.serving.plan import DEEPEST
-from dse.serving.step_work import KNOTS, StepWork
-from dse.space.limits import Limit
+from dse.serving.records import KNOTS, MachineRow, PlanRow, ScratchRow
 
-LARGE = 1e12
+LARGE: Final = 1e12
 """stands for 'does not fit' where a ratio would divide by nothing"""
 
 
-TINY = 1e-30
+TINY: Final = 1e-30
 
 
-@dataclass
-class LowerTiers:
-    """What lies below the fast tier; shares of reads (n, p), inverse bandwidths (n, 1) or (n, p)."""
+class Fit(NamedTuple):
+    """How many pipeline stages a model takes, and whether that fits."""
 
-    dense: FloatArray
+    depth: float
+    """pipeline stages"""
+    share: float
+    """1 / depth"""
+    capacity: float
+    """value over limit"""
+    longest_request: float
+    """value over limit"""
+    live: float
+    """bytes of KV written while serving"""
+
+
+class Placement(NamedTuple):
+    """Where a pair's bytes lie: shares in the fast tier, and what reading the rest takes."""
+
+    chip: float
+    """share of dense weights copied on chip"""
+    dense: float
     """share of the dense weights read from the tiers (those not on chip) that the fast tier serves"""
-    home: FloatArray
+    home: float
     """share of all dense weights that lie in the fast tier: what serves a prompt, whose activations fill the
     chip"""
-    experts: FloatArray
-    """share of the expert bytes a step reads"""
-    popular_expert_share: FloatArray
+    experts: float
+    """share of the expert bytes a step reads that the fast tier serves"""
+    popular_expert_share: float
     """share of the experts held that the fast tier holds: what serves a prompt, which reads them all"""
-    prefix: FloatArray
-    live: FloatArray
+    prefix: float
+    live: float
     """share of the KV written while serving"""
-    in_flash: Any
+    in_flash: float
     """share of the slow bytes that flash holds, the rest far modules"""
-    per_byte: FloatArray
-    """s per byte of dense weights"""
-    per_expert_byte: FloatArray
-    per_kv_byte: FloatArray
-    expert_pages: FloatArray
+    per_byte: float
+    """s per slow byte of dense weights"""
+    per_expert_byte: float
+    per_kv_byte: float
+    expert_pages: float
     """bytes that flash reads per byte of experts wanted"""
-    expert_stretch: FloatArray
+    expert_stretch: float
     """time that reading experts of flash takes over that of as many bytes in order"""
-    kv_pages: FloatArray
-    stored: FloatArray
+    kv_pages: float
+    stored: float
     """bytes of weights and prefixes in flash per package"""
-    evicts_to_flash: FloatArray
+    evicts_to_flash: float
     """1 where there is no room below for a copy of every expert: what cools down is written back"""
-
-
-@dataclass
-class Placement:
-    """Places of a chunk's pairs, (n, p)."""
-
-    depth: FloatArray
-    """pipeline stages"""
-    chip: FloatArray | None
-    """share of dense weights held on chip; None where no machine places any there"""
-    lower_tiers: LowerTiers | None
-    """None where everything lies in the fast tier or on chip"""
-    fast_tier_share: FloatArray
+    fast_tier_share: float
     """share of weights and prefixes held in the fast tier or on chip"""
-    limit_ratios: dict[Limit, FloatArray]
-    """value over limit of the capacity checks"""
 
 
-def place_data(machine: Machine, work: StepWork) -> Placement:
-    """Place a chunk's bytes; a chunk is uniform in which tiers there are."""
-    fast = machine.fast.capacity[:, None]
-    slow = (machine.flash.capacity + machine.far.capacity)[:, None]
-    tiered = bool(machine.flash.capacity[0] + machine.far.capacity[0] > 0)
-    live = np.minimum(work.live_p95, LARGE)
-    whole = fast + slow if tiered else fast
-    room = np.maximum(whole - live - work.prefix_held - _spread(machine, work), fast / LARGE)
-    depth = np.minimum(roofline.pipeline_depth(work.resident, room), LARGE)
-    # one longest request must fit beside the weights; each stage holds the KV of its layers
-    lone = work.longest / depth / np.maximum(whole - work.resident / depth, fast / LARGE)
-    deepest = np.minimum(DEEPEST, work.layers)
-    ratios = {
-        Limit.CAPACITY: np.maximum(
-            (live + work.prefix_held + _spread(machine, work)) / whole, depth / deepest
-        ),
-        Limit.LONGEST_REQUEST: lone,
-    }
-    weights = (work.resident - work.resident_experts) / depth
-    chip = None
-    if machine.sram.capacity.any():
-        chip = np.minimum(np.maximum(machine.sram.capacity[:, None] - work.activations, 0.0) / weights, 1.0)
-    if not tiered:
-        return Placement(depth, chip, None, np.ones(depth.shape), ratios)
-    below, kept = _lower_tiers(machine, work, weights, work.resident_experts / depth, live, chip)
-    share = np.clip(1.0 - kept / (work.resident / depth + work.prefix_held), 0.0, 1.0)
-    return Placement(depth, chip, below, share, ratios)
+@compilable
+def fit(machine: MachineRow, plan: PlanRow, scratch: ScratchRow) -> Fit:
+    """Pipeline depth, and bytes held over memory.
+
+    One longest request must fit beside the weights; each stage holds the KV of its layers.
+    """
+    whole, least = machine.memory, machine.fast_capacity * (1.0 / LARGE)
+    live = min(plan.live_p95, LARGE)
+    spread = machine.fast_on_chip * plan.activations  # where the fast tier is the scratchpad itself
+    held = live + plan.prefix_held + spread
+    room = max(whole - held, least)
+    depth = 1.0
+    if plan.resident > room:
+        depth = min(roofline.pipeline_depth(plan.resident, room), LARGE)
+    share = 1.0 / depth
+    return Fit(
+        depth=depth,
+        share=share,
+        capacity=max(held * machine.inverse_memory, depth * scratch.inverse_deepest),
+        longest_request=plan.longest * share / max(whole - plan.resident * share, least),
+        live=live,
+    )
 
 
-def _lower_tiers(
-    machine: Machine,
-    work: StepWork,
-    weights: FloatArray,
-    experts: FloatArray,
-    live: FloatArray,
-    chip: FloatArray | None,
-) -> tuple[LowerTiers, FloatArray]:
-    """Fill the fast tier and put the rest below it; also the bytes of weights and prefixes there.
+@compilable
+def on_chip(machine: MachineRow, plan: PlanRow, depth: float) -> float:
+    """Share of a stage's dense weights copied on chip beside the activations."""
+    return min(max(machine.sram_capacity - plan.activations, 0.0) * depth * plan.inverse_dense, 1.0)
+
+
+@compilable
+def popular_share(plan: PlanRow, hot: float) -> float:
+    """Share of the expert bytes a step reads that its most popular ``hot`` share of experts takes.
+
+    Linear between the knots of the plan's curve.
+    """
+    at = hot * KNOTS
+    knot = int(min(at, KNOTS - 1.0))
+    low = plan.popular[knot]
+    return low + (at - knot) * (plan.popular[knot + 1] - low)
+
+
+@compilable
+def place(machine: MachineRow, plan: PlanRow, fitted: Fit) -> Placement:
+    """Fill the fast tier and put the rest below it.
 
     The chip holds copies: every weight has a home in the tiers, from which prompts stream it.
     """
-    fast = machine.fast.capacity[:, None]
-    moe = bool(work.resident_experts.any())
-    b_fast, b_flash, b_far = (
-        x[:, None] for x in (machine.fast.bandwidth, machine.flash.bandwidth, machine.far.bandwidth)
-    )
-    has_flash, has_far = bool(machine.flash.capacity[0] > 0), bool(machine.far.capacity[0] > 0)
-    b_slow = b_flash * has_flash + b_far * has_far
-    shared = machine.flash.shares_fast_phy[:, None] > 0
-    level = np.where(shared, 1.0, b_fast / (b_fast + b_slow))
-    level = np.where(work.plans.fill_fast_tier, 1.0, level)
-    own = np.minimum(fast / np.maximum(live, TINY), 1.0)  # live KV that fits; the rest is written below
-    free = np.maximum(fast - live - _spread(machine, work), 0.0)
-    home = np.minimum(level, free / np.maximum(weights, TINY))
-    streamed = weights if chip is None else weights * (1.0 - chip)
-    dense = np.minimum(
-        level, home * weights / np.maximum(streamed, TINY)
+    chip = on_chip(machine, plan, fitted.depth)
+    slow = machine.flash_capacity + machine.far_capacity
+    if slow <= 0.0:
+        return Placement(
+            chip=chip,
+            dense=1.0,
+            home=1.0,
+            experts=1.0,
+            popular_expert_share=1.0,
+            prefix=1.0,
+            live=1.0,
+            in_flash=0.0,
+            per_byte=0.0,
+            per_expert_byte=0.0,
+            per_kv_byte=0.0,
+            expert_pages=1.0,
+            expert_stretch=1.0,
+            kv_pages=1.0,
+            stored=0.0,
+            evicts_to_flash=0.0,
+            fast_tier_share=1.0,
+        )
+    fast, live = machine.fast_capacity, fitted.live
+    weights = (plan.resident - plan.resident_experts) * fitted.share
+    has_flash, has_far = machine.flash_capacity > 0.0, machine.far_capacity > 0.0
+    slow_bandwidth = machine.flash_bandwidth * has_flash + machine.far_bandwidth * has_far
+    filling = plan.fill_fast_tier > 0
+    experts = plan.resident_experts * fitted.share
+    level = 1.0
+    if machine.shares_fast_phy <= 0.0 and not filling:
+        level = machine.fast_bandwidth / (machine.fast_bandwidth + slow_bandwidth)
+    own = min(fast / max(live, TINY), 1.0)  # live KV that fits; the rest is written below
+    free = max(fast - live - machine.fast_on_chip * plan.activations, 0.0)
+    home = min(level, free / max(weights, TINY))
+    dense = min(
+        level, home * weights / max(weights * (1.0 - chip), TINY)
     )  # copied are those from below first
     free -= home * weights
-    prefix = np.minimum(free / np.maximum(work.prefix_held, TINY), 1.0)
-    evenly = roofline.level_share(np.maximum(work.kv_prefix, TINY), work.kv_live * own, b_fast, b_slow)
-    prefix = np.minimum(prefix, np.where(shared | work.plans.fill_fast_tier, 1.0, evenly))
-    free -= prefix * work.prefix_held
-    hot, read = np.ones((1, 1)), np.ones((1, 1))
-    if moe:
-        hot = np.clip(free / np.maximum(experts, TINY), 0.0, 1.0)
-        read = np.minimum(popular_share(work, hot), level)
-    other = (1.0 - home) * weights + (1.0 - prefix) * work.prefix_held
-    kept = other + (1.0 - np.minimum(hot, read)) * experts
-    copies = np.where(np.minimum(hot, read) < 1.0, other + experts, kept)
-    slow = (machine.flash.capacity + machine.far.capacity)[:, None]
-    swap = (copies + np.maximum(live - fast, 0.0) > slow).astype(np.float64)
-    in_flash: Any = float(has_flash)
+    prefix = min(free / max(plan.prefix_held, TINY), 1.0)
+    if machine.shares_fast_phy <= 0.0 and not filling:
+        evenly = roofline.level_share(
+            max(plan.kv_prefix, TINY), plan.kv_live * own, machine.fast_bandwidth, slow_bandwidth
+        )
+        prefix = min(prefix, evenly)
+    free -= prefix * plan.prefix_held
+    hot, read = 1.0, 1.0
+    if experts > 0.0:
+        hot = min(max(free / max(experts, TINY), 0.0), 1.0)
+        read = min(popular_share(plan, hot), level)
+    other = (1.0 - home) * weights + (1.0 - prefix) * plan.prefix_held
+    kept = other + (1.0 - min(hot, read)) * experts
+    copies = other + experts if min(hot, read) < 1.0 else kept
+    spilled = max(live - fast, 0.0)
+    evicts = 1.0 if copies + spilled > slow else 0.0
+    in_flash = 1.0 if has_flash else 0.0
     if has_flash and has_far:
-        held = np.maximum(kept + np.maximum(live - fast, 0.0), TINY)
-        must = np.maximum(1.0 - machine.flash.capacity[:, None] / held, 0.0)
-        may = np.minimum(
-            np.where(work.plans.fill_fast_tier, 0.0, b_far / b_slow), machine.far.capacity[:, None] / held
-        )
-        in_flash = 1.0 - np.maximum(must, may)
-    pages = (
-        flash.read_amplification(work.kv_run, machine.flash.page_bytes[:, None])
-        if has_flash
-        else np.ones((1, 1))
-    )
-    expert_pages = stretch = np.ones((1, 1))
-    if moe and has_flash:
-        expert_pages = flash.read_amplification(work.expert_slice, machine.flash.page_bytes[:, None])
-        stretch = expert_pages / flash.stripe_balance(
-            work.expert_slice, machine.flash.stripe_bytes[:, None], work.experts_held, work.experts_read
-        )
-    per_byte = in_flash / b_flash
+        held = max(kept + spilled, TINY)
+        must = max(1.0 - machine.flash_capacity / held, 0.0)
+        may = 0.0 if filling else machine.far_bandwidth / slow_bandwidth
+        in_flash = 1.0 - max(must, min(may, machine.far_capacity / held))
+    pages, expert_pages, stretch = 1.0, 1.0, 1.0
+    if has_flash:
+        pages = flash.read_amplification(plan.kv_run, machine.page_bytes)
+        if experts > 0.0:
+            expert_pages = flash.read_amplification(plan.expert_slice, machine.page_bytes)
+            stretch = expert_pages / flash.stripe_balance(
+                plan.expert_slice, machine.stripe_bytes, plan.experts_held, plan.experts_read
+            )
+    per_byte = in_flash * machine.flash_inverse
     per_kv, per_expert = per_byte * pages, per_byte * stretch
     if has_far:
-        rest = (1.0 - in_flash) / b_far
-        per_byte, per_kv, per_expert = (np.maximum(x, rest) for x in (per_byte, per_kv, per_expert))
-    return LowerTiers(
+        rest = (1.0 - in_flash) * machine.far_inverse
+        per_byte, per_kv, per_expert = max(per_byte, rest), max(per_kv, rest), max(per_expert, rest)
+    stored = in_flash * (kept if evicts > 0.0 else copies)
+    share = 1.0 - kept / (plan.resident * fitted.share + plan.prefix_held)
+    return Placement(
+        chip=chip,
         dense=dense,
         home=home,
         experts=read,
-        popular_expert_share=np.minimum(hot, level),
+        popular_expert_share=min(hot, level),
         prefix=prefix,
         live=own,
         in_flash=in_flash,
@@ -186,25 +210,7 @@ def _lower_tiers(
         expert_pages=expert_pages,
         expert_stretch=stretch,
         kv_pages=pages,
-        stored=in_flash * np.where(swap > 0, kept, copies),
-        evicts_to_flash=swap,
-    ), kept
-
-
-def _spread(machine: Machine, work: StepWork) -> Any:
-    """Bytes of the fast tier that activations take where that tier is the scratchpad itself."""
-    return machine.fast.on_chip[:, None] * work.activations
-
-
-def popular_share(work: StepWork, hot: FloatArray) -> FloatArray:
-    """Share of the expert bytes a step reads that its most popular ``hot`` share of experts takes, (n, p).
-
-    Linear between the knots of the plan's curve.
-    """
-    at = hot * KNOTS
-    knot = np.minimum(at, KNOTS - 1.0).astype(np.int64)
-    rows = work.popular.reshape(KNOTS + 1, -1)
-    column = np.arange(rows.shape[1])[:, None] if work.aligned else np.arange(rows.shape[1])
-    low = rows[knot, column]
-    share: FloatArray = low + (at - knot) * (rows[knot + 1, column] - low)
-    return share
+        stored=stored,
+        evicts_to_flash=evicts,
+        fast_tier_share=min(max(share, 0.0), 1.0),
+    )

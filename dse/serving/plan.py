@@ -89,14 +89,15 @@ def plans_of(
     """
     g, d, e, b = (np.array([float(r[i]) for r in rows]) for i in range(4))
 
-    def column(ranks: int) -> int:
-        return int(np.argmin(np.abs(np.log2(np.array(GROUPS) / ranks))))
+    def columns(ranks: FloatArray) -> IntArray:
+        out: IntArray = np.abs(np.log2(np.array(GROUPS) / ranks[:, None])).argmin(axis=1)
+        return out
 
     return Plans(
         group=g,
-        group_index=np.array([column(r[0]) for r in rows], dtype=np.int64),
+        group_index=columns(g),
         attention_dp=d,
-        tensor_index=np.array([column(r[0] // r[1]) for r in rows], dtype=np.int64),
+        tensor_index=columns(np.floor(g / d)),
         expert_parallel=e,
         batch=b,
         plan_shape=np.array(shape, dtype=np.int64),

@@ -2,184 +2,488 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Final, NamedTuple
 
-import numpy as np
+from dse.core.axes import CLOCK_LEVELS, PnmSite
+from dse.core.compilation import compilable
+from dse.physics import pnm, roofline
+from dse.serving.placement import TINY, Placement
+from dse.serving.rates import ATTENTION, EXPERTS, FFN, HEAD, governed
+from dse.serving.records import OPS, MachineRow, PlanRow, ScratchRow, WorkloadRow
+from dse.serving.results import Charges, Read, Waits
 
-from dse.core.axes import OPERATORS, PnmSite
-from dse.core.units import BoolArray, FloatArray
-from dse.hardware.machine import Machine
-from dse.serving.collectives import Note
-from dse.serving.placement import TINY, LowerTiers
-from dse.serving.rates import Rates, _col
-from dse.serving.results import Decoded, Read
-from dse.serving.software import SoftwareStack
-from dse.serving.step_work import StepWork
-
-
-@dataclass
-class EngineOperator:
-    """An operator with the part beside the engine run there, (n, p) each."""
-
-    serves: BoolArray
-    """(n, 1) whether the engine can"""
-    time: FloatArray
-    """s"""
-    lower_busy: FloatArray
-    """s that the tiers below are busy with it where the engine takes part"""
-    unhidden: FloatArray
-    """s that it takes there with all that the host reads of the tiers below read ahead"""
-    near: Any
-    """s that the engine works"""
-    inside: Any
-    """s that reading its part takes at the engine's bandwidth"""
-    rest: Any
-    """s of what the host does beside it"""
-    rest_lower: Any
-    """of it, reads of the tiers below"""
-    rest_unhidden: Any
-    """what is left of it with those reads made ahead"""
-    spared: FloatArray
-    """J of arithmetic that the host does not do"""
-    wired: FloatArray
-    """J that moving bytes on chip changes by"""
-    beyond: FloatArray
-    """J that the memory beside the engine changes by, arithmetic of the engine included"""
-    reads: FloatArray
-    """of it, the engine's reads"""
-    arithmetic: FloatArray
-
-    @property
-    def saved(self) -> FloatArray:
-        """J that the step changes by."""
-        return self.beyond + self.wired - self.spared
-
-
-TIE = 0.99
-"""clocks within 1 % of each other's time count as equally fast: energy decides"""
-
-
-EQUAL = 0.999
+EQUAL: Final = 0.999
 """assignments of a step within 0.1 % count as equally fast; 1 % of a step is more than most operators take"""
 
+FAST: Final = int(PnmSite.FAST)
+FLASH: Final = int(PnmSite.FLASH)
+FAR: Final = int(PnmSite.FAR)
 
-def pnm_operator(
-    machine: Machine,
-    work: StepWork,
-    rates: Rates,
-    software: SoftwareStack,
-    i: int,
-    inverse: Any,
+
+@compilable
+def handover(
+    machine: MachineRow, work: WorkloadRow, plan: PlanRow, inverse: float, link: float, i: int
+) -> tuple[float, float]:
+    """Bytes handed over between host and engine for operator i, and the time [s] of it.
+
+    Two mode switches a layer, inputs and partial sums in as many copies as the partition needs.
+    """
+    copies = machine.copies
+    if i == ATTENTION:
+        copies = pnm.cache_copies(machine.copies, plan.kv_pieces)
+    moved = plan.crossing[i] * copies
+    layers = work.layers
+    if i == EXPERTS:
+        layers = work.moe_layers
+    elif i == HEAD:
+        layers = 1.0
+    return moved, 2.0 * layers * machine.switch_latency + moved * (inverse * link)
+
+
+@compilable
+def beside_engine(machine: MachineRow, place: Placement, read: Read) -> tuple[float, float]:
+    """Bytes of an operator that lie beside the engine, and the time of reading them over that in order."""
+    if machine.pnm_site == FAST:
+        return read.fast, 1.0
+    if machine.pnm_site == FLASH:
+        return read.below * place.in_flash, read.stretch
+    return read.below * (1.0 - place.in_flash), 1.0
+
+
+@compilable
+def inside_time(machine: MachineRow, scratch: ScratchRow, beside: float, stretch: float, i: int) -> float:
+    """Time [s] of reading bytes of operator i at the engine's bandwidth."""
+    return beside * (stretch * scratch.inverse[i] * machine.pnm_inverse)
+
+
+@compilable
+def engine_operator(
+    machine: MachineRow,
+    work: WorkloadRow,
+    plan: PlanRow,
+    place: Placement,
     read: Read,
-    slow: FloatArray | None,
-    below: LowerTiers | None,
-) -> EngineOperator:
-    """Operator i with the part beside the PNM engine run there.
-
-    What an engine below the fast tier computes is no
-    read that can be made ahead: it needs the result of the operator before it, and its planes are busy
-    meanwhile. What the host reads of the tiers below beside an engine on the fast one can be. The engine gets
-    the efficiencies that the host has for the same access pattern. Hand-over: two mode switches a layer,
-    inputs and partial sums in as many copies as the partition needs.
-    """
-    op, site = OPERATORS[i], int(machine.pnm.site[0])
-    on_chip, e_fast, e_flash, e_far, e_near = rates.energy
-    flop, efficiency = work.flop[i], 1.0 / software.compute(op, work.bits[i])
-    even, even_flop = work.mean_weights[i], flop * work.mean_flop[i]
-    pages: Any = 1.0
-    stretch: Any = 1.0
-    across = read.chip * (inverse * rates.sram) if read.chip is not None else None
-    if site == PnmSite.FAST:
-        beside, path, link = read.fast, e_fast, rates.fast
-        ahead = across  # what is left of the host's part once the tiers below are read ahead
-        across = slow if across is None else across if slow is None else np.maximum(across, slow)
-    else:
-        # the tier that the engine sits on
-        assert read.slow is not None and below is not None  # noqa: S101, PT018
-        part_of = below.in_flash if site == PnmSite.FLASH else 1.0 - below.in_flash
-        if site == PnmSite.FLASH:
-            pages, stretch = read.pages, read.stretch
-        beside, path = read.slow * part_of, (e_flash * pages if site == PnmSite.FLASH else e_far)
-        link = _col(1.0 / (machine.flash.bandwidth if site == PnmSite.FLASH else machine.far.bandwidth))
-        other = machine.far.bandwidth if site == PnmSite.FLASH else machine.flash.bandwidth
-        lower_elsewhere = read.slow * ((1.0 - part_of) * inverse * _col(1.0 / other))
-        elsewhere = np.maximum(read.fast * (inverse * rates.fast), lower_elsewhere)
-        across = elsewhere if across is None else np.maximum(across, elsewhere)
-    moved = work.crossing[i] * _copies(machine, work, i)
-    layers: Any = {"experts": work.moe_layers, "head": 1.0}.get(op, work.layers)
-    handover = 2.0 * layers * machine.pnm.switch_latency[:, None] + moved * (inverse * link)
-    if site == PnmSite.FLASH and op == "experts":
-        handover = handover + work.moe_layers * machine.lower_latency[:, None]
-    part = 1.0 if across is None else beside / np.maximum(read.bytes, TINY)
-    near = np.maximum(
-        beside * (stretch * inverse * rates.near), part * (flop * (efficiency * rates.near_flop[i]))
-    )
-    near += handover
-    time, rest = near, np.zeros(())
-    host_flop = (1.0 - part) * (flop * (efficiency * rates.host_flop[i]))
-    if across is not None:
-        rest = np.maximum(across, host_flop)
-        time = np.maximum(near, rest)
-    if site == PnmSite.FAST:
-        lower_busy = rest_lower = np.zeros(()) if slow is None else slow
-        unhidden, rest_unhidden = time, rest
-        if slow is not None and op != "experts":  # which experts is known only once the tokens are routed
-            rest_unhidden = host_flop if ahead is None else np.maximum(host_flop, ahead)
-            unhidden = np.maximum(near, rest_unhidden)
-    else:
-        lower_busy, rest_lower = np.maximum(near, lower_elsewhere), lower_elsewhere
-        unhidden, rest_unhidden = time, rest
-    spared = part * (even_flop * rates.host_flop_energy[i])  # arithmetic that the host does not do
-    wire = np.maximum(path - pages * e_near, 0.0)  # what is handed over touches no array
-    beyond = (
-        moved * wire
-        - beside * (even * (path - pages * e_near))
-        + part * (even_flop * rates.near_flop_energy[i])
-    )
-    wired = moved * on_chip - beside * (even * on_chip)
-    return EngineOperator(
-        serves=machine.pnm.serves[:, i : i + 1] > 0,
-        time=time,
-        lower_busy=lower_busy,
-        unhidden=unhidden,
-        near=near,
-        inside=beside * (stretch * inverse * rates.near),
-        rest=rest,
-        rest_lower=rest_lower,
-        rest_unhidden=rest_unhidden,
-        spared=spared,
-        wired=wired,
-        beyond=beyond,
-        reads=beside * (even * pages * e_near),
-        arithmetic=part * (even_flop * rates.near_flop_energy[i]),
-    )
-
-
-def charge_engine(
-    decoded: Decoded, engine: EngineOperator, use: BoolArray, site: int, note: Note | None
+    scratch: ScratchRow,
+    i: int,
 ) -> None:
-    """Correct the energies of a step for an operator where the engine takes its part."""
-    decoded.clocked_energy -= np.where(use, engine.spared, 0.0)
-    decoded.unclocked_energy += np.where(use, engine.wired, 0.0)
-    where = {PnmSite.FAST: decoded.fast, PnmSite.FLASH: decoded.flash, PnmSite.FAR: decoded.far}[
-        PnmSite(site)
-    ]
-    where += np.where(use, engine.beyond, 0.0)
-    if note:
-        note("near", "reads", np.where(use, engine.reads, 0.0))
-        note("near", "arithmetic", np.where(use, engine.arithmetic, 0.0))
+    """Operator i with the part beside the PNM engine run there: its times and energies into ``scratch``.
 
-
-def _copies(machine: Machine, work: StepWork, i: int) -> FloatArray:
-    """Times that inputs and partial results of operator i cross, (n, 1) or (n, p).
-
-    Weights lie in a two-dimensional partition over the shards; the KV of a sequence and head lies whole in a
-    shard as long as there are no more shards than those, else cut along the context.
+    What an engine below the fast tier computes is no read that can be made ahead: it needs the result of the
+    operator before it, and its planes are busy meanwhile. What the host reads of the tiers below beside an
+    engine on the fast one can be.
     """
-    if work.weights[i].any():
-        return machine.pnm.copies[:, None]
-    cut: FloatArray = np.maximum(
-        np.square(machine.pnm.copies)[:, None] / np.maximum(work.kv_pieces, 1.0), 1.0
+    site, inverse, flop = machine.pnm_site, scratch.inverse[i], plan.flop[i]
+    below = scratch.below[i]
+    on_chip = read.chip * (inverse * machine.sram_inverse)
+    pages = 1.0
+    beside, stretch = beside_engine(machine, place, read)
+    if site == FAST:
+        path, link = machine.fast_energy, machine.fast_inverse
+        elsewhere, elsewhere_below = max(on_chip, below), below
+        alone = read.chip <= 0.0 and read.below <= 0.0
+    else:
+        part_of, other = 1.0 - place.in_flash, machine.flash_inverse
+        path, link = machine.far_energy, machine.far_inverse
+        if site == FLASH:
+            part_of, other = place.in_flash, machine.far_inverse
+            pages = read.pages
+            path, link = machine.flash_energy * pages, machine.flash_inverse
+        elsewhere_below = read.below * ((1.0 - part_of) * inverse * other)
+        elsewhere = max(on_chip, read.fast * (inverse * machine.fast_inverse), elsewhere_below)
+        alone = False
+    moved, handed = handover(machine, work, plan, inverse=inverse, link=link, i=i)
+    if site == FLASH and i == EXPERTS:
+        handed += work.moe_layers * machine.lower_latency
+    part = 1.0 if alone else beside / max(read.bytes, TINY)
+    inside = inside_time(machine, scratch, beside, stretch, i)
+    near = max(inside, part * flop * scratch.pnm_rate[i]) + handed
+    host = (1.0 - part) * flop * scratch.rate[i]
+    rest = max(elsewhere, host)
+    time = max(near, rest)
+    unhidden, rest_unhidden = time, rest
+    if site == FAST and i != EXPERTS:  # which experts is known only once the tokens are routed
+        rest_unhidden = max(on_chip, host)
+        unhidden = max(near, rest_unhidden)
+    scratch.pnm_time[i] = time
+    scratch.pnm_below[i] = elsewhere_below if site == FAST else max(near, elsewhere_below)
+    scratch.pnm_unhidden[i] = unhidden
+    scratch.near[i], scratch.inside[i] = near, inside
+    scratch.rest[i], scratch.rest_below[i], scratch.rest_unhidden[i] = rest, elsewhere_below, rest_unhidden
+    even_flop, even = flop * plan.mean_flop[i], beside * plan.mean_weights[i]
+    scratch.spared[i] = part * (even_flop * machine.flop_energy[work.bits[i]])
+    scratch.pnm_reads[i] = even * (pages * machine.pnm_energy)
+    scratch.pnm_arithmetic[i] = part * (even_flop * scratch.pnm_joule[i])
+    wire = max(path - pages * machine.pnm_energy, 0.0)  # what is handed over touches no array
+    scratch.beyond[i] = moved * wire - even * path + scratch.pnm_reads[i] + scratch.pnm_arithmetic[i]
+    scratch.wired[i] = (moved - even) * machine.byte_energy
+
+
+class Sums(NamedTuple):
+    """A step's operators summed under one assignment; s at the design clock, of one half in halves."""
+
+    time: float
+    slower: float
+    """at the lower clock"""
+    slack: float
+    """that matrix products leave of the compute while they wait for weights"""
+    products: float
+    """of the matrix products: a slower clock leaves less of them"""
+    shared: float
+    """of shared experts, which wait for no dispatch"""
+    hidden: float
+    """that reads made ahead take off ``time``; it is taken off already"""
+    host: float
+    """that the host works whatever the engine does, its own reads ahead taken off"""
+    engine: float
+    """that the engine works, and what the host reads of its memory takes of that memory's bandwidth"""
+
+
+@compilable
+def summed(work: WorkloadRow, scratch: ScratchRow, assigned: int, buffered: float) -> Sums:
+    """Sum a step's operators, those whose bit is set in ``assigned`` with their part on the engine.
+
+    What a read-ahead buffer (``buffered`` s of reads) lets the slow tiers do during other operators is taken
+    off: at each clock, and of the host's own timeline where halves alternate.
+    """
+    time = slower = unhidden = unhidden_slower = below = products = busy = shared = 0.0
+    host = host_below = host_unhidden = engine = 0.0
+    for i in range(OPS):
+        chosen = scratch.host[i]
+        if assigned >> i & 1:
+            chosen = scratch.pnm_time[i]
+            slower += chosen
+            unhidden += scratch.pnm_unhidden[i]
+            unhidden_slower += scratch.pnm_unhidden[i]
+            below += scratch.pnm_below[i]
+            engine += scratch.near[i]
+            host += scratch.rest[i]
+            host_below += scratch.rest_below[i]
+            host_unhidden += scratch.rest_unhidden[i]
+        else:
+            slower += scratch.host_slower[i]
+            unhidden += scratch.unhidden[i]
+            unhidden_slower += scratch.unhidden_slower[i]
+            below += scratch.below[i]
+            engine += scratch.inside[i]
+            host += chosen
+            host_below += scratch.below[i]
+            host_unhidden += scratch.unhidden[i]
+        time += chosen
+        if i != ATTENTION:  # its own kernel: prompts cannot use the compute it leaves idle
+            products += chosen
+            busy += scratch.busy[i]
+        if i == FFN:
+            shared = chosen * work.shared_share
+    hidden_slower = roofline.hidden_time(below, unhidden_slower, slower, buffered)
+    hidden = roofline.hidden_time(below, unhidden, time, buffered)
+    own = roofline.hidden_time(host_below, host_unhidden, host, buffered)
+    return Sums(
+        time=time - hidden,
+        slower=slower - hidden_slower,
+        slack=max(products - busy - hidden, 0.0),
+        products=max(products - hidden, 0.0),
+        shared=shared,
+        hidden=hidden,
+        host=host - own,
+        engine=engine,
     )
-    return cut
+
+
+@compilable
+def passes(plan: PlanRow) -> float:
+    """How often operators run in a step: twice where the batch runs as two halves."""
+    return 2.0 if plan.sub_batch_interleaving > 0 else 1.0
+
+
+@compilable
+def step_times(plan: PlanRow, sums: Sums, waits: Waits) -> tuple[float, float]:
+    """Time [s] of a step at the design clock and at the lower one, messages and launches included.
+
+    In halves, one half is on the host, its messages and its launches while the other is near its data; what
+    the host reads of the engine's memory and the engine's work share the bandwidth inside it:
+    2 x max(host, engine + host's reads at the inner rate).
+    """
+    spent = waits.fixed + max(waits.exchange - sums.shared, 0.0)
+    whole, slower = sums.time * waits.pace + spent, sums.slower * waits.pace + spent
+    if plan.sub_batch_interleaving == 0:
+        return whole, slower
+    pair = 2.0 * max(sums.host * waits.pace + spent, sums.engine * waits.pace)
+    return pair, pair + 2.0 * (slower - whole)
+
+
+@compilable
+def charged(machine: MachineRow, scratch: ScratchRow, assigned: int, host: Charges) -> Charges:
+    """Energies [J] of a pass with operators assigned to the engine, from those of the host alone."""
+    clocked, unclocked, beside = host.clocked, host.unclocked, 0.0
+    for i in range(OPS):
+        if assigned >> i & 1:
+            clocked -= scratch.spared[i]
+            unclocked += scratch.wired[i]
+            beside += scratch.beyond[i]
+    fast, flash, far = host.fast, host.flash, host.far
+    if machine.pnm_site == FAST:
+        fast += beside
+    elif machine.pnm_site == FLASH:
+        flash += beside
+    elif machine.pnm_site == FAR:
+        far += beside
+    return Charges(clocked=clocked, unclocked=unclocked, fast=fast, flash=flash, far=far)
+
+
+@compilable
+def level_watts(machine: MachineRow, level: int) -> float:
+    """W of clocked logic at a clock level, the engine's own clock included; gated while a throttled step
+    waits.
+    """
+    clock = CLOCK_LEVELS[level] * machine.level_energy[level]
+    return machine.clock_power * clock + machine.pnm_clock_power
+
+
+class Assigned(NamedTuple):
+    """A pass with some operators' parts on the engine."""
+
+    operators: int
+    """a bit each"""
+    sums: Sums
+    charges: Charges
+
+
+@compilable
+def assign(
+    machine: MachineRow,
+    work: WorkloadRow,
+    plan: PlanRow,
+    scratch: ScratchRow,
+    waits: Waits,
+    host: Charges,
+    buffered: float,
+    able: int,
+) -> Assigned:
+    """Which of the operators that the engine is ``able`` to run it takes a part of.
+
+    The shortest step, limits of heat held, at the better of the clocks. Of assignments within 0.1 % of it
+    the one of least energy. Halves alternate, so an operator that is slower on the engine may still shorten
+    the step, and a read made ahead may beat the engine: no operator is judged alone. Most are decided by
+    what the step would at least be with them on the slower side; the others are tried in every combination.
+    """
+    start = quicker_each(scratch, able)
+    sums = summed(work, scratch, start, buffered)
+    charges = charged(machine, scratch, start, host)
+    if able == 0:
+        return Assigned(start, sums, charges)
+    least = governed_step(machine, plan, waits, sums, charges)
+    must, may = decided(plan, scratch, waits, buffered, able, least / EQUAL)
+    free = may & ~must
+    if free == 0 and must == start:
+        return Assigned(start, sums, charges)
+    best = must
+    if free > 0:
+        count = every_assignment(work, scratch, host, must, free)
+        best = quickest_tried(machine, plan, scratch, waits=waits, host=host, buffered=buffered, count=count)
+    return Assigned(best, summed(work, scratch, best, buffered), charged(machine, scratch, best, host))
+
+
+@compilable
+def every_assignment(work: WorkloadRow, scratch: ScratchRow, host: Charges, must: int, free: int) -> int:
+    """Sum a pass under every assignment of the ``free`` operators, with those that ``must`` on the engine.
+
+    Each operator doubles the assignments: those so far, and the same with its part moved to the engine.
+    Returns how many there are.
+    """
+    s = scratch
+    s.tried[0] = 0
+    s.tried_time[0] = s.tried_slower[0] = s.tried_below[0] = s.tried_engine[0] = s.tried_beside[0] = 0.0
+    s.tried_unhidden[0] = s.tried_unhidden_slower[0] = 0.0
+    s.tried_clocked[0], s.tried_unclocked[0] = host.clocked, host.unclocked
+    for i in range(OPS):
+        s.tried_time[0] += s.host[i]
+        s.tried_slower[0] += s.host_slower[i]
+        s.tried_unhidden[0] += s.unhidden[i]
+        s.tried_unhidden_slower[0] += s.unhidden_slower[i]
+        s.tried_below[0] += s.below[i]
+        s.tried_engine[0] += s.inside[i]
+    s.tried_host[0], s.tried_host_below[0] = s.tried_time[0], s.tried_below[0]
+    s.tried_host_unhidden[0], s.tried_shared[0] = s.tried_unhidden[0], s.host[FFN] * work.shared_share
+    count = 1
+    for i in range(OPS):
+        if must >> i & 1:
+            move_operator(work, scratch, i, 0, 0)
+    for i in range(OPS):
+        if free >> i & 1:
+            for c in range(count):
+                move_operator(work, scratch, i, c, count + c)
+            count *= 2
+    return count
+
+
+@compilable
+def move_operator(work: WorkloadRow, scratch: ScratchRow, i: int, c: int, to: int) -> None:
+    """The sums of assignment c with operator i moved to the engine, as those of assignment ``to``."""
+    s = scratch
+    longer = s.pnm_time[i] - s.host[i]
+    s.tried[to] = s.tried[c] | 1 << i
+    s.tried_time[to] = s.tried_time[c] + longer
+    s.tried_slower[to] = s.tried_slower[c] + (s.pnm_time[i] - s.host_slower[i])
+    s.tried_unhidden[to] = s.tried_unhidden[c] + (s.pnm_unhidden[i] - s.unhidden[i])
+    s.tried_unhidden_slower[to] = s.tried_unhidden_slower[c] + (s.pnm_unhidden[i] - s.unhidden_slower[i])
+    s.tried_below[to] = s.tried_below[c] + (s.pnm_below[i] - s.below[i])
+    s.tried_engine[to] = s.tried_engine[c] + (s.near[i] - s.inside[i])
+    s.tried_host[to] = s.tried_host[c] + (s.rest[i] - s.host[i])
+    s.tried_host_below[to] = s.tried_host_below[c] + (s.rest_below[i] - s.below[i])
+    s.tried_host_unhidden[to] = s.tried_host_unhidden[c] + (s.rest_unhidden[i] - s.unhidden[i])
+    s.tried_shared[to] = s.tried_shared[c] + (longer * work.shared_share if i == FFN else 0.0)
+    s.tried_clocked[to] = s.tried_clocked[c] - s.spared[i]
+    s.tried_unclocked[to] = s.tried_unclocked[c] + s.wired[i]
+    s.tried_beside[to] = s.tried_beside[c] + s.beyond[i]
+
+
+@compilable
+def quickest_tried(
+    machine: MachineRow,
+    plan: PlanRow,
+    scratch: ScratchRow,
+    waits: Waits,
+    host: Charges,
+    buffered: float,
+    count: int,
+) -> int:
+    """Of ``count`` assignments that of the shortest step, limits of heat held; within 0.1 % of least
+    energy.
+    """
+    s, runs = scratch, passes(plan)
+    for c in range(count):
+        spent = waits.fixed + max(waits.exchange - s.tried_shared[c], 0.0)
+        hidden = roofline.hidden_time(s.tried_below[c], s.tried_unhidden[c], s.tried_time[c], buffered)
+        late = roofline.hidden_time(s.tried_below[c], s.tried_unhidden_slower[c], s.tried_slower[c], buffered)
+        time = (s.tried_time[c] - hidden) * waits.pace + spent
+        slower = (s.tried_slower[c] - late) * waits.pace + spent
+        if plan.sub_batch_interleaving > 0:
+            own = roofline.hidden_time(
+                s.tried_host_below[c], s.tried_host_unhidden[c], s.tried_host[c], buffered
+            )
+            pair = 2.0 * max((s.tried_host[c] - own) * waits.pace + spent, s.tried_engine[c] * waits.pace)
+            time, slower = pair, pair + 2.0 * (slower - time)
+        s.tried_step[c], s.tried_step_slower[c] = time, slower
+    watts, watts_slower = level_watts(machine, 0), level_watts(machine, 1)
+    beside_fast = 1.0 if machine.pnm_site == FAST else 0.0
+    beside_flash = 1.0 if machine.pnm_site == FLASH else 0.0
+    least = -1.0
+    for c in range(count):
+        fast = (host.fast + beside_fast * s.tried_beside[c]) * runs
+        flash = (host.flash + beside_flash * s.tried_beside[c]) * runs
+        time, slower = s.tried_step[c], s.tried_step_slower[c]
+        logic = (s.tried_clocked[c] + s.tried_unclocked[c]) * runs + watts * time
+        step = governed(machine, time, logic, fast, flash)
+        if machine.levels > 1:
+            less = (s.tried_clocked[c] * machine.level_energy[1] + s.tried_unclocked[c]) * runs
+            step = min(step, governed(machine, slower, less + watts_slower * slower, fast, flash))
+        s.tried_step[c] = step
+        if least < 0.0 or step < least:
+            least = step
+    best, spent = -1, 0.0
+    for c in range(count):
+        joules = s.tried_clocked[c] + s.tried_unclocked[c] + s.tried_beside[c]
+        if EQUAL * s.tried_step[c] <= least and (best < 0 or joules < spent):
+            best, spent = c, joules
+    return s.tried[best]
+
+
+@compilable
+def quicker_each(scratch: ScratchRow, able: int) -> int:
+    """Bits of the operators that the engine is able to run and that are quicker with it, each on its own."""
+    out = 0
+    for i in range(OPS):
+        if able >> i & 1 and scratch.pnm_unhidden[i] < scratch.unhidden[i]:
+            out += 1 << i
+    return out
+
+
+class Quickest(NamedTuple):
+    """Lower bounds [s] of the sums of a pass's operators, whatever is assigned; of the host's alone in
+    halves.
+    """
+
+    host: float
+    unhidden: float
+    """with the tiers below read ahead"""
+    below: float
+    """that the tiers below are busy"""
+    engine: float
+    """in halves, that the engine works and its memory is read"""
+
+
+@compilable
+def quickest(plan: PlanRow, scratch: ScratchRow, able: int) -> Quickest:
+    """Sum_i min(host_i, engine_i): every figure of a pass is a sum over its operators."""
+    halves = plan.sub_batch_interleaving > 0
+    host = unhidden = below = engine = 0.0
+    for i in range(OPS):
+        if able >> i & 1 == 0:
+            host += scratch.host[i]
+            unhidden += scratch.unhidden[i]
+            below += scratch.below[i]
+            engine += scratch.inside[i]
+        elif halves:
+            host += min(scratch.host[i], scratch.rest[i])
+            unhidden += min(scratch.unhidden[i], scratch.rest_unhidden[i])
+            below += min(scratch.below[i], scratch.rest_below[i])
+            engine += min(scratch.near[i], scratch.inside[i])
+        else:
+            host += min(scratch.host[i], scratch.pnm_time[i])
+            unhidden += min(scratch.unhidden[i], scratch.pnm_unhidden[i])
+            below += min(scratch.below[i], scratch.pnm_below[i])
+    return Quickest(host=host, unhidden=unhidden, below=below, engine=engine)
+
+
+@compilable
+def decided(
+    plan: PlanRow, scratch: ScratchRow, waits: Waits, buffered: float, able: int, longest: float
+) -> tuple[int, int]:
+    """Bits of the operators that the engine must take a part of, and that it may, in a step of ``longest``
+    [s].
+
+    Whatever the others do, a step takes at least what ``quickest`` says, and with operator i on the slower
+    side its difference more. In halves both the host and the engine take that long, each of its own times.
+    Writes, refresh, the lower clock and limits of heat only add.
+    """
+    quick, runs = quickest(plan, scratch, able), passes(plan)
+    halves = plan.sub_batch_interleaving > 0
+    must, may = 0, 0
+    for i in range(OPS):
+        if able >> i & 1:
+            time, unhidden, below = scratch.pnm_time[i], scratch.pnm_unhidden[i], scratch.pnm_below[i]
+            near = inside = 0.0
+            if halves:
+                time, unhidden, below = scratch.rest[i], scratch.rest_unhidden[i], scratch.rest_below[i]
+                near = quick.engine + max(scratch.near[i] - scratch.inside[i], 0.0)
+                inside = quick.engine + max(scratch.inside[i] - scratch.near[i], 0.0)
+            on_engine = max(
+                quick.unhidden + max(unhidden - scratch.unhidden[i], 0.0),
+                quick.below + max(below - scratch.below[i], 0.0),
+                quick.host + max(time - scratch.host[i], 0.0) - buffered,
+            )
+            on_host = max(
+                quick.unhidden + max(scratch.unhidden[i] - unhidden, 0.0),
+                quick.below + max(scratch.below[i] - below, 0.0),
+                quick.host + max(scratch.host[i] - time, 0.0) - buffered,
+            )
+            if runs * max(on_engine * waits.pace + waits.fixed, near * waits.pace) <= longest:
+                may += 1 << i
+            if runs * max(on_host * waits.pace + waits.fixed, inside * waits.pace) > longest:
+                must += 1 << i
+    return must & may, may
+
+
+@compilable
+def governed_step(machine: MachineRow, plan: PlanRow, waits: Waits, sums: Sums, charges: Charges) -> float:
+    """Time [s] of a step under an assignment at the better clock, limits of heat held."""
+    runs = passes(plan)
+    time, slower = step_times(plan, sums, waits)
+    fast, flash = charges.fast * runs, charges.flash * runs
+    logic = (charges.clocked + charges.unclocked) * runs + level_watts(machine, 0) * time
+    step = governed(machine, time, logic, fast, flash)
+    if machine.levels > 1:
+        less = (charges.clocked * machine.level_energy[1] + charges.unclocked) * runs
+        other = governed(machine, slower, less + level_watts(machine, 1) * slower, fast, flash)
+        step = min(step, other)
+    return step

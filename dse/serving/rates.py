@@ -1,102 +1,104 @@
-"""Inverse rates and energies of a chunk of machines.
-
-What depends on the design and an operator's precision alone.
-"""
+"""What a design under a workload keeps from pair to pair: inverse rates and energies of each operator."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Final
 
-import numpy as np
+from dse.core.axes import GROUPS, LINES, OPERATORS
+from dse.core.compilation import compilable
+from dse.physics import thermal
+from dse.serving.plan import DEEPEST
+from dse.serving.records import OPS, MachineRow, ScratchRow, WorkloadRow
 
-from dse.core.table import total
-from dse.core.units import FloatArray, IntArray
-from dse.hardware.machine import Machine
-from dse.serving.step_work import StepWork
-
-
-@dataclass
-class Rates:
-    """Inverse bandwidths and energies of a chunk of designs, (n, 1)."""
-
-    fast: FloatArray
-    sram: FloatArray
-    shared: FloatArray
-    near: FloatArray
-    """s/B of the PNM engine"""
-    near_flop: tuple[FloatArray, ...]
-    """s/FLOP of the PNM engine, per operator"""
-    host_flop: tuple[FloatArray, ...]
-    """s/FLOP of the host, per operator"""
-    energy: tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]
-    """J/B on chip, fast, flash, far, near"""
-    host_flop_energy: tuple[FloatArray, ...]
-    """J/FLOP of the host, per operator"""
-    near_flop_energy: tuple[FloatArray, ...]
-    """J/FLOP of the PNM engine, per operator: as its rate, given at 8 bit and scaled as the host's"""
+ATTENTION: Final = OPERATORS.index("attention")
+FFN: Final = OPERATORS.index("ffn")
+EXPERTS: Final = OPERATORS.index("experts")
+HEAD: Final = OPERATORS.index("head")
+RATED: Final = 1
+"""column of 8 bit among the precisions: what engines are rated at"""
 
 
-def _col(x: FloatArray) -> FloatArray:
-    """A figure of each design as a column."""
-    return x[:, None]
+@compilable
+def inverse_efficiency(work: WorkloadRow, i: int) -> float:
+    """1 / bandwidth efficiency of operator i; narrow weights are widened on the way."""
+    kept = work.bandwidth_dense
+    if i == ATTENTION:
+        kept = work.bandwidth_attention
+    elif i == EXPERTS:
+        kept = work.bandwidth_experts
+    return (1.0 + work.emulated[i] * (1.0 / work.emulation - 1.0)) / kept
 
 
-def rates_of(machine: Machine, work: StepWork) -> Rates:
-    """Hoist what depends on the design and the operator's precision alone."""
-
-    def of(table: FloatArray, bits: IntArray) -> FloatArray:
-        return np.take_along_axis(table, bits, axis=1) if bits.ndim else table[:, int(bits), None]
-
-    kinds: dict[int, tuple[FloatArray, FloatArray, FloatArray, FloatArray]] = {}
-    each = []
-    for bits in work.bits:
-        key = -1 if work.aligned else int(bits)
-        if key not in kinds or work.aligned:
-            peak = of(machine.compute.peak, bits)
-            near = np.where(
-                machine.pnm.site[:, None] > 0,
-                _col(machine.compute.peak[:, 1]) / peak / _col(machine.pnm.flops),
-                1.0,
-            )  # rated at 8 bit
-            flop_energy = of(machine.compute.flop_energy, bits)
-            near_energy = (
-                _col(machine.pnm.flop_energy) * flop_energy / _col(machine.compute.flop_energy[:, 1])
-            )  # at 8 bit too
-            kinds[key] = (1.0 / peak, near, flop_energy, near_energy)
-        each.append(kinds[key])
-    return Rates(
-        fast=_col(1.0 / machine.fast.bandwidth),
-        sram=_col(1.0 / machine.sram.bandwidth),
-        shared=_col(machine.flash.shares_fast_phy),
-        near=_col(1.0 / machine.pnm.bandwidth),
-        near_flop=tuple(e[1] for e in each),
-        host_flop=tuple(e[0] for e in each),
-        energy=(
-            _col(machine.compute.byte_energy),
-            _col(machine.fast.energy),
-            _col(machine.flash.energy),
-            _col(machine.far.energy),
-            _col(machine.pnm.energy),
-        ),
-        host_flop_energy=tuple(e[2] for e in each),
-        near_flop_energy=tuple(e[3] for e in each),
-    )
+@compilable
+def flop_efficiency(work: WorkloadRow, i: int) -> float:
+    """FLOP efficiency of operator i in its arithmetic: 16, 8, 4 bit."""
+    kept = work.flop_experts if i == EXPERTS else work.flop_dense
+    return kept * work.narrow ** work.bits[i]
 
 
-def arithmetic_energy(rates: Rates, work: StepWork, flops: Sequence[FloatArray]) -> FloatArray:
-    """Joules of ``flops`` by operator on the host, each at its own precision.
+@compilable
+def governed(machine: MachineRow, time: float, logic: float, fast: float, flash: float) -> float:
+    """Time [s] of a step of these energies [J] stretched until every limit of heat holds."""
+    out = time
+    for i in range(machine.heat_limits):
+        asked = thermal.governed_time(
+            logic, fast, flash, machine.heat_logic[i], machine.heat_fast[i], machine.heat_flash[i]
+        )
+        out = max(out, asked)
+    return out
 
-    Operators of one precision are summed over plans alone before they meet the designs.
+
+@compilable
+def prepare(machine: MachineRow, work: WorkloadRow, scratch: ScratchRow) -> None:
+    """Fill in what no plan changes.
+
+    The engine gets the efficiencies that the host has for the same access pattern; its FLOP/s and J/FLOP are
+    given at 8 bit and scale with precision as the host's do.
     """
-    found: dict[int, tuple[FloatArray, FloatArray]] = {}
-    for i, (joule, own) in enumerate(zip(rates.host_flop_energy, flops, strict=True)):
-        key = i if work.aligned else int(work.bits[i])
-        found[key] = (joule, own + found[key][1] if key in found else own)
-    return total(joule * own for joule, own in found.values())
+    scratch.launch = (
+        work.launches * work.layer_overhead + work.moe_layers * work.moe_layer_overhead + work.step_overhead
+    )
+    scratch.inverse_layers = 1.0 / work.layers
+    scratch.inverse_deepest = 1.0 / min(float(DEEPEST), work.layers)
+    scratch.inverse_tokens, scratch.inverse_output = 1.0 / work.tokens_per_step, 1.0 / work.output_tokens
+    scratch.inverse_concurrency, scratch.inverse_link = 1.0 / work.concurrency, 1.0 / work.link
+    scratch.inverse_chunk = 1.0 / work.chunk
+    scratch.pnm_operators = 0
+    for i in range(OPS):
+        column = work.bits[i]
+        peak, efficiency = machine.peak[column], flop_efficiency(work, i)
+        scratch.rate[i] = 1.0 / peak / efficiency
+        scratch.inverse[i] = inverse_efficiency(work, i)
+        if machine.pnm_site > 0:
+            scratch.pnm_rate[i] = machine.peak[RATED] / peak / machine.pnm_flops / efficiency
+            scratch.pnm_joule[i] = (
+                machine.pnm_flop_energy * machine.flop_energy[column] / machine.flop_energy[RATED]
+            )
+            if machine.pnm_serves[i] > 0.0:
+                scratch.pnm_operators += 1 << i
+    keep_lines(machine, scratch)
+    for shape in range(len(scratch.prompt_known)):
+        scratch.prompt_known[shape] = 0.0
+        scratch.least_products[shape] = -1.0
 
 
-def limits_of(machine: Machine) -> tuple[tuple[FloatArray, ...], ...]:
-    """Throttle rows as (n, 1) columns; a limit that no design of the chunk can reach is left out."""
-    columns = ((row.logic, row.fast, row.flash) for row in machine.heat.rows.values())
-    return tuple(tuple(c[:, None] for c in row) for row in columns if any(c.any() for c in row))
+@compilable
+def keep_lines(machine: MachineRow, scratch: ScratchRow) -> None:
+    """Keep the algorithms of an all-reduce that no other beats in both its time and its rate.
+
+    For every message the fastest is among them.
+    """
+    width = len(LINES)
+    for group in range(len(GROUPS)):
+        at, kept = group * width, 0
+        for a in range(width):
+            alpha, rate = machine.reduce_alpha[at + a], machine.reduce_rate[at + a]
+            beaten = False
+            for b in range(width):
+                other, faster = machine.reduce_alpha[at + b], machine.reduce_rate[at + b]
+                if other <= alpha and faster <= rate and (b < a or other < alpha or faster < rate):
+                    beaten = True
+            if not beaten:
+                scratch.line_alpha[at + kept], scratch.line_rate[at + kept] = alpha, rate
+                kept += 1
+        scratch.lines[group] = kept

@@ -1,269 +1,297 @@
-"""Every pair of a chunk of designs and the plans of one workload.
-
-The decode step and the prompts it takes in.
+"""One (design, plan) pair: the decode step, what it writes and refreshes, its clock, and the prompts it
+takes in.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
+from typing import Final, NamedTuple
 
 from dse.core.axes import CLOCK_LEVELS
-from dse.core.units import FloatArray
-from dse.hardware.machine import Machine
-from dse.physics import thermal
-from dse.serving.collectives import Note, collectives, pipeline_transfer
-from dse.serving.decode import Waits, decode
-from dse.serving.placement import LARGE, Placement, place_data
-from dse.serving.pnm_split import TIE
-from dse.serving.prefill import prefill
-from dse.serving.rates import limits_of
-from dse.serving.results import Decoded, PlanResults
-from dse.serving.software import SoftwareStack
-from dse.serving.step_work import ACTIVATION_BYTES, StepWork
+from dse.core.compilation import compilable
+from dse.serving.collectives import pipeline_transfer
+from dse.serving.decode import Decoded, decode, operators, waits_of
+from dse.serving.placement import Fit, Placement, fit, place
+from dse.serving.pnm_split import level_watts, passes, step_times
+from dse.serving.prefill import interference, prompt_alone
+from dse.serving.rates import governed
+from dse.serving.records import OPS, MachineRow, PlanRow, PromptRow, ScratchRow, WorkloadRow
+from dse.serving.results import Waits
+from dse.serving.step_work import ACTIVATION_BYTES
+
+TIE: Final = 0.99
+"""clocks within 1 % of each other's time count as equally fast: energy decides"""
 
 
-def serve(machine: Machine, work: StepWork, software: SoftwareStack, note: Note | None = None) -> PlanResults:
-    """Evaluate every pair of a chunk of designs and the plans of one workload."""
-    placement = place_data(machine, work)
-    waits = _waits(machine, work, software, placement)
-    d = decode(machine, work, software, placement, waits, note)
-    times, passes_per_step, slack = _passes(machine, work, software, placement, d, note)
-    written, to_flash = _written(machine, work, placement)
-    promoted, swapped = _promoted(work, placement)
-    if promoted is not None and placement.lower_tiers is not None:
-        written = written + times[0] * (promoted * placement.lower_tiers.per_byte)
-        demoted = swapped * placement.lower_tiers.in_flash
-        written = written + times[0] * (demoted * (1.0 / machine.flash.write_bandwidth)[:, None])
-        to_flash = to_flash + times[0] * demoted
-    for time in times:
-        time += written
-    if machine.heat.hot_bandwidth_loss.any():
-        warm, joules = _refreshed(
-            machine=machine,
-            work=work,
-            software=software,
-            placement=placement,
-            decoded=d,
-            time=times[0],
-            passes_per_step=passes_per_step,
-        )
-        if note:
-            note("energy", "doubled refresh", joules)
-        d.fast = d.fast + joules / passes_per_step
-        for time in times:
-            time += warm
-    step, energy, clock, unthrottled = _clocked(machine, d, times, passes_per_step, note)
-    if note:
-        note("time", "KV cache and experts moved", np.broadcast_to(written, step.shape))
-        note("time", "throttling", step - unthrottled)
-    # at a slower clock the products finish no sooner, and what they leave is worth less by the clock
-    served = prefill(
-        machine,
-        work,
-        software,
-        placement,
-        np.maximum(slack - (1.0 - clock) * d.products * passes_per_step, 0.0),
-        note,
-    )
-    zero = np.zeros((1, 1))
-    below = placement.lower_tiers
-    chunk = np.minimum(
-        work.prefill.tokens[..., -1:], software.chunk
-    )  # of the prompt that the TTFT limit asks about
-    passed = pipeline_transfer(
-        machine, work, placement.depth, chunk * work.model.hidden * ACTIVATION_BYTES
-    )  # later chunks follow while it computes
-    return PlanResults(
-        step=step,
-        unthrottled=unthrottled,
-        energy=energy,
-        stages=placement.depth,
-        fast_tier_share=placement.fast_tier_share,
-        prompt=served.alone,
-        prefill_interference=served.prefill_interference,
-        prompt_energy=served.energy,
-        ttft=served.first + passed,
-        flash_read=zero
-        if below is None
-        else d.flash_bytes * passes_per_step / step
-        + (0.0 if promoted is None else promoted * below.in_flash),
-        flash_written=to_flash,
-        stored=zero if below is None else below.stored,
-        clock=clock,
-        limit_ratios=placement.limit_ratios,
-    )
+class Writes(NamedTuple):
+    """What a step writes."""
+
+    time: float
+    """s of it"""
+    to_flash: float
+    """bytes of KV cache and prefixes written to flash per step and package"""
 
 
-def _pace(work: StepWork, placement: Placement) -> FloatArray:
-    """The stage with most layers sets it: its layers times stages, over layers."""
-    held = np.minimum(placement.depth, work.layers)
-    out: FloatArray = np.ceil(work.layers / held) * held / work.layers
-    return out
+class Clocked(NamedTuple):
+    """A step at the clock that finishes first under the limits of heat."""
+
+    step: float
+    unthrottled: float
+    """s of a step that no limit of heat slows, at this clock"""
+    level: int
+    clocks: float
+    """J of clocked logic whatever it computes"""
+    logic: float
+    """J of arithmetic and of bytes moved on chip"""
 
 
-def _overhead(work: StepWork, software: SoftwareStack) -> Any:
-    """Launches and scheduling of a pass [s]."""
-    halves = work.plans.sub_batch_interleaving
-    return software.once(work) + software.sequence * (work.per_rank * np.where(halves, 0.5, 1.0))
+class Step(NamedTuple):
+    """A decode step of a pair."""
+
+    step: float
+    """s, limits of heat held"""
+    unthrottled: float
+    energy: float
+    """J of a step per rank, dynamic"""
+    slack: float
+    """s of compute that a step leaves to prompts that join it"""
+    flash_read: float
+    """B/s read from flash per package"""
+    to_flash: float
+    """bytes of KV cache and prefixes written to flash per step and package"""
+    clock: float
+    """clock of the step over the design clock"""
 
 
-def _waits(machine: Machine, work: StepWork, software: SoftwareStack, placement: Placement) -> Waits:
-    """What a step takes beside its operators."""
-    boundless = np.full((1, 1), LARGE)  # shared experts so long that they hide every exchange
-    fixed = collectives(machine, work, software, placement.depth, boundless, None)
-    whole = collectives(machine, work, software, placement.depth, np.zeros((1, 1)), None)
-    return Waits(_pace(work, placement), fixed + _overhead(work, software), whole - fixed)
+class StepParts(NamedTuple):
+    """What a step is made of: a breakdown's numbers."""
+
+    decoded: Decoded
+    waits: Waits
+    written: float
+    """s of KV cache and experts moved"""
+    refresh_time: float
+    refresh_energy: float
+    """J of doubled refresh in a step"""
+    clocked: Clocked
+    design_clock: float
+    """s of a step at the design clock"""
+    alternation: float
+    """s that halves at work side by side save, below 0"""
 
 
-def _passes(
-    machine: Machine,
-    work: StepWork,
-    software: SoftwareStack,
-    placement: Placement,
-    decoded: Decoded,
-    note: Note | None,
-) -> tuple[list[FloatArray], Any, FloatArray]:
-    """Time of a step at each clock level, messages and overheads included; how often operators run.
+class Prompts(NamedTuple):
+    """Prompts of a pair."""
 
-    Slack [s].
-
-    In halves, one half is on the host, its messages and its launches while the other is near its data; what
-    the host reads of the engine's memory and the engine's work share the bandwidth inside it:
-    2 x max(host, engine + host's reads at the inner rate).
-    """
-    depth, pace = placement.depth, _pace(work, placement)
-    spent = collectives(machine, work, software, depth, decoded.shared, note)
-    halves = work.plans.sub_batch_interleaving
-    overhead = _overhead(work, software)
-    times = [time * pace + spent + overhead for time in decoded.times]
-    if note:
-        note("time", "overhead", np.broadcast_to(overhead * np.where(halves, 2.0, 1.0), depth.shape))
-    own = decoded.halves
-    if own is None or not halves.any():
-        return times, 1.0, decoded.slack
-    pair = 2.0 * np.maximum(own.host * pace + spent + overhead, (own.engine + own.contention) * pace)
-    whole = times[0].copy()
-    # what one half does while the other waits is no longer idle
-    slack = np.where(
-        halves, np.maximum(2.0 * decoded.slack - np.maximum(2.0 * whole - pair, 0.0), 0.0), decoded.slack
-    )
-    for time in times:
-        time[...] = np.where(halves, pair + 2.0 * (time - whole), time)
-    if note and halves.all():
-        note("time", "done by the other half", pair - 2.0 * whole)
-    return times, np.where(halves, 2.0, 1.0), slack
+    alone: float
+    """s of a mean prompt on its own"""
+    interference: float
+    """s that arriving prompts add to a step, mean over steps"""
+    energy: float
+    """J per rank of a mean prompt"""
+    ttft: float
+    """s of the prompt that the TTFT limit asks about, in all stages of a pipeline"""
 
 
-def _promoted(work: StepWork, placement: Placement) -> tuple[FloatArray | None, FloatArray]:
-    """Bytes a second that move up as other experts become popular, and down.
-
-    None where there is nothing to choose.
-
-    Where memory below has room for a copy of every expert, what cools down is only forgotten.
-    """
-    lower = placement.lower_tiers
-    if lower is None or not work.resident_experts.any():
-        return None, np.zeros((1, 1))
-    up = np.where(
-        lower.popular_expert_share < 1.0,
-        lower.popular_expert_share * work.resident_experts / (placement.depth * work.popularity_life),
-        0.0,
-    )
-    return up, up * lower.evicts_to_flash
-
-
-def _written(machine: Machine, work: StepWork, placement: Placement) -> tuple[FloatArray, FloatArray]:
+@compilable
+def writes_of(machine: MachineRow, work: WorkloadRow, plan: PlanRow, placed: Placement) -> Writes:
     """Time [s] that writing KV takes per step, and the bytes that go to flash, prefixes included.
 
     What overflows the fast tier, and prefixes kept below it, are programmed once; DRAM takes writes as
     fast as reads.
     """
-    below, fast = placement.lower_tiers, work.kv_written * (1.0 / machine.fast.bandwidth)[:, None]
-    if below is None:
-        return fast, np.zeros((1, 1))
-    fresh = work.per_rank * work.tokens_per_step * work.prefix_written / work.output_tokens
-    moved = (1.0 - below.live) * work.kv_written + (1.0 - below.prefix) * fresh
-    flash = moved * below.in_flash
-    time = below.live * fast + flash * (1.0 / machine.flash.write_bandwidth)[:, None]
-    if machine.far.capacity[0] > 0:
-        time = time + (moved - flash) * (1.0 / machine.far.bandwidth)[:, None]
-    return time, np.broadcast_to(flash, time.shape)
+    fresh = plan.per_rank * work.tokens_per_step * plan.prefix_written / work.output_tokens
+    moved = (1.0 - placed.live) * plan.kv_written + (1.0 - placed.prefix) * fresh
+    flash = moved * placed.in_flash
+    time = placed.live * (plan.kv_written * machine.fast_inverse) + flash * machine.flash_write_inverse
+    if machine.far_capacity > 0.0:
+        time += (moved - flash) * machine.far_inverse
+    return Writes(time=time, to_flash=flash)
 
 
-def _refreshed(
-    machine: Machine,
-    work: StepWork,
-    software: SoftwareStack,
-    placement: Placement,
-    decoded: Decoded,
-    time: FloatArray,
-    passes_per_step: Any,
-) -> tuple[FloatArray, FloatArray]:
-    """Time [s] and energy [J] that doubled refresh takes where DRAM is above the temperature for it."""
-    logic = (
-        decoded.clocked_energy + decoded.unclocked_energy
-    ) * passes_per_step + machine.compute.clock_power[:, None] * time
-    warm = (
-        machine.heat.refresh_doubling.logic[:, None] * logic
-        + machine.heat.refresh_doubling.fast[:, None] * (decoded.fast * passes_per_step)
-    ) > time
-    if placement.lower_tiers is None:
-        streamed: Any = work.weights.sum(axis=0) + work.kv_prefix
-    else:
-        streamed = placement.fast_tier_share * (work.weights.sum(axis=0) + work.kv_prefix)
-    busy = (
-        passes_per_step * (work.kv_live + streamed) * (1.0 / machine.fast.bandwidth)[:, None] / software.dense
-    )
-    lost = np.where(warm, machine.heat.hot_bandwidth_loss[:, None] * np.minimum(busy, time), 0.0)
-    return lost, np.where(warm, machine.fast.refresh_power[:, None] * time, 0.0)
+@compilable
+def promotion(work: WorkloadRow, plan: PlanRow, placed: Placement, depth: float) -> float:
+    """Bytes a second that move up as other experts become popular.
 
-
-def _clocked(
-    machine: Machine, decoded: Decoded, times: list[FloatArray], passes_per_step: Any, note: Note | None
-) -> tuple[FloatArray, ...]:
-    """Step, energy, clock and unthrottled time at the best clock level.
-
-    The level that finishes first under the limits wins; within 1 % the one that takes less energy.
+    Where memory below has room for a copy of every expert, what cools down is only forgotten.
     """
-    logic, clocks = [], []
-    steady = machine.pnm.clock_power[:, None]
-    for i, time in enumerate(times):
-        level, scale = CLOCK_LEVELS[i], machine.compute.level_energy[:, i : i + 1]
-        clocked = (
-            machine.compute.clock_power[:, None] * (level * scale) + steady
-        ) * time  # gated while a throttled step waits
-        clocks.append(clocked)
-        logic.append((decoded.clocked_energy * scale + decoded.unclocked_energy) * passes_per_step + clocked)
-    fast, flash, far = (
-        decoded.fast * passes_per_step,
-        decoded.flash * passes_per_step,
-        decoded.far * passes_per_step,
+    if placed.popular_expert_share >= 1.0:
+        return 0.0
+    return placed.popular_expert_share * plan.resident_experts / (depth * work.popularity_life)
+
+
+@compilable
+def refresh_loss(
+    machine: MachineRow, work: WorkloadRow, plan: PlanRow, placed: Placement, decoded: Decoded, time: float
+) -> float:
+    """Time [s] that doubled refresh takes of a step; below 0 where DRAM is below the temperature for it."""
+    runs, charges = passes(plan), decoded.charges
+    logic = (charges.clocked + charges.unclocked) * runs + machine.clock_power * time
+    doubling = machine.refresh_doubling
+    if doubling[0] * logic + doubling[1] * (charges.fast * runs) <= time:
+        return -1.0
+    weights = plan.kv_prefix
+    for i in range(OPS):
+        weights += plan.weights[i]
+    streamed = placed.fast_tier_share * weights
+    busy = runs * (plan.kv_live + streamed) * machine.fast_inverse / work.bandwidth_dense
+    return machine.hot_bandwidth_loss * min(busy, time)
+
+
+@compilable
+def clocked_step(
+    machine: MachineRow, plan: PlanRow, decoded: Decoded, fast: float, time: float, slower: float
+) -> Clocked:
+    """The clock level that finishes first under the limits; within 1 % the one that takes less energy."""
+    runs, charges = passes(plan), decoded.charges
+    flash = charges.flash * runs
+    clocks = level_watts(machine, 0) * time
+    logic = (charges.clocked * machine.level_energy[0] + charges.unclocked) * runs
+    step = governed(machine, time, logic + clocks, fast, flash)
+    if machine.levels > 1:
+        clocks_slower = level_watts(machine, 1) * slower
+        less = (charges.clocked * machine.level_energy[1] + charges.unclocked) * runs
+        other = governed(machine, slower, less + clocks_slower, fast, flash)
+        saves = less + clocks_slower < logic + clocks
+        if other < TIE * step or (TIE * other <= step and saves):
+            return Clocked(step=other, unthrottled=slower, level=1, clocks=clocks_slower, logic=less)
+    return Clocked(step=step, unthrottled=time, level=0, clocks=clocks, logic=logic)
+
+
+@compilable
+def serve_step(
+    machine: MachineRow,
+    work: WorkloadRow,
+    plan: PlanRow,
+    fitted: Fit,
+    placed: Placement,
+    waits: Waits,
+    scratch: ScratchRow,
+    able: int,
+) -> tuple[Step, StepParts]:
+    """A decode step: operators, messages, launches; what it writes, moves and refreshes; its clock."""
+    decoded = decode(machine, work, plan, place=placed, waits=waits, scratch=scratch, able=able)
+    runs, sums, charges = passes(plan), decoded.sums, decoded.charges
+    time, slower = step_times(plan, sums, waits)
+    slack, alternation = sums.slack, 0.0
+    if plan.sub_batch_interleaving > 0:  # what one half does while the other waits is no longer idle
+        spent = waits.fixed + max(waits.exchange - sums.shared, 0.0)
+        alternation = time - 2.0 * (sums.time * waits.pace + spent)
+        slack = max(2.0 * slack - max(-alternation, 0.0), 0.0)
+    writes = writes_of(machine, work, plan, placed)
+    promoted = promotion(work, plan, placed, fitted.depth)
+    demoted = promoted * placed.evicts_to_flash * placed.in_flash
+    written = writes.time + time * (promoted * placed.per_byte + demoted * machine.flash_write_inverse)
+    to_flash = writes.to_flash + time * demoted
+    time, slower = time + written, slower + written
+    lost = joules = 0.0
+    if machine.hot_bandwidth_loss > 0.0:
+        lost = refresh_loss(machine, work, plan, placed, decoded, time)
+        if lost >= 0.0:
+            joules = machine.fast_refresh_power * time
+            time, slower = time + lost, slower + lost
+        lost = max(lost, 0.0)
+    fast = charges.fast * runs + joules
+    clocked = clocked_step(machine, plan, decoded, fast, time, slower)
+    # at a slower clock the products finish no sooner, and what they leave is worth less by the clock
+    clock = CLOCK_LEVELS[clocked.level]
+    return Step(
+        step=clocked.step,
+        unthrottled=clocked.unthrottled,
+        energy=clocked.logic + clocked.clocks + fast + (charges.flash + charges.far) * runs,
+        slack=max(slack - (1.0 - clock) * sums.products * runs, 0.0),
+        flash_read=decoded.flash_bytes * runs / clocked.step + promoted * placed.in_flash,
+        to_flash=to_flash,
+        clock=clock,
+    ), StepParts(
+        decoded=decoded,
+        waits=waits,
+        written=written,
+        refresh_time=lost,
+        refresh_energy=joules,
+        clocked=clocked,
+        design_clock=time,
+        alternation=alternation,
     )
-    steps = thermal.governed(times, logic, (fast, flash), limits_of(machine))
-    step, energy, free = steps[0], logic[0], times[0]
-    clock: FloatArray = np.ones((1, 1))
-    best = [clocks[0], logic[0] - clocks[0]]
-    for i in range(1, len(times)):
-        better = (steps[i] < TIE * step) | ((TIE * steps[i] <= step) & (logic[i] < energy))
-        step, energy, free = (
-            np.where(better, new, old)
-            for new, old in ((steps[i], step), (logic[i], energy), (times[i], free))
-        )
-        clock = np.where(better, CLOCK_LEVELS[i], clock)
-        if note:
-            best = [np.where(better, clocks[i], best[0]), np.where(better, logic[i] - clocks[i], best[1])]
-    if note:
-        note("energy", "clocks", best[0])
-        note("energy", "on chip", decoded.unclocked_energy * passes_per_step)
-        note("energy", "logic", best[1] - decoded.unclocked_energy * passes_per_step)
-        for name, e in (("fast memory", fast), ("flash", flash), ("far memory", far)):
-            note("energy", name, e)
-        note("clock", "level", np.broadcast_to(clock, step.shape))
-        note("time", "slower clock", free - times[0])
-    joules = energy + fast
-    for each in (flash, far):
-        if each.size > 1 or each.any():
-            joules = joules + each
-    return step, joules, clock, free
+
+
+@compilable
+def serve_prompts(
+    machine: MachineRow,
+    work: WorkloadRow,
+    plan: PlanRow,
+    request: PromptRow,
+    first: PromptRow,
+    fitted: Fit,
+    placed: Placement,
+    slack: float,
+    scratch: ScratchRow,
+) -> Prompts:
+    """The mean prompt and the prompt of the TTFT limit.
+
+    Without memory below, plans of a shape share an answer, which ``scratch`` keeps.
+    """
+    shape = plan.plan_shape
+    if scratch.prompt_known[shape] <= 0.0:
+        mean = prompt_alone(machine, work, plan, request, placed, scratch)
+        scratch.prompt_alone[shape], scratch.prompt_joules[shape] = mean.time, mean.joules
+        scratch.prompt_products[shape], scratch.prompt_scores[shape] = mean.products, mean.scores
+        asked = prompt_alone(machine, work, plan, first, placed, scratch)
+        scratch.prompt_first[shape] = asked.time
+        if machine.flash_capacity + machine.far_capacity <= 0.0:
+            scratch.prompt_known[shape] = 1.0
+    chunk = min(first.tokens, work.chunk)  # later chunks follow while it computes
+    passed = pipeline_transfer(machine, plan.group, fitted.depth, chunk * work.hidden * ACTIVATION_BYTES)
+    return Prompts(
+        alone=scratch.prompt_alone[shape],
+        interference=interference(
+            work,
+            plan,
+            scratch,
+            tokens=request.tokens,
+            products=scratch.prompt_products[shape],
+            scores=scratch.prompt_scores[shape],
+            slack=slack,
+        ),
+        energy=scratch.prompt_joules[shape],
+        ttft=scratch.prompt_first[shape] + passed,
+    )
+
+
+class Pair(NamedTuple):
+    """What serving finds of a pair."""
+
+    fitted: Fit
+    placed: Placement
+    step: Step
+    prompts: Prompts
+
+
+@compilable
+def serve(
+    machine: MachineRow,
+    work: WorkloadRow,
+    plan: PlanRow,
+    request: PromptRow,
+    first: PromptRow,
+    scratch: ScratchRow,
+) -> Pair:
+    """Serve one pair whole."""
+    fitted = fit(machine, plan, scratch)
+    placed = place(machine, plan, fitted)
+    waits = waits_of(machine, work, plan, fitted.depth, scratch)
+    able = operators(machine, work, plan, placed, scratch)
+    step, _ = serve_step(
+        machine, work, plan, fitted=fitted, placed=placed, waits=waits, scratch=scratch, able=able
+    )
+    prompts = serve_prompts(
+        machine,
+        work,
+        plan,
+        request=request,
+        first=first,
+        fitted=fitted,
+        placed=placed,
+        slack=step.slack,
+        scratch=scratch,
+    )
+    return Pair(fitted=fitted, placed=placed, step=step, prompts=prompts)

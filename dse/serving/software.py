@@ -1,6 +1,6 @@
 """Efficiencies and overheads of a software stack.
 
-Numbers, or columns (n, 1) where rows run different stacks.
+Numbers, or columns (n,) where rows run different stacks.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from functools import partial
 from typing import Any
 
 from dse.catalog.catalog import Catalog
-from dse.serving.step_work import StepWork
 
 Factor = Any
-"""a float, or an (n, 1) column in aligned traffic"""
+"""a float, or a column (n,) where every row runs a stack of its own"""
 
 
 @dataclass(frozen=True)
@@ -51,22 +50,28 @@ class SoftwareStack:
     waiting: Factor
     """decode steps that an arriving prompt waits"""
 
-    def inverse_bandwidth(self, operator: str, emulated: Factor) -> Factor:
-        """1 / bandwidth efficiency of an operator; ``emulated`` is 1 where weights are widened."""
-        kept = {"attention": self.attention, "experts": self.experts}.get(operator, self.dense)
-        return (1.0 + emulated * (1.0 / self.emulation - 1.0)) / kept
+    def columns(self) -> dict[str, Factor]:
+        """The factors that serving reads, by their names in ``WorkloadRow``."""
+        return {column: getattr(self, name) for name, column in SERVED.items()}
 
-    def compute(self, operator: str, column: Any) -> Factor:
-        """FLOP efficiency of an operator in the arithmetic of a machine's column: 16, 8, 4 bit."""
-        return (self.flop_experts if operator == "experts" else self.flop) * self.narrow**column
 
-    def overhead(self, work: StepWork) -> Factor:
-        """S of kernel launches and scheduling per step: per layer, per MoE layer, per step, per sequence."""
-        return self.once(work) + self.sequence * work.per_rank
-
-    def once(self, work: StepWork) -> Factor:
-        """The part of ``overhead`` that a prompt alone pays too."""
-        return work.launches * self.layer + work.moe_layers * self.moe_layer + self.step
+SERVED = {
+    "dense": "bandwidth_dense",
+    "attention": "bandwidth_attention",
+    "experts": "bandwidth_experts",
+    "emulation": "emulation",
+    "flop": "flop_dense",
+    "flop_experts": "flop_experts",
+    "narrow": "narrow",
+    "eager_launch_share": "eager_launch_share",
+    "link": "link",
+    "layer": "layer_overhead",
+    "moe_layer": "moe_layer_overhead",
+    "step": "step_overhead",
+    "sequence": "sequence_overhead",
+    "chunk": "chunk",
+}
+"""column of a workload's row of each factor; the others tell of a client's requests, not of a step"""
 
 
 FIELDS = {

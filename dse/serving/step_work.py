@@ -8,8 +8,7 @@ lowering serves any stack's efficiencies.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Final
 
@@ -18,9 +17,13 @@ import numpy as np
 from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import Transformer, transformer
 from dse.core.axes import OPERATORS
+from dse.core.records import dtype_of, filled
 from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.physics import experts, memory
 from dse.serving.plan import Plans
+from dse.serving.rates import flop_efficiency, inverse_efficiency
+from dse.serving.records import KNOTS, PlanRow, PromptRow, WorkloadRow, per_precision
+from dse.serving.software import SoftwareStack
 from dse.space.scenario import ModelLoad, Scenario
 
 ATTENTION: Final = OPERATORS.index("attention")
@@ -33,10 +36,6 @@ ACTIVATION_BYTES: Final = 2.0  # activations and partial sums cross links and st
 
 
 NEVER_CHANGES: Final = 1e15  # s
-
-
-KNOTS: Final = 16
-"""steps of the curve of popular experts' reads"""
 
 
 P95: Final = NormalDist().inv_cdf(0.95)
@@ -52,115 +51,23 @@ COLUMN: Final = {16: 0, 8: 1, 4: 2}
 
 
 @dataclass(frozen=True)
-class Prefill:
-    """Work of one prompt per shape of plan; arrays (ops, shapes) or (shapes,).
-
-    The mean request and the prompt of the TTFT limit stand side by side: twice the shapes.
-    """
-
-    tokens: FloatArray
-    """(shapes,) new tokens of the prompt"""
-    flop: FloatArray
-    weights: FloatArray
-    kv: FloatArray
-    """KV bytes a rank writes"""
-    reduce_bytes: FloatArray
-    exchange_bytes: FloatArray
-    joule_flop: FloatArray
-    """(ops, shapes) FLOP, mean over ranks"""
-    joule_weights: FloatArray
-    """(shapes,) weight bytes of all operators but routed experts, mean over ranks"""
-    joule_experts: FloatArray
-    """(shapes,) weight bytes of routed experts, mean over ranks"""
-
-
-@dataclass(frozen=True)
 class StepWork:
-    """What p plans of a workload ask of any machine; per rank and step unless said otherwise.
-
-    ``aligned`` traffic has one plan per machine: (p,) is then (n, 1), (ops, p) is (ops, n, 1).
-    """
+    """What p plans of a workload ask of any machine, as the rows that serving reads."""
 
     model: Transformer
     load: ModelLoad
     plans: Plans
-    layers: FloatArray
-    moe_layers: FloatArray
-    launches: FloatArray
-    """kernel launches of a pass, in dense layers"""
-    tokens_per_step: float
-    """tokens won per sequence and pass"""
-    flop: FloatArray
-    """(ops, p)"""
-    weights: FloatArray
-    """(ops, p) weight bytes read"""
-    kv_live: FloatArray
-    """(p,) KV bytes read that were written while serving"""
-    kv_prefix: FloatArray
-    """(p,) KV bytes read of shared, read-only prefixes"""
-    mean_flop: FloatArray
-    """(ops, p) mean over most loaded rank: what joules follow where time follows the latter"""
-    mean_weights: FloatArray
-    """(ops, p) the same for weight bytes"""
-    crossing: FloatArray
-    """(ops, p) bytes of inputs and outputs an operator hands over to another engine"""
-    kv_pieces: FloatArray
-    """(p,) sequences times KV heads of a rank, which a partition of the KV leaves whole"""
-    resident: FloatArray
-    """(p,) weight bytes held by a rank at pipeline depth 1"""
-    resident_experts: FloatArray
-    """(p,) those of routed experts"""
-    popular: FloatArray
-    """(knots + 1, p) share of expert bytes read that the most popular experts of a rank take"""
-    expert_slice: FloatArray
-    """(p,) contiguous bytes of an expert in a layer and rank; 1 without experts"""
-    experts_held: FloatArray
-    """(p,) experts of a layer and rank"""
-    experts_read: FloatArray
-    """(p,) mean share of them that a step reads"""
-    kv_run: FloatArray
-    """(p,) contiguous KV bytes of a sequence in a layer and rank; of a token where attention gathers"""
-    kv_written: FloatArray
-    """(p,) KV bytes a rank writes per step: of new tokens, and of the prompts that arrive meanwhile"""
-    activations: FloatArray
-    """(p,) bytes of activations that stay on chip between operators"""
-    live_p95: FloatArray
-    prefix_held: FloatArray
-    longest: FloatArray
-    """(p,) KV bytes per rank of one request of the longest length"""
-    prefix_written: FloatArray
-    """(p,) prefix KV bytes a rank writes per request"""
-    prompt_kv: FloatArray
-    """(p,) KV bytes of a whole mean prompt, per rank"""
-    output_tokens: float
-    """tokens of a mean answer"""
-    popularity_life: float
-    """s after which other experts are the popular ones"""
-    reduce_bytes: FloatArray
-    reduces: FloatArray
-    exchange_bytes: FloatArray
-    """(p,) bytes of a dispatch or combine, mean of both, that the most loaded rank moves"""
-    exchanges: FloatArray
-    shared_share: FloatArray
-    """share of the feed-forward operator that waits for no dispatch: shared experts"""
-    stage_bytes: FloatArray
-    per_rank: FloatArray
-    """(p,) sequences per attention rank: the prompts that share it"""
-    prompts: FloatArray
-    """(p,) prompts a group prefills side by side"""
-    arriving: FloatArray
-    """(p,) prompts that arrive per step and attention replica of a closed loop"""
-    prefill: Prefill
-    """the mean request, then the prompt of the TTFT limit"""
-    plan_of_shape: IntArray
-    """a plan of each shape"""
-    distinct_reduces: tuple[IntArray, IntArray]
-    """plans with different all-reduces, and which of them each plan equals"""
-    bits: IntArray
-    """(ops,) column of the machine's peaks that an operator multiplies in"""
-    emulated: FloatArray
-    """(ops,) 1 where weights are narrower than the arithmetic and are widened on the way"""
-    aligned: bool = False
+    rows: Any
+    """(p,) ``PlanRow``"""
+    prompts: Any
+    """(2 shapes,) ``PromptRow``: the mean request of each shape, then the prompt of the TTFT limit"""
+    workload: Any
+    """(1,) ``WorkloadRow``"""
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Tokens won per sequence and pass."""
+        return self.load.tokens_per_step
 
 
 @dataclass(frozen=True)
@@ -192,16 +99,18 @@ def _expert_loads(
     """Pairs and distinct experts of the most loaded rank, then of the mean rank; shape of ``tokens``."""
     if not model.experts:
         return (np.zeros(len(tokens)),) * 4
-    k = (model.experts, model.experts_per_token)
-    rows = [
-        (*experts.peak_load(*k, b, int(n), skew), *experts.mean_load(*k, b, int(n), skew))
-        for b, n in zip(tokens, ranks, strict=True)
-    ]
-    return tuple(np.array(column) for column in zip(*rows, strict=True))
+    k, out = (model.experts, model.experts_per_token), np.empty((4, len(tokens)))
+    for n in np.unique(ranks):
+        own = ranks == n
+        out[:2, own] = experts.peak_load(*k, tokens[own], int(n), skew)
+        out[2:, own] = experts.mean_load(*k, tokens[own], int(n), skew)
+    return tuple(out)
 
 
-def lower_step(load: ModelLoad, plans: Plans, catalog: Catalog, scenario: Scenario) -> StepWork:
-    """Lower one workload; arrays over its p plans."""
+def lower_step(
+    load: ModelLoad, plans: Plans, catalog: Catalog, scenario: Scenario, software: SoftwareStack
+) -> StepWork:
+    """Lower one workload under its p plans, as a software stack serves it."""
     model, mix = transformer(catalog.llm(load.llm)), scenario.mix
     skew = scenario.numbers.get("routing_skew", catalog.value("software", scenario.software, "routing_skew"))
     r = _Ranks.of(model, plans)
@@ -212,7 +121,7 @@ def lower_step(load: ModelLoad, plans: Plans, catalog: Catalog, scenario: Scenar
     mean_flop, mean_weights = np.ones((len(OPERATORS), len(plans))), np.ones((len(OPERATORS), len(plans)))
     if model.experts:
         mean_flop[EXPERTS], mean_weights[EXPERTS] = mean_pairs / pairs, mean_distinct / distinct
-    context, many = mix.context, r.tensor > 1
+    context = mix.context
     zero, drafting = np.zeros(len(plans)), _drafting(model, load)
     flop = drafting * np.stack(
         [
@@ -223,15 +132,8 @@ def lower_step(load: ModelLoad, plans: Plans, catalog: Catalog, scenario: Scenar
             2.0 * every * model.head / r.group,
         ]
     )
-    prefix = 0.0 if model.topk else model.kv_elements * mix.prefix_context * load.kv_bits / 8
-    kv_all = tokens * (model.read_bytes(context, load.kv_bits) + 2.0 * model.state_bytes) / r.kv
-    kv_prefix = tokens * prefix / r.kv
-    p95 = memory.resident_p95(context, mix.deviation, mix.longest, resident, P95)
-    held = (
-        p95 * model.held_bytes(context, load.kv_bits) / max(context, 1.0) + resident * model.state_bytes
-    ) / r.kv
-    prefix_held = resident * prefix / r.kv
-    longest = model.held_bytes(scenario.numbers.get("longest_request", mix.longest), load.kv_bits) / r.kv
+    weights = drafting * _streamed(model, load, r, distinct, zero)
+    even = weights * mean_weights
     crossing = ACTIVATION_BYTES * np.stack(
         [
             rows * 2.0 * model.layers * model.hidden * np.ones(len(plans)),
@@ -241,59 +143,140 @@ def lower_step(load: ModelLoad, plans: Plans, catalog: Catalog, scenario: Scenar
             every * (model.hidden + model.vocab / r.group),
         ]
     )
-    inputs = mix.mean([c.input_tokens for c in mix.classes])
     arriving = resident * load.tokens_per_step / mix.output_tokens * (mix.computed_tokens > 0)
+    held, places = _resident(model, load, r), _places(model, load, r, every, context, skew)
+    cache = _cache(model, load, scenario, r, resident=resident, tokens=tokens, arriving=arriving)
+    columns = {
+        "group": plans.group,
+        "inverse_group": 1.0 / plans.group,
+        "batch": plans.batch,
+        "inverse_batch": 1.0 / plans.batch,
+        "attention_dp": plans.attention_dp,
+        "expert_parallel": plans.expert_parallel,
+        "group_index": plans.group_index,
+        "tensor_index": plans.tensor_index,
+        "plan_shape": plans.plan_shape,
+        "fill_fast_tier": plans.fill_fast_tier,
+        "sub_batch_interleaving": plans.sub_batch_interleaving,
+        "flop": flop.T,
+        "weights": weights.T,
+        "mean_flop": mean_flop.T,
+        "mean_weights": mean_weights.T,
+        "joule_flop": per_precision(_columns(load), flop * mean_flop),
+        "joule_dense": even.sum(axis=0) - even[EXPERTS],
+        "joule_experts": even[EXPERTS],
+        **_streams(load, software, flop, weights),
+        "crossing": crossing.T,
+        "kv_pieces": tokens * np.maximum((1.0 if model.latent else float(model.kv_heads)) / r.tensor, 1.0),
+        "activations": 2.0 * rows * model.hidden * ACTIVATION_BYTES,
+        "reduce_bytes": rows * model.hidden * ACTIVATION_BYTES,
+        "reduces": _reduces(model, plans, r.tensor > 1),
+        "exchange_bytes": _exchanged(model, load, r, rows, pairs, mean_pairs),
+        "exchanges": np.where(plans.data_parallel, 2.0 * model.moe_layers, 0.0),
+        "stage_bytes": rows * model.hidden * ACTIVATION_BYTES,
+        "per_rank": resident,
+        "inverse_prompts": 1.0 / r.replicas,
+        "arriving": arriving,
+        "resident": held,
+        "inverse_dense": 1.0 / (held - places["resident_experts"]),
+        **cache,
+        "streamed_cache": (cache["kv_live"] + cache["kv_prefix"]) / software.attention,
+        **places,
+    }
+    mean = _prefill(model, load, plans, mix.computed_tokens, mix.prefill_pairs, skew)
+    first = _prefill(model, load, plans, scenario.ttft_input, scenario.ttft_input**2 / 2, skew)
     return StepWork(
         model=model,
         load=load,
         plans=plans,
-        layers=np.array(model.layers),
-        moe_layers=np.array(float(model.moe_layers)),
-        launches=np.array(model.launches),
-        tokens_per_step=load.tokens_per_step,
-        output_tokens=mix.output_tokens,
-        flop=flop,
-        popularity_life=scenario.numbers.get("popularity_life", NEVER_CHANGES),
-        weights=drafting * _streamed(model, load, r, distinct, zero),
-        kv_live=np.maximum(kv_all - kv_prefix, 0.0),
-        kv_prefix=kv_prefix,
-        crossing=crossing,
-        resident=_resident(model, load, r),
-        kv_pieces=tokens * np.maximum((1.0 if model.latent else float(model.kv_heads)) / r.tensor, 1.0),
-        **_places(model, load, r, every, context, skew),
-        kv_written=(
-            resident * load.tokens_per_step * model.kv_bytes_per_token(load.kv_bits)
-            + (mix.output_tokens >= 1.0) * arriving * model.held_bytes(mix.computed_tokens, load.kv_bits)
-        )
-        / r.kv,
-        activations=2.0 * rows * model.hidden * ACTIVATION_BYTES,
-        mean_flop=mean_flop,
-        mean_weights=mean_weights,
-        live_p95=np.maximum(held - prefix_held, 0.0),
-        prefix_held=prefix_held,
-        longest=np.broadcast_to(longest, r.group.shape).copy(),
-        prefix_written=model.kv_elements * load.kv_bits / 8 * mix.prefix_written / r.kv,
-        prompt_kv=model.held_bytes(inputs, load.kv_bits) / r.kv,
-        reduce_bytes=rows * model.hidden * ACTIVATION_BYTES,
-        reduces=_reduces(model, plans, many),
-        exchange_bytes=_exchanged(model, load, r, rows, pairs, mean_pairs),
-        shared_share=np.array(model.shared / max(model.ffn, 1.0)),
-        exchanges=np.where(plans.data_parallel, 2.0 * model.moe_layers, 0.0),
-        stage_bytes=rows * model.hidden * ACTIVATION_BYTES,
-        per_rank=resident,
-        prompts=r.replicas,
-        arriving=arriving,
-        prefill=_beside(
-            _prefill(model, load, plans, mix.computed_tokens, mix.prefill_pairs, skew),
-            _prefill(model, load, plans, scenario.ttft_input, scenario.ttft_input**2 / 2, skew),
-        ),
-        plan_of_shape=_shape_plans(plans),
-        distinct_reduces=_distinct_reduces(plans, rows),
-        bits=np.array([COLUMN[load.computed(op)] for op in OPERATORS], dtype=np.int64),
-        emulated=np.array(
-            [float(op != "attention" and load.stored(op) < load.computed(op) == WIDEST) for op in OPERATORS]
-        ),
+        rows=filled(PlanRow, len(plans), columns),
+        prompts=np.concatenate([mean, first]).view(np.recarray),
+        workload=_workload(model, load, scenario, software),
     )
+
+
+def _streams(
+    load: ModelLoad, software: SoftwareStack, flop: FloatArray, weights: FloatArray
+) -> dict[str, FloatArray]:
+    """Weight bytes and FLOP of all operators (ops, p) over the efficiencies that the stack reaches."""
+    row = filled(WorkloadRow, 1, dict.fromkeys(dtype_of(WorkloadRow).names or (), 0.0) | software.columns())[
+        0
+    ]
+    row.bits, row.emulated = _columns(load), _emulated(load)
+    read = np.stack([weights[i] * inverse_efficiency(row, i) for i in range(len(OPERATORS))])
+    done = np.stack([flop[i] / flop_efficiency(row, i) for i in range(len(OPERATORS))])
+    return {
+        "streamed_dense": read.sum(axis=0) - read[EXPERTS],
+        "streamed_experts": read[EXPERTS],
+        "computed": per_precision(_columns(load), done),
+    }
+
+
+def _emulated(load: ModelLoad) -> list[float]:
+    """1 for operators whose weights are narrower than the arithmetic and are widened on the way."""
+    return [float(op != "attention" and load.stored(op) < load.computed(op) == WIDEST) for op in OPERATORS]
+
+
+def _workload(model: Transformer, load: ModelLoad, scenario: Scenario, software: SoftwareStack) -> Any:
+    """The row of what no plan changes."""
+    columns = {
+        "layers": float(model.layers),
+        "moe_layers": float(model.moe_layers),
+        "launches": model.launches,
+        "hidden": float(model.hidden),
+        "tokens_per_step": load.tokens_per_step,
+        "output_tokens": scenario.mix.output_tokens,
+        "prompt_charged": 1.0 if scenario.mix.computed_tokens > 0 else 0.0,
+        "popularity_life": scenario.numbers.get("popularity_life", NEVER_CHANGES),
+        "shared_share": model.shared / max(model.ffn, 1.0),
+        "concurrency": load.concurrency,
+        "bits": _columns(load),
+        "emulated": _emulated(load),
+    }
+    return filled(WorkloadRow, 1, columns | software.columns())
+
+
+def _columns(load: ModelLoad) -> list[int]:
+    """Column of the machine's peaks that each operator multiplies in."""
+    return [COLUMN[load.computed(op)] for op in OPERATORS]
+
+
+def _cache(
+    model: Transformer,
+    load: ModelLoad,
+    scenario: Scenario,
+    r: _Ranks,
+    *,
+    resident: FloatArray,
+    tokens: FloatArray,
+    arriving: FloatArray,
+) -> dict[str, FloatArray]:
+    """KV bytes read, held and written by ``resident`` sequences of a rank, ``tokens`` of which pass at
+    once.
+    """
+    mix, context = scenario.mix, scenario.mix.context
+    prefix = 0.0 if model.topk else model.kv_elements * mix.prefix_context * load.kv_bits / 8
+    read = tokens * (model.read_bytes(context, load.kv_bits) + 2.0 * model.state_bytes) / r.kv
+    kv_prefix, prefix_held = tokens * prefix / r.kv, resident * prefix / r.kv
+    p95 = memory.resident_p95(context, mix.deviation, mix.longest, resident, P95)
+    held = (
+        p95 * model.held_bytes(context, load.kv_bits) / max(context, 1.0) + resident * model.state_bytes
+    ) / r.kv
+    longest = model.held_bytes(scenario.numbers.get("longest_request", mix.longest), load.kv_bits) / r.kv
+    inputs = mix.mean([c.input_tokens for c in mix.classes])
+    written = resident * load.tokens_per_step * model.kv_bytes_per_token(load.kv_bits)
+    if mix.output_tokens >= 1.0:
+        written = written + arriving * model.held_bytes(mix.computed_tokens, load.kv_bits)
+    return {
+        "kv_live": np.maximum(read - kv_prefix, 0.0),
+        "kv_prefix": kv_prefix,
+        "kv_written": written / r.kv,
+        "live_p95": np.maximum(held - prefix_held, 0.0),
+        "prefix_held": prefix_held,
+        "longest": np.broadcast_to(longest, r.group.shape),
+        "prefix_written": model.kv_elements * load.kv_bits / 8 * mix.prefix_written / r.kv,
+        "prompt_kv": model.held_bytes(inputs, load.kv_bits) / r.kv,
+    }
 
 
 def _reduces(model: Transformer, plans: Plans, many: BoolArray) -> FloatArray:
@@ -346,18 +329,21 @@ def _places(
         "expert_slice": np.ones(p),
         "experts_held": np.ones(p),
         "experts_read": np.ones(p),
-        "popular": np.tile(np.linspace(0.0, 1.0, KNOTS + 1)[:, None], (1, p)),
+        "popular": np.tile(np.linspace(0.0, 1.0, KNOTS + 1), (p, 1)),
     }
     if not model.experts:
         return out
     k = (model.experts, model.experts_per_token)
     ranks = r.expert_parallel
     held = model.experts / np.minimum(ranks, model.experts)
-    mean = np.array([experts.mean_load(*k, b, int(n), skew)[1] for b, n in zip(tokens, ranks, strict=True)])
-    curves = [experts.hot_reads(*k, b, int(n), skew, KNOTS) for b, n in zip(tokens, ranks, strict=True)]
+    mean, curves = np.empty(p), np.empty((p, KNOTS + 1))
+    for n in np.unique(ranks):
+        own = ranks == n
+        mean[own] = experts.mean_load(*k, tokens[own], int(n), skew)[1]
+        curves[own] = experts.hot_reads(*k, tokens[own], int(n), skew, KNOTS)
     stored = load.stored("experts") / 8
     return out | {
-        "popular": np.stack(curves, axis=1),
+        "popular": curves,
         "resident_experts": held / r.slices * model.expert * stored,
         "expert_slice": model.expert / model.moe_layers / r.slices * stored,
         "experts_held": held,
@@ -396,17 +382,6 @@ def _exchanged(
     return np.where(r.replicas > 1, sent / 2.0, 0.0)
 
 
-def _distinct_reduces(plans: Plans, rows: FloatArray) -> tuple[IntArray, IntArray]:
-    """Plans whose all-reduces differ in ranks or bytes, and for each plan which of them is its own."""
-    _, first, inverse = np.unique(
-        np.stack([plans.tensor_index.astype(np.float64), np.where(plans.tensor_index > 0, rows, 0.0)]),
-        axis=1,
-        return_index=True,
-        return_inverse=True,
-    )
-    return first.astype(np.int64), inverse.reshape(-1).astype(np.int64)
-
-
 def _shape_plans(plans: Plans) -> IntArray:
     """Index of the first plan of each shape."""
     return np.array(
@@ -415,19 +390,9 @@ def _shape_plans(plans: Plans) -> IntArray:
     )
 
 
-def _beside(request: Prefill, first: Prefill) -> Prefill:
-    """Two prompts per shape in one record."""
-    return Prefill(
-        *(
-            np.concatenate([getattr(request, f.name), getattr(first, f.name)], axis=-1)
-            for f in fields(Prefill)
-        )
-    )
-
-
 def _prefill(
     model: Transformer, load: ModelLoad, plans: Plans, tokens: float, pairs: float, skew: float
-) -> Prefill:
+) -> Any:
     """Work of prompts of ``tokens`` new tokens with ``pairs`` query-key pairs, per shape.
 
     Each attention replica prefills a prompt of its own.
@@ -452,50 +417,15 @@ def _prefill(
     if model.experts and tokens > 0:
         joule_flop[EXPERTS] *= loads[2] / loads[0]
         routed *= loads[3] / loads[1]
-    return Prefill(
-        tokens=np.full(len(every), tokens),
-        flop=flop,
-        weights=weights,
-        kv=tokens * model.kv_bytes_per_token(load.kv_bits) / r.kv,
-        reduce_bytes=np.where(r.tensor > 1, tokens * model.hidden * ACTIVATION_BYTES, 0.0),
-        exchange_bytes=_exchanged(model, load, r, tokens * np.ones(len(every)), loads[0], loads[2]),
-        joule_flop=joule_flop,
-        joule_weights=weights.sum(axis=0) - weights[EXPERTS],
-        joule_experts=routed,
-    )
-
-
-def align(parts: Sequence[StepWork]) -> StepWork:
-    """Join lowerings into aligned traffic.
-
-    Its n rows are the plans of all parts, each for a machine of its own.
-    """
-    lone = [
-        f.name
-        for f in fields(StepWork)
-        if f.name not in {"model", "load", "plans", "prefill", "plan_of_shape", "distinct_reduces", "aligned"}
-    ]
-
-    def column(name: str) -> Any:
-        columns = []
-        for t in parts:
-            value, p = np.asarray(getattr(t, name)), len(t.plans)
-            if name in {"bits", "emulated"}:
-                value = np.broadcast_to(value[:, None], (len(OPERATORS), p))
-            columns.append(np.broadcast_to(value, (p,)) if value.ndim == 0 else value)
-        return np.concatenate(columns, axis=-1)[..., None]
-
-    def prompts(name: str) -> FloatArray:
-        pairs = []
-        for t in parts:
-            work, half = getattr(t.prefill, name), len(t.plan_of_shape)
-            pairs.append(
-                np.stack([work[..., t.plans.plan_shape], work[..., t.plans.plan_shape + half]], axis=-1)
-            )
-        return np.concatenate(pairs, axis=-2)
-
-    plans = Plans(
-        *(np.concatenate([getattr(t.plans, f.name) for t in parts])[:, None] for f in fields(Plans))
-    )
-    work = Prefill(**{f.name: prompts(f.name) for f in fields(Prefill)})
-    return replace(parts[0], **{n: column(n) for n in lone}, plans=plans, prefill=work, aligned=True)
+    columns = {
+        "tokens": tokens,
+        "flop": flop.T,
+        "weights": weights.T,
+        "kv": tokens * model.kv_bytes_per_token(load.kv_bits) / r.kv,
+        "reduce_bytes": np.where(r.tensor > 1, tokens * model.hidden * ACTIVATION_BYTES, 0.0),
+        "exchange_bytes": _exchanged(model, load, r, tokens * np.ones(len(every)), loads[0], loads[2]),
+        "joule_flop": per_precision(_columns(load), joule_flop),
+        "joule_weights": weights.sum(axis=0) - weights[EXPERTS],
+        "joule_experts": routed,
+    }
+    return filled(PromptRow, len(every), columns)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import tee
 
 import numpy as np
 
-from dse.evaluator.protocol import Evaluator
+from dse.evaluator.protocol import Evaluator, Outcomes
 from dse.run.archive import Archive
 from dse.run.front import Front, front_of
-from dse.space.design import grid
+from dse.space.design import Design, grid
 from dse.space.space import Space
 
-BLOCK = 100_000
+BLOCK = 4096
+"""designs at a time: what they are found to do takes some 40 MB"""
 
 
 @dataclass
@@ -35,16 +37,10 @@ def sweep(
     start = time.monotonic()
     archive = Archive(space)
     designs = feasible = 0
-    for design in grid(space, block):
-        designs += len(design)
-        screen = getattr(evaluator, "screen", None)
-        if screen is not None:  # a design that breaks a limit of its own needs no plan to be judged
-            design = design.take(screen(design))
-            if len(design) == 0:
-                continue
-        outcomes = evaluator.evaluate(design)
-        feasible += int(outcomes.feasible.any(axis=1).sum())
-        kept = np.unique(front_of(space, outcomes).rows)
+    for design, outcomes, asked in _judged(evaluator, grid(space, block)):
+        designs += asked
+        feasible += int(outcomes.feasible.any(axis=1).sum()) if len(design) else 0
+        kept = np.unique(front_of(space, outcomes).rows) if len(design) else np.zeros(0, np.int64)
         if len(kept):
             archive.add(design.take(kept), outcomes.take(kept))
             _shrink(space, archive)
@@ -56,6 +52,22 @@ def sweep(
         else Front(np.zeros(0, int), np.zeros(0, int), np.empty((0, len(space.objectives))))
     )
     return Swept(archive, front, designs, feasible, time.monotonic() - start)
+
+
+def _judged(evaluator: Evaluator, blocks: Iterable[Design]) -> Iterator[tuple[Design, Outcomes, int]]:
+    """Designs judged, what they were found to do, and how many were asked, block by block.
+
+    A design that breaks a limit of its own needs no plan to be judged: an evaluator that can tell leaves it
+    out, and judges other blocks meanwhile.
+    """
+    screened = getattr(evaluator, "screened", None)
+    if screened is None:
+        for design in blocks:
+            yield design, evaluator.evaluate(design), len(design)
+        return
+    ours, theirs = tee(blocks)
+    for design, (rows, outcomes) in zip(ours, screened(theirs), strict=True):
+        yield design.take(rows), outcomes, len(design)
 
 
 def _shrink(space: Space, archive: Archive) -> None:

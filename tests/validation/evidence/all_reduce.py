@@ -17,10 +17,9 @@ from scipy.optimize import least_squares
 
 from dse.calibration.predict import NO_LIMIT, textbook
 from dse.catalog.catalog import Catalog
-from dse.core.axes import GROUPS
+from dse.core.axes import GROUPS, LINES
 from dse.core.units import FloatArray
 from dse.hardware.assemble import FORMS, assemble
-from dse.hardware.collective_tables import LINES
 from dse.space.limits import Limit
 from tests.validation.evidence.edge_devices import published
 

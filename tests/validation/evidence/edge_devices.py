@@ -187,14 +187,14 @@ def _steps(
     stacks = [c.software for c in served.cases]
     cost = np.array([catalog.value("software", n, "widening_cost") for n in stacks])
     kept = np.array([catalog.value("software", n, "bandwidth_efficiency") for n in stacks])
-    weights = served.traffic.weights[:, :, 0].sum(axis=0)
+    weights = served.work.plans.weights.sum(axis=1)
     bits = np.array([c.load.weight_bits for c in served.cases])
     count = weights * 8 / bits
     narrow = bits < 16
-    rate = served.machine.fast.bandwidth * kept / (bits / 8)
+    rate = served.machine.fast_bandwidth * kept / (bits / 8)
     emulation = np.where(narrow, np.minimum(engines / (cost * rate), 1.0), 1.0)
-    software = replace(soft_rows(catalog, served.cases), emulation=emulation[:, None])
-    step = times(served, software).pairs.unthrottled[:, 0]
+    software = replace(soft_rows(catalog, served.cases), emulation=emulation)
+    step = times(served, software).pairs.unthrottled
     operations = count * np.where(narrow, cost, 2.0)
     return step, operations, weights
 

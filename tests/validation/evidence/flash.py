@@ -13,11 +13,9 @@ from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import transformer
 from dse.hardware.machine import Machine
 from dse.physics import flash
-from dse.serving.serve import serve
-from dse.serving.software import software_of
 from dse.space.scenario import ModelLoad, RequestClass, RequestMix
 from tests.validation.evidence.published_result import Inputs, PublishedResult, kind_of, rows
-from tests.validation.evidence.reference_machines import Flash, Served, decoded, reference_machine
+from tests.validation.evidence.reference_machines import Flash, Served, decoded, reference_machine, traced
 
 GIB: Final = 2.0**30
 
@@ -119,13 +117,7 @@ def _kv_write_share(catalog: Catalog, i: Inputs) -> float:
         _mix(i["input_tokens"], i["output_tokens"]),
         [(group, 1, 1, int(best * group))],
     )
-    found: dict[str, float] = {}
-
-    def note(kind: str, name: str, value: Any) -> None:
-        found[f"{kind} {name}"] = float(np.ravel(value)[0])
-
-    serve(machine, served.traffic, software_of(made, "ideal"), note)
-    share: float = found["time KV cache and experts moved"] / float(served.pairs.step[0, 0])
+    share = traced(machine, served).parts.written / float(served.pairs.step[0, 0])
     return 100.0 * share
 
 
@@ -136,7 +128,7 @@ def _cycles(catalog: Catalog, i: Inputs) -> float:
     )
     written = i["tokens_per_s_per_gpu"] / i["output_tokens"] * held
     capacity = i["memory_per_gpu"]["capacity_gib"] * GIB
-    return float(i["years"]) * YEAR / float(flash.life(A([1.0]), A([capacity]), A([1.0]), A([written]))[0])
+    return float(i["years"]) * YEAR / flash.life(1.0, capacity, 1.0, written)
 
 
 def _fewest(needed: float, each: float, counts: list[int]) -> float:
@@ -242,7 +234,7 @@ def _life(i: Inputs) -> float:
     written = (
         i["batch_closed_form"] / (i["tpot_ms"] / 1e3) * (1.0 + ratio[0] / ratio[1]) * i["kv_bytes_per_token"]
     )
-    return float(flash.life(A([i["endurance_pe"]]), A([capacity]), A([i["waf"]]), A([written]))[0]) / YEAR
+    return flash.life(i["endurance_pe"], capacity, i["waf"], written) / YEAR
 
 
 def _h3(catalog: Catalog, i: Inputs, with_flash: bool, shared: float) -> float:
@@ -281,10 +273,8 @@ def _sessions(catalog: Catalog, i: Inputs) -> float:
 
 
 def _continuous(i: Inputs) -> float:
-    life = flash.life(
-        A([i["endurance_pe"]]), A([i["capacity_gb"] * 1e9]), A([i["waf"]]), A([i["write_gb_s"] * 1e9])
-    )
-    return float(life[0]) / 86400.0
+    life = flash.life(i["endurance_pe"], i["capacity_gb"] * 1e9, i["waf"], i["write_gb_s"] * 1e9)
+    return life / 86400.0
 
 
 def _program(i: Inputs) -> float:

@@ -13,9 +13,8 @@ from scipy.sparse.csgraph import shortest_path
 from dse.calibration.cases import Case, RankPlan
 from dse.calibration.predict import NO_LIMIT, machines, prepare, soft_rows, textbook, times
 from dse.catalog.catalog import Catalog
-from dse.core.axes import GROUPS
+from dse.core.axes import GROUPS, LINES
 from dse.hardware.assemble import FORMS, assemble
-from dse.hardware.collective_tables import LINES
 from dse.physics import collective, topology
 from dse.physics.network_shape import NetworkShape
 from dse.space.limits import Limit
@@ -176,12 +175,12 @@ def _per_gpu(catalog: Catalog, device: str, group: int, i: Inputs, card: float, 
         served = prepare([case], rig)
         if served.room[0] < each * group:
             break
-        at = times(replace(served, shared=np.zeros((1, 1))), soft_rows(rig, [case]))
+        at = times(replace(served, shared=np.zeros(1)), soft_rows(rig, [case]))
         tpot = float(at.tpot[0])
         if users and tpot > 1.0 / users:
             continue
         decode = tpot / each
-        prefill = float(at.pairs.prompt[0, 0]) / i["output_tokens"]  # as many prompts as GPUs at once
+        prefill = float(at.pairs.prompt[0]) / i["output_tokens"]  # as many prompts as GPUs at once
         best = max(best, 1.0 / (decode + prefill))
     return best
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,15 +19,22 @@ from dse.hardware.assemble import FORMS, assemble
 from dse.hardware.logic import fixed_clock
 from dse.hardware.machine import Machine
 from dse.hardware.parts import FarParts
+from dse.serving.machine_rows import machine_row
+from dse.serving.operating_points import Usage, site_row
+from dse.serving.pairs import serve_plans
 from dse.serving.plan import plans_of
-from dse.serving.results import PlanResults
-from dse.serving.serve import serve
 from dse.serving.software import software_of
 from dse.serving.step_work import StepWork, lower_step
+from dse.serving.trace import Trace, trace
 from dse.space.limits import Limit
 from dse.space.scenario import ModelLoad, RequestMix, Scenario
 
 STACK: Final = "ideal"
+
+
+ANYWHERE: Final = Usage(
+    duty=1.0, standing=1.0, pue=1.0, electricity_price=0.0, one_user=False, resident_wait=0.0
+)
 
 
 FORM: Final = FORMS["datacenter"]
@@ -70,16 +77,26 @@ class Served:
     """One machine's plans: the rows asked for, and what they take."""
 
     rows: Sequence[tuple[int, int, int, int]]
-    traffic: StepWork
-    pairs: PlanResults
+    work: StepWork
+    pairs: Any
+    """(1, p) ``PairRow``"""
+
+    @property
+    def traffic(self) -> Any:
+        """(p,) ``PlanRow``"""
+        return self.work.rows
 
     @property
     def fits(self) -> FloatArray:
         """(p,) largest value over limit of the capacity checks."""
-        worst: FloatArray = np.maximum(
-            self.pairs.limit_ratios[Limit.CAPACITY], self.pairs.limit_ratios[Limit.LONGEST_REQUEST]
-        )[0]
+        worst: FloatArray = np.maximum(self.pairs.capacity, self.pairs.longest_request)[0]
         return worst
+
+
+def traced(machine: Machine, served: Served, number: int = 0) -> Trace:
+    """A plan served once more in plain Python, with every part of it."""
+    at = site_row(scenario(RequestMix((), decode_only=True)), ANYWHERE, {}, (NO_LIMIT,))
+    return trace(machine_row(machine), served.work, number, at)
 
 
 def reference_machine(
@@ -148,5 +165,5 @@ def decoded(
     """Decode steps of the plans (group, replicas, expert ranks, batch) of one workload on one machine."""
     n = len(rows)
     plans = plans_of(rows, list(range(n)), np.full(n, overflow), np.full(n, sequence), np.full(n, halves))
-    traffic = lower_step(load, plans, catalog, scenario(mix, skew))
-    return Served(rows, traffic, serve(machine, traffic, software_of(catalog, software)))
+    work = lower_step(load, plans, catalog, scenario(mix, skew), software_of(catalog, software))
+    return Served(rows, work, serve_plans(machine, work))

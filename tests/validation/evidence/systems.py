@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from dse.calibration.cases import Case, RankPlan
 from dse.calibration.predict import prepare, soft_rows, times
 from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import transformer
-from dse.serving.results import PlanResults
 from dse.space.scenario import ModelLoad
 from tests.validation.evidence.a100_kernels import DEVICE as A100
 from tests.validation.evidence.a100_kernels import STACK, bench_layer
@@ -23,8 +22,8 @@ GIGA: Final = 1e9
 
 def _serve(catalog: Catalog, device: str, llm: str, *, group: int, batch: float, context: float, software: str, bits: float = 8.0,
            kv_bits: float = 8.0, compute: float = 8.0, replicas: int = 1, dealt: int | None = None, inputs: float | None = None,
-           draft: tuple[float, float] = (0.0, 0.0)) -> PlanResults:  # fmt: skip
-    """One plan of a device: a step at ``context``, or a prompt of ``inputs`` tokens; (1, 1) arrays."""
+           draft: tuple[float, float] = (0.0, 0.0)) -> Any:  # fmt: skip
+    """One plan of a device: a step at ``context``, or a prompt of ``inputs`` tokens; ``PairRow`` (1,)."""
     load = ModelLoad(
         catalog.llm(llm).name,
         1.0,
@@ -39,12 +38,12 @@ def _serve(catalog: Catalog, device: str, llm: str, *, group: int, batch: float,
     plan = RankPlan(group, replicas, dealt or (group if replicas > 1 else 1), batch)
     case = Case("", device, load.llm, software, "", load, "", "agg", plan, None, inputs or context, 1e-3)
     served = prepare([case], catalog)
-    served = replace(served, traffic=served.traffic, batch=np.array([[batch]]))
+    served = replace(served, batch=np.array([batch]))
     return times(served, soft_rows(catalog, [case])).pairs
 
 
-def _step(pairs: PlanResults) -> float:
-    return float(pairs.step[0, 0])
+def _step(pairs: Any) -> float:
+    return float(pairs.step[0])
 
 
 def _liminal(catalog: Catalog, i: Inputs, ranks: int) -> float:
@@ -201,7 +200,7 @@ def _production_prefill(catalog: Catalog, inputs: float) -> float:
         software="sglang",
         kv_bits=16.0,
     )
-    return 8.0 * inputs / float(pairs.prompt[0, 0])
+    return 8.0 * inputs / float(pairs.prompt[0])
 
 
 def _infersim(catalog: Catalog, i: Inputs) -> float:

@@ -1,0 +1,323 @@
+"""What a pair can at best be: lower bounds by which plans are skipped that cannot be chosen.
+
+Each holds exactly, up to rounding that ``MARGIN`` covers, so the chosen plans are those of the full search.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from dse.core.compilation import compilable
+from dse.serving.accounting import Fleet, Mode, dynamic_energy, priced
+from dse.serving.placement import LARGE, Fit, Placement
+from dse.serving.pnm_split import FAR, FAST, FLASH, level_watts, passes, quickest
+from dse.serving.prefill import carrying
+from dse.serving.rates import ATTENTION, RATED
+from dse.serving.records import MachineRow, PlanRow, PromptRow, ScratchRow, SiteRow, WorkloadRow
+from dse.serving.results import Waits
+
+MARGIN: Final = 1e-9
+"""relative; sums in another order differ by less"""
+
+
+class Least(NamedTuple):
+    """Lower bounds of a pair, by where its prompts are computed."""
+
+    shared_tpot: float
+    shared_cost: float
+    """USD per output token, of an admissible plan"""
+    pool_tpot: float
+    pool_cost: float
+    excess: float
+    """product of what breaks limits over them, but TPOT"""
+
+
+class LeastStep(NamedTuple):
+    """Lower bounds of a step."""
+
+    time: float
+    """s"""
+    energy: float
+    """J per rank, dynamic"""
+
+
+@compilable
+def least_excess(plan: PlanRow, fitted: Fit, scratch: ScratchRow) -> float:
+    """Product of what breaks the limits that memory and demand set, over them."""
+    demand = plan.batch * fitted.depth * scratch.inverse_concurrency
+    return max(fitted.capacity, 1.0) * max(fitted.longest_request, 1.0) * max(demand, 1.0)
+
+
+@compilable
+def least_step(
+    machine: MachineRow, plan: PlanRow, place: Placement, waits: Waits, scratch: ScratchRow
+) -> LeastStep:
+    """Lower bound of a step: what each memory reads of its bytes, and every FLOP on all engines at once.
+
+    An operator takes at least as long as each memory that gives its bytes, and what is read ahead still
+    keeps its memory busy: sum_i t_i >= bytes of a memory / its bandwidth, or the engine's beside it where
+    that is quicker. It takes as long as each engine computes: sum_i t_i >= sum FLOP / sum FLOP/s. Launches
+    and messages but dispatch and combine come on top. In halves host and engine work side by side, a memory
+    gives both its own and the engine's bandwidth, and the step is twice the longer: 2 max(host + messages,
+    engine) >= 2 max(the same of a half, messages). Writes, refresh, lower clocks and limits of heat only
+    add.
+    """
+    arithmetic = 0.0
+    for column in range(len(plan.computed)):
+        arithmetic += plan.computed[column] * scratch.least_flop[column]
+    dense = plan.streamed_dense * (1.0 - place.chip)
+    fast = dense * place.dense + plan.streamed_experts * place.experts
+    cached = plan.streamed_cache * cache_share(plan, place)
+    below = dense * (1.0 - place.dense)
+    experts, cache = plan.streamed_experts * (1.0 - place.experts), plan.streamed_cache - cached
+    crossing = below + experts + cache if machine.pnm_site == 0 else 0.0  # an engine's share crosses no PHY
+    if machine.far_capacity <= 0.0:  # pages read whole
+        experts, cache = experts * place.expert_stretch, cache * place.kv_pages
+    fast, below = fast + cached, below + experts + cache
+    fast += crossing * machine.shares_fast_phy
+    in_flash = below * place.in_flash
+    in_far = below - in_flash
+    if plan.sub_batch_interleaving > 0:
+        read = max(fast * scratch.both_fast, in_flash * scratch.both_flash, in_far * scratch.both_far)
+        time = 2.0 * max(read * waits.pace, arithmetic * waits.pace, waits.fixed)
+    else:
+        read = max(fast * scratch.either_fast, in_flash * scratch.either_flash, in_far * scratch.either_far)
+        time = max(read, arithmetic) * waits.pace + waits.fixed
+    return least_governed(machine, plan, scratch, place.chip, time)
+
+
+@compilable
+def cache_share(plan: PlanRow, place: Placement) -> float:
+    """Share of the KV bytes read that the fast tier serves."""
+    if place.live >= 1.0 and place.prefix >= 1.0:
+        return 1.0
+    read = place.live * plan.kv_live + place.prefix * plan.kv_prefix
+    return min(read / (plan.kv_live + plan.kv_prefix), 1.0)
+
+
+@compilable
+def least_governed(
+    machine: MachineRow, plan: PlanRow, scratch: ScratchRow, chip: float, time: float
+) -> LeastStep:
+    """Lower bound of a step under limits of heat, from one of its time [s] without them.
+
+    A limit asks sum_i c_i E_i, and no coefficient is negative: each byte that is not on chip takes at least
+    the joules of the memory, or the engine, that takes or heats it least; what the host computes is counted
+    where there is no engine to take it; clocks draw at least the lower level's watts all the time.
+    """
+    runs = passes(plan)
+    moved = runs * (plan.joule_dense + plan.joule_experts + plan.kv_live + plan.kv_prefix)
+    read = moved - runs * plan.joule_dense * chip
+    logic = scratch.least_watts * time
+    if machine.pnm_site == 0:
+        computed = 0.0
+        for column in range(len(plan.joule_flop)):
+            computed += plan.joule_flop[column] * machine.flop_energy[column]
+        logic += runs * computed * scratch.least_level + moved * machine.byte_energy
+    out = time
+    for i in range(machine.heat_limits):
+        out = max(out, machine.heat_logic[i] * logic + scratch.least_heat[i] * read)
+    return LeastStep(time=out, energy=logic + read * scratch.least_byte_energy)
+
+
+@compilable
+def least_operators(
+    machine: MachineRow,
+    plan: PlanRow,
+    scratch: ScratchRow,
+    waits: Waits,
+    chip: float,
+    buffered: float,
+    able: int,
+) -> LeastStep:
+    """Lower bound of a step from its operators, whichever of them the engine takes a part of.
+
+    Read ahead or not, a step takes what no read ahead hides, what the memories below are busy, and all of
+    it but what the buffer holds (``buffered`` s); in halves 2 max(host + messages, engine).
+    """
+    quick = quickest(plan, scratch, able)
+    longest = max(quick.unhidden, quick.below, quick.host - buffered)
+    time = longest * waits.pace + waits.fixed
+    if plan.sub_batch_interleaving > 0:
+        time = 2.0 * max(time, quick.engine * waits.pace)
+    return least_governed(machine, plan, scratch, chip, time)
+
+
+@compilable
+def cheapest_byte(machine: MachineRow, of_fast: float, of_flash: float, of_far: float) -> float:
+    """The least of what a byte takes in the memory or engine that takes least, each J/B times a weight."""
+    fast, flash, far = machine.fast_energy, machine.flash_energy, machine.far_energy
+    if machine.pnm_site == FAST:
+        fast = min(fast, machine.pnm_energy)
+    elif machine.pnm_site == FLASH:
+        flash = min(flash, machine.pnm_energy)
+    elif machine.pnm_site == FAR:
+        far = min(far, machine.pnm_energy)
+    least = of_fast * fast
+    if machine.flash_capacity > 0.0:
+        least = min(least, of_flash * flash)
+    if machine.far_capacity > 0.0:
+        least = min(least, of_far * far)
+    return least
+
+
+@compilable
+def prepare_bounds(machine: MachineRow, scratch: ScratchRow) -> None:
+    """Seconds per byte of each memory by host or engine and by both at once, seconds per FLOP of all
+    engines.
+    """
+    site, engine = machine.pnm_site, machine.pnm_inverse
+    share = machine.pnm_flops / machine.peak[RATED] if site > 0 else 0.0
+    for column in range(len(scratch.least_flop)):
+        scratch.least_flop[column] = 1.0 / (machine.peak[column] * (1.0 + share))
+    fast, flash, far = machine.fast_inverse, machine.flash_inverse, machine.far_inverse
+    scratch.either_fast = scratch.both_fast = fast
+    scratch.either_flash = scratch.both_flash = flash
+    scratch.either_far = scratch.both_far = far
+    if site == FAST:
+        scratch.either_fast, scratch.both_fast = min(fast, engine), 1.0 / (1.0 / fast + 1.0 / engine)
+    elif site == FLASH:
+        scratch.either_flash, scratch.both_flash = min(flash, engine), 1.0 / (1.0 / flash + 1.0 / engine)
+    elif site == FAR:
+        scratch.either_far, scratch.both_far = min(far, engine), 1.0 / (1.0 / far + 1.0 / engine)
+    scratch.least_watts, scratch.least_level = level_watts(machine, 0), 1.0
+    if machine.levels > 1:
+        scratch.least_watts = min(scratch.least_watts, level_watts(machine, 1))
+        scratch.least_level = min(1.0, machine.level_energy[1])
+    for i in range(machine.heat_limits):
+        scratch.least_heat[i] = cheapest_byte(machine, machine.heat_fast[i], machine.heat_flash[i], 0.0)
+    scratch.least_byte_energy = cheapest_byte(machine, 1.0, 1.0, 1.0)
+
+
+@compilable
+def least_prompts(prompt: PromptRow, scratch: ScratchRow, shape: int) -> None:
+    """Lower bounds of a shape's mean prompt into ``scratch``: the host's arithmetic alone, by kind of
+    kernel.
+    """
+    products = scores = 0.0
+    for i in range(len(prompt.flop)):
+        if i == ATTENTION:
+            scores += prompt.flop[i] * scratch.rate[i]
+        else:
+            products += prompt.flop[i] * scratch.rate[i]
+    scratch.least_products[shape], scratch.least_scores[shape] = products, scores
+
+
+@compilable
+def least_shared(
+    work: WorkloadRow,
+    plan: PlanRow,
+    scratch: ScratchRow,
+    tokens: float,
+    products: float,
+    scores: float,
+    step: float,
+) -> float:
+    """Lower bound of a step and of the prompts that join it [s], from one of the step.
+
+    The compute that a step leaves idle is part of it, so of prompts' products P a step of D with a share c of
+    its kernels carrying prompts leaves at least P - c D: D + max(P - c D, 0) >= max(D, P + (1 - c) D), which
+    grows with D where c <= 1; attention of the prompts and eager launches come on top.
+    """
+    carried = carrying(work, plan, scratch, tokens)
+    joined = products * plan.arriving
+    whole = max(step, joined + (1.0 - carried) * step) if carried <= 1.0 else step
+    return whole + scores * plan.arriving + work.eager_launch_share * scratch.launch * carried
+
+
+@compilable
+def least_of(
+    machine: MachineRow,
+    work: WorkloadRow,
+    plan: PlanRow,
+    site: SiteRow,
+    fitted: Fit,
+    fleet: Fleet,
+    scratch: ScratchRow,
+    tokens: float,
+    excess: float,
+    least: LeastStep,
+) -> Least:
+    """Lower bounds of a pair from those of its step and of what breaks limits but TTFT and TPOT (``excess``).
+
+    ``tokens`` are those of the mean prompt. Packages are exact, and energy is that of the step and what stands. Prompts joined to steps add what
+    ``least_shared`` says; a pool of them holds at least rate x prompt / (stages x replicas of a domain)
+    domains, so its package-seconds per token are prompt x domain / (output tokens x stages x replicas); one
+    user waits for both. Prompts are those of the shape once they are known, else their arithmetic alone.
+    """
+    shape = plan.plan_shape
+    products, scores = scratch.least_products[shape], scratch.least_scores[shape]
+    alone, first = products + scores, 0.0
+    if scratch.prompt_known[shape] > 0.0:
+        products, scores = scratch.prompt_products[shape], scratch.prompt_scores[shape]
+        alone, first = scratch.prompt_alone[shape], scratch.prompt_first[shape]
+    step, dynamic = least.time, dynamic_energy(work, plan, scratch, least.energy, 0.0)
+    apart = step * scratch.inverse_tokens
+    prompt = work.prompt_charged * alone * plan.inverse_prompts * scratch.inverse_output
+    per_user = fleet.packages * scratch.inverse_concurrency
+    if site.one_user > 0:
+        cost = least_cost(machine, site, fleet, per_user * (apart + prompt), dynamic)
+        late = max(first * site.inverse_ttft_limit, 1.0)
+        return Least(
+            shared_tpot=apart, shared_cost=cost, pool_tpot=apart, pool_cost=cost, excess=excess * late
+        )
+    joined = (
+        least_shared(work, plan, scratch, tokens=tokens, products=products, scores=scores, step=step)
+        * scratch.inverse_tokens
+    )
+    pooled = per_user * apart + prompt * fleet.increment * fitted.share / fleet.per_domain
+    return Least(
+        shared_tpot=joined,
+        shared_cost=least_cost(machine, site, fleet, per_user * joined, dynamic),
+        pool_tpot=apart,
+        pool_cost=least_cost(machine, site, fleet, pooled, dynamic),
+        excess=excess * max((first + step) * site.inverse_ttft_limit, 1.0),
+    )
+
+
+@compilable
+def least_cost(machine: MachineRow, site: SiteRow, fleet: Fleet, busy: float, dynamic: float) -> float:
+    """Cost [USD] of package-seconds ``busy`` and of ``dynamic`` [J], with what stands meanwhile."""
+    mode: Mode = priced(
+        machine, site, fleet, tpot=0.0, packages=0.0, busy=busy, dynamic=dynamic, standing=0.0, ttft=0.0
+    )
+    return mode.cost
+
+
+@compilable
+def may_be_chosen(site: SiteRow, scratch: ScratchRow, least: Least) -> bool:
+    """Whether a plan of these bounds could be the best so far for some TPOT target.
+
+    For a target that an admissible plan meets it must be admissible, in time and no dearer, by either way of
+    computing prompts; for one without, its total violation must not be larger than the least so far.
+    """
+    less = 1.0 - MARGIN
+    fits = least.excess * less <= 1.0
+    for i in range(site.targets):
+        target = site.tpot_targets[i]
+        shares, pools = least.shared_tpot * less <= target, least.pool_tpot * less <= target
+        best = scratch.best_cost[i]
+        if best >= 0.0:
+            if fits and (
+                (shares and least.shared_cost * less <= best) or (pools and least.pool_cost * less <= best)
+            ):
+                return True
+        else:
+            known, late = scratch.least_excess[i], max(least.pool_tpot * site.inverse_targets[i], 1.0)
+            if known < 0.0 or (fits and pools) or least.excess * late * less <= known:
+                return True
+    return False
+
+
+@compilable
+def update_tolerated(site: SiteRow, scratch: ScratchRow) -> None:
+    """The total violation above which a plan speaks for no target: 1 where admissible plans meet all of
+    them.
+    """
+    tolerated = 1.0
+    for i in range(site.targets):
+        if scratch.best_cost[i] < 0.0:
+            tolerated = max(
+                tolerated, scratch.least_excess[i] if scratch.least_excess[i] >= 0.0 else LARGE**2
+            )
+    scratch.tolerated = tolerated
