@@ -35,7 +35,7 @@ def test_static_checks_pass(command: list[str]) -> None:
 
 
 def test_files_functions_lines_and_calls_stay_short() -> None:
-    """As the formatter lays them out; serving's inner loops are longer until they are compiled."""
+    """As the formatter lays them out; serving's functions of many terms are longer."""
     literal_tables = 0
     for path in SOURCES:
         text = path.read_text()
@@ -46,7 +46,7 @@ def test_files_functions_lines_and_calls_stay_short() -> None:
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 length = (node.end_lineno or 0) - node.lineno + 1
-                assert length <= (95 if serving else 60), (path, node.name, length)
+                assert length <= (90 if serving else 60), (path, node.name, length)
             if isinstance(node, ast.Call):
                 assert len(node.args) <= 6, (path, node.lineno)
     assert literal_tables <= 10

@@ -238,12 +238,14 @@ def least_of(
     excess: float,
     least: LeastStep,
 ) -> Least:
-    """Lower bounds of a pair from those of its step and of what breaks limits but TTFT and TPOT (``excess``).
+    """Lower bounds of a pair from those of its step and of what breaks limits but TTFT and TPOT
+    (``excess``).
 
-    ``tokens`` are those of the mean prompt. Packages are exact, and energy is that of the step and what stands. Prompts joined to steps add what
-    ``least_shared`` says; a pool of them holds at least rate x prompt / (stages x replicas of a domain)
-    domains, so its package-seconds per token are prompt x domain / (output tokens x stages x replicas); one
-    user waits for both. Prompts are those of the shape once they are known, else their arithmetic alone.
+    ``tokens`` are those of the mean prompt. Packages are exact, and energy is that of the step and what
+    stands. Prompts joined to steps add what ``least_shared`` says; a pool of them holds at least rate x
+    prompt / (stages x replicas of a domain) domains, so its package-seconds per token are prompt x domain /
+    (output tokens x stages x replicas); one user waits for both. Prompts are those of the shape once they
+    are known, else their arithmetic alone.
     """
     shape = plan.plan_shape
     products, scores = scratch.least_products[shape], scratch.least_scores[shape]

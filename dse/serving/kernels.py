@@ -277,7 +277,8 @@ def judge_plan(
 def judge(
     machines: Any, work: Any, site: Any, plans: Any, prompts: Any, scratch: Any, bounds: bool, out: Any
 ) -> None:
-    """Judge n designs under a workload's plans: the chosen plan of each TPOT target into ``out`` (n, targets).
+    """Judge n designs under a workload's plans: the chosen plan of each TPOT target into ``out`` (n,
+    targets).
 
     ``prompts`` holds the mean prompt of each shape, then the prompt of the TTFT limit; ``scratch`` one row.
     Every plan is visited, and then the chosen ones once more, to be written down.

@@ -115,6 +115,30 @@ def popular_share(plan: PlanRow, hot: float) -> float:
 
 
 @compilable
+def all_fast(chip: float) -> Placement:
+    """Everything in the fast tier, a share ``chip`` of dense weights copied on chip."""
+    return Placement(
+        chip=chip,
+        dense=1.0,
+        home=1.0,
+        experts=1.0,
+        popular_expert_share=1.0,
+        prefix=1.0,
+        live=1.0,
+        in_flash=0.0,
+        per_byte=0.0,
+        per_expert_byte=0.0,
+        per_kv_byte=0.0,
+        expert_pages=1.0,
+        expert_stretch=1.0,
+        kv_pages=1.0,
+        stored=0.0,
+        evicts_to_flash=0.0,
+        fast_tier_share=1.0,
+    )
+
+
+@compilable
 def place(machine: MachineRow, plan: PlanRow, fitted: Fit) -> Placement:
     """Fill the fast tier and put the rest below it.
 
@@ -123,25 +147,7 @@ def place(machine: MachineRow, plan: PlanRow, fitted: Fit) -> Placement:
     chip = on_chip(machine, plan, fitted.depth)
     slow = machine.flash_capacity + machine.far_capacity
     if slow <= 0.0:
-        return Placement(
-            chip=chip,
-            dense=1.0,
-            home=1.0,
-            experts=1.0,
-            popular_expert_share=1.0,
-            prefix=1.0,
-            live=1.0,
-            in_flash=0.0,
-            per_byte=0.0,
-            per_expert_byte=0.0,
-            per_kv_byte=0.0,
-            expert_pages=1.0,
-            expert_stretch=1.0,
-            kv_pages=1.0,
-            stored=0.0,
-            evicts_to_flash=0.0,
-            fast_tier_share=1.0,
-        )
+        return all_fast(chip)
     fast, live = machine.fast_capacity, fitted.live
     weights = (plan.resident - plan.resident_experts) * fitted.share
     has_flash, has_far = machine.flash_capacity > 0.0, machine.far_capacity > 0.0
