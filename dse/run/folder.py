@@ -51,7 +51,7 @@ POLISHED, FOUND = "polished.jsonl", "levers.jsonl"
 """designs beside the log: around the front of the search, and from searches with a lever locked"""
 
 
-PACKAGES = ("optuna", "numpy", "scipy", "moocore")
+PACKAGES = ("optuna", "numpy", "numba", "scipy", "moocore")
 
 
 def write_atomically(path: Path, text: str) -> None:
