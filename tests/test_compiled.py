@@ -213,7 +213,7 @@ def test_evaluate_imports_no_compiler() -> None:
 @pytest.mark.slow
 def test_compiled_code_is_kept_by_source_and_does_without_a_home(tmp_path: Path) -> None:
     """A writable cache is filled once; with none the command still works and leaves nothing behind."""
-    search = ("search", "mobile", "--trials", "5", "--sampler", "random", "--out")
+    search = ("search", "mobile", "--trials", "40", "--sampler", "random", "--out")
     done = run(*search, str(tmp_path / "a"), DSE_CACHE_DIR=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
     kept = sorted(p for p in (tmp_path / "cache").rglob("*.nbi"))
