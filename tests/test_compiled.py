@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +17,8 @@ import pytest
 from dse.catalog.catalog import Catalog
 from dse.core.compilation import threads, use_threads
 from dse.core.errors import DseError
-from dse.core.records import empty, plain
+from dse.core.records import empty, plain, require_finite
+from dse.core.rounding import ceiling
 from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.protocol import Outcomes
 from dse.serving import kernels
@@ -36,6 +39,7 @@ from dse.serving.records import ResultRow, ScratchRow
 from dse.serving.trace import trace
 from dse.space.design import sample
 from dse.space.overrides import load_space
+from dse.space.space import Space
 
 SPACES = (
     "datacenter",
@@ -232,3 +236,59 @@ def test_threads_are_a_whole_number_from_1(monkeypatch: pytest.MonkeyPatch) -> N
         threads()
     use_threads(3)
     assert threads() == 3
+
+
+def test_a_demand_beyond_64_bits_keeps_its_sign(datacenter: Space, catalog: Catalog) -> None:
+    """Whole numbers stay floats in compiled code: packages grow with the demand however large it is."""
+    designs, found = sample(datacenter, 20, np.random.default_rng(0)), []
+    for users in (1e12, 1e20, 1e24):
+        loads = tuple(replace(w, concurrency=users) for w in datacenter.scenario.workloads)
+        asked = replace(datacenter, scenario=replace(datacenter.scenario, workloads=loads))
+        outcomes = FirstOrderModel(asked, catalog).evaluate(designs)
+        assert (outcomes.detail["packages"] > 0).all()
+        found.append(outcomes.objectives["cost_per_mtoken"])
+    assert np.allclose(found[1], found[2], rtol=1e-6)
+
+
+def test_rounding_up_is_that_of_the_library() -> None:
+    for x in (-1.5, -0.0, 0.0, 1e-12, 1.0, 1.0 + 2e-16, 2.5, 4503599627370495.5, 1e19):
+        assert ceiling(x) == math.ceil(x)
+
+
+def test_a_number_that_is_not_finite_is_refused() -> None:
+    rows = empty(ResultRow, 2, 3)
+    require_finite(rows, "rows")
+    rows["cost"][1, 2] = np.nan
+    with pytest.raises(FloatingPointError, match=r"cost of row \[1, 2\]"):
+        require_finite(rows, "rows")
+
+
+def test_what_fields_mean_is_part_of_what_the_cache_is_named_by(tmp_path: Path) -> None:
+    """A catalogue kept in its parsed form is read anew when the declaration of its fields changes."""
+    shutil.copytree(HOME / "dse", tmp_path / "dse", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(HOME / "search_spaces", tmp_path / "search_spaces")
+    fields = tmp_path / "dse" / "data" / "fields.toml"
+    code = (
+        "import dse; print(dse.load_catalog().entries['memory']['hbm4'].values['bandwidth_per_stack'].unit)"
+    )
+
+    def unit() -> str:
+        here = {**os.environ, "DSE_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=here, capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip() if done.returncode == 0 else "refused"
+
+    assert unit() == unit() == "B/s"
+    fields.write_text(
+        fields.read_text().replace(
+            'bandwidth_per_stack = { unit = "B/s"', 'bandwidth_per_stack = { unit = "W"', 1
+        )
+    )
+    assert unit() == "refused"
+
+
+def test_columns_that_all_share_are_not_to_be_written_to(catalog: Catalog) -> None:
+    column = catalog.column("memory", catalog.names("memory"), "bandwidth_per_stack")
+    with pytest.raises(ValueError, match="read-only"):
+        column[0] = 0.0

@@ -92,7 +92,10 @@ class Catalog:
     def kept(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
         """What ``make`` gives, made once for this catalogue: for tables that many designs read."""
         if key not in self._kept:
-            self._kept[key] = make()
+            made = make()
+            if isinstance(made, np.ndarray):
+                made.flags.writeable = False  # shared by all who ask
+            self._kept[key] = made
         found: T = self._kept[key]
         return found
 

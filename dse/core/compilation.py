@@ -180,6 +180,9 @@ def _fingerprint() -> str:
         for path in sorted((package / room).glob("*.py")):
             found.update(path.name.encode())
             found.update(path.read_bytes())
+    for path in sorted((package / "data").glob("*.toml")):  # what fields mean, and their units
+        found.update(path.name.encode())
+        found.update(path.read_bytes())
     for name in ("numba", "llvmlite", "numpy"):
         found.update(f"{name} {metadata.version(name)}".encode())
     found.update(f"{sys.version} {platform.machine()} {platform.processor()}".encode())

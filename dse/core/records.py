@@ -45,6 +45,19 @@ def plain(row: Any) -> Any:
     return SimpleNamespace(**{n: v.tolist() if isinstance(v, np.ndarray) else v for n, v in values})
 
 
+def require_finite(rows: Any, what: str) -> None:
+    """Refuse rows with a number that is not finite: compiled code itself says nothing of 0 / 0.
+
+    Raises:
+        FloatingPointError: the first field that has one.
+
+    """
+    for name in rows.dtype.names:
+        if not np.isfinite(rows[name]).all():
+            row = np.argwhere(~np.isfinite(rows[name]))[0].tolist()
+            raise FloatingPointError(f"{what}: {name} of row {row} is not finite")
+
+
 def plain_rows(rows: Any) -> list[Any]:
     """Every row as ``plain`` gives it."""
     return [plain(row) for row in rows]

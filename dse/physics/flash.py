@@ -14,6 +14,7 @@ import sys
 import numpy as np
 
 from dse.core.compilation import compilable
+from dse.core.rounding import ceiling
 from dse.core.units import FloatArray
 
 
@@ -64,7 +65,7 @@ def read_amplification(granule: float, page_bytes: float) -> float:
 
     Source: by definition: a page is read whole.
     """
-    return math.ceil(granule / page_bytes - 1e-9) * page_bytes / granule
+    return ceiling(granule / page_bytes - 1e-9) * page_bytes / granule
 
 
 @compilable

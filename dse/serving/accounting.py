@@ -7,10 +7,10 @@ and domains are bought whole, idle time costs static power and capital, flash mu
 
 from __future__ import annotations
 
-import math
 from typing import Final, NamedTuple
 
 from dse.core.compilation import compilable
+from dse.core.rounding import ceiling
 from dse.physics import flash
 from dse.serving.placement import LARGE, Fit, Placement
 from dse.serving.records import MachineRow, PlanRow, ScratchRow, SiteRow, WorkloadRow
@@ -78,9 +78,9 @@ def fleet_of(machine: MachineRow, work: WorkloadRow, plan: PlanRow, fitted: Fit)
     unit = min(plan.group * fitted.depth, LARGE)
     per_domain = max(machine.domain * plan.inverse_group * fitted.share, 1.0)
     increment = max(machine.domain, unit)
-    replicas = math.ceil(max(work.concurrency * plan.inverse_batch * fitted.share, 1e-9) - 1e-9)
+    replicas = ceiling(max(work.concurrency * plan.inverse_batch * fitted.share, 1e-9) - 1e-9)
     return Fleet(
-        packages=math.ceil(replicas / per_domain - 1e-9) * increment,
+        packages=ceiling(replicas / per_domain - 1e-9) * increment,
         per_domain=per_domain,
         increment=increment,
         spare_overhead=spare_overhead(machine, unit),
@@ -96,7 +96,7 @@ def pool_of(
     ``prompt`` [s] is that of a group on one prompt.
     """
     rate = work.concurrency * work.tokens_per_step * scratch.inverse_output / step
-    return math.ceil(rate * prompt * fitted.share / fleet.per_domain - 1e-9) * fleet.increment
+    return ceiling(rate * prompt * fitted.share / fleet.per_domain - 1e-9) * fleet.increment
 
 
 @compilable

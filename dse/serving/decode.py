@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final, NamedTuple
 
 from dse.core.axes import CLOCK_LEVELS
 from dse.core.compilation import compilable
+from dse.core.rounding import ceiling
 from dse.serving.collectives import all_reduce, exchange, pipeline_transfer
 from dse.serving.placement import Placement
 from dse.serving.pnm_split import Sums, assign, beside_engine, engine_operator, inside_time
@@ -112,7 +112,7 @@ def waits_of(
     pace = 1.0
     if depth > 1.0:
         held = min(depth, work.layers)
-        pace = math.ceil(work.layers / held) * held * scratch.inverse_layers
+        pace = ceiling(work.layers / held) * held * scratch.inverse_layers
     share = 0.5 if plan.sub_batch_interleaving > 0 else 1.0
     launches = scratch.launch + work.sequence_overhead * (plan.per_rank * share)
     messages = machine.gather_alpha[plan.group_index]

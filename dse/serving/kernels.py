@@ -156,36 +156,36 @@ def price(
     )
 
 
-@compilable
-def beaten(
-    machine: MachineRow,
-    work: WorkloadRow,
-    plan: PlanRow,
-    site: SiteRow,
-    fitted: Fit,
-    fleet: Fleet,
-    scratch: ScratchRow,
-    tokens: float,
-    excess: float,
-    least: LeastStep,
-) -> bool:
-    """Whether a plan cannot be chosen, from lower bounds of its step and of what breaks limits over them.
+class Candidate(NamedTuple):
+    """A pair under judgement: rows, and what is known of it before it is served."""
 
-    ``tokens`` are those of the mean prompt.
-    """
+    machine: MachineRow
+    work: WorkloadRow
+    site: SiteRow
+    plan: PlanRow
+    scratch: ScratchRow
+    fitted: Fit
+    fleet: Fleet
+    tokens: float
+    """of the mean prompt"""
+
+
+@compilable
+def beaten(c: Candidate, excess: float, least: LeastStep) -> bool:
+    """Whether a plan cannot be chosen, from lower bounds of its step and of what breaks limits over them."""
     found = least_of(
-        machine,
-        work,
-        plan,
-        site=site,
-        fitted=fitted,
-        fleet=fleet,
-        scratch=scratch,
-        tokens=tokens,
+        c.machine,
+        c.work,
+        c.plan,
+        site=c.site,
+        fitted=c.fitted,
+        fleet=c.fleet,
+        scratch=c.scratch,
+        tokens=c.tokens,
         excess=excess,
         least=least,
     )
-    return not may_be_chosen(site, scratch, found)
+    return not may_be_chosen(c.site, c.scratch, found)
 
 
 @compilable
@@ -205,65 +205,42 @@ def judge_plan(
     With ``bounds`` it is left as soon as it cannot be: before anything of it is served, before its operators,
     before those are assigned to engines, and before its prompts.
     """
-    fitted, tokens = fit(m, plan, k), request.tokens
+    fitted = fit(m, plan, k)
     excess = least_excess(plan, fitted, k)
     if bounds and excess * (1.0 - MARGIN) > k.tolerated:
         return
     waits, fleet = waits_of(m, w, plan, fitted.depth, k), fleet_of(m, w, plan, fitted)
     placed = place(m, plan, fitted)
+    candidate = Candidate(
+        machine=m,
+        work=w,
+        site=s,
+        plan=plan,
+        scratch=k,
+        fitted=fitted,
+        fleet=fleet,
+        tokens=request.tokens,
+    )
     if bounds:
         if k.least_products[plan.plan_shape] < 0.0:
             least_prompts(request, k, plan.plan_shape)
         life, program = flash_ratios(m, s, lasting_wear(m, s, placed))
         excess *= max(life, 1.0) * max(program, 1.0)
         least = least_step(m, plan, placed, waits, k)
-        if beaten(
-            m,
-            w,
-            plan,
-            site=s,
-            fitted=fitted,
-            fleet=fleet,
-            scratch=k,
-            tokens=tokens,
-            excess=excess,
-            least=least,
-        ):
+        if beaten(candidate, excess, least):
             return
     able = operators(m, w, plan, placed, k)
     if bounds and able > 0:
         ahead = read_ahead(m, w, placed)
         least = least_operators(m, plan, k, waits=waits, chip=placed.chip, buffered=ahead, able=able)
-        if beaten(
-            m,
-            w,
-            plan,
-            site=s,
-            fitted=fitted,
-            fleet=fleet,
-            scratch=k,
-            tokens=tokens,
-            excess=excess,
-            least=least,
-        ):
+        if beaten(candidate, excess, least):
             return
     step, _ = serve_step(m, w, plan, fitted=fitted, placed=placed, waits=waits, scratch=k, able=able)
     if bounds:
         least = LeastStep(time=step.step, energy=step.energy)
         written = wear(m, s, placed, step)
         excess = checks_of(m, plan, s, fitted=fitted, placed=placed, written=written, scratch=k).excess
-        if beaten(
-            m,
-            w,
-            plan,
-            site=s,
-            fitted=fitted,
-            fleet=fleet,
-            scratch=k,
-            tokens=tokens,
-            excess=excess,
-            least=least,
-        ):
+        if beaten(candidate, excess, least):
             return
     prompts = serve_prompts(
         m, w, plan, request=request, first=first, fitted=fitted, placed=placed, slack=step.slack, scratch=k
@@ -302,7 +279,7 @@ def judge(
             number = int(k.best_plan[i] if found else k.least_plan[i])
             p = plans[number]
             request, first = prompts[p.plan_shape], prompts[p.plan_shape + shapes]
-            pair = serve(m, w, p, request=request, first=first, scratch=k)
+            pair, _ = serve(m, w, p, request=request, first=first, scratch=k)
             fleet = fleet_of(m, w, p, pair.fitted)
             judged = price(m, w, s, plan=p, fleet=fleet, pair=pair, scratch=k)
             pools = k.best_pools[i] if found else k.least_pools[i]
@@ -324,7 +301,7 @@ def serve_each(
     k = scratch[0]
     for row in range(len(machines)):
         prepare(machines[row], works[row], k)
-        pair = serve(machines[row], works[row], plans[row], requests[row], firsts[row], k)
+        pair, _ = serve(machines[row], works[row], plans[row], requests[row], firsts[row], k)
         o, step, prompts = out[row], pair.step, pair.prompts
         o.step, o.unthrottled, o.energy = step.step, step.unthrottled, step.energy
         o.stages, o.fast_tier_share = pair.fitted.depth, pair.placed.fast_tier_share

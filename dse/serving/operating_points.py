@@ -14,12 +14,12 @@ import numpy as np
 
 from dse.core.compilation import kernel
 from dse.core.errors import SpaceError
-from dse.core.records import empty, filled
+from dse.core.records import empty, filled, require_finite
 from dse.core.table import Table, total
 from dse.core.units import FloatArray
 from dse.serving.kernels import judge
 from dse.serving.placement import LARGE
-from dse.serving.records import TARGETS, ResultRow, ScratchRow, SiteRow
+from dse.serving.records import SHAPES, TARGETS, ResultRow, ScratchRow, SiteRow
 from dse.serving.step_work import StepWork
 from dse.space.limits import Limit
 from dse.space.scenario import Scenario
@@ -173,6 +173,10 @@ def choose(machines: Any, work: StepWork, site: Any, *, bounds: bool = True) -> 
 
     ``machines`` and ``site`` are rows; ``bounds`` skips plans that cannot be chosen.
     """
+    if len(work.prompts) > 2 * SHAPES:
+        raise SpaceError(
+            f"{work.load.llm}: {len(work.prompts) // 2} shapes of plan, expected at most {SHAPES}"
+        )
     out = empty(ResultRow, len(machines), int(site.targets[0]))
     kernel(judge)(
         machines,
@@ -184,6 +188,7 @@ def choose(machines: Any, work: StepWork, site: Any, *, bounds: bool = True) -> 
         bounds=bounds,
         out=out,
     )
+    require_finite(out, f"{work.load.llm}: chosen plans")
     return out
 
 

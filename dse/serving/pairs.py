@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dse.core.compilation import FEW, kernel, ready
-from dse.core.records import empty, plain_rows, write_back
+from dse.core.records import empty, plain_rows, require_finite, write_back
 from dse.core.units import FloatArray
 from dse.hardware.machine import Machine
 from dse.serving.kernels import serve_each
@@ -74,10 +74,11 @@ def serve_pairs(machines: Any, work: PairWork) -> Any:
     columns = [machines, work.workloads, work.plans, work.requests, work.firsts, scratch, out]
     if len(work) > FEW or ready(serve_each):
         kernel(serve_each)(*columns)
-        return out
-    rows = [plain_rows(column) for column in columns]
-    serve_each(*rows)
-    write_back(rows[-1], out)
+    else:
+        rows = [plain_rows(column) for column in columns]
+        serve_each(*rows)
+        write_back(rows[-1], out)
+    require_finite(out, "served pairs")
     return out
 
 

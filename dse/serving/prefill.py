@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 from dse.core.axes import CLOCK_LEVELS
 from dse.core.compilation import compilable
+from dse.core.rounding import ceiling
 from dse.serving.collectives import all_reduce, all_reduce_bytes, exchange
 from dse.serving.placement import Placement
 from dse.serving.pnm_split import level_watts
@@ -38,7 +38,7 @@ class Prompt(NamedTuple):
 @compilable
 def chunks_of(work: WorkloadRow, tokens: float) -> float:
     """Chunks that a prompt is taken in."""
-    return max(float(math.ceil(tokens / work.chunk)), 1.0)
+    return max(ceiling(tokens / work.chunk), 1.0)
 
 
 @compilable

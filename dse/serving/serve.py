@@ -274,13 +274,13 @@ def serve(
     request: PromptRow,
     first: PromptRow,
     scratch: ScratchRow,
-) -> Pair:
-    """Serve one pair whole."""
+) -> tuple[Pair, StepParts]:
+    """Serve one pair whole; also what its step is made of."""
     fitted = fit(machine, plan, scratch)
     placed = place(machine, plan, fitted)
     waits = waits_of(machine, work, plan, fitted.depth, scratch)
     able = operators(machine, work, plan, placed, scratch)
-    step, _ = serve_step(
+    step, parts = serve_step(
         machine, work, plan, fitted=fitted, placed=placed, waits=waits, scratch=scratch, able=able
     )
     prompts = serve_prompts(
@@ -294,4 +294,4 @@ def serve(
         slack=step.slack,
         scratch=scratch,
     )
-    return Pair(fitted=fitted, placed=placed, step=step, prompts=prompts)
+    return Pair(fitted=fitted, placed=placed, step=step, prompts=prompts), parts

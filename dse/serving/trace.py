@@ -10,14 +10,12 @@ from typing import Any
 from dse.core.axes import OPERATORS
 from dse.core.records import empty, plain
 from dse.serving.accounting import Checks, Fleet, Mode, fleet_of, wear
-from dse.serving.decode import operators, waits_of
 from dse.serving.kernels import UNKNOWN, keep, price, write_result
-from dse.serving.placement import fit, place
 from dse.serving.pnm_split import passes
 from dse.serving.prefill import Prompt, prompt_alone
 from dse.serving.rates import prepare
 from dse.serving.records import ResultRow, ScratchRow
-from dse.serving.serve import Pair, StepParts, serve_prompts, serve_step
+from dse.serving.serve import Pair, StepParts, serve
 from dse.serving.step_work import StepWork
 
 
@@ -104,26 +102,8 @@ def trace(machine: Any, work: StepWork, number: int, site: Any) -> Trace:
     scratch = plain(empty(ScratchRow, 1)[0])
     prepare(machine, w, scratch)
     scratch.best_cost = scratch.least_excess = [UNKNOWN] * len(scratch.best_cost)
-    fitted = fit(machine, plan, scratch)
-    placed = place(machine, plan, fitted)
-    waits = waits_of(machine, w, plan, fitted.depth, scratch)
-    able = operators(machine, w, plan, placed, scratch)
-    step, parts = serve_step(
-        machine, w, plan, fitted=fitted, placed=placed, waits=waits, scratch=scratch, able=able
-    )
-    prompts = serve_prompts(
-        machine,
-        w,
-        plan,
-        request=request,
-        first=first,
-        fitted=fitted,
-        placed=placed,
-        slack=step.slack,
-        scratch=scratch,
-    )
-    pair = Pair(fitted=fitted, placed=placed, step=step, prompts=prompts)
-    fleet = fleet_of(machine, w, plan, fitted)
+    pair, parts = serve(machine, w, plan, request=request, first=first, scratch=scratch)
+    fleet = fleet_of(machine, w, plan, pair.fitted)
     judged = price(machine, w, s, plan=plan, fleet=fleet, pair=pair, scratch=scratch)
     keep(s, judged.checks, judged.shared, judged.pool, 0, scratch)
     found = scratch.best_cost[0] >= 0.0
@@ -138,11 +118,11 @@ def trace(machine: Any, work: StepWork, number: int, site: Any) -> Trace:
         scratch=scratch,
         pair=pair,
         parts=parts,
-        prompt=prompt_alone(machine, w, plan, request, placed, scratch),
+        prompt=prompt_alone(machine, w, plan, request, pair.placed, scratch),
         fleet=fleet,
         checks=judged.checks,
         shared=judged.shared,
         pool=judged.pool,
-        written=wear(machine, s, placed, step),
+        written=wear(machine, s, pair.placed, pair.step),
         result=result,
     )
