@@ -32,10 +32,11 @@ from dse.serving.bounds import (
     least_step,
     prepare_bounds,
 )
-from dse.serving.decode import read_ahead
+from dse.serving.decode import host_charges, read_ahead
 from dse.serving.machine_rows import machine_rows
 from dse.serving.operating_points import choose
-from dse.serving.records import ResultRow, ScratchRow
+from dse.serving.pnm_split import EQUAL, charged, governed_step, summed
+from dse.serving.records import OPS, ResultRow, ScratchRow
 from dse.serving.trace import trace
 from dse.space.design import sample
 from dse.space.overrides import load_space
@@ -292,3 +293,39 @@ def test_columns_that_all_share_are_not_to_be_written_to(catalog: Catalog) -> No
     column = catalog.column("memory", catalog.names("memory"), "bandwidth_per_stack")
     with pytest.raises(ValueError, match="read-only"):
         column[0] = 0.0
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("name", ["pnm", "datacenter", "laptop"])
+def test_the_assignment_is_the_best_of_all(name: str, catalog: Catalog) -> None:
+    """Against every subset of the operators, each summed on its own: what is decided early, and sums kept up, lose nothing."""
+    model, rng = model_of(name, catalog, threads=1), np.random.default_rng(8)
+    machines = machine_rows(model.machine(sample(model.space, 300, rng)))
+    machines = machines[machines.pnm_site > 0]
+    seen = set()
+    for _ in range(60):
+        machine, work = plain(machines[rng.integers(len(machines))]), model.step_work[-1]
+        number = int(rng.integers(len(work.rows)))
+        if not kernels.admitted(machine, plain(work.rows[number])):
+            continue
+        found = trace(machine, work, number, model.site)
+        plan, scratch, waits = found.plan, found.scratch, found.parts.waits
+        able = scratch.pnm_operators & sum(1 << i for i, flop in enumerate(plan.flop) if flop > 0)
+        host, _ = host_charges(machine, plan, found.pair.placed)
+        ahead = read_ahead(machine, found.work, found.pair.placed)
+        steps, joules = {}, {}
+        for bits in range(1 << OPS):
+            if bits & ~able == 0:
+                charges = charged(machine, scratch, bits, host)
+                steps[bits] = governed_step(
+                    machine, plan, waits, summed(found.work, scratch, bits, ahead), charges
+                )
+                joules[bits] = (
+                    charges.clocked + charges.unclocked + charges.fast + charges.flash + charges.far
+                )
+        chosen, least = found.parts.decoded.assigned, min(steps.values())
+        assert EQUAL * steps[chosen] <= least * (1 + 1e-12)
+        alike = [bits for bits in steps if EQUAL * steps[bits] <= least * (1 - 1e-12)]
+        assert joules[chosen] <= min((joules[bits] for bits in alike), default=np.inf) * (1 + 1e-12)
+        seen.add(chosen)
+    assert len(seen) > 1

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 
 from dse.core.errors import DseError
@@ -29,7 +28,6 @@ FUNCTIONS: Final[list[Callable[..., Any]]] = []
 
 _KERNELS: dict[Callable[..., Any], Callable[..., Any]] = {}
 _REGISTERED: set[Callable[..., Any]] = set()
-_TEMPORARY: list[TemporaryDirectory[str]] = []
 
 QUICK: Final = 2.0
 """s; what takes longer to make ready was compiled and not loaded"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,38 +74,3 @@ def chunks(n: int, size: int) -> Iterator[slice]:
     """Slices of at most ``size`` rows that cover n rows."""
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
-
-
-T = TypeVar("T", bound=Table)
-
-
-def blank(like: T, n: int) -> T:
-    """A table of n rows with columns as those of ``like``, to be filled by ``put``."""
-
-    def empty(value: Any) -> Any:
-        if isinstance(value, np.ndarray):
-            return np.empty((n, *value.shape[1:]), dtype=value.dtype)
-        if isinstance(value, Table):
-            return blank(value, n)
-        if isinstance(value, dict):
-            return {k: empty(v) for k, v in value.items()}
-        return tuple(empty(v) for v in value) if isinstance(value, tuple) else value
-
-    assert is_dataclass(like)  # noqa: S101 - every record of ours is one
-    made: T = replace(like, **{f.name: empty(getattr(like, f.name)) for f in fields(like)})
-    return made
-
-
-def put(out: Any, part: Any, rows: Any) -> None:
-    """Write the rows of ``part`` into the columns of ``out``, in place."""
-    if isinstance(out, np.ndarray):
-        out[rows] = part
-    elif isinstance(out, dict):
-        for k, column in out.items():
-            put(column, part[k], rows)
-    elif isinstance(out, tuple):
-        for column, value in zip(out, part, strict=True):
-            put(column, value, rows)
-    elif is_dataclass(out):
-        for f in fields(out):
-            put(getattr(out, f.name), getattr(part, f.name), rows)

@@ -96,11 +96,6 @@ class FirstOrderModel:
         return (tiers | ~plans.fill_fast_tier) & (near | ~plans.sub_batch_interleaving)
 
     @property
-    def pairs_per_design(self) -> int:
-        """Size of the plan grid of the scenario's workloads on a machine of one memory and no PNM engine."""
-        return sum(int(self.admitted(p, tiers=False, near=False).sum()) for p in self.plans)
-
-    @property
     def weights(self) -> float:
         """Bytes of all models' weights: what the storage of a device must hold."""
         if not self.space.target.one_user:

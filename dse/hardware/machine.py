@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 import numpy as np
@@ -391,12 +391,6 @@ class Machine(Table):
     def tiered(self) -> BoolArray:
         """Which machines have memory below the fast tier; shape (n,)."""
         return self.flash.capacity + self.far.capacity > 0
-
-    def without_lines(self) -> Machine:
-        """The machine without its breakdowns: what is copied block by block while it is judged."""
-        lines = self.lines
-        bare = Lines({}, {}, {}, {}, fast_read={}, flash_array=lines.flash_array)
-        return replace(self, lines=bare)
 
     def unbroken(self) -> BoolArray:
         """Which machines break no limit of their own, whatever the plan; shape (n,)."""

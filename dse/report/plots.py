@@ -16,7 +16,7 @@ from dse.report.facts import Facts
 from dse.space.objectives import OBJECTIVES
 from dse.space.questions import CONTROL
 
-WIDTH, HEIGHT = 8.6, 4.6  # inches
+WIDTH, HEIGHT, LINE = 8.6, 4.4, 0.2  # inches; of a line of the legend
 
 
 LINES = ("#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce", "#b91c1c", "#0f766e", "#a16207", "#475569")
@@ -56,7 +56,8 @@ def _drawn(facts: Facts, question: str, own: list[dict[str, Any]], some: list[di
     with mpl.rc_context(
         {"svg.hashsalt": "dse", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10}
     ):
-        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        lines = len(own) + len(some)  # names of worlds are sentences: they stand below, a line each
+        figure = Figure(figsize=(WIDTH, HEIGHT + LINE * lines), layout="constrained")
         axes = figure.add_subplot()
         for w in own:
             _line(axes, w, facts, {"color": "#94a3b8", "lw": 4, "label": "this world, searched again"})
@@ -76,7 +77,7 @@ def _drawn(facts: Facts, question: str, own: list[dict[str, Any]], some: list[di
             axis.set_minor_formatter(FuncFormatter(lambda *_: ""))
         axes.grid(visible=True, which="major", color="#e2e8f0")
         axes.spines[["top", "right"]].set_visible(False)
-        figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+        figure.legend(loc="outside lower left", frameon=False, fontsize=9)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()

@@ -306,6 +306,6 @@ def serve_each(
         o.step, o.unthrottled, o.energy = step.step, step.unthrottled, step.energy
         o.stages, o.fast_tier_share = pair.fitted.depth, pair.placed.fast_tier_share
         o.prompt, o.prefill_interference = prompts.alone, prompts.interference
-        o.prompt_energy, o.ttft = prompts.energy, prompts.ttft
+        o.ttft = prompts.ttft
         o.flash_read, o.flash_written, o.stored = step.flash_read, step.to_flash, pair.placed.stored
         o.clock, o.capacity, o.longest_request = step.clock, pair.fitted.capacity, pair.fitted.longest_request

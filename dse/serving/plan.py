@@ -13,7 +13,7 @@ and prefill either shares the machine or gets a rate-matched pool.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -70,10 +70,6 @@ class Plans:
     def at_once(self) -> FloatArray:
         """Sequences that pass through an operator together: half the batch where halves alternate."""
         return np.where(self.sub_batch_interleaving, self.batch / 2, self.batch)
-
-    def take(self, rows: BoolArray) -> Plans:
-        """Return some plans."""
-        return Plans(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
 def plans_of(

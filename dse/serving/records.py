@@ -410,7 +410,6 @@ class PairRow:
     """s of a mean prompt on its own"""
     prefill_interference: float
     """s that the prompts which arrive per step add to it"""
-    prompt_energy: float
     ttft: float
     flash_read: float
     flash_written: float
