@@ -31,11 +31,13 @@ from dse.serving.bounds import (
     least_prompts,
     least_step,
     prepare_bounds,
+    prepare_prompts,
 )
 from dse.serving.decode import host_charges, read_ahead
 from dse.serving.machine_rows import machine_rows
 from dse.serving.operating_points import choose
 from dse.serving.pnm_split import EQUAL, charged, governed_step, summed
+from dse.serving.prefill import prompt_times
 from dse.serving.records import OPS, ResultRow, ScratchRow
 from dse.serving.trace import trace
 from dse.space.design import sample
@@ -94,14 +96,17 @@ def test_every_bound_holds_for_every_pair(name: str, catalog: Catalog) -> None:
         found = trace(machine, work, number, model.site)
         plan, scratch, pair, waits = found.plan, found.scratch, found.pair, found.parts.waits
         prepare_bounds(machine, scratch)
-        request = plain(work.prompts[plan.plan_shape])
-        least_prompts(request, scratch, plan.plan_shape)
+        request, first = (plain(work.prompts[plan.plan_shape + i * len(work.prompts) // 2]) for i in range(2))
+        prepare_prompts(machine, found.work, plan, request, first, scratch)
+        scratch.prompt_known[plan.plan_shape] = 0.0  # before the prompts of the shape are served, and after
+        few = least_prompts(machine, plan, pair.placed, scratch)
+        served = prompt_times(machine, found.work, plan, request, first, pair.placed, scratch)
+        assert all(least <= found * more for least, found in zip(few, served, strict=True))
         able = scratch.pnm_operators & sum(1 << i for i, flop in enumerate(plan.flop) if flop > 0)
         ahead = read_ahead(machine, found.work, pair.placed)
         life, program = flash_ratios(machine, found.site, lasting_wear(machine, found.site, pair.placed))
         excess = least_excess(plan, pair.fitted, scratch) * max(life, 1.0) * max(program, 1.0)
-        for known in (0.0, 1.0):  # with the prompts of the shape, and before they are served
-            scratch.prompt_known[plan.plan_shape] = known
+        for prompts in (few, served):
             for step in (
                 least_step(machine, plan, pair.placed, waits, scratch),
                 least_operators(
@@ -118,6 +123,7 @@ def test_every_bound_holds_for_every_pair(name: str, catalog: Catalog) -> None:
                     fleet=found.fleet,
                     scratch=scratch,
                     tokens=request.tokens,
+                    prompts=prompts,
                     excess=excess,
                     least=step,
                 )

@@ -9,11 +9,12 @@ from typing import Final, NamedTuple
 
 from dse.core.compilation import compilable
 from dse.serving.accounting import Fleet, Mode, dynamic_energy, priced
+from dse.serving.collectives import all_reduce, all_reduce_bytes
 from dse.serving.placement import LARGE, Fit, Placement
 from dse.serving.pnm_split import FAR, FAST, FLASH, level_watts, passes, quickest
-from dse.serving.prefill import carrying
-from dse.serving.rates import ATTENTION, RATED
-from dse.serving.records import MachineRow, PlanRow, PromptRow, ScratchRow, SiteRow, WorkloadRow
+from dse.serving.prefill import PromptTimes, carrying, chunks_of, seconds_per_byte
+from dse.serving.rates import ATTENTION, EXPERTS, RATED
+from dse.serving.records import OPS, SHAPES, MachineRow, PlanRow, PromptRow, ScratchRow, SiteRow, WorkloadRow
 from dse.serving.results import Waits
 
 MARGIN: Final = 1e-9
@@ -190,17 +191,85 @@ def prepare_bounds(machine: MachineRow, scratch: ScratchRow) -> None:
 
 
 @compilable
-def least_prompts(prompt: PromptRow, scratch: ScratchRow, shape: int) -> None:
-    """Lower bounds of a shape's mean prompt into ``scratch``: the host's arithmetic alone, by kind of
-    kernel.
+def prepare_prompts(
+    machine: MachineRow,
+    work: WorkloadRow,
+    plan: PlanRow,
+    request: PromptRow,
+    first: PromptRow,
+    scratch: ScratchRow,
+) -> None:
+    """What the prompts of a shape of plan take wherever its weights lie, into ``scratch``."""
+    shape = plan.plan_shape
+    prepare_prompt(machine, work, plan, request, scratch, shape)
+    prepare_prompt(machine, work, plan, first, scratch, shape + SHAPES)
+    scores = request.flop[ATTENTION] * scratch.rate[ATTENTION]
+    if plan.reduces > 0.0:
+        message = request.reduce_bytes * scratch.inverse_link
+        scores += plan.reduces * all_reduce_bytes(scratch, plan.tensor_index, message)
+    if plan.exchanges > 0.0:
+        sent = request.exchange_bytes * scratch.inverse_link
+        scores += plan.exchanges * (sent * machine.exchange_rate[plan.group_index])
+    scratch.least_scores[shape] = scores
+
+
+@compilable
+def prepare_prompt(
+    machine: MachineRow,
+    work: WorkloadRow,
+    plan: PlanRow,
+    prompt: PromptRow,
+    scratch: ScratchRow,
+    at: int,
+) -> None:
+    """One prompt's arithmetic, weights streamed, and what comes on top of both, into row ``at`` of
+    ``scratch``.
     """
-    products = scores = 0.0
-    for i in range(len(prompt.flop)):
-        if i == ATTENTION:
-            scores += prompt.flop[i] * scratch.rate[i]
-        else:
-            products += prompt.flop[i] * scratch.rate[i]
-    scratch.least_products[shape], scratch.least_scores[shape] = products, scores
+    chunks = chunks_of(work, prompt.tokens)
+    computed = streamed = 0.0
+    for i in range(OPS):
+        if i != ATTENTION:
+            computed += prompt.flop[i] * scratch.rate[i]
+            if i != EXPERTS:
+                streamed += prompt.weights[i] * scratch.inverse[i]
+    scratch.prompt_computed[at], scratch.prompt_dense[at] = computed, chunks * streamed
+    scratch.prompt_experts[at] = chunks * prompt.weights[EXPERTS] * scratch.inverse[EXPERTS]
+    rest = scratch.launch * chunks + prompt.flop[ATTENTION] * scratch.rate[ATTENTION]
+    rest += machine.gather_alpha[plan.group_index]
+    if plan.reduces > 0.0:
+        message = prompt.reduce_bytes * scratch.inverse_link
+        rest += plan.reduces * all_reduce(scratch, plan.tensor_index, message)
+    scratch.prompt_rest[at] = rest
+
+
+@compilable
+def least_prompts(machine: MachineRow, plan: PlanRow, place: Placement, scratch: ScratchRow) -> PromptTimes:
+    """Lower bounds of the prompts of a pair, or those of its shape where they are known already.
+
+    A prompt takes sum_i max(stream_i, compute_i) >= max(sum stream_i, sum compute_i), launches, attention
+    and all-reduces on top; limits of heat and lower clocks stretch it all, and take joules.
+    """
+    shape = plan.plan_shape
+    if scratch.prompt_known[shape] > 0.0:
+        return PromptTimes(
+            alone=scratch.prompt_alone[shape],
+            products=scratch.prompt_products[shape],
+            scores=scratch.prompt_scores[shape],
+            first=scratch.prompt_first[shape],
+            joules=scratch.prompt_joules[shape],
+        )
+    dense = seconds_per_byte(machine, place.home, place.per_byte)
+    experts = seconds_per_byte(machine, place.popular_expert_share, place.per_byte)
+    asked = shape + SHAPES
+    streamed = scratch.prompt_dense[shape] * dense + scratch.prompt_experts[shape] * experts
+    streamed_first = scratch.prompt_dense[asked] * dense + scratch.prompt_experts[asked] * experts
+    return PromptTimes(
+        alone=max(streamed, scratch.prompt_computed[shape]) + scratch.prompt_rest[shape],
+        products=scratch.prompt_computed[shape],
+        scores=scratch.least_scores[shape],
+        first=max(streamed_first, scratch.prompt_computed[asked]) + scratch.prompt_rest[asked],
+        joules=0.0,
+    )
 
 
 @compilable
@@ -235,27 +304,21 @@ def least_of(
     fleet: Fleet,
     scratch: ScratchRow,
     tokens: float,
+    prompts: PromptTimes,
     excess: float,
     least: LeastStep,
 ) -> Least:
-    """Lower bounds of a pair from those of its step and of what breaks limits but TTFT and TPOT
-    (``excess``).
+    """Lower bounds of a pair from those of its step, of its prompts and of what breaks limits but TTFT and
+    TPOT (``excess``).
 
     ``tokens`` are those of the mean prompt. Packages are exact, and energy is that of the step and what
     stands. Prompts joined to steps add what ``least_shared`` says; a pool of them holds at least rate x
     prompt / (stages x replicas of a domain) domains, so its package-seconds per token are prompt x domain /
-    (output tokens x stages x replicas); one user waits for both. Prompts are those of the shape once they
-    are known, else their arithmetic alone.
+    (output tokens x stages x replicas); one user waits for both.
     """
-    shape = plan.plan_shape
-    products, scores = scratch.least_products[shape], scratch.least_scores[shape]
-    alone, first = products + scores, 0.0
-    if scratch.prompt_known[shape] > 0.0:
-        products, scores = scratch.prompt_products[shape], scratch.prompt_scores[shape]
-        alone, first = scratch.prompt_alone[shape], scratch.prompt_first[shape]
-    step, dynamic = least.time, dynamic_energy(work, plan, scratch, least.energy, 0.0)
-    apart = step * scratch.inverse_tokens
-    prompt = work.prompt_charged * alone * plan.inverse_prompts * scratch.inverse_output
+    step, dynamic = least.time, dynamic_energy(work, plan, scratch, least.energy, prompts.joules)
+    apart, first = step * scratch.inverse_tokens, prompts.first
+    prompt = work.prompt_charged * prompts.alone * plan.inverse_prompts * scratch.inverse_output
     per_user = fleet.packages * scratch.inverse_concurrency
     if site.one_user > 0:
         cost = least_cost(machine, site, fleet, per_user * (apart + prompt), dynamic)
@@ -264,7 +327,9 @@ def least_of(
             shared_tpot=apart, shared_cost=cost, pool_tpot=apart, pool_cost=cost, excess=excess * late
         )
     joined = (
-        least_shared(work, plan, scratch, tokens=tokens, products=products, scores=scores, step=step)
+        least_shared(
+            work, plan, scratch, tokens=tokens, products=prompts.products, scores=prompts.scores, step=step
+        )
         * scratch.inverse_tokens
     )
     pooled = per_user * apart + prompt * fleet.increment * fitted.share / fleet.per_domain

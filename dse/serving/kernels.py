@@ -28,13 +28,15 @@ from dse.serving.bounds import (
     least_step,
     may_be_chosen,
     prepare_bounds,
+    prepare_prompts,
     update_tolerated,
 )
 from dse.serving.decode import operators, read_ahead, waits_of
 from dse.serving.placement import Fit, fit, place
+from dse.serving.prefill import PromptTimes, prompt_times
 from dse.serving.rates import prepare
 from dse.serving.records import MachineRow, PlanRow, PromptRow, ResultRow, ScratchRow, SiteRow, WorkloadRow
-from dse.serving.serve import Pair, serve, serve_prompts, serve_step
+from dse.serving.serve import Pair, join_prompts, serve, serve_step
 
 UNKNOWN: Final = -1.0
 """stands for no plan yet"""
@@ -171,8 +173,10 @@ class Candidate(NamedTuple):
 
 
 @compilable
-def beaten(c: Candidate, excess: float, least: LeastStep) -> bool:
-    """Whether a plan cannot be chosen, from lower bounds of its step and of what breaks limits over them."""
+def beaten(c: Candidate, prompts: PromptTimes, excess: float, least: LeastStep) -> bool:
+    """Whether a plan cannot be chosen, from lower bounds of its step, of its prompts and of what breaks
+    limits over them.
+    """
     found = least_of(
         c.machine,
         c.work,
@@ -182,6 +186,7 @@ def beaten(c: Candidate, excess: float, least: LeastStep) -> bool:
         fleet=c.fleet,
         scratch=c.scratch,
         tokens=c.tokens,
+        prompts=prompts,
         excess=excess,
         least=least,
     )
@@ -222,28 +227,30 @@ def judge_plan(
         tokens=request.tokens,
     )
     if bounds:
-        if k.least_products[plan.plan_shape] < 0.0:
-            least_prompts(request, k, plan.plan_shape)
+        if k.prompt_prepared[plan.plan_shape] <= 0.0:
+            prepare_prompts(m, w, plan, request, first, k)
+            k.prompt_prepared[plan.plan_shape] = 1.0
         life, program = flash_ratios(m, s, lasting_wear(m, s, placed))
         excess *= max(life, 1.0) * max(program, 1.0)
         least = least_step(m, plan, placed, waits, k)
-        if beaten(candidate, excess, least):
+        if beaten(candidate, least_prompts(m, plan, placed, k), excess, least):
             return
+    times = prompt_times(m, w, plan, request=request, first=first, place=placed, scratch=k)
     able = operators(m, w, plan, placed, k)
     if bounds and able > 0:
         ahead = read_ahead(m, w, placed)
         least = least_operators(m, plan, k, waits=waits, chip=placed.chip, buffered=ahead, able=able)
-        if beaten(candidate, excess, least):
+        if beaten(candidate, times, excess, least):
             return
     step, _ = serve_step(m, w, plan, fitted=fitted, placed=placed, waits=waits, scratch=k, able=able)
     if bounds:
         least = LeastStep(time=step.step, energy=step.energy)
         written = wear(m, s, placed, step)
         excess = checks_of(m, plan, s, fitted=fitted, placed=placed, written=written, scratch=k).excess
-        if beaten(candidate, excess, least):
+        if beaten(candidate, times, excess, least):
             return
-    prompts = serve_prompts(
-        m, w, plan, request=request, first=first, fitted=fitted, placed=placed, slack=step.slack, scratch=k
+    prompts = join_prompts(
+        m, w, plan, request=request, first=first, fitted=fitted, times=times, slack=step.slack, scratch=k
     )
     pair = Pair(fitted=fitted, placed=placed, step=step, prompts=prompts)
     judged = price(m, w, s, plan=plan, fleet=fleet, pair=pair, scratch=k)

@@ -35,6 +35,21 @@ class Prompt(NamedTuple):
     joules: float
 
 
+class PromptTimes(NamedTuple):
+    """What prompts take under a pair's placement, whatever its step."""
+
+    alone: float
+    """s of the mean prompt on its own"""
+    products: float
+    """s of its matrix products, stretched as the whole is"""
+    scores: float
+    """s of what joins a step on top of it: attention, bytes of messages"""
+    first: float
+    """s of the prompt that the TTFT limit asks about, on its own"""
+    joules: float
+    """J per rank of the mean prompt"""
+
+
 @compilable
 def chunks_of(work: WorkloadRow, tokens: float) -> float:
     """Chunks that a prompt is taken in."""
@@ -124,6 +139,41 @@ def prompt_alone(
         flash=flash,
         far=far,
         joules=logic + fast + flash + far,
+    )
+
+
+@compilable
+def prompt_times(
+    machine: MachineRow,
+    work: WorkloadRow,
+    plan: PlanRow,
+    request: PromptRow,
+    first: PromptRow,
+    place: Placement,
+    scratch: ScratchRow,
+) -> PromptTimes:
+    """The mean prompt and the prompt of the TTFT limit, each on its own.
+
+    Without memory below, plans of a shape share an answer, which ``scratch`` keeps.
+    """
+    shape = plan.plan_shape
+    if scratch.prompt_known[shape] > 0.0:
+        return PromptTimes(
+            alone=scratch.prompt_alone[shape],
+            products=scratch.prompt_products[shape],
+            scores=scratch.prompt_scores[shape],
+            first=scratch.prompt_first[shape],
+            joules=scratch.prompt_joules[shape],
+        )
+    mean = prompt_alone(machine, work, plan, request, place, scratch)
+    asked = prompt_alone(machine, work, plan, first, place, scratch)
+    if machine.flash_capacity + machine.far_capacity <= 0.0:
+        scratch.prompt_known[shape] = 1.0
+        scratch.prompt_alone[shape], scratch.prompt_joules[shape] = mean.time, mean.joules
+        scratch.prompt_products[shape], scratch.prompt_scores[shape] = mean.products, mean.scores
+        scratch.prompt_first[shape] = asked.time
+    return PromptTimes(
+        alone=mean.time, products=mean.products, scores=mean.scores, first=asked.time, joules=mean.joules
     )
 
 

@@ -78,8 +78,7 @@ def prepare(machine: MachineRow, work: WorkloadRow, scratch: ScratchRow) -> None
                 scratch.pnm_operators += 1 << i
     keep_lines(machine, scratch)
     for shape in range(len(scratch.prompt_known)):
-        scratch.prompt_known[shape] = 0.0
-        scratch.least_products[shape] = -1.0
+        scratch.prompt_known[shape] = scratch.prompt_prepared[shape] = 0.0
 
 
 @compilable

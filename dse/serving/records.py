@@ -28,6 +28,7 @@ PerHeatLimit = Annotated[MutableSequence[float], (len(HeatLimit),)]
 PerPrecision = Annotated[MutableSequence[float], (len(BITS),)]
 PerAssignment = Annotated[MutableSequence[float], (1 << OPS,)]
 PerShape = Annotated[MutableSequence[float], (SHAPES,)]
+PerPrompt = Annotated[MutableSequence[float], (2 * SHAPES,)]
 PerTarget = Annotated[MutableSequence[float], (TARGETS,)]
 
 
@@ -374,9 +375,17 @@ class ScratchRow:
     """J/B of the memory or engine that takes least"""
     least_heat: PerHeatLimit
     """s that each limit of heat asks of a byte from the memory that heats it least"""
-    least_products: PerShape
-    """s of a shape's mean prompt, matrix products alone; below 0 where it is not known yet"""
+    prompt_prepared: PerShape
+    """1 where the next are known"""
     least_scores: PerShape
+    """s of attention and bytes of messages of a shape's mean prompt"""
+    prompt_computed: PerPrompt
+    """s of matrix products; the mean prompt of each shape, then the prompt of the TTFT limit, as the next"""
+    prompt_dense: PerPrompt
+    """weight bytes streamed over their reads' efficiency"""
+    prompt_experts: PerPrompt
+    prompt_rest: PerPrompt
+    """s of launches, attention and all-reduces"""
     prompt_known: PerShape
     """1 where the prompts of a shape are known: without memory below, they are the same for all its plans"""
     prompt_alone: PerShape

@@ -12,7 +12,7 @@ from dse.serving.collectives import pipeline_transfer
 from dse.serving.decode import Decoded, decode, operators, waits_of
 from dse.serving.placement import Fit, Placement, fit, place
 from dse.serving.pnm_split import level_watts, passes, step_times
-from dse.serving.prefill import interference, prompt_alone
+from dse.serving.prefill import PromptTimes, interference, prompt_times
 from dse.serving.rates import governed
 from dse.serving.records import OPS, MachineRow, PlanRow, PromptRow, ScratchRow, WorkloadRow
 from dse.serving.results import Waits
@@ -215,45 +215,33 @@ def serve_step(
 
 
 @compilable
-def serve_prompts(
+def join_prompts(
     machine: MachineRow,
     work: WorkloadRow,
     plan: PlanRow,
     request: PromptRow,
     first: PromptRow,
     fitted: Fit,
-    placed: Placement,
+    times: PromptTimes,
     slack: float,
     scratch: ScratchRow,
 ) -> Prompts:
-    """The mean prompt and the prompt of the TTFT limit.
-
-    Without memory below, plans of a shape share an answer, which ``scratch`` keeps.
-    """
-    shape = plan.plan_shape
-    if scratch.prompt_known[shape] <= 0.0:
-        mean = prompt_alone(machine, work, plan, request, placed, scratch)
-        scratch.prompt_alone[shape], scratch.prompt_joules[shape] = mean.time, mean.joules
-        scratch.prompt_products[shape], scratch.prompt_scores[shape] = mean.products, mean.scores
-        asked = prompt_alone(machine, work, plan, first, placed, scratch)
-        scratch.prompt_first[shape] = asked.time
-        if machine.flash_capacity + machine.far_capacity <= 0.0:
-            scratch.prompt_known[shape] = 1.0
+    """Prompts that join a step which leaves ``slack`` [s] of compute, and pass through its stages."""
     chunk = min(first.tokens, work.chunk)  # later chunks follow while it computes
     passed = pipeline_transfer(machine, plan.group, fitted.depth, chunk * work.hidden * ACTIVATION_BYTES)
     return Prompts(
-        alone=scratch.prompt_alone[shape],
+        alone=times.alone,
         interference=interference(
             work,
             plan,
             scratch,
             tokens=request.tokens,
-            products=scratch.prompt_products[shape],
-            scores=scratch.prompt_scores[shape],
+            products=times.products,
+            scores=times.scores,
             slack=slack,
         ),
-        energy=scratch.prompt_joules[shape],
-        ttft=scratch.prompt_first[shape] + passed,
+        energy=times.joules,
+        ttft=times.first + passed,
     )
 
 
@@ -283,14 +271,15 @@ def serve(
     step, parts = serve_step(
         machine, work, plan, fitted=fitted, placed=placed, waits=waits, scratch=scratch, able=able
     )
-    prompts = serve_prompts(
+    times = prompt_times(machine, work, plan, request=request, first=first, place=placed, scratch=scratch)
+    prompts = join_prompts(
         machine,
         work,
         plan,
         request=request,
         first=first,
         fitted=fitted,
-        placed=placed,
+        times=times,
         slack=step.slack,
         scratch=scratch,
     )
