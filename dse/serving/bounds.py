@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from dse.core.compilation import compilable
 from dse.serving.accounting import Fleet, Mode, dynamic_energy, priced
 from dse.serving.collectives import all_reduce, all_reduce_bytes
-from dse.serving.placement import LARGE, Fit, Placement
+from dse.serving.placement import LARGE, Fit, Placement, on_chip
 from dse.serving.pnm_split import FAR, FAST, FLASH, level_watts, passes, quickest
 from dse.serving.prefill import PromptTimes, carrying, chunks_of, seconds_per_byte
 from dse.serving.rates import ATTENTION, EXPERTS, RATED
@@ -85,6 +85,27 @@ def least_step(
         read = max(fast * scratch.either_fast, in_flash * scratch.either_flash, in_far * scratch.either_far)
         time = max(read, arithmetic) * waits.pace + waits.fixed
     return least_governed(machine, plan, scratch, place.chip, time)
+
+
+@compilable
+def least_anywhere(
+    machine: MachineRow, plan: PlanRow, fitted: Fit, waits: Waits, scratch: ScratchRow
+) -> LeastStep:
+    """Lower bound of a step wherever its bytes lie: all of them from all memories at once.
+
+    Of bytes B_j in memories of r_j B/s a step takes max_j B_j / r_j >= sum B_j / sum r_j. The rest is as in
+    ``least_step``.
+    """
+    arithmetic = 0.0
+    for column in range(len(plan.computed)):
+        arithmetic += plan.computed[column] * scratch.least_flop[column]
+    chip = on_chip(machine, plan, fitted.depth)
+    read = plan.streamed_dense * (1.0 - chip) + plan.streamed_experts + plan.streamed_cache
+    if plan.sub_batch_interleaving > 0:
+        time = 2.0 * max(max(read * scratch.both_all, arithmetic) * waits.pace, waits.fixed)
+    else:
+        time = max(read * scratch.either_all, arithmetic) * waits.pace + waits.fixed
+    return least_governed(machine, plan, scratch, chip, time)
 
 
 @compilable
@@ -181,6 +202,15 @@ def prepare_bounds(machine: MachineRow, scratch: ScratchRow) -> None:
         scratch.either_flash, scratch.both_flash = min(flash, engine), 1.0 / (1.0 / flash + 1.0 / engine)
     elif site == FAR:
         scratch.either_far, scratch.both_far = min(far, engine), 1.0 / (1.0 / far + 1.0 / engine)
+    either, both = 1.0 / scratch.either_fast, 1.0 / scratch.both_fast
+    all_memories = machine.fast_bandwidth
+    if machine.flash_capacity > 0.0:
+        either, both = either + 1.0 / scratch.either_flash, both + 1.0 / scratch.both_flash
+        all_memories += machine.flash_bandwidth
+    if machine.far_capacity > 0.0:
+        either, both = either + 1.0 / scratch.either_far, both + 1.0 / scratch.both_far
+        all_memories += machine.far_bandwidth
+    scratch.either_all, scratch.both_all, scratch.all_inverse = 1.0 / either, 1.0 / both, 1.0 / all_memories
     scratch.least_watts, scratch.least_level = level_watts(machine, 0), 1.0
     if machine.levels > 1:
         scratch.least_watts = min(scratch.least_watts, level_watts(machine, 1))
@@ -260,6 +290,18 @@ def least_prompts(machine: MachineRow, plan: PlanRow, place: Placement, scratch:
         )
     dense = seconds_per_byte(machine, place.home, place.per_byte)
     experts = seconds_per_byte(machine, place.popular_expert_share, place.per_byte)
+    return streamed_prompts(scratch, shape, dense, experts)
+
+
+@compilable
+def least_prompts_anywhere(plan: PlanRow, scratch: ScratchRow) -> PromptTimes:
+    """The same wherever weights lie: all memories give them at once."""
+    return streamed_prompts(scratch, plan.plan_shape, scratch.all_inverse, scratch.all_inverse)
+
+
+@compilable
+def streamed_prompts(scratch: ScratchRow, shape: int, dense: float, experts: float) -> PromptTimes:
+    """Lower bounds of a shape's prompts, from seconds per byte of dense weights and of experts."""
     asked = shape + SHAPES
     streamed = scratch.prompt_dense[shape] * dense + scratch.prompt_experts[shape] * experts
     streamed_first = scratch.prompt_dense[asked] * dense + scratch.prompt_experts[asked] * experts

@@ -21,10 +21,12 @@ from dse.serving.accounting import (
 from dse.serving.bounds import (
     MARGIN,
     LeastStep,
+    least_anywhere,
     least_excess,
     least_of,
     least_operators,
     least_prompts,
+    least_prompts_anywhere,
     least_step,
     may_be_chosen,
     prepare_bounds,
@@ -207,15 +209,14 @@ def judge_plan(
 ) -> None:
     """Serve a pair, price it and keep it where it is the best so far.
 
-    With ``bounds`` it is left as soon as it cannot be: before anything of it is served, before its operators,
-    before those are assigned to engines, and before its prompts.
+    With ``bounds`` it is left as soon as it cannot be: before its bytes are placed, before its prompts are
+    served, before its operators are assigned to engines, and before it is priced.
     """
     fitted = fit(m, plan, k)
     excess = least_excess(plan, fitted, k)
     if bounds and excess * (1.0 - MARGIN) > k.tolerated:
         return
     waits, fleet = waits_of(m, w, plan, fitted.depth, k), fleet_of(m, w, plan, fitted)
-    placed = place(m, plan, fitted)
     candidate = Candidate(
         machine=m,
         work=w,
@@ -230,6 +231,12 @@ def judge_plan(
         if k.prompt_prepared[plan.plan_shape] <= 0.0:
             prepare_prompts(m, w, plan, request, first, k)
             k.prompt_prepared[plan.plan_shape] = 1.0
+        if m.flash_capacity + m.far_capacity > 0.0:
+            least = least_anywhere(m, plan, fitted, waits, k)
+            if beaten(candidate, least_prompts_anywhere(plan, k), excess, least):
+                return
+    placed = place(m, plan, fitted)
+    if bounds:
         life, program = flash_ratios(m, s, lasting_wear(m, s, placed))
         excess *= max(life, 1.0) * max(program, 1.0)
         least = least_step(m, plan, placed, waits, k)
@@ -258,6 +265,30 @@ def judge_plan(
     update_tolerated(s, k)
 
 
+@compilable
+def chosen_plan(scratch: ScratchRow, target: int) -> int:
+    """The plan that is best for a TPOT target, or the least bad where none is admissible."""
+    if scratch.best_cost[target] >= 0.0:
+        return int(scratch.best_plan[target])
+    return int(scratch.least_plan[target])
+
+
+@compilable
+def judge_whole(
+    machine: MachineRow,
+    work: WorkloadRow,
+    site: SiteRow,
+    plan: PlanRow,
+    prompts: Any,
+    scratch: ScratchRow,
+) -> Judged:
+    """Serve and price a pair whole."""
+    request, first = prompts[plan.plan_shape], prompts[plan.plan_shape + len(prompts) // 2]
+    pair, _ = serve(machine, work, plan, request=request, first=first, scratch=scratch)
+    fleet = fleet_of(machine, work, plan, pair.fitted)
+    return price(machine, work, site, plan=plan, fleet=fleet, pair=pair, scratch=scratch)
+
+
 def judge(
     machines: Any, work: Any, site: Any, plans: Any, prompts: Any, scratch: Any, bounds: bool, out: Any
 ) -> None:
@@ -281,15 +312,13 @@ def judge(
             if admitted(m, p):
                 request, first = prompts[p.plan_shape], prompts[p.plan_shape + shapes]
                 judge_plan(m, w, s, plan=p, request=request, first=first, k=k, number=number, bounds=bounds)
+        number = chosen_plan(k, 0)
+        judged = judge_whole(m, w, s, plans[number], prompts, k)
         for i in range(s.targets):
-            found = k.best_cost[i] >= 0.0
-            number = int(k.best_plan[i] if found else k.least_plan[i])
-            p = plans[number]
-            request, first = prompts[p.plan_shape], prompts[p.plan_shape + shapes]
-            pair, _ = serve(m, w, p, request=request, first=first, scratch=k)
-            fleet = fleet_of(m, w, p, pair.fitted)
-            judged = price(m, w, s, plan=p, fleet=fleet, pair=pair, scratch=k)
-            pools = k.best_pools[i] if found else k.least_pools[i]
+            if chosen_plan(k, i) != number:
+                number = chosen_plan(k, i)
+                judged = judge_whole(m, w, s, plans[number], prompts, k)
+            pools = k.best_pools[i] if k.best_cost[i] >= 0.0 else k.least_pools[i]
             write_result(
                 m,
                 s,

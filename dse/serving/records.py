@@ -365,6 +365,12 @@ class ScratchRow:
     """s/B of the fast memory and the engine beside it at once"""
     both_flash: float
     both_far: float
+    either_all: float
+    """s/B of all memories at once, by whichever is quicker at each"""
+    both_all: float
+    """s/B of all memories and engines at once"""
+    all_inverse: float
+    """s/B of all memories at once, by the host"""
     least_flop: PerPrecision
     """s/FLOP of host and engine at once"""
     least_watts: float
