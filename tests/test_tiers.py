@@ -14,9 +14,17 @@ from dse import evaluate
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.catalog.transformer import transformer
 from dse.core.axes import OPERATORS, PnmSite
+from dse.core.records import plain
+from dse.evaluator.first_order import FirstOrderModel
 from dse.hardware.logic import fixed_clock
 from dse.hardware.machine import Machine
 from dse.physics import experts, flash, roofline
+from dse.serving.decode import read_of
+from dse.serving.machine_rows import machine_rows
+from dse.serving.pnm_split import host_reads
+from dse.serving.trace import trace
+from dse.space.design import sample
+from dse.space.overrides import load_space
 from dse.space.scenario import ModelLoad, RequestClass, RequestMix, mix_of
 from tests.records import altered
 from tests.validation.evidence.reference_machines import Flash, Served, decoded, reference_machine, traced
@@ -344,6 +352,29 @@ def _with_engine(
         "flops": A([flops]), "energy": A([1e-12]), "flop_energy": A([1e-13]), "switch_latency": A([0.0]), "copies": A([1.0]),
     }  # fmt: skip
     return altered(machine, pnm=engine | changed)
+
+
+def test_an_engine_beside_memory_that_holds_nothing_leaves_the_host_its_reads(catalog: Catalog) -> None:
+    """Pages of flash, the wait for them and the PHY that they cross are the host's, wherever the engine is."""
+    space = load_space("datacenter")
+    model, rng, met = FirstOrderModel(space, catalog, threads=1), np.random.default_rng(8), 0
+    rows = machine_rows(model.machine(sample(space, 400, rng)))
+    for row in rows[(rows.pnm_site == PnmSite.FAR) & (rows.flash_capacity > 0)]:
+        machine, work = plain(row), model.step_work[int(rng.integers(2))]
+        filling = (work.rows.fill_fast_tier > 0) & (work.rows.sub_batch_interleaving == 0)
+        found = trace(machine, work, int(rng.choice(np.flatnonzero(filling))), model.site)
+        if found.pair.placed.in_flash < 1.0:  # the far modules hold something
+            continue
+        for i, flop in enumerate(found.plan.flop):
+            read = read_of(found.plan, found.pair.placed, i)
+            host = host_reads(
+                machine, found.work, found.scratch, read, read.fast, read.below, read.per_byte, i
+            )
+            if flop > 0.0 and read.below > 0.0 and machine.pnm_serves[i] > 0.0:
+                assert found.operators[OPERATORS[i]] == (found.scratch.host[i], False)
+                assert found.scratch.host[i] >= max(host)
+                met += 1
+    assert met > 10
 
 
 def test_what_an_engine_on_flash_computes_is_no_read_made_ahead() -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from dse.core.axes import CLOCK_LEVELS
 from dse.core.compilation import compilable
 from dse.core.rounding import ceiling
 from dse.serving.collectives import all_reduce, exchange, pipeline_transfer
 from dse.serving.placement import Placement
-from dse.serving.pnm_split import Sums, assign, beside_engine, engine_operator, inside_time
+from dse.serving.pnm_split import (
+    LOWER_CLOCK,
+    Sums,
+    assign,
+    beside_engine,
+    engine_operator,
+    host_reads,
+    inside_time,
+)
 from dse.serving.rates import ATTENTION, EXPERTS
 from dse.serving.records import OPS, MachineRow, PlanRow, ScratchRow, WorkloadRow
 from dse.serving.results import Charges, Read, Waits
-
-LOWER_CLOCK: Final = CLOCK_LEVELS[1]
 
 
 class Decoded(NamedTuple):
@@ -74,15 +79,9 @@ def host_operator(
 ) -> None:
     """Operator i on the host, into ``scratch``: the longest of its compute and of the tiers it touches.
 
-    Behind one PHY the bytes of flash cross it too. Which experts are read is known only once the tokens are
-    routed: their pages are waited for, and none is read ahead.
+    Which experts are read is known only once the tokens are routed: none is read ahead.
     """
-    inverse = scratch.inverse[i]
-    crossing = read.fast + read.below * machine.shares_fast_phy
-    wires = max(crossing * (inverse * machine.fast_inverse), read.chip * (inverse * machine.sram_inverse))
-    below = read.below * (inverse * read.per_byte)
-    if i == EXPERTS and read.below > 0.0:
-        below += work.moe_layers * machine.lower_latency
+    wires, below = host_reads(machine, work, scratch, read, read.fast, read.below, read.per_byte, i)
     busy = plan.flop[i] * scratch.rate[i]
     alone, alone_slower = max(wires, busy), max(wires, busy / LOWER_CLOCK)
     scratch.host[i], scratch.host_slower[i] = max(alone, below), max(alone_slower, below)

@@ -15,6 +15,7 @@ from dse.serving.results import Charges, Read, Waits
 EQUAL: Final = 0.999
 """assignments of a step within 0.1 % count as equally fast; 1 % of a step is more than most operators take"""
 
+LOWER_CLOCK: Final = CLOCK_LEVELS[1]
 FAST: Final = int(PnmSite.FAST)
 FLASH: Final = int(PnmSite.FLASH)
 FAR: Final = int(PnmSite.FAR)
@@ -57,6 +58,31 @@ def inside_time(machine: MachineRow, scratch: ScratchRow, beside: float, stretch
 
 
 @compilable
+def host_reads(
+    machine: MachineRow,
+    work: WorkloadRow,
+    scratch: ScratchRow,
+    read: Read,
+    fast: float,
+    below: float,
+    per_byte: float,
+    i: int,
+) -> tuple[float, float]:
+    """Time [s] of the bytes that the host reads of operator i over its wires, and of those ``below``.
+
+    Behind one PHY the bytes of flash cross it too. Which experts are read is known only once the tokens are
+    routed: their pages are waited for.
+    """
+    inverse = scratch.inverse[i]
+    crossing = fast + below * machine.shares_fast_phy
+    wires = max(crossing * (inverse * machine.fast_inverse), read.chip * (inverse * machine.sram_inverse))
+    time = below * (inverse * per_byte)
+    if i == EXPERTS and below > 0.0:
+        time += work.moe_layers * machine.lower_latency
+    return wires, time
+
+
+@compilable
 def engine_operator(
     machine: MachineRow,
     work: WorkloadRow,
@@ -73,24 +99,22 @@ def engine_operator(
     engine on the fast one can be.
     """
     site, inverse, flop = machine.pnm_site, scratch.inverse[i], plan.flop[i]
-    below = scratch.below[i]
-    on_chip = read.chip * (inverse * machine.sram_inverse)
     pages = 1.0
     beside, stretch = beside_engine(machine, place, read)
+    fast, below, per_byte = read.fast, read.below, read.per_byte  # what is left to the host
     if site == FAST:
         path, link = machine.fast_energy, machine.fast_inverse
-        elsewhere, elsewhere_below = max(on_chip, below), below
-        alone = read.chip <= 0.0 and read.below <= 0.0
+        fast = 0.0
+    elif site == FLASH:
+        pages = read.pages
+        path, link = machine.flash_energy * pages, machine.flash_inverse
+        below, per_byte = read.below * (1.0 - place.in_flash), machine.far_inverse
     else:
-        part_of, other = 1.0 - place.in_flash, machine.flash_inverse
         path, link = machine.far_energy, machine.far_inverse
-        if site == FLASH:
-            part_of, other = place.in_flash, machine.far_inverse
-            pages = read.pages
-            path, link = machine.flash_energy * pages, machine.flash_inverse
-        elsewhere_below = read.below * ((1.0 - part_of) * inverse * other)
-        elsewhere = max(on_chip, read.fast * (inverse * machine.fast_inverse), elsewhere_below)
-        alone = False
+        below, per_byte = read.below * place.in_flash, machine.flash_inverse * read.stretch
+    wires, elsewhere_below = host_reads(machine, work, scratch, read, fast, below, per_byte, i)
+    elsewhere = max(wires, elsewhere_below)
+    alone = site == FAST and read.chip <= 0.0 and read.below <= 0.0
     moved, handed = handover(machine, work, plan, inverse=inverse, link=link, i=i)
     if site == FLASH and i == EXPERTS:
         handed += work.moe_layers * machine.lower_latency
@@ -99,12 +123,13 @@ def engine_operator(
     near = max(inside, part * flop * scratch.pnm_rate[i]) + handed
     host = (1.0 - part) * flop * scratch.rate[i]
     rest = max(elsewhere, host)
-    time = max(near, rest)
-    unhidden, rest_unhidden = time, rest
+    time, slower = max(near, rest), max(near, elsewhere, host / LOWER_CLOCK)
+    unhidden, unhidden_slower, rest_unhidden = time, slower, rest
     if site == FAST and i != EXPERTS:  # which experts is known only once the tokens are routed
-        rest_unhidden = max(on_chip, host)
-        unhidden = max(near, rest_unhidden)
-    scratch.pnm_time[i] = time
+        rest_unhidden = max(wires, host)
+        unhidden, unhidden_slower = max(near, rest_unhidden), max(near, wires, host / LOWER_CLOCK)
+    scratch.pnm_time[i], scratch.pnm_slower[i] = time, slower
+    scratch.pnm_unhidden_slower[i] = unhidden_slower
     scratch.pnm_below[i] = elsewhere_below if site == FAST else max(near, elsewhere_below)
     scratch.pnm_unhidden[i] = unhidden
     scratch.near[i], scratch.inside[i] = near, inside
@@ -151,9 +176,9 @@ def summed(work: WorkloadRow, scratch: ScratchRow, assigned: int, buffered: floa
         chosen = scratch.host[i]
         if assigned >> i & 1:
             chosen = scratch.pnm_time[i]
-            slower += chosen
+            slower += scratch.pnm_slower[i]
             unhidden += scratch.pnm_unhidden[i]
-            unhidden_slower += scratch.pnm_unhidden[i]
+            unhidden_slower += scratch.pnm_unhidden_slower[i]
             below += scratch.pnm_below[i]
             engine += scratch.near[i]
             host += scratch.rest[i]
@@ -323,9 +348,11 @@ def move_operator(work: WorkloadRow, scratch: ScratchRow, i: int, c: int, to: in
     longer = s.pnm_time[i] - s.host[i]
     s.tried[to] = s.tried[c] | 1 << i
     s.tried_time[to] = s.tried_time[c] + longer
-    s.tried_slower[to] = s.tried_slower[c] + (s.pnm_time[i] - s.host_slower[i])
+    s.tried_slower[to] = s.tried_slower[c] + (s.pnm_slower[i] - s.host_slower[i])
     s.tried_unhidden[to] = s.tried_unhidden[c] + (s.pnm_unhidden[i] - s.unhidden[i])
-    s.tried_unhidden_slower[to] = s.tried_unhidden_slower[c] + (s.pnm_unhidden[i] - s.unhidden_slower[i])
+    s.tried_unhidden_slower[to] = s.tried_unhidden_slower[c] + (
+        s.pnm_unhidden_slower[i] - s.unhidden_slower[i]
+    )
     s.tried_below[to] = s.tried_below[c] + (s.pnm_below[i] - s.below[i])
     s.tried_engine[to] = s.tried_engine[c] + (s.near[i] - s.inside[i])
     s.tried_host[to] = s.tried_host[c] + (s.rest[i] - s.host[i])

@@ -309,10 +309,13 @@ class ScratchRow:
     """s that the tiers below are read for it"""
     pnm_time: PerOperator
     """s with the part beside the engine run there"""
+    pnm_slower: PerOperator
+    """at the lower clock of the host"""
     pnm_below: PerOperator
     """s that the tiers below are busy with it then"""
     pnm_unhidden: PerOperator
     """s it takes then with all that the host reads of the tiers below read ahead"""
+    pnm_unhidden_slower: PerOperator
     near: PerOperator
     """s that the engine works"""
     inside: PerOperator
