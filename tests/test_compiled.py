@@ -110,7 +110,14 @@ def test_every_bound_holds_for_every_pair(name: str, catalog: Catalog) -> None:
             for step in (
                 least_step(machine, plan, pair.placed, waits, scratch),
                 least_operators(
-                    machine, plan, scratch, waits=waits, chip=pair.placed.chip, buffered=ahead, able=able
+                    machine,
+                    found.work,
+                    plan,
+                    scratch,
+                    waits=waits,
+                    chip=pair.placed.chip,
+                    buffered=ahead,
+                    able=able,
                 ),
                 LeastStep(time=pair.step.step, energy=pair.step.energy),
             ):

@@ -145,6 +145,7 @@ def least_governed(
 @compilable
 def least_operators(
     machine: MachineRow,
+    work: WorkloadRow,
     plan: PlanRow,
     scratch: ScratchRow,
     waits: Waits,
@@ -157,9 +158,9 @@ def least_operators(
     Read ahead or not, a step takes what no read ahead hides, what the memories below are busy, and all of
     it but what the buffer holds (``buffered`` s); in halves 2 max(host + messages, engine).
     """
-    quick = quickest(plan, scratch, able)
+    quick = quickest(work, plan, scratch, able)
     longest = max(quick.unhidden, quick.below, quick.host - buffered)
-    time = longest * waits.pace + waits.fixed
+    time = longest * waits.pace + waits.fixed + max(waits.exchange - quick.shared, 0.0)
     if plan.sub_batch_interleaving > 0:
         time = 2.0 * max(time, quick.engine * waits.pace)
     return least_governed(machine, plan, scratch, chip, time)

@@ -179,12 +179,12 @@ def operators(
         read = read_of(plan, place, i)
         host_operator(machine, work, plan, read, scratch, i)
         scratch.inside[i] = 0.0
-        if scratch.pnm_operators >> i & 1:
-            able += 1 << i
-            engine_operator(machine, work, plan, place=place, read=read, scratch=scratch, i=i)
-        elif machine.pnm_site > 0:
+        if machine.pnm_site > 0:
             beside, stretch = beside_engine(machine, place, read)
             scratch.inside[i] = inside_time(machine, scratch, beside, stretch, i)
+            if scratch.pnm_operators >> i & 1 and beside > 0.0:  # an engine with no byte has no part
+                able += 1 << i
+                engine_operator(machine, work, plan, place=place, read=read, scratch=scratch, i=i)
     return able
 
 

@@ -246,7 +246,7 @@ def judge_plan(
     able = operators(m, w, plan, placed, k)
     if bounds and able > 0:
         ahead = read_ahead(m, w, placed)
-        least = least_operators(m, plan, k, waits=waits, chip=placed.chip, buffered=ahead, able=able)
+        least = least_operators(m, w, plan, k, waits=waits, chip=placed.chip, buffered=ahead, able=able)
         if beaten(candidate, times, excess, least):
             return
     step, _ = serve_step(m, w, plan, fitted=fitted, placed=placed, waits=waits, scratch=k, able=able)

@@ -16,6 +16,9 @@ EQUAL: Final = 0.999
 """assignments of a step within 0.1 % count as equally fast; 1 % of a step is more than most operators take"""
 
 LOWER_CLOCK: Final = CLOCK_LEVELS[1]
+NEARLY: Final = EQUAL * (1.0 - 1e-9)
+"""``EQUAL`` for sums in another order"""
+
 FAST: Final = int(PnmSite.FAST)
 FLASH: Final = int(PnmSite.FLASH)
 FAR: Final = int(PnmSite.FAR)
@@ -297,122 +300,118 @@ def assign(
     if able == 0:
         return Assigned(start, sums, charges)
     least = governed_step(machine, plan, waits, sums, charges)
-    must, may = decided(plan, scratch, waits, buffered, able, least / EQUAL)
-    free = may & ~must
-    if free == 0 and must == start:
+    must, may = decided(work, plan, scratch, waits=waits, buffered=buffered, able=able, longest=least / EQUAL)
+    if must == may:
+        best = must
+    else:
+        best = quickest_tried(
+            machine,
+            work,
+            plan,
+            scratch=scratch,
+            waits=waits,
+            host=host,
+            buffered=buffered,
+            count=every_assignment(work, plan, scratch, must, may & ~must),
+            least=least,
+        )
+    if best == start:
         return Assigned(start, sums, charges)
-    best = must
-    if free > 0:
-        count = every_assignment(work, scratch, host, must, free)
-        best = quickest_tried(machine, plan, scratch, waits=waits, host=host, buffered=buffered, count=count)
     return Assigned(best, summed(work, scratch, best, buffered), charged(machine, scratch, best, host))
 
 
 @compilable
-def every_assignment(work: WorkloadRow, scratch: ScratchRow, host: Charges, must: int, free: int) -> int:
+def every_assignment(work: WorkloadRow, plan: PlanRow, scratch: ScratchRow, must: int, free: int) -> int:
     """Sum a pass under every assignment of the ``free`` operators, with those that ``must`` on the engine.
 
-    Each operator doubles the assignments: those so far, and the same with its part moved to the engine.
-    Returns how many there are.
+    At the design clock, and of the host's own timeline where halves alternate. Each operator doubles the
+    assignments: those so far, and the same with its part moved. Returns how many there are.
     """
     s = scratch
-    s.tried[0] = 0
-    s.tried_time[0] = s.tried_slower[0] = s.tried_below[0] = s.tried_engine[0] = s.tried_beside[0] = 0.0
-    s.tried_unhidden[0] = s.tried_unhidden_slower[0] = 0.0
-    s.tried_clocked[0], s.tried_unclocked[0] = host.clocked, host.unclocked
+    s.tried[0] = must
+    s.tried_host[0] = s.tried_unhidden[0] = s.tried_below[0] = s.tried_engine[0] = 0.0
+    s.tried_shared[0] = s.host[FFN] * work.shared_share
     for i in range(OPS):
-        s.tried_time[0] += s.host[i]
-        s.tried_slower[0] += s.host_slower[i]
+        s.tried_host[0] += s.host[i]
         s.tried_unhidden[0] += s.unhidden[i]
-        s.tried_unhidden_slower[0] += s.unhidden_slower[i]
         s.tried_below[0] += s.below[i]
         s.tried_engine[0] += s.inside[i]
-    s.tried_host[0], s.tried_host_below[0] = s.tried_time[0], s.tried_below[0]
-    s.tried_host_unhidden[0], s.tried_shared[0] = s.tried_unhidden[0], s.host[FFN] * work.shared_share
-    count = 1
     for i in range(OPS):
         if must >> i & 1:
-            move_operator(work, scratch, i, 0, 0)
+            move_operator(work, plan, scratch, i, 0, 0)
+    count = 1
     for i in range(OPS):
         if free >> i & 1:
             for c in range(count):
-                move_operator(work, scratch, i, c, count + c)
+                s.tried[count + c] = s.tried[c] | 1 << i
+                move_operator(work, plan, scratch, i, c, count + c)
             count *= 2
     return count
 
 
 @compilable
-def move_operator(work: WorkloadRow, scratch: ScratchRow, i: int, c: int, to: int) -> None:
+def move_operator(work: WorkloadRow, plan: PlanRow, scratch: ScratchRow, i: int, c: int, to: int) -> None:
     """The sums of assignment c with operator i moved to the engine, as those of assignment ``to``."""
     s = scratch
     longer = s.pnm_time[i] - s.host[i]
-    s.tried[to] = s.tried[c] | 1 << i
-    s.tried_time[to] = s.tried_time[c] + longer
-    s.tried_slower[to] = s.tried_slower[c] + (s.pnm_slower[i] - s.host_slower[i])
-    s.tried_unhidden[to] = s.tried_unhidden[c] + (s.pnm_unhidden[i] - s.unhidden[i])
-    s.tried_unhidden_slower[to] = s.tried_unhidden_slower[c] + (
-        s.pnm_unhidden_slower[i] - s.unhidden_slower[i]
-    )
-    s.tried_below[to] = s.tried_below[c] + (s.pnm_below[i] - s.below[i])
-    s.tried_engine[to] = s.tried_engine[c] + (s.near[i] - s.inside[i])
-    s.tried_host[to] = s.tried_host[c] + (s.rest[i] - s.host[i])
-    s.tried_host_below[to] = s.tried_host_below[c] + (s.rest_below[i] - s.below[i])
-    s.tried_host_unhidden[to] = s.tried_host_unhidden[c] + (s.rest_unhidden[i] - s.unhidden[i])
     s.tried_shared[to] = s.tried_shared[c] + (longer * work.shared_share if i == FFN else 0.0)
-    s.tried_clocked[to] = s.tried_clocked[c] - s.spared[i]
-    s.tried_unclocked[to] = s.tried_unclocked[c] + s.wired[i]
-    s.tried_beside[to] = s.tried_beside[c] + s.beyond[i]
+    if plan.sub_batch_interleaving > 0:
+        s.tried_host[to] = s.tried_host[c] + (s.rest[i] - s.host[i])
+        s.tried_unhidden[to] = s.tried_unhidden[c] + (s.rest_unhidden[i] - s.unhidden[i])
+        s.tried_below[to] = s.tried_below[c] + (s.rest_below[i] - s.below[i])
+        s.tried_engine[to] = s.tried_engine[c] + (s.near[i] - s.inside[i])
+    else:
+        s.tried_host[to] = s.tried_host[c] + longer
+        s.tried_unhidden[to] = s.tried_unhidden[c] + (s.pnm_unhidden[i] - s.unhidden[i])
+        s.tried_below[to] = s.tried_below[c] + (s.pnm_below[i] - s.below[i])
+
+
+@compilable
+def tried_step(plan: PlanRow, scratch: ScratchRow, waits: Waits, buffered: float, c: int) -> float:
+    """Time [s] of a step under assignment c at the design clock, as ``step_times`` has it."""
+    s = scratch
+    spent = waits.fixed + max(waits.exchange - s.tried_shared[c], 0.0)
+    hidden = roofline.hidden_time(s.tried_below[c], s.tried_unhidden[c], s.tried_host[c], buffered)
+    time = (s.tried_host[c] - hidden) * waits.pace + spent
+    if plan.sub_batch_interleaving > 0:
+        return 2.0 * max(time, s.tried_engine[c] * waits.pace)
+    return time
 
 
 @compilable
 def quickest_tried(
     machine: MachineRow,
+    work: WorkloadRow,
     plan: PlanRow,
     scratch: ScratchRow,
     waits: Waits,
     host: Charges,
     buffered: float,
     count: int,
+    least: float,
 ) -> int:
     """Of ``count`` assignments that of the shortest step, limits of heat held; within 0.1 % of least
     energy.
+
+    ``least`` [s] is a step that one of them reaches. Heat and lower clocks never shorten a step, so only
+    those that could reach it at the design clock are worked out in full.
     """
-    s, runs = scratch, passes(plan)
+    s, kept = scratch, 0
     for c in range(count):
-        spent = waits.fixed + max(waits.exchange - s.tried_shared[c], 0.0)
-        hidden = roofline.hidden_time(s.tried_below[c], s.tried_unhidden[c], s.tried_time[c], buffered)
-        late = roofline.hidden_time(s.tried_below[c], s.tried_unhidden_slower[c], s.tried_slower[c], buffered)
-        time = (s.tried_time[c] - hidden) * waits.pace + spent
-        slower = (s.tried_slower[c] - late) * waits.pace + spent
-        if plan.sub_batch_interleaving > 0:
-            own = roofline.hidden_time(
-                s.tried_host_below[c], s.tried_host_unhidden[c], s.tried_host[c], buffered
+        if NEARLY * tried_step(plan, s, waits, buffered, c) <= least:
+            charges = charged(machine, s, s.tried[c], host)
+            step = governed_step(machine, plan, waits, summed(work, s, s.tried[c], buffered), charges)
+            least = min(least, step)
+            s.tried[kept], s.kept_step[kept] = s.tried[c], step
+            s.kept_joules[kept] = (
+                charges.clocked + charges.unclocked + charges.fast + charges.flash + charges.far
             )
-            pair = 2.0 * max((s.tried_host[c] - own) * waits.pace + spent, s.tried_engine[c] * waits.pace)
-            time, slower = pair, pair + 2.0 * (slower - time)
-        s.tried_step[c], s.tried_step_slower[c] = time, slower
-    watts, watts_slower = level_watts(machine, 0), level_watts(machine, 1)
-    beside_fast = 1.0 if machine.pnm_site == FAST else 0.0
-    beside_flash = 1.0 if machine.pnm_site == FLASH else 0.0
-    least = -1.0
-    for c in range(count):
-        fast = (host.fast + beside_fast * s.tried_beside[c]) * runs
-        flash = (host.flash + beside_flash * s.tried_beside[c]) * runs
-        time, slower = s.tried_step[c], s.tried_step_slower[c]
-        logic = (s.tried_clocked[c] + s.tried_unclocked[c]) * runs + watts * time
-        step = governed(machine, time, logic, fast, flash)
-        if machine.levels > 1:
-            less = (s.tried_clocked[c] * machine.level_energy[1] + s.tried_unclocked[c]) * runs
-            step = min(step, governed(machine, slower, less + watts_slower * slower, fast, flash))
-        s.tried_step[c] = step
-        if least < 0.0 or step < least:
-            least = step
-    best, spent = -1, 0.0
-    for c in range(count):
-        joules = s.tried_clocked[c] + s.tried_unclocked[c] + s.tried_beside[c]
-        if EQUAL * s.tried_step[c] <= least and (best < 0 or joules < spent):
-            best, spent = c, joules
-    return s.tried[best]
+            kept += 1
+    best, spent = 0, -1.0
+    for c in range(kept):
+        if EQUAL * s.kept_step[c] <= least and (spent < 0.0 or s.kept_joules[c] < spent):
+            best, spent = s.tried[c], s.kept_joules[c]
+    return best
 
 
 @compilable
@@ -437,13 +436,16 @@ class Quickest(NamedTuple):
     """that the tiers below are busy"""
     engine: float
     """in halves, that the engine works and its memory is read"""
+    shared: float
+    """of shared experts, which wait for no dispatch: the most there may be"""
 
 
 @compilable
-def quickest(plan: PlanRow, scratch: ScratchRow, able: int) -> Quickest:
+def quickest(work: WorkloadRow, plan: PlanRow, scratch: ScratchRow, able: int) -> Quickest:
     """Sum_i min(host_i, engine_i): every figure of a pass is a sum over its operators."""
     halves = plan.sub_batch_interleaving > 0
     host = unhidden = below = engine = 0.0
+    longest = max(scratch.host[FFN], scratch.pnm_time[FFN]) if able >> FFN & 1 else scratch.host[FFN]
     for i in range(OPS):
         if able >> i & 1 == 0:
             host += scratch.host[i]
@@ -459,12 +461,20 @@ def quickest(plan: PlanRow, scratch: ScratchRow, able: int) -> Quickest:
             host += min(scratch.host[i], scratch.pnm_time[i])
             unhidden += min(scratch.unhidden[i], scratch.pnm_unhidden[i])
             below += min(scratch.below[i], scratch.pnm_below[i])
-    return Quickest(host=host, unhidden=unhidden, below=below, engine=engine)
+    return Quickest(
+        host=host, unhidden=unhidden, below=below, engine=engine, shared=longest * work.shared_share
+    )
 
 
 @compilable
 def decided(
-    plan: PlanRow, scratch: ScratchRow, waits: Waits, buffered: float, able: int, longest: float
+    work: WorkloadRow,
+    plan: PlanRow,
+    scratch: ScratchRow,
+    waits: Waits,
+    buffered: float,
+    able: int,
+    longest: float,
 ) -> tuple[int, int]:
     """Bits of the operators that the engine must take a part of, and that it may, in a step of ``longest``
     [s].
@@ -473,7 +483,8 @@ def decided(
     side its difference more. In halves both the host and the engine take that long, each of its own times.
     Writes, refresh, the lower clock and limits of heat only add.
     """
-    quick, runs = quickest(plan, scratch, able), passes(plan)
+    quick, runs = quickest(work, plan, scratch, able), passes(plan)
+    fixed = waits.fixed + max(waits.exchange - quick.shared, 0.0)
     halves = plan.sub_batch_interleaving > 0
     must, may = 0, 0
     for i in range(OPS):
@@ -494,9 +505,9 @@ def decided(
                 quick.below + max(scratch.below[i] - below, 0.0),
                 quick.host + max(scratch.host[i] - time, 0.0) - buffered,
             )
-            if runs * max(on_engine * waits.pace + waits.fixed, near * waits.pace) <= longest:
+            if runs * max(on_engine * waits.pace + fixed, near * waits.pace) <= longest:
                 may += 1 << i
-            if runs * max(on_host * waits.pace + waits.fixed, inside * waits.pace) > longest:
+            if runs * max(on_host * waits.pace + fixed, inside * waits.pace) > longest:
                 must += 1 << i
     return must & may, may
 

@@ -335,25 +335,17 @@ class ScratchRow:
     pnm_arithmetic: PerOperator
     tried: Annotated[MutableSequence[int], (1 << OPS,)]
     """assignments under trial: bits of the operators that the engine takes a part of; the next are theirs"""
-    tried_time: PerAssignment
-    """s of all operators at the design clock, nothing read ahead"""
-    tried_slower: PerAssignment
-    tried_unhidden: PerAssignment
-    tried_unhidden_slower: PerAssignment
-    tried_below: PerAssignment
-    tried_shared: PerAssignment
     tried_host: PerAssignment
-    tried_host_below: PerAssignment
-    tried_host_unhidden: PerAssignment
+    """s of all operators at the design clock, nothing read ahead; of the host's own in halves, as the next"""
+    tried_unhidden: PerAssignment
+    tried_below: PerAssignment
     tried_engine: PerAssignment
-    tried_clocked: PerAssignment
-    """J of arithmetic on the host"""
-    tried_unclocked: PerAssignment
-    tried_beside: PerAssignment
-    """J that the memory beside the engine takes more"""
-    tried_step: PerAssignment
-    """s of a step at the design clock"""
-    tried_step_slower: PerAssignment
+    """s that the engine works and its memory is read, in halves"""
+    tried_shared: PerAssignment
+    """s of shared experts"""
+    kept_step: PerAssignment
+    """s of a step of the assignments that are worked out in full"""
+    kept_joules: PerAssignment
     lines: Annotated[MutableSequence[int], (len(GROUPS),)]
     """algorithms of an all-reduce of each group size that no other beats in both its time and its rate"""
     line_alpha: Annotated[MutableSequence[float], (len(GROUPS) * len(LINES),)]
