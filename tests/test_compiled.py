@@ -102,7 +102,7 @@ def test_every_bound_holds_for_every_pair(name: str, catalog: Catalog) -> None:
         few = least_prompts(machine, plan, pair.placed, scratch)
         served = prompt_times(machine, found.work, plan, request, first, pair.placed, scratch)
         assert all(least <= found * more for least, found in zip(few, served, strict=True))
-        able = scratch.pnm_operators & sum(1 << i for i, flop in enumerate(plan.flop) if flop > 0)
+        able = scratch.pnm_operators & sum(1 << i for i, inside in enumerate(scratch.inside) if inside > 0)
         ahead = read_ahead(machine, found.work, pair.placed)
         life, program = flash_ratios(machine, found.site, lasting_wear(machine, found.site, pair.placed))
         excess = least_excess(plan, pair.fitted, scratch) * max(life, 1.0) * max(program, 1.0)
@@ -323,7 +323,7 @@ def test_the_assignment_is_the_best_of_all(name: str, catalog: Catalog) -> None:
             continue
         found = trace(machine, work, number, model.site)
         plan, scratch, waits = found.plan, found.scratch, found.parts.waits
-        able = scratch.pnm_operators & sum(1 << i for i, flop in enumerate(plan.flop) if flop > 0)
+        able = scratch.pnm_operators & sum(1 << i for i, inside in enumerate(scratch.inside) if inside > 0)
         host, _ = host_charges(machine, plan, found.pair.placed)
         ahead = read_ahead(machine, found.work, found.pair.placed)
         steps, joules = {}, {}

@@ -156,13 +156,14 @@ def least_operators(
     """Lower bound of a step from its operators, whichever of them the engine takes a part of.
 
     Read ahead or not, a step takes what no read ahead hides, what the memories below are busy, and all of
-    it but what the buffer holds (``buffered`` s); in halves 2 max(host + messages, engine).
+    it but what the buffer holds (``buffered`` s); in halves 2 max(host + messages, engine) >= their sum.
     """
     quick = quickest(work, plan, scratch, able)
     longest = max(quick.unhidden, quick.below, quick.host - buffered)
-    time = longest * waits.pace + waits.fixed + max(waits.exchange - quick.shared, 0.0)
+    fixed = waits.fixed + max(waits.exchange - quick.shared, 0.0)
+    time = longest * waits.pace + fixed
     if plan.sub_batch_interleaving > 0:
-        time = 2.0 * max(time, quick.engine * waits.pace)
+        time = max(2.0 * max(time, quick.engine * waits.pace), quick.both * waits.pace + fixed)
     return least_governed(machine, plan, scratch, chip, time)
 
 

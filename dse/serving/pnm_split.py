@@ -313,6 +313,7 @@ def assign(
             host=host,
             buffered=buffered,
             count=every_assignment(work, plan, scratch, must, may & ~must),
+            start=start,
             least=least,
         )
     if best == start:
@@ -388,19 +389,23 @@ def quickest_tried(
     host: Charges,
     buffered: float,
     count: int,
+    start: int,
     least: float,
 ) -> int:
     """Of ``count`` assignments that of the shortest step, limits of heat held; within 0.1 % of least
     energy.
 
-    ``least`` [s] is a step that one of them reaches. Heat and lower clocks never shorten a step, so only
-    those that could reach it at the design clock are worked out in full.
+    One of them, ``start``, takes ``least`` [s]. Heat and lower clocks never shorten a step, so only those
+    that could be as short at the design clock are worked out in full.
     """
-    s, kept = scratch, 0
+    s, kept, known = scratch, 0, least
     for c in range(count):
-        if NEARLY * tried_step(plan, s, waits, buffered, c) <= least:
+        at_start = s.tried[c] == start
+        if at_start or NEARLY * tried_step(plan, s, waits, buffered, c) <= least:
             charges = charged(machine, s, s.tried[c], host)
-            step = governed_step(machine, plan, waits, summed(work, s, s.tried[c], buffered), charges)
+            step = known
+            if not at_start:
+                step = governed_step(machine, plan, waits, summed(work, s, s.tried[c], buffered), charges)
             least = min(least, step)
             s.tried[kept], s.kept_step[kept] = s.tried[c], step
             s.kept_joules[kept] = (
@@ -436,6 +441,8 @@ class Quickest(NamedTuple):
     """that the tiers below are busy"""
     engine: float
     """in halves, that the engine works and its memory is read"""
+    both: float
+    """in halves, of what the host works with the tiers below read ahead and of what the engine works"""
     shared: float
     """of shared experts, which wait for no dispatch: the most there may be"""
 
@@ -444,7 +451,7 @@ class Quickest(NamedTuple):
 def quickest(work: WorkloadRow, plan: PlanRow, scratch: ScratchRow, able: int) -> Quickest:
     """Sum_i min(host_i, engine_i): every figure of a pass is a sum over its operators."""
     halves = plan.sub_batch_interleaving > 0
-    host = unhidden = below = engine = 0.0
+    host = unhidden = below = engine = both = 0.0
     longest = max(scratch.host[FFN], scratch.pnm_time[FFN]) if able >> FFN & 1 else scratch.host[FFN]
     for i in range(OPS):
         if able >> i & 1 == 0:
@@ -452,17 +459,24 @@ def quickest(work: WorkloadRow, plan: PlanRow, scratch: ScratchRow, able: int) -
             unhidden += scratch.unhidden[i]
             below += scratch.below[i]
             engine += scratch.inside[i]
+            both += scratch.unhidden[i] + scratch.inside[i]
         elif halves:
             host += min(scratch.host[i], scratch.rest[i])
             unhidden += min(scratch.unhidden[i], scratch.rest_unhidden[i])
             below += min(scratch.below[i], scratch.rest_below[i])
             engine += min(scratch.near[i], scratch.inside[i])
+            both += min(scratch.unhidden[i] + scratch.inside[i], scratch.rest_unhidden[i] + scratch.near[i])
         else:
             host += min(scratch.host[i], scratch.pnm_time[i])
             unhidden += min(scratch.unhidden[i], scratch.pnm_unhidden[i])
             below += min(scratch.below[i], scratch.pnm_below[i])
     return Quickest(
-        host=host, unhidden=unhidden, below=below, engine=engine, shared=longest * work.shared_share
+        host=host,
+        unhidden=unhidden,
+        below=below,
+        engine=engine,
+        both=both,
+        shared=longest * work.shared_share,
     )
 
 
@@ -480,7 +494,8 @@ def decided(
     [s].
 
     Whatever the others do, a step takes at least what ``quickest`` says, and with operator i on the slower
-    side its difference more. In halves both the host and the engine take that long, each of its own times.
+    side its difference more. In halves both the host and the engine take that long, each of its own times,
+    and the longer of both at least half their sum.
     Writes, refresh, the lower clock and limits of heat only add.
     """
     quick, runs = quickest(work, plan, scratch, able), passes(plan)
@@ -490,11 +505,13 @@ def decided(
     for i in range(OPS):
         if able >> i & 1:
             time, unhidden, below = scratch.pnm_time[i], scratch.pnm_unhidden[i], scratch.pnm_below[i]
-            near = inside = 0.0
+            near = inside = near_both = inside_both = 0.0
             if halves:
                 time, unhidden, below = scratch.rest[i], scratch.rest_unhidden[i], scratch.rest_below[i]
                 near = quick.engine + max(scratch.near[i] - scratch.inside[i], 0.0)
                 inside = quick.engine + max(scratch.inside[i] - scratch.near[i], 0.0)
+                more = (unhidden + scratch.near[i]) - (scratch.unhidden[i] + scratch.inside[i])
+                near_both, inside_both = quick.both + max(more, 0.0), quick.both + max(-more, 0.0)
             on_engine = max(
                 quick.unhidden + max(unhidden - scratch.unhidden[i], 0.0),
                 quick.below + max(below - scratch.below[i], 0.0),
@@ -505,9 +522,11 @@ def decided(
                 quick.below + max(scratch.below[i] - below, 0.0),
                 quick.host + max(scratch.host[i] - time, 0.0) - buffered,
             )
-            if runs * max(on_engine * waits.pace + fixed, near * waits.pace) <= longest:
+            on_engine = runs * max(on_engine * waits.pace + fixed, near * waits.pace)
+            on_host = runs * max(on_host * waits.pace + fixed, inside * waits.pace)
+            if max(on_engine, near_both * waits.pace + fixed) <= longest:
                 may += 1 << i
-            if runs * max(on_host * waits.pace + fixed, inside * waits.pace) > longest:
+            if max(on_host, inside_both * waits.pace + fixed) > longest:
                 must += 1 << i
     return must & may, may
 
