@@ -27,7 +27,17 @@ from dse.hardware.assemble import FORMS, assemble
 from dse.hardware.machine import Machine
 from dse.hardware.parts import Parts
 from dse.serving.machine_rows import machine_rows
-from dse.serving.operating_points import CAP, Chosen, Estimate, Usage, choose, estimate_of, site_row, weighted
+from dse.serving.operating_points import (
+    CAP,
+    Chosen,
+    Estimate,
+    Usage,
+    choose,
+    columns_of,
+    estimate_of,
+    site_row,
+    weighted,
+)
 from dse.serving.plan import Plans, plan_grid, single_plan
 from dse.serving.software import software_of
 from dse.serving.step_work import StepWork, lower_step
@@ -173,8 +183,8 @@ class FirstOrderModel:
             if workloads is not None and i not in workloads:
                 continue
             chosen = choose(rows, work, self.site, bounds=self.bounds)
-            e = estimate_of(chosen, machine.ownership.capital, self.space.thresholds)
-            estimates.append(e.pick([point[i] for point in self.space.operating_points]))
+            columns = columns_of(chosen, [point[i] for point in self.space.operating_points])
+            estimates.append(estimate_of(columns, machine.ownership.capital, self.space.thresholds))
             weights.append(work.load.weight)
         with np.errstate(divide="raise", invalid="raise", over="raise", under="ignore"):
             return self._outcomes(machine, weighted(estimates, weights))

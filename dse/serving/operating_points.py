@@ -113,21 +113,6 @@ class Estimate(Table):
     chosen: tuple[Chosen, ...]
     """of each workload"""
 
-    def pick(self, targets: Sequence[int]) -> Estimate:
-        """Operating points on some targets, in the order asked for."""
-        columns = list(targets)
-
-        def some(value: Any) -> Any:
-            if isinstance(value, dict):
-                return {k: v[:, columns] for k, v in value.items()}
-            if isinstance(value, tuple):
-                return tuple(
-                    Chosen(**{f.name: getattr(c, f.name)[:, columns] for f in fields(Chosen)}) for c in value
-                )
-            return value[:, columns]
-
-        return Estimate(**{f.name: some(getattr(self, f.name)) for f in fields(self)})
-
 
 CHECKS: Final = {
     Limit.CAPACITY: "capacity",
@@ -192,19 +177,23 @@ def choose(machines: Any, work: StepWork, site: Any, *, bounds: bool = True) -> 
     return out
 
 
-def estimate_of(rows: Any, capital: FloatArray, thresholds: Mapping[str, float]) -> Estimate:
-    """Operating points of one workload from chosen plans, (n, targets); ``capital`` [USD] a package."""
+def columns_of(rows: Any, targets: Sequence[int]) -> dict[str, FloatArray]:
+    """Fields of chosen plans (n, targets) at some targets, in the order asked for: (n, r) each, by name."""
+    numbers = rows.view(np.ndarray).view(np.float64).reshape(*rows.shape, -1)
+    columns = np.ascontiguousarray(np.moveaxis(numbers, 2, 0))  # first: fewer numbers to move
+    return dict(zip(rows.dtype.names, np.take(columns, targets, axis=2), strict=True))
+
+
+def estimate_of(
+    columns: Mapping[str, FloatArray], capital: FloatArray, thresholds: Mapping[str, float]
+) -> Estimate:
+    """Operating points of one workload from fields of chosen plans; ``capital`` [USD] a package."""
     checks = {k: c for k, c in CHECKS.items() if k != Limit.COLD_START or k in thresholds}
     return Estimate(
-        tpot=rows.tpot,
-        cost=rows.cost,
-        energy=rows.energy,
-        carbon=rows.carbon,
-        ttft=rows.ttft,
-        packages=rows.packages,
-        capital=np.broadcast_to(capital[:, None], rows.tpot.shape),
-        limit_ratios={name: rows[column] for name, column in checks.items()},
-        chosen=(Chosen(**{f.name: rows[f.name] for f in fields(Chosen)}),),
+        **{name: columns[name] for name in ("tpot", "cost", "energy", "carbon", "ttft", "packages")},
+        capital=np.broadcast_to(capital[:, None], columns["tpot"].shape),
+        limit_ratios={name: columns[column] for name, column in checks.items()},
+        chosen=(Chosen(**{f.name: columns[f.name] for f in fields(Chosen)}),),
     )
 
 
