@@ -143,8 +143,10 @@ class FirstOrderModel:
     def blocks(self, design: Design) -> Iterator[Outcomes]:
         """Outcomes block by block, in order: memory does not grow with the number of designs."""
         n = len(design)
-        share = -(-n // self.threads) if n >= PARALLEL_FROM else n
-        parts = (design.take(cut) for cut in chunks(n, max(min(BLOCK, share), 1)))
+        least = -(-n // BLOCK)
+        if n >= PARALLEL_FROM:  # as many for every thread: none waits for the last
+            least = -(-least // self.threads) * self.threads
+        parts = (design.take(cut) for cut in chunks(n, -(-n // max(least, 1)) or 1))
         return self._each(parts, lambda d: self.judge(self.machine(d)), parallel=n >= PARALLEL_FROM)
 
     def screened(self, designs: Iterable[Design]) -> Iterator[tuple[IntArray, Outcomes]]:
