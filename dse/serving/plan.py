@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -34,9 +35,9 @@ NARROWEST_SLICE = 128
 """columns of an expert that a rank must keep: the block of FP8 scaling and of a matrix unit's tile"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plans:
-    """Columns of p plans of one workload."""
+    """Columns of p plans of one workload; not to be written to, equal to itself alone."""
 
     group: FloatArray
     group_index: IntArray
@@ -116,6 +117,7 @@ def sliced_experts(model: Transformer, group: int) -> int:
     return group // slices
 
 
+@lru_cache(maxsize=64)
 def plan_grid(
     model: Transformer, *, tiers: bool = False, near: bool = False, context_parallel: bool = False
 ) -> Plans:

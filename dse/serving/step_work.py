@@ -9,6 +9,7 @@ lowering serves any stack's efficiencies.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from dse.serving.plan import Plans
 from dse.serving.rates import flop_efficiency, inverse_efficiency
 from dse.serving.records import KNOTS, PlanRow, PromptRow, WorkloadRow, per_precision
 from dse.serving.software import SoftwareStack
-from dse.space.scenario import ModelLoad, Scenario
+from dse.space.scenario import ModelLoad, RequestMix, Scenario
 
 ATTENTION: Final = OPERATORS.index("attention")
 
@@ -111,8 +112,48 @@ def lower_step(
     load: ModelLoad, plans: Plans, catalog: Catalog, scenario: Scenario, software: SoftwareStack
 ) -> StepWork:
     """Lower one workload under its p plans, as a software stack serves it."""
-    model, mix = transformer(catalog.llm(load.llm)), scenario.mix
-    skew = scenario.numbers.get("routing_skew", catalog.value("software", scenario.software, "routing_skew"))
+    model, mix, numbers = transformer(catalog.llm(load.llm)), scenario.mix, scenario.numbers
+    skew = numbers.get("routing_skew", catalog.value("software", scenario.software, "routing_skew"))
+    longest = numbers.get("longest_request", mix.longest)
+    asked = _asked(model, load, plans, mix, longest, scenario.ttft_input, skew)
+    rows = asked.rows.copy()
+    for name, column in _streams(load, software, asked.flop, asked.weights).items():
+        rows[name] = column
+    rows.streamed_cache = (rows.kv_live + rows.kv_prefix) / software.attention
+    return StepWork(
+        model=model,
+        load=load,
+        plans=plans,
+        rows=rows,
+        prompts=asked.prompts.copy(),
+        workload=_workload(model, load, scenario, software),
+    )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What plans ask whatever software serves them; kept, so not to be written to."""
+
+    rows: Any
+    """(p,) ``PlanRow``, zero where it takes a stack's efficiencies"""
+    prompts: Any
+    flop: FloatArray
+    """(ops, p)"""
+    weights: FloatArray
+    """(ops, p) bytes read"""
+
+
+@lru_cache(maxsize=64)
+def _asked(
+    model: Transformer,
+    load: ModelLoad,
+    plans: Plans,
+    mix: RequestMix,
+    longest: float,
+    ttft_input: float,
+    skew: float,
+) -> _Asked:
+    """Lower a workload under p plans; kept from scenario to scenario that differ in catalogue numbers."""
     r = _Ranks.of(model, plans)
     resident = plans.batch / r.replicas  # sequences an attention rank holds
     tokens = plans.at_once / r.replicas  # those it sees at once
@@ -145,7 +186,7 @@ def lower_step(
     )
     arriving = resident * load.tokens_per_step / mix.output_tokens * (mix.computed_tokens > 0)
     held, places = _resident(model, load, r), _places(model, load, r, every, context, skew)
-    cache = _cache(model, load, scenario, r, resident=resident, tokens=tokens, arriving=arriving)
+    cache = _cache(model, load, mix, longest, r, resident=resident, tokens=tokens, arriving=arriving)
     columns = {
         "group": plans.group,
         "inverse_group": 1.0 / plans.group,
@@ -165,7 +206,7 @@ def lower_step(
         "joule_flop": per_precision(_columns(load), flop * mean_flop),
         "joule_dense": even.sum(axis=0) - even[EXPERTS],
         "joule_experts": even[EXPERTS],
-        **_streams(load, software, flop, weights),
+        **dict.fromkeys(("streamed_dense", "streamed_experts", "streamed_cache", "computed"), 0.0),
         "crossing": crossing.T,
         "kv_pieces": tokens * np.maximum((1.0 if model.latent else float(model.kv_heads)) / r.tensor, 1.0),
         "activations": 2.0 * rows * model.hidden * ACTIVATION_BYTES,
@@ -180,18 +221,15 @@ def lower_step(
         "resident": held,
         "inverse_dense": 1.0 / (held - places["resident_experts"]),
         **cache,
-        "streamed_cache": (cache["kv_live"] + cache["kv_prefix"]) / software.attention,
         **places,
     }
     mean = _prefill(model, load, plans, mix.computed_tokens, mix.prefill_pairs, skew)
-    first = _prefill(model, load, plans, scenario.ttft_input, scenario.ttft_input**2 / 2, skew)
-    return StepWork(
-        model=model,
-        load=load,
-        plans=plans,
+    first = _prefill(model, load, plans, ttft_input, ttft_input**2 / 2, skew)
+    return _Asked(
         rows=filled(PlanRow, len(plans), columns),
         prompts=np.concatenate([mean, first]).view(np.recarray),
-        workload=_workload(model, load, scenario, software),
+        flop=flop,
+        weights=weights,
     )
 
 
@@ -244,7 +282,8 @@ def _columns(load: ModelLoad) -> list[int]:
 def _cache(
     model: Transformer,
     load: ModelLoad,
-    scenario: Scenario,
+    mix: RequestMix,
+    longest_request: float,
     r: _Ranks,
     *,
     resident: FloatArray,
@@ -254,7 +293,7 @@ def _cache(
     """KV bytes read, held and written by ``resident`` sequences of a rank, ``tokens`` of which pass at
     once.
     """
-    mix, context = scenario.mix, scenario.mix.context
+    context = mix.context
     prefix = 0.0 if model.topk else model.kv_elements * mix.prefix_context * load.kv_bits / 8
     read = tokens * (model.read_bytes(context, load.kv_bits) + 2.0 * model.state_bytes) / r.kv
     kv_prefix, prefix_held = tokens * prefix / r.kv, resident * prefix / r.kv
@@ -262,7 +301,7 @@ def _cache(
     held = (
         p95 * model.held_bytes(context, load.kv_bits) / max(context, 1.0) + resident * model.state_bytes
     ) / r.kv
-    longest = model.held_bytes(scenario.numbers.get("longest_request", mix.longest), load.kv_bits) / r.kv
+    longest = model.held_bytes(longest_request, load.kv_bits) / r.kv
     inputs = mix.mean([c.input_tokens for c in mix.classes])
     written = resident * load.tokens_per_step * model.kv_bytes_per_token(load.kv_bits)
     if mix.output_tokens >= 1.0:
