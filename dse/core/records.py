@@ -33,10 +33,10 @@ def empty(record: type, *shape: int) -> Any:
 
 def filled(record: type, rows: int, columns: dict[str, Any]) -> Any:
     """Rows of a record class from columns; a column of one number fills all rows."""
-    out = empty(record, rows)
-    for name in dtype_of(record).names or ():
+    out = np.zeros(rows, dtype_of(record))  # a record array builds a view for every field written
+    for name in out.dtype.names or ():
         out[name] = columns[name]
-    return out
+    return out.view(np.recarray)
 
 
 def plain(row: Any) -> Any:

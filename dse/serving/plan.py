@@ -147,6 +147,7 @@ def plan_grid(
     return plans_of(rows, at, kind == 1, np.array([split[i] for i in at]), kind == 2)
 
 
+@lru_cache(maxsize=256)
 def single_plan(group: int, *, data_parallel: bool, batch: int, context_parallel: bool = False) -> Plans:
     """One plan, as a person asks for it; experts are dealt whole."""
     row = (group, group if data_parallel else 1, group, batch)

@@ -94,6 +94,8 @@ def keep_lines(machine: MachineRow, scratch: ScratchRow) -> None:
             alpha, rate = machine.reduce_alpha[at + a], machine.reduce_rate[at + a]
             beaten = False
             for b in range(width):
+                if beaten:
+                    break
                 other, faster = machine.reduce_alpha[at + b], machine.reduce_rate[at + b]
                 if other <= alpha and faster <= rate and (b < a or other < alpha or faster < rate):
                     beaten = True

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields as dataclass_fields
 from dataclasses import replace
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -420,18 +421,22 @@ def space_text(name: str) -> tuple[str, str]:
             return path.read_text(encoding="utf-8"), str(path)
         except (OSError, UnicodeDecodeError) as error:
             raise SpaceError(f"{name}: cannot be read ({error})") from error
-    shipped = {p.name.removesuffix(".toml"): p for p in shipped_spaces()}
-    if name not in shipped:
-        raise SpaceError(f"got space {name!r}, expected a .toml file or {nearest(name, shipped)}")
-    return shipped[name].read_text(encoding="utf-8"), f"{name}.toml"
+    if path.name == name and (shipped_folder() / f"{name}.toml").is_file():
+        return (shipped_folder() / f"{name}.toml").read_text(encoding="utf-8"), f"{name}.toml"
+    shipped = [p.name.removesuffix(".toml") for p in shipped_spaces()]
+    raise SpaceError(f"got space {name!r}, expected a .toml file or {nearest(name, shipped)}")
+
+
+@cache
+def shipped_folder() -> Any:
+    """Where the shipped spaces are: inside the wheel, or beside the package in a checkout."""
+    inside = resources.files("dse") / "search_spaces"
+    return inside if inside.is_dir() else Path(__file__).resolve().parent.parent.parent / "search_spaces"
 
 
 def shipped_spaces() -> list[Any]:
-    """Return the shipped space files: inside the wheel, or beside the package in a checkout."""
-    inside = resources.files("dse") / "search_spaces"
-    if not inside.is_dir():
-        inside = Path(__file__).resolve().parent.parent.parent / "search_spaces"
-    return sorted((p for p in inside.iterdir() if p.name.endswith(".toml")), key=lambda p: p.name)
+    """Return the shipped space files."""
+    return sorted((p for p in shipped_folder().iterdir() if p.name.endswith(".toml")), key=lambda p: p.name)
 
 
 def read_space(text: str, where: str, catalog: Catalog) -> Space:
