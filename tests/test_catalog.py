@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 
 from dse.catalog.catalog import DATA, Catalog, load_catalog
@@ -15,6 +16,9 @@ from dse.catalog.json_schema import json_schema
 from dse.catalog.llm import read_llm
 from dse.catalog.schema import KINDS
 from dse.core.errors import DataError
+from dse.evaluator.first_order import FirstOrderModel
+from dse.space.design import sample
+from dse.space.space import Space
 
 GOOD = """
 name = "x"
@@ -116,3 +120,21 @@ def test_low_and_high_catalogues_bracket_the_nominal(catalog: Catalog) -> None:
     at = [catalog.at(level).value("memory", "hbm4", "read_energy") for level in ("low", "nominal", "high")]
     assert at == sorted(at)
     assert at[0] < at[2]
+
+
+def test_a_catalogue_with_another_number_forgets_what_rested_on_the_old_one(datacenter: Space) -> None:
+    """What a catalogue keeps is carried to its variants: outcomes are those of one that kept nothing."""
+    designs, base = sample(datacenter, 40, np.random.default_rng(0)), load_catalog()
+    FirstOrderModel(datacenter, base).evaluate(designs)
+    for kind, name, field in (
+        ("memory", "hbm4", "price_per_byte"),
+        ("flash", "hbf_gen1", "price_per_byte"),
+        ("logic", "n3", "wafer_price"),
+        ("software", datacenter.scenario.software, "layer_overhead"),
+    ):
+        warm = base.replace(kind, name, field, 2.0 * base.value(kind, name, field))
+        cold = Catalog(warm.entries, warm.llms, warm.digest)
+        found, fresh = (FirstOrderModel(datacenter, c).evaluate(designs) for c in (warm, cold))
+        assert warm.value(kind, name, field) == 2.0 * base.value(kind, name, field)
+        for goal, column in fresh.objectives.items():
+            assert np.array_equal(found.objectives[goal], column), (field, goal)

@@ -198,9 +198,11 @@ class Catalog:
         quantity = Quantity(
             value, value, value, KINDS[kind].field(field_name).unit, "estimate: set by the caller"
         )
-        return self.put(
+        out = self.put(
             dataclass_replace(old, values={**old.values, field_name: quantity}), f"{field_name}={value:.9g}"
         )
+        out._kept = {key: kept for key, kept in self._kept.items() if not _rests_on(key, kind, field_name)}
+        return out
 
     def put(self, entry: Entry, why: str) -> Catalog:
         """Return a catalogue with ``entry`` added or in the place of its namesake; ``why`` tells the two
@@ -339,3 +341,15 @@ def _read(texts: Mapping[tuple[str, str], str], digest: str) -> Catalog:
     if problems:
         raise DataError("\n".join(problems))
     return Catalog(entries, llms, digest)
+
+
+def _rests_on(key: tuple[Any, ...], kind: str, field_name: str) -> bool:
+    """Whether what is kept under a key may change with the values of a field of a kind.
+
+    Columns and values of other fields do not; all that says not what it was made of does.
+    """
+    if key[0] in {"column", "take"}:
+        return bool(key[1] == kind and key[2] == field_name)
+    if key[0] in KINDS:
+        return bool(key[0] == kind and key[2] == field_name)
+    return bool(key[0] not in {"attribute", "available"})

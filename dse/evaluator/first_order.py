@@ -50,6 +50,10 @@ T = TypeVar("T")
 
 BLOCK: Final = 4096
 """designs built and judged together: what keeps the memory of a block at some tens of megabytes"""
+
+BLOCKS_FROM: Final = 1024
+"""designs from which on threads build machines too, a block each"""
+
 PARALLEL_FROM: Final = 64
 """designs from which threads are faster than one"""
 
@@ -143,11 +147,14 @@ class FirstOrderModel:
     def blocks(self, design: Design) -> Iterator[Outcomes]:
         """Outcomes block by block, in order: memory does not grow with the number of designs."""
         n = len(design)
-        least = -(-n // BLOCK)
-        if n >= PARALLEL_FROM:  # as many for every thread: none waits for the last
-            least = -(-least // self.threads) * self.threads
-        parts = (design.take(cut) for cut in chunks(n, -(-n // max(least, 1)) or 1))
-        return self._each(parts, lambda d: self.judge(self.machine(d)), parallel=n >= PARALLEL_FROM)
+        if (
+            n < BLOCKS_FROM
+        ):  # built at once, for that takes calls by the thousand however few designs there are
+            threads = self.threads if n >= PARALLEL_FROM else 1
+            return iter([self.judge(self.machine(design), threads=threads)])
+        least = -(-n // (BLOCK * self.threads)) * self.threads  # none waits for the last
+        parts = (design.take(cut) for cut in chunks(n, -(-n // least)))
+        return self._each(parts, lambda d: self.judge(self.machine(d)))
 
     def screened(self, designs: Iterable[Design]) -> Iterator[tuple[IntArray, Outcomes]]:
         """Of each block the rows that break no limit of their own, whatever the plan, and their outcomes.
@@ -160,11 +167,11 @@ class FirstOrderModel:
             rows = np.nonzero(machine.unbroken())[0]
             return rows, self.judge(machine.take(rows))
 
-        return self._each(designs, judged, parallel=True)
+        return self._each(designs, judged)
 
-    def _each(self, parts: Iterable[Design], work: Callable[[Design], T], *, parallel: bool) -> Iterator[T]:
+    def _each(self, parts: Iterable[Design], work: Callable[[Design], T]) -> Iterator[T]:
         """``work`` on every block, in order, by as many threads as there are."""
-        if self.threads < 2 or not parallel:
+        if self.threads < 2:
             yield from map(work, parts)
             return
         self.step_work  # noqa: B018 - lowered once, before threads ask for it
@@ -177,14 +184,16 @@ class FirstOrderModel:
             while waiting:
                 yield waiting.popleft().result()
 
-    def judge(self, machine: Machine, workloads: tuple[int, ...] | None = None) -> Outcomes:
+    def judge(
+        self, machine: Machine, workloads: tuple[int, ...] | None = None, *, threads: int = 1
+    ) -> Outcomes:
         """Judge machines however they were built; ``workloads`` restricts to some models."""
         rows = machine_rows(machine)
         estimates, weights = [], []
         for i, work in enumerate(self.step_work):
             if workloads is not None and i not in workloads:
                 continue
-            chosen = choose(rows, work, self.site, bounds=self.bounds)
+            chosen = choose(rows, work, self.site, bounds=self.bounds, threads=threads)
             columns = columns_of(chosen, [point[i] for point in self.space.operating_points])
             estimates.append(estimate_of(columns, machine.ownership.capital, self.space.thresholds))
             weights.append(work.load.weight)

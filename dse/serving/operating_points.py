@@ -6,6 +6,7 @@ Chosen by kernels from pairs that ``accounting`` prices; here the results as col
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -15,7 +16,7 @@ import numpy as np
 from dse.core.compilation import kernel
 from dse.core.errors import SpaceError
 from dse.core.records import empty, filled, require_finite
-from dse.core.table import Table, total
+from dse.core.table import Table, chunks, total
 from dse.core.units import FloatArray
 from dse.serving.kernels import judge
 from dse.serving.placement import LARGE
@@ -153,7 +154,7 @@ def site_row(
     return filled(SiteRow, 1, columns)
 
 
-def choose(machines: Any, work: StepWork, site: Any, *, bounds: bool = True) -> Any:
+def choose(machines: Any, work: StepWork, site: Any, *, bounds: bool = True, threads: int = 1) -> Any:
     """Per design and TPOT target the cheapest admissible plan, or the least bad; (n, targets) ``ResultRow``.
 
     ``machines`` and ``site`` are rows; ``bounds`` skips plans that cannot be chosen.
@@ -163,16 +164,26 @@ def choose(machines: Any, work: StepWork, site: Any, *, bounds: bool = True) -> 
             f"{work.load.llm}: {len(work.prompts) // 2} shapes of plan, expected at most {SHAPES}"
         )
     out = empty(ResultRow, len(machines), int(site.targets[0]))
-    kernel(judge)(
-        machines,
-        work.workload,
-        site,
-        plans=work.rows,
-        prompts=work.prompts,
-        scratch=empty(ScratchRow, 1),
-        bounds=bounds,
-        out=out,
-    )
+    judged = kernel(judge)
+
+    def part(rows: slice) -> None:
+        judged(
+            machines[rows],
+            work.workload,
+            site,
+            plans=work.rows,
+            prompts=work.prompts,
+            scratch=empty(ScratchRow, 1),
+            bounds=bounds,
+            out=out[rows],
+        )
+
+    parts = list(chunks(len(machines), -(-len(machines) // threads) or 1))
+    if len(parts) < 2:
+        part(slice(None))
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(part, parts))
     require_finite(out, f"{work.load.llm}: chosen plans")
     return out
 
