@@ -128,7 +128,7 @@ def test_a_catalogue_with_another_number_forgets_what_rested_on_the_old_one(data
     FirstOrderModel(datacenter, base).evaluate(designs)
     for kind, name, field in (
         ("memory", "hbm4", "price_per_byte"),
-        ("flash", "hbf_gen1", "price_per_byte"),
+        ("flash", "hbf_gen1", "read_latency.pslc"),
         ("logic", "n3", "wafer_price"),
         ("software", datacenter.scenario.software, "layer_overhead"),
     ):
