@@ -194,6 +194,13 @@ def test_neither_threads_nor_blocks_nor_the_order_of_plans_matter(catalog: Catal
             assert np.array_equal(shuffled[field], plain_order[field]), field
 
 
+def test_no_design_has_no_outcome(catalog: Catalog) -> None:
+    """A block of a sweep in which no design passes its own limits."""
+    model = model_of("datacenter", catalog, threads=1)
+    none = sample(model.space, 3, np.random.default_rng(0)).take(slice(0, 0))
+    assert all(column.shape[0] == 0 for column in model.evaluate(none).objectives.values())
+
+
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "dse", *command], cwd=HOME, env={**os.environ, **environment},

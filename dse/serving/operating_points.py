@@ -190,9 +190,10 @@ def choose(machines: Any, work: StepWork, site: Any, *, bounds: bool = True, thr
 
 def columns_of(rows: Any, targets: Sequence[int]) -> dict[str, FloatArray]:
     """Fields of chosen plans (n, targets) at some targets, in the order asked for: (n, r) each, by name."""
-    numbers = rows.view(np.ndarray).view(np.float64).reshape(*rows.shape, -1)
+    names = rows.dtype.names
+    numbers = rows.view(np.ndarray).view(np.float64).reshape(*rows.shape, len(names))
     columns = np.ascontiguousarray(np.moveaxis(numbers, 2, 0))  # first: fewer numbers to move
-    return dict(zip(rows.dtype.names, np.take(columns, targets, axis=2), strict=True))
+    return dict(zip(names, np.take(columns, targets, axis=2), strict=True))
 
 
 def estimate_of(
