@@ -100,7 +100,9 @@ def test_every_bound_holds_for_every_pair(name: str, catalog: Catalog) -> None:
         prepare_prompts(machine, found.work, plan, request, first, scratch)
         scratch.prompt_known[plan.plan_shape] = 0.0  # before the prompts of the shape are served, and after
         few = least_prompts(machine, plan, pair.placed, scratch)
-        served = prompt_times(machine, found.work, plan, request, first, pair.placed, scratch)
+        served = prompt_times(
+            machine, found.work, plan, request=request, first=first, place=pair.placed, scratch=scratch
+        )
         assert all(least <= found * more for least, found in zip(few, served, strict=True))
         able = scratch.pnm_operators & sum(1 << i for i, inside in enumerate(scratch.inside) if inside > 0)
         ahead = read_ahead(machine, found.work, pair.placed)

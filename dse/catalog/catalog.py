@@ -154,6 +154,13 @@ class Catalog:
         out: FloatArray = padded[codes]
         return out
 
+    def padded(self, kind: str, field_name: str) -> FloatArray:
+        """The nominal SI values of a field over all entries of a kind, then 0: what code -1 takes."""
+        return self.kept(
+            ("padded", kind, field_name),
+            lambda: np.append(self.column(kind, self.names(kind), field_name), 0.0),
+        )
+
     def in_year(self, kind: str, name: str, field_name: str, year: float) -> float:
         """What an entry states for the latest year not after ``year``, of a field by year.
 
@@ -348,8 +355,8 @@ def _rests_on(key: tuple[Any, ...], kind: str, field_name: str) -> bool:
 
     Columns and values of other fields do not; all that says not what it was made of does.
     """
-    if key[0] in {"column", "take"}:
+    if key[0] in {"column", "take", "padded"}:
         return bool(key[1] == kind and key[2] == field_name)
     if key[0] in KINDS:
         return bool(key[0] == kind and key[2] == field_name)
-    return bool(key[0] not in {"attribute", "available"})
+    return bool(key[0] not in {"attribute", "available", "names", "pnm_code"})

@@ -13,7 +13,9 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -66,6 +68,16 @@ def threads() -> int:
             raise DseError(f"{THREADS}: got {said!r}, expected a whole number from 1, e.g. 4")
         return int(said)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache(maxsize=4)
+def workers(count: int) -> ThreadPoolExecutor:
+    """Threads that stay for the next batch: to start them takes as long as to judge a hundred designs."""
+    return ThreadPoolExecutor(count)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=workers.cache_clear)  # a forked process has none of the threads
 
 
 def kernel(entry: F) -> F:

@@ -89,13 +89,14 @@ def pnm_codes(
     absent.
     """
     memories, flashes = catalog.names("memory"), catalog.names("flash")
-    out = np.full(len(chosen), -1, dtype=np.int64)
     shape = (len(choices) + 1, len(memories) + 1, len(flashes) + 1)
     key = np.ravel_multi_index((chosen + 1, memory + 1, flash + 1), shape)
-    for one in np.nonzero(np.bincount(key))[0]:
+    asked, which = np.unique(key, return_inverse=True)
+
+    def code(one: int) -> int:
         i, m, f = (int(x) - 1 for x in np.unravel_index(one, shape))
-        if i >= 0:
-            out[key == one] = pnm_code(
-                catalog, choices[i], memories[m] if m >= 0 else "", flashes[f] if f >= 0 else ""
-            )
+        said = (choices[i] if i >= 0 else "", memories[m] if m >= 0 else "", flashes[f] if f >= 0 else "")
+        return catalog.kept(("pnm_code", *said), lambda: pnm_code(catalog, *said))
+
+    out: IntArray = np.array([code(one) for one in asked], dtype=np.int64)[which]
     return out

@@ -27,7 +27,7 @@ class PartValues:
     def _take(self, kind: str, code: IntArray, field: str) -> FloatArray:
         key = (kind, field)
         if key not in self._seen:
-            self._seen[key] = self.catalog.take(kind, self.catalog.names(kind), code, field)
+            self._seen[key] = self.catalog.padded(kind, field)[code]
         return self._seen[key]
 
     def memory(self, field: str) -> FloatArray:
@@ -36,7 +36,8 @@ class PartValues:
 
     def far(self, field: str) -> FloatArray:
         """A field of the far memory modules."""
-        return self.catalog.take("memory", self.catalog.names("memory"), self.parts.far.code, field)
+        out: FloatArray = self.catalog.padded("memory", field)[self.parts.far.code]
+        return out
 
     def flash(self, field: str) -> FloatArray:
         """A field of the flash."""

@@ -39,8 +39,9 @@ def spreading_share(source: FloatArray, plate: FloatArray, length: FloatArray) -
     """
     x = np.sqrt(source / np.pi) / length
     edge = np.maximum(np.sqrt(plate / np.pi) / length, x)
-    back = i1e(x) * (k1e(edge) / i1e(edge)) * np.exp(2.0 * (x - edge))  # I1(x) K1(X) / I1(X) times e^x
-    share: FloatArray = np.clip(1.0 - 2.0 * i1e(x) * (k1e(x) - back), 0.0, 1.0)
+    inner = i1e(x)
+    back = inner * (k1e(edge) / i1e(edge)) * np.exp(2.0 * (x - edge))  # I1(x) K1(X) / I1(X) times e^x
+    share: FloatArray = np.clip(1.0 - 2.0 * inner * (k1e(x) - back), 0.0, 1.0)
     return share
 
 

@@ -81,7 +81,9 @@ def host_operator(
 
     Which experts are read is known only once the tokens are routed: none is read ahead.
     """
-    wires, below = host_reads(machine, work, scratch, read, read.fast, read.below, read.per_byte, i)
+    wires, below = host_reads(
+        machine, work, scratch, read, fast=read.fast, below=read.below, per_byte=read.per_byte, i=i
+    )
     busy = plan.flop[i] * scratch.rate[i]
     alone, alone_slower = max(wires, busy), max(wires, busy / LOWER_CLOCK)
     scratch.host[i], scratch.host_slower[i] = max(alone, below), max(alone_slower, below)

@@ -6,14 +6,13 @@ Chosen by kernels from pairs that ``accounting`` prices; here the results as col
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Final
 
 import numpy as np
 
-from dse.core.compilation import kernel
+from dse.core.compilation import kernel, workers
 from dse.core.errors import SpaceError
 from dse.core.records import empty, filled, require_finite
 from dse.core.table import Table, chunks, total
@@ -178,12 +177,11 @@ def choose(machines: Any, work: StepWork, site: Any, *, bounds: bool = True, thr
             out=out[rows],
         )
 
-    parts = list(chunks(len(machines), -(-len(machines) // threads) or 1))
-    if len(parts) < 2:
+    if threads < 2:
         part(slice(None))
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(part, parts))
+    else:  # more parts than threads: some designs take longer than others
+        each = -(-len(machines) // (4 * threads)) or 1
+        list(workers(threads).map(part, chunks(len(machines), each)))
     require_finite(out, f"{work.load.llm}: chosen plans")
     return out
 

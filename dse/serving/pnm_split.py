@@ -115,7 +115,9 @@ def engine_operator(
     else:
         path, link = machine.far_energy, machine.far_inverse
         below, per_byte = read.below * place.in_flash, machine.flash_inverse * read.stretch
-    wires, elsewhere_below = host_reads(machine, work, scratch, read, fast, below, per_byte, i)
+    wires, elsewhere_below = host_reads(
+        machine, work, scratch, read, fast=fast, below=below, per_byte=per_byte, i=i
+    )
     elsewhere = max(wires, elsewhere_below)
     alone = site == FAST and read.chip <= 0.0 and read.below <= 0.0
     moved, handed = handover(machine, work, plan, inverse=inverse, link=link, i=i)
