@@ -25,10 +25,12 @@ from dse.serving import kernels
 from dse.serving.accounting import flash_ratios, lasting_wear
 from dse.serving.bounds import (
     LeastStep,
+    least_anywhere,
     least_excess,
     least_of,
     least_operators,
     least_prompts,
+    least_prompts_anywhere,
     least_step,
     prepare_bounds,
     prepare_prompts,
@@ -99,17 +101,22 @@ def test_every_bound_holds_for_every_pair(name: str, catalog: Catalog) -> None:
         request, first = (plain(work.prompts[plan.plan_shape + i * len(work.prompts) // 2]) for i in range(2))
         prepare_prompts(machine, found.work, plan, request, first, scratch)
         scratch.prompt_known[plan.plan_shape] = 0.0  # before the prompts of the shape are served, and after
-        few = least_prompts(machine, plan, pair.placed, scratch)
+        fewest, few = (
+            least_prompts_anywhere(plan, scratch),
+            least_prompts(machine, plan, pair.placed, scratch),
+        )
         served = prompt_times(
             machine, found.work, plan, request=request, first=first, place=pair.placed, scratch=scratch
         )
-        assert all(least <= found * more for least, found in zip(few, served, strict=True))
+        for prompts in (fewest, few):
+            assert all(least <= found * more for least, found in zip(prompts, served, strict=True))
         able = scratch.pnm_operators & sum(1 << i for i, inside in enumerate(scratch.inside) if inside > 0)
         ahead = read_ahead(machine, found.work, pair.placed)
         life, program = flash_ratios(machine, found.site, lasting_wear(machine, found.site, pair.placed))
         excess = least_excess(plan, pair.fitted, scratch) * max(life, 1.0) * max(program, 1.0)
-        for prompts in (few, served):
+        for prompts in (fewest, few, served):
             for step in (
+                least_anywhere(machine, plan, pair.fitted, waits, scratch),
                 least_step(machine, plan, pair.placed, waits, scratch),
                 least_operators(
                     machine,

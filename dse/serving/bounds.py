@@ -12,7 +12,7 @@ from dse.serving.accounting import Fleet, Mode, dynamic_energy, priced
 from dse.serving.collectives import all_reduce, all_reduce_bytes
 from dse.serving.placement import LARGE, Fit, Placement, on_chip
 from dse.serving.pnm_split import FAR, FAST, FLASH, level_watts, passes, quickest
-from dse.serving.prefill import PromptTimes, carrying, chunks_of, seconds_per_byte
+from dse.serving.prefill import PromptTimes, carrying, chunks_of, known_times, seconds_per_byte
 from dse.serving.rates import ATTENTION, EXPERTS, RATED
 from dse.serving.records import OPS, SHAPES, MachineRow, PlanRow, PromptRow, ScratchRow, SiteRow, WorkloadRow
 from dse.serving.results import Waits
@@ -283,13 +283,7 @@ def least_prompts(machine: MachineRow, plan: PlanRow, place: Placement, scratch:
     """
     shape = plan.plan_shape
     if scratch.prompt_known[shape] > 0.0:
-        return PromptTimes(
-            alone=scratch.prompt_alone[shape],
-            products=scratch.prompt_products[shape],
-            scores=scratch.prompt_scores[shape],
-            first=scratch.prompt_first[shape],
-            joules=scratch.prompt_joules[shape],
-        )
+        return known_times(scratch, shape)
     dense = seconds_per_byte(machine, place.home, place.per_byte)
     experts = seconds_per_byte(machine, place.popular_expert_share, place.per_byte)
     return streamed_prompts(scratch, shape, dense, experts)

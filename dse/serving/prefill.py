@@ -143,6 +143,18 @@ def prompt_alone(
 
 
 @compilable
+def known_times(scratch: ScratchRow, shape: int) -> PromptTimes:
+    """The prompts of a shape of plan as ``scratch`` keeps them."""
+    return PromptTimes(
+        alone=scratch.prompt_alone[shape],
+        products=scratch.prompt_products[shape],
+        scores=scratch.prompt_scores[shape],
+        first=scratch.prompt_first[shape],
+        joules=scratch.prompt_joules[shape],
+    )
+
+
+@compilable
 def prompt_times(
     machine: MachineRow,
     work: WorkloadRow,
@@ -158,13 +170,7 @@ def prompt_times(
     """
     shape = plan.plan_shape
     if scratch.prompt_known[shape] > 0.0:
-        return PromptTimes(
-            alone=scratch.prompt_alone[shape],
-            products=scratch.prompt_products[shape],
-            scores=scratch.prompt_scores[shape],
-            first=scratch.prompt_first[shape],
-            joules=scratch.prompt_joules[shape],
-        )
+        return known_times(scratch, shape)
     mean = prompt_alone(machine, work, plan, request, place, scratch)
     asked = prompt_alone(machine, work, plan, first, place, scratch)
     if machine.flash_capacity + machine.far_capacity <= 0.0:
