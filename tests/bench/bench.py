@@ -1,7 +1,8 @@
 """Time the model: judging by batch size, one design by the API, many scenarios, start-up, and what memory it takes.
 
-Run: python tests/bench/bench.py [--out FILE] [--quick]. ``rows`` of the JSON hold ``n`` and ``designs_per_second`` of
-``evaluate``: machines built and judged, all threads. Ratios of one run are what counts; the machine is named.
+Run: python tests/bench/bench.py [--out FILE] [--quick] [--against DIR]. ``rows`` of the JSON hold ``n`` and
+``designs_per_second`` of ``evaluate``: machines built and judged, all threads. Ratios of one run are what counts; with
+``--against`` another checkout is timed too, in turn with this one. The machine is named.
 """
 
 from __future__ import annotations
@@ -159,11 +160,52 @@ def peak(n: int) -> float:
     return float(done.stdout)
 
 
+TIMED = """
+import sys, time, numpy as np
+from dse.catalog.catalog import load_catalog
+from dse.evaluator.first_order import FirstOrderModel
+from dse.space.design import sample
+from dse.space.overrides import load_space
+n, space = int(sys.argv[1]), load_space("datacenter")
+model, designs = FirstOrderModel(space, load_catalog()), sample(space, n, np.random.default_rng(2))
+blocks = [designs.take(slice(i, i + 20_000)) for i in range(0, n, 20_000)]
+best = np.inf
+for _ in range(3 if n > 1000 else 20):
+    start = time.perf_counter()
+    for block in blocks:
+        model.evaluate(block)
+    best = min(best, time.perf_counter() - start)
+print(best)
+"""
+
+
+def against(other: Path) -> list[dict[str, Any]]:
+    """Seconds of n designs here and in another checkout, in turn, three times; least of each, and their ratio."""
+    here, rows = Path(__file__).parents[2], []
+    for n in (1, 50, 256, 4096, 20_000):
+        least = {here: np.inf, other: np.inf}
+        for _ in range(3):
+            for tree in (here, other):
+                done = subprocess.run(
+                    [sys.executable, "-c", TIMED, str(n)], check=True, capture_output=True, text=True, cwd=tree,
+                    env={**os.environ, "PYTHONPATH": str(tree)},
+                )  # fmt: skip
+                least[tree] = min(least[tree], float(done.stdout))
+        rows.append(
+            {"n": n, "seconds": least[here], "other": least[other], "ratio": least[other] / least[here]}
+        )
+        print(
+            f"n = {n:6d}: {least[here]:9.4f} s, other {least[other]:9.4f} s, {rows[-1]['ratio']:5.2f} times"
+        )
+    return rows
+
+
 def main() -> None:
     """Print the tables."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--out", type=Path)
     options.add_argument("--quick", action="store_true", help="without scenarios, start-up and memory")
+    options.add_argument("--against", type=Path, help="another checkout, timed in turn with this one")
     asked = options.parse_args()
     grid = pairs_per_design(FirstOrderModel(load_space("datacenter"), load_catalog()))
     print(
@@ -184,6 +226,8 @@ def main() -> None:
         }
     for name, value in found["parts"].items():
         print(f"{name:32s} {value:10.3f}")
+    if asked.against:
+        found["against"] = against(asked.against.resolve())
     if asked.out:
         asked.out.write_text(json.dumps(found, indent=1) + "\n")
 
