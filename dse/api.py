@@ -23,8 +23,6 @@ from dse.run.run import Run
 from dse.space.objectives import Goal
 from dse.space.overrides import load_space
 from dse.space.space import Space
-from dse.study import job
-from dse.study.samplers import DEFAULT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,13 +122,15 @@ def search(
     *,
     trials: int = 2000,
     seed: int = 1,
-    sampler: str = DEFAULT,
+    sampler: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     evaluator: str | Factory | None = None,
     watch: Callable[[Any], None] | None = None,
 ) -> SearchResult:
     """Search a space; ``out`` is the run folder to write, None keeps all in memory.
+
+    ``sampler`` None is the default of ``dse search``.
 
     ``evaluator`` is a simulator of one's own: ``"module:name"``, or a class or function that takes the space.
 
@@ -146,6 +146,9 @@ def search(
         InfeasibleError: no design met every limit.
 
     """
+    from dse.study import job  # Optuna comes with it: a tenth of a second that an evaluation need not wait
+    from dse.study.samplers import DEFAULT
+
     space = load_space(space) if isinstance(space, str) else space
     command = f"dse.search({space.name!r}, trials={trials}, seed={seed})"
 
@@ -154,7 +157,7 @@ def search(
             space,
             folder,
             trials=trials,
-            sampler=sampler,
+            sampler=sampler or DEFAULT,
             seed=seed,
             resume=resume,
             command=command,
@@ -183,6 +186,8 @@ def load_run(path: str | Path, *, evaluator: str | Factory | EvaluatorSource | N
         SpaceError: its evaluator cannot be loaded, or ``evaluator`` is not the one that judged it.
 
     """
+    from dse.study import job
+
     return SearchResult(*job.load_run(Path(path), evaluator=evaluator))
 
 
