@@ -208,7 +208,9 @@ class Catalog:
         out = self.put(
             dataclass_replace(old, values={**old.values, field_name: quantity}), f"{field_name}={value:.9g}"
         )
-        out._kept = {key: kept for key, kept in self._kept.items() if not _rests_on(key, kind, field_name)}
+        out._kept = {
+            key: kept for key, kept in self._kept.copy().items() if not _rests_on(key, kind, field_name)
+        }
         return out
 
     def put(self, entry: Entry, why: str) -> Catalog:

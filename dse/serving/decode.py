@@ -98,7 +98,7 @@ def host_operator(
 def no_operator(scratch: ScratchRow, i: int) -> None:
     """A model without operator i spends nothing on it."""
     scratch.host[i] = scratch.host_slower[i] = scratch.busy[i] = scratch.below[i] = 0.0
-    scratch.unhidden[i] = scratch.unhidden_slower[i] = 0.0
+    scratch.unhidden[i] = scratch.unhidden_slower[i] = scratch.inside[i] = 0.0
 
 
 @compilable
