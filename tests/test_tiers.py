@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dse import evaluate
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.catalog.transformer import transformer
-from dse.core.axes import OPERATORS, PnmSite
+from dse.core.axes import CLOCK_LEVELS, OPERATORS, PnmSite
 from dse.core.records import plain
 from dse.evaluator.first_order import FirstOrderModel
 from dse.hardware.logic import fixed_clock
@@ -21,7 +21,7 @@ from dse.hardware.machine import Machine
 from dse.physics import experts, flash, roofline
 from dse.serving.decode import read_of
 from dse.serving.machine_rows import machine_rows
-from dse.serving.pnm_split import host_reads
+from dse.serving.pnm_split import beside_engine, host_reads, step_times
 from dse.serving.trace import trace
 from dse.space.design import sample
 from dse.space.overrides import load_space
@@ -375,6 +375,39 @@ def test_an_engine_beside_memory_that_holds_nothing_leaves_the_host_its_reads(ca
                 assert found.scratch.host[i] >= max(host)
                 met += 1
     assert met > 10
+
+
+def test_halves_at_the_lower_clock_wait_for_the_longer_of_host_and_engine(catalog: Catalog) -> None:
+    """The host's part of an operator slows with the clock wherever the engine's is; its engine does not."""
+    space = load_space("pnm")
+    model, rng = FirstOrderModel(space, catalog, threads=1), np.random.default_rng(9)
+    rows, work = machine_rows(model.machine(sample(space, 300, rng))), model.step_work[-1]
+    longer = {"host": 0, "engine": 0}
+    for row in rows[rows.pnm_site > 0]:
+        machine = plain(row)
+        halves = np.flatnonzero(work.rows.sub_batch_interleaving > 0)
+        found = trace(machine, work, int(rng.choice(halves)), model.site)
+        sums, scratch, plan = found.parts.decoded.sums, found.scratch, found.plan
+        host = engine = 0.0
+        for i, flop in enumerate(plan.flop):
+            if found.parts.decoded.assigned >> i & 1:
+                read = read_of(plan, found.pair.placed, i)
+                beside, _ = beside_engine(machine, found.pair.placed, read)
+                alone = machine.pnm_site == PnmSite.FAST and read.chip <= 0.0 and read.below <= 0.0
+                part = 1.0 if alone else beside / read.bytes
+                host += max(scratch.rest[i], (1.0 - part) * flop * scratch.rate[i] / CLOCK_LEVELS[1])
+                engine += scratch.near[i]
+            else:
+                host += scratch.host_slower[i]
+                engine += scratch.inside[i]
+        waits = found.parts.waits
+        if machine.flash_capacity + machine.far_capacity > 0.0:  # nothing is read ahead without memory below
+            continue
+        spent = waits.fixed + max(waits.exchange - sums.shared, 0.0)
+        timelines = {"host": host * waits.pace + spent, "engine": engine * waits.pace}
+        assert step_times(plan, sums, waits)[1] == pytest.approx(2.0 * max(timelines.values()), rel=1e-12)
+        longer[max(timelines, key=lambda name: timelines[name])] += 1
+    assert min(longer.values()) > 10
 
 
 def test_what_an_engine_on_flash_computes_is_no_read_made_ahead() -> None:

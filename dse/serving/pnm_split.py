@@ -127,18 +127,20 @@ def engine_operator(
     inside = inside_time(machine, scratch, beside, stretch, i)
     near = max(inside, part * flop * scratch.pnm_rate[i]) + handed
     host = (1.0 - part) * flop * scratch.rate[i]
-    rest = max(elsewhere, host)
-    time, slower = max(near, rest), max(near, elsewhere, host / LOWER_CLOCK)
-    unhidden, unhidden_slower, rest_unhidden = time, slower, rest
+    rest, rest_slower = max(elsewhere, host), max(elsewhere, host / LOWER_CLOCK)
+    time, slower = max(near, rest), max(near, rest_slower)
+    unhidden, unhidden_slower = time, slower
+    rest_unhidden, rest_unhidden_slower = rest, rest_slower
     if site == FAST and i != EXPERTS:  # which experts is known only once the tokens are routed
-        rest_unhidden = max(wires, host)
-        unhidden, unhidden_slower = max(near, rest_unhidden), max(near, wires, host / LOWER_CLOCK)
+        rest_unhidden, rest_unhidden_slower = max(wires, host), max(wires, host / LOWER_CLOCK)
+        unhidden, unhidden_slower = max(near, rest_unhidden), max(near, rest_unhidden_slower)
     scratch.pnm_time[i], scratch.pnm_slower[i] = time, slower
     scratch.pnm_unhidden_slower[i] = unhidden_slower
     scratch.pnm_below[i] = elsewhere_below if site == FAST else max(near, elsewhere_below)
     scratch.pnm_unhidden[i] = unhidden
     scratch.near[i], scratch.inside[i] = near, inside
     scratch.rest[i], scratch.rest_below[i], scratch.rest_unhidden[i] = rest, elsewhere_below, rest_unhidden
+    scratch.rest_slower[i], scratch.rest_unhidden_slower[i] = rest_slower, rest_unhidden_slower
     even_flop, even = flop * plan.mean_flop[i], beside * plan.mean_weights[i]
     scratch.spared[i] = part * (even_flop * machine.flop_energy[work.bits[i]])
     scratch.pnm_reads[i] = even * (pages * machine.pnm_energy)
@@ -164,6 +166,7 @@ class Sums(NamedTuple):
     """that reads made ahead take off ``time``; it is taken off already"""
     host: float
     """that the host works whatever the engine does, its own reads ahead taken off"""
+    host_slower: float
     engine: float
     """that the engine works, and what the host reads of its memory takes of that memory's bandwidth"""
 
@@ -176,7 +179,7 @@ def summed(work: WorkloadRow, scratch: ScratchRow, assigned: int, buffered: floa
     off: at each clock, and of the host's own timeline where halves alternate.
     """
     time = slower = unhidden = unhidden_slower = below = products = busy = shared = 0.0
-    host = host_below = host_unhidden = engine = 0.0
+    host = host_slower = host_below = host_unhidden = host_unhidden_slower = engine = 0.0
     for i in range(OPS):
         chosen = scratch.host[i]
         if assigned >> i & 1:
@@ -189,6 +192,8 @@ def summed(work: WorkloadRow, scratch: ScratchRow, assigned: int, buffered: floa
             host += scratch.rest[i]
             host_below += scratch.rest_below[i]
             host_unhidden += scratch.rest_unhidden[i]
+            host_slower += scratch.rest_slower[i]
+            host_unhidden_slower += scratch.rest_unhidden_slower[i]
         else:
             slower += scratch.host_slower[i]
             unhidden += scratch.unhidden[i]
@@ -198,6 +203,8 @@ def summed(work: WorkloadRow, scratch: ScratchRow, assigned: int, buffered: floa
             host += chosen
             host_below += scratch.below[i]
             host_unhidden += scratch.unhidden[i]
+            host_slower += scratch.host_slower[i]
+            host_unhidden_slower += scratch.unhidden_slower[i]
         time += chosen
         if i != ATTENTION:  # its own kernel: prompts cannot use the compute it leaves idle
             products += chosen
@@ -207,6 +214,7 @@ def summed(work: WorkloadRow, scratch: ScratchRow, assigned: int, buffered: floa
     hidden_slower = roofline.hidden_time(below, unhidden_slower, slower, buffered)
     hidden = roofline.hidden_time(below, unhidden, time, buffered)
     own = roofline.hidden_time(host_below, host_unhidden, host, buffered)
+    own_slower = roofline.hidden_time(host_below, host_unhidden_slower, host_slower, buffered)
     return Sums(
         time=time - hidden,
         slower=slower - hidden_slower,
@@ -215,6 +223,7 @@ def summed(work: WorkloadRow, scratch: ScratchRow, assigned: int, buffered: floa
         shared=shared,
         hidden=hidden,
         host=host - own,
+        host_slower=host_slower - own_slower,
         engine=engine,
     )
 
@@ -231,14 +240,14 @@ def step_times(plan: PlanRow, sums: Sums, waits: Waits) -> tuple[float, float]:
 
     In halves, one half is on the host, its messages and its launches while the other is near its data; what
     the host reads of the engine's memory and the engine's work share the bandwidth inside it:
-    2 x max(host, engine + host's reads at the inner rate).
+    2 x max(host, engine + host's reads at the inner rate). The engine has a clock of its own, which stays.
     """
     spent = waits.fixed + max(waits.exchange - sums.shared, 0.0)
-    whole, slower = sums.time * waits.pace + spent, sums.slower * waits.pace + spent
     if plan.sub_batch_interleaving == 0:
-        return whole, slower
-    pair = 2.0 * max(sums.host * waits.pace + spent, sums.engine * waits.pace)
-    return pair, pair + 2.0 * (slower - whole)
+        return sums.time * waits.pace + spent, sums.slower * waits.pace + spent
+    engine = sums.engine * waits.pace
+    pair = 2.0 * max(sums.host * waits.pace + spent, engine)
+    return pair, 2.0 * max(sums.host_slower * waits.pace + spent, engine)
 
 
 @compilable

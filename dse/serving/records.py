@@ -322,8 +322,12 @@ class ScratchRow:
     """s that reading the engine's part takes at the engine's bandwidth"""
     rest: PerOperator
     """s of what the host does beside it"""
+    rest_slower: PerOperator
+    """at the host's lower clock"""
     rest_below: PerOperator
     rest_unhidden: PerOperator
+    """s of it with the tiers below read ahead"""
+    rest_unhidden_slower: PerOperator
     spared: PerOperator
     """J of arithmetic that the host does not do"""
     wired: PerOperator
