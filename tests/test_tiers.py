@@ -368,13 +368,39 @@ def test_an_engine_beside_memory_that_holds_nothing_leaves_the_host_its_reads(ca
         for i, flop in enumerate(found.plan.flop):
             read = read_of(found.plan, found.pair.placed, i)
             host = host_reads(
-                machine, found.work, found.scratch, read, read.fast, read.below, read.per_byte, i
+                machine,
+                found.work,
+                found.scratch,
+                read,
+                fast=read.fast,
+                below=read.below,
+                in_flash=1.0,
+                per_byte=read.per_byte,
+                i=i,
             )
             if flop > 0.0 and read.below > 0.0 and machine.pnm_serves[i] > 0.0:
                 assert found.operators[OPERATORS[i]] == (found.scratch.host[i], False)
                 assert found.scratch.host[i] >= max(host)
                 met += 1
     assert met > 10
+
+
+def test_what_far_modules_give_does_not_cross_the_phy_that_flash_shares(catalog: Catalog) -> None:
+    """With next to nothing in the flash behind it, a shared PHY costs neither steps nor prompts anything."""
+    space = load_space("datacenter")
+    model, rng = FirstOrderModel(space, catalog, threads=1), np.random.default_rng(10)
+    rows, work = machine_rows(model.machine(sample(space, 200, rng))), model.step_work[0]
+    filling = np.flatnonzero((work.rows.fill_fast_tier > 0) & (work.rows.sub_batch_interleaving == 0))
+    for row in rows[(rows.flash_capacity > 0) & (rows.far_capacity > 0)][:12]:
+        number, found = int(rng.choice(filling)), []
+        for shares in (0.0, 1.0):
+            machine = plain(row)
+            machine.flash_capacity, machine.far_capacity, machine.pnm_site = 1.0, 1e15, 0
+            machine.far_bandwidth, machine.far_inverse = 1e15, 1e-15  # so that the PHY would bind
+            machine.shares_fast_phy = shares
+            pair = trace(machine, work, number, model.site).pair
+            found.append((pair.step.step, pair.prompts.alone))
+        assert found[1] == pytest.approx(found[0], rel=1e-6)
 
 
 def test_halves_at_the_lower_clock_wait_for_the_longer_of_host_and_engine(catalog: Catalog) -> None:

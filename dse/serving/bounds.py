@@ -75,7 +75,7 @@ def least_step(
     if machine.far_capacity <= 0.0:  # pages read whole
         experts, cache = experts * place.expert_stretch, cache * place.kv_pages
     fast, below = fast + cached, below + experts + cache
-    fast += crossing * machine.shares_fast_phy
+    fast += crossing * place.in_flash * machine.shares_fast_phy
     in_flash = below * place.in_flash
     in_far = below - in_flash
     if plan.sub_batch_interleaving > 0:
@@ -284,8 +284,8 @@ def least_prompts(machine: MachineRow, plan: PlanRow, place: Placement, scratch:
     shape = plan.plan_shape
     if scratch.prompt_known[shape] > 0.0:
         return known_times(scratch, shape)
-    dense = seconds_per_byte(machine, place.home, place.per_byte)
-    experts = seconds_per_byte(machine, place.popular_expert_share, place.per_byte)
+    dense = seconds_per_byte(machine, place, place.home)
+    experts = seconds_per_byte(machine, place, place.popular_expert_share)
     return streamed_prompts(scratch, shape, dense, experts)
 
 

@@ -75,14 +75,28 @@ def read_of(plan: PlanRow, place: Placement, i: int) -> Read:
 
 @compilable
 def host_operator(
-    machine: MachineRow, work: WorkloadRow, plan: PlanRow, read: Read, scratch: ScratchRow, i: int
+    machine: MachineRow,
+    work: WorkloadRow,
+    plan: PlanRow,
+    place: Placement,
+    read: Read,
+    scratch: ScratchRow,
+    i: int,
 ) -> None:
     """Operator i on the host, into ``scratch``: the longest of its compute and of the tiers it touches.
 
     Which experts are read is known only once the tokens are routed: none is read ahead.
     """
     wires, below = host_reads(
-        machine, work, scratch, read, fast=read.fast, below=read.below, per_byte=read.per_byte, i=i
+        machine,
+        work,
+        scratch,
+        read,
+        fast=read.fast,
+        below=read.below,
+        in_flash=place.in_flash,
+        per_byte=read.per_byte,
+        i=i,
     )
     busy = plan.flop[i] * scratch.rate[i]
     alone, alone_slower = max(wires, busy), max(wires, busy / LOWER_CLOCK)
@@ -179,7 +193,7 @@ def operators(
             no_operator(scratch, i)
             continue
         read = read_of(plan, place, i)
-        host_operator(machine, work, plan, read, scratch, i)
+        host_operator(machine, work, plan, place=place, read=read, scratch=scratch, i=i)
         scratch.inside[i] = 0.0
         if machine.pnm_site > 0:
             beside, stretch = beside_engine(machine, place, read)

@@ -68,16 +68,17 @@ def host_reads(
     read: Read,
     fast: float,
     below: float,
+    in_flash: float,
     per_byte: float,
     i: int,
 ) -> tuple[float, float]:
     """Time [s] of the bytes that the host reads of operator i over its wires, and of those ``below``.
 
-    Behind one PHY the bytes of flash cross it too. Which experts are read is known only once the tokens are
-    routed: their pages are waited for.
+    Behind one PHY the bytes of flash, a share ``in_flash`` of those below, cross it too. Which experts are
+    read is known only once the tokens are routed: their pages are waited for.
     """
     inverse = scratch.inverse[i]
-    crossing = fast + below * machine.shares_fast_phy
+    crossing = fast + below * in_flash * machine.shares_fast_phy
     wires = max(crossing * (inverse * machine.fast_inverse), read.chip * (inverse * machine.sram_inverse))
     time = below * (inverse * per_byte)
     if i == EXPERTS and below > 0.0:
@@ -104,19 +105,21 @@ def engine_operator(
     site, inverse, flop = machine.pnm_site, scratch.inverse[i], plan.flop[i]
     pages = 1.0
     beside, stretch = beside_engine(machine, place, read)
-    fast, below, per_byte = read.fast, read.below, read.per_byte  # what is left to the host
+    # what is left to the host
+    fast, below, in_flash, per_byte = read.fast, read.below, place.in_flash, read.per_byte
     if site == FAST:
         path, link = machine.fast_energy, machine.fast_inverse
         fast = 0.0
     elif site == FLASH:
         pages = read.pages
         path, link = machine.flash_energy * pages, machine.flash_inverse
-        below, per_byte = read.below * (1.0 - place.in_flash), machine.far_inverse
+        below, in_flash, per_byte = read.below * (1.0 - place.in_flash), 0.0, machine.far_inverse
     else:
         path, link = machine.far_energy, machine.far_inverse
-        below, per_byte = read.below * place.in_flash, machine.flash_inverse * read.stretch
+        below, in_flash = read.below * place.in_flash, 1.0
+        per_byte = machine.flash_inverse * read.stretch
     wires, elsewhere_below = host_reads(
-        machine, work, scratch, read, fast=fast, below=below, per_byte=per_byte, i=i
+        machine, work, scratch, read, fast=fast, below=below, in_flash=in_flash, per_byte=per_byte, i=i
     )
     elsewhere = max(wires, elsewhere_below)
     alone = site == FAST and read.chip <= 0.0 and read.below <= 0.0

@@ -71,10 +71,13 @@ def carrying(work: WorkloadRow, plan: PlanRow, scratch: ScratchRow, tokens: floa
 
 
 @compilable
-def seconds_per_byte(machine: MachineRow, share: float, per_byte: float) -> float:
-    """Time [s/B] of streaming weights of which the fast tier holds a share; behind one PHY all cross it."""
+def seconds_per_byte(machine: MachineRow, place: Placement, share: float) -> float:
+    """Time [s/B] of streaming weights of which the fast tier holds a share; behind one PHY flash's cross
+    it.
+    """
     below = 1.0 - share
-    return max((share + below * machine.shares_fast_phy) * machine.fast_inverse, below * per_byte)
+    crossing = share + below * place.in_flash * machine.shares_fast_phy
+    return max(crossing * machine.fast_inverse, below * place.per_byte)
 
 
 @compilable
@@ -91,8 +94,8 @@ def prompt_alone(
     The activations of a chunk fill the chip's SRAM: no weights count as held there.
     """
     chunks = chunks_of(work, prompt.tokens)
-    per_dense = seconds_per_byte(machine, place.home, place.per_byte)
-    per_expert = seconds_per_byte(machine, place.popular_expert_share, place.per_byte)
+    per_dense = seconds_per_byte(machine, place, place.home)
+    per_expert = seconds_per_byte(machine, place, place.popular_expert_share)
     time = scratch.launch * chunks
     products = scores = shared = 0.0
     for i in range(OPS):
