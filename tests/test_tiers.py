@@ -21,7 +21,8 @@ from dse.hardware.machine import Machine
 from dse.physics import experts, flash, roofline
 from dse.serving.decode import read_of
 from dse.serving.machine_rows import machine_rows
-from dse.serving.pnm_split import beside_engine, host_reads, step_times
+from dse.serving.pnm_operator import beside_engine, host_reads
+from dse.serving.pnm_split import step_times
 from dse.serving.trace import trace
 from dse.space.design import sample
 from dse.space.overrides import load_space

@@ -355,7 +355,7 @@ def _read(texts: Mapping[tuple[str, str], str], digest: str) -> Catalog:
 def _rests_on(key: tuple[Any, ...], kind: str, field_name: str) -> bool:
     """Whether what is kept under a key may change with the values of a field of a kind.
 
-    Columns and values of other fields do not; all that says not what it was made of does.
+    Columns and values of other fields do not. Keys that do not say what they were made from are taken to.
     """
     if key[0] in {"column", "take", "padded"}:
         return bool(key[1] == kind and key[2] == field_name)

@@ -147,13 +147,11 @@ class FirstOrderModel:
     def blocks(self, design: Design) -> Iterator[Outcomes]:
         """Outcomes block by block, in order: memory does not grow with the number of designs."""
         n = len(design)
-        if (
-            n < BLOCKS_FROM
-        ):  # built at once, for that takes calls by the thousand however few designs there are
+        if n < BLOCKS_FROM:  # built at once: to build takes thousands of calls, however few designs there are
             threads = self.threads if n >= PARALLEL_FROM else 1
             return iter([self.judge(self.machine(design), threads=threads)])
-        least = -(-n // (BLOCK * self.threads)) * self.threads  # none waits for the last
-        parts = (design.take(cut) for cut in chunks(n, -(-n // least)))
+        blocks = -(-n // (BLOCK * self.threads)) * self.threads  # as many for every thread
+        parts = (design.take(cut) for cut in chunks(n, -(-n // blocks)))
         return self._each(parts, lambda d: self.judge(self.machine(d)))
 
     def screened(self, designs: Iterable[Design]) -> Iterator[tuple[IntArray, Outcomes]]:

@@ -11,7 +11,8 @@ from dse.core.compilation import compilable
 from dse.serving.accounting import Fleet, Mode, dynamic_energy, priced
 from dse.serving.collectives import all_reduce, all_reduce_bytes
 from dse.serving.placement import LARGE, Fit, Placement, on_chip
-from dse.serving.pnm_split import FAR, FAST, FLASH, level_watts, passes, quickest
+from dse.serving.pnm_operator import FAR, FAST, FLASH
+from dse.serving.pnm_split import level_watts, passes, quickest
 from dse.serving.prefill import PromptTimes, carrying, chunks_of, known_times, seconds_per_byte
 from dse.serving.rates import ATTENTION, EXPERTS, RATED
 from dse.serving.records import OPS, SHAPES, MachineRow, PlanRow, PromptRow, ScratchRow, SiteRow, WorkloadRow
@@ -187,8 +188,10 @@ def cheapest_byte(machine: MachineRow, of_fast: float, of_flash: float, of_far: 
 
 @compilable
 def prepare_bounds(machine: MachineRow, scratch: ScratchRow) -> None:
-    """Seconds per byte of each memory by host or engine and by both at once, seconds per FLOP of all
-    engines.
+    """What bounds take of a design, whatever the plan, into ``scratch``.
+
+    Seconds per byte of each memory and of all at once, by host, engine or both; seconds per FLOP of all
+    engines; the least watts of clocks, joules of a byte and seconds that a byte asks of a limit of heat.
     """
     site, engine = machine.pnm_site, machine.pnm_inverse
     share = machine.pnm_flops / machine.peak[RATED] if site > 0 else 0.0
@@ -291,7 +294,7 @@ def least_prompts(machine: MachineRow, plan: PlanRow, place: Placement, scratch:
 
 @compilable
 def least_prompts_anywhere(plan: PlanRow, scratch: ScratchRow) -> PromptTimes:
-    """The same wherever weights lie: all memories give them at once."""
+    """Lower bounds of the prompts of a pair wherever its weights lie: all memories give them at once."""
     return streamed_prompts(scratch, plan.plan_shape, scratch.all_inverse, scratch.all_inverse)
 
 

@@ -8,15 +8,8 @@ from dse.core.compilation import compilable
 from dse.core.rounding import ceiling
 from dse.serving.collectives import all_reduce, exchange, pipeline_transfer
 from dse.serving.placement import Placement
-from dse.serving.pnm_split import (
-    LOWER_CLOCK,
-    Sums,
-    assign,
-    beside_engine,
-    engine_operator,
-    host_reads,
-    inside_time,
-)
+from dse.serving.pnm_operator import LOWER_CLOCK, beside_engine, engine_operator, host_reads, inside_time
+from dse.serving.pnm_split import Sums, assign
 from dse.serving.rates import ATTENTION, EXPERTS
 from dse.serving.records import OPS, MachineRow, PlanRow, ScratchRow, WorkloadRow
 from dse.serving.results import Charges, Read, Waits

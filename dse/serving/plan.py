@@ -13,7 +13,7 @@ and prefill either shares the machine or gets a rate-matched pool.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
@@ -58,6 +58,10 @@ class Plans:
     """with flash: fast memory takes all it can hold (else no more than balances the tiers)"""
     sub_batch_interleaving: BoolArray
     """with PNM: the batch runs as two halves, one on the host while the other is near its data"""
+
+    def __post_init__(self) -> None:
+        for column in fields(self):
+            getattr(self, column.name).flags.writeable = False  # shared by all who ask for the same plans
 
     def __len__(self) -> int:
         return len(self.group)

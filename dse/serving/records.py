@@ -316,6 +316,7 @@ class ScratchRow:
     pnm_unhidden: PerOperator
     """s it takes then with all that the host reads of the tiers below read ahead"""
     pnm_unhidden_slower: PerOperator
+    """the same at the lower clock of the host"""
     near: PerOperator
     """s that the engine works"""
     inside: PerOperator
@@ -325,9 +326,11 @@ class ScratchRow:
     rest_slower: PerOperator
     """at the host's lower clock"""
     rest_below: PerOperator
+    """s of it that the tiers below are busy"""
     rest_unhidden: PerOperator
     """s of it with the tiers below read ahead"""
     rest_unhidden_slower: PerOperator
+    """the same at the host's lower clock"""
     spared: PerOperator
     """J of arithmetic that the host does not do"""
     wired: PerOperator
@@ -340,9 +343,11 @@ class ScratchRow:
     tried: Annotated[MutableSequence[int], (1 << OPS,)]
     """assignments under trial: bits of the operators that the engine takes a part of; the next are theirs"""
     tried_host: PerAssignment
-    """s of all operators at the design clock, nothing read ahead; of the host's own in halves, as the next"""
+    """s of all operators at the design clock, nothing read ahead; in halves of the host's part alone"""
     tried_unhidden: PerAssignment
+    """s of the same with the tiers below read ahead"""
     tried_below: PerAssignment
+    """s that the tiers below are busy with the same"""
     tried_engine: PerAssignment
     """s that the engine works and its memory is read, in halves"""
     tried_shared: PerAssignment
@@ -350,6 +355,7 @@ class ScratchRow:
     kept_step: PerAssignment
     """s of a step of the assignments that are worked out in full"""
     kept_joules: PerAssignment
+    """J of a pass under them"""
     lines: Annotated[MutableSequence[int], (len(GROUPS),)]
     """algorithms of an all-reduce of each group size that no other beats in both its time and its rate"""
     line_alpha: Annotated[MutableSequence[float], (len(GROUPS) * len(LINES),)]

@@ -142,6 +142,10 @@ class _Asked:
     weights: FloatArray
     """(ops, p) bytes read"""
 
+    def __post_init__(self) -> None:
+        for kept in (self.rows, self.prompts, self.flop, self.weights):
+            kept.flags.writeable = False
+
 
 @lru_cache(maxsize=64)
 def _asked(
