@@ -38,6 +38,7 @@ from dse.serving.bounds import (
 from dse.serving.decode import host_charges, read_ahead
 from dse.serving.machine_rows import machine_rows
 from dse.serving.operating_points import choose
+from dse.serving.pairs import pair_work, serve_pairs
 from dse.serving.pnm_split import EQUAL, charged, governed_step, summed
 from dse.serving.prefill import prompt_times
 from dse.serving.records import OPS, ResultRow, ScratchRow
@@ -201,6 +202,25 @@ def test_neither_threads_nor_blocks_nor_the_order_of_plans_matter(catalog: Catal
     for field in ("cost", "tpot", "energy", "excess", "step"):
         if field in (plain_order.dtype.names or ()):
             assert np.array_equal(shuffled[field], plain_order[field]), field
+
+
+def test_a_pair_does_not_depend_on_the_one_served_before_it(catalog: Catalog) -> None:
+    """A model without experts after one with them, on the same scratch row, in halves beside an engine."""
+    model = model_of("pnm", catalog, threads=1)
+    moe, dense = sorted(model.step_work, key=lambda w: not w.model.experts)
+    assert moe.model.experts
+    assert not dense.model.experts
+    machine = model.machine(sample(model.space, 60, np.random.default_rng(1)))
+    rows = machine_rows(machine)
+    rows = rows[rows.pnm_site > 0]
+    halves = int(np.flatnonzero(dense.rows.sub_batch_interleaving > 0)[-1])
+    other = int(np.flatnonzero(moe.rows.sub_batch_interleaving > 0)[-1])
+    both = pair_work([moe, dense])
+    alone = serve_pairs(rows, both.take(np.full(len(rows), len(moe.rows) + halves)))
+    turns = np.tile([other, len(moe.rows) + halves], len(rows))
+    mixed = serve_pairs(rows[np.repeat(np.arange(len(rows)), 2)], both.take(turns))[1::2]
+    for field in alone.dtype.names:
+        assert np.array_equal(alone[field], mixed[field]), field
 
 
 def test_no_design_has_no_outcome(catalog: Catalog) -> None:
