@@ -145,21 +145,14 @@ class Catalog:
             key, lambda: np.array([self.value(kind, n, field_name, default) for n in names], dtype=np.float64)
         )
 
-    def take(
-        self, kind: str, names: Sequence[str], codes: IntArray, field_name: str, default: float = 0.0
-    ) -> FloatArray:
-        """Gather ``column`` at integer codes; a code of -1 (absent) gives 0."""
-        key = ("take", kind, field_name, default, *names)
-        padded = self.kept(key, lambda: np.append(self.column(kind, names, field_name, default), 0.0))
-        out: FloatArray = padded[codes]
-        return out
-
-    def padded(self, kind: str, field_name: str) -> FloatArray:
-        """The nominal SI values of a field over all entries of a kind, then 0: what code -1 takes."""
-        return self.kept(
-            ("padded", kind, field_name),
+    def take(self, kind: str, codes: IntArray, field_name: str) -> FloatArray:
+        """Gather nominal SI values of a field at codes into ``names``; code -1 (absent) gives 0."""
+        padded = self.kept(
+            ("take", kind, field_name),
             lambda: np.append(self.column(kind, self.names(kind), field_name), 0.0),
         )
+        out: FloatArray = padded[codes]
+        return out
 
     def in_year(self, kind: str, name: str, field_name: str, year: float) -> float:
         """What an entry states for the latest year not after ``year``, of a field by year.
@@ -357,7 +350,7 @@ def _rests_on(key: tuple[Any, ...], kind: str, field_name: str) -> bool:
 
     Columns and values of other fields do not. Keys that do not say what they were made from are taken to.
     """
-    if key[0] in {"column", "take", "padded"}:
+    if key[0] in {"column", "take"}:
         return bool(key[1] == kind and key[2] == field_name)
     if key[0] in KINDS:
         return bool(key[0] == kind and key[2] == field_name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import cached_property
 from typing import Final, TypeVar
@@ -18,6 +18,7 @@ import numpy as np
 from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import transformer
 from dse.core.compilation import threads as core_threads
+from dse.core.compilation import workers
 from dse.core.table import chunks
 from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.core.version import __version__
@@ -173,14 +174,17 @@ class FirstOrderModel:
             yield from map(work, parts)
             return
         self.step_work  # noqa: B018 - lowered once, before threads ask for it
-        with ThreadPoolExecutor(self.threads) as pool:
-            waiting: deque[Future[T]] = deque()
+        waiting: deque[Future[T]] = deque()
+        try:
             for part in parts:
-                waiting.append(pool.submit(work, part))
+                waiting.append(workers(self.threads).submit(work, part))
                 if len(waiting) > 2 * self.threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        finally:  # of a caller who asks for no more
+            for left in waiting:
+                left.cancel()
 
     def judge(
         self, machine: Machine, workloads: tuple[int, ...] | None = None, *, threads: int = 1

@@ -42,7 +42,7 @@ def datacenter_parts(space: Space, design: Design, catalog: Catalog) -> Parts:
     clock = numbers(space, design, "clock")
     node = choice_codes(space, design, "compute_node", catalog.names("logic"), lower=True)
     at_16bit, energy, volts, ratio = designed(catalog, node, mac_area, clock)
-    leaking = catalog.take("logic", catalog.names("logic"), node, "leakage_density") * area
+    leaking = catalog.take("logic", node, "leakage_density") * area
     logic = LogicParts(
         node=node,
         area=area,
@@ -87,7 +87,7 @@ def datacenter_parts(space: Space, design: Design, catalog: Catalog) -> Parts:
 def _memory(space: Space, design: Design, catalog: Catalog, logic: LogicParts) -> MemoryParts:
     """The fast memory, whatever its form; logic above it is supplied through it."""
     code = choice_codes(space, design, "fast_memory", catalog.names("memory"))
-    field = partial(catalog.take, "memory", catalog.names("memory"), code)
+    field = partial(catalog.take, "memory", code)
     stacks, height = numbers(space, design, "stacks"), numbers(space, design, "stack_height", 1.0)
     usual = usual_pitch(catalog, code)
     pitch = numbers(space, design, "bond_pitch")
@@ -115,13 +115,13 @@ def _memory(space: Space, design: Design, catalog: Catalog, logic: LogicParts) -
 
 def usual_pitch(catalog: Catalog, code: IntArray) -> FloatArray:
     """Bond pitch [m] of memory that a design says nothing of: the one that its interface energy is of."""
-    stated = catalog.take("memory", catalog.names("memory"), code, "reference_pitch")
+    stated = catalog.take("memory", code, "reference_pitch")
     return np.where(stated > 0, stated, 1.0)
 
 
 def interface_energy(catalog: Catalog, code: IntArray, pitch: FloatArray) -> FloatArray:
     """Energy [J/B] from the memory to the host: through bonds it goes with their pitch [m]."""
-    field = partial(catalog.take, "memory", catalog.names("memory"), code)
+    field = partial(catalog.take, "memory", code)
     stated, reference = field("interface_energy"), field("reference_pitch")
     by_pitch = stack.pitch_energy(stated, pitch, np.maximum(reference, 1e-9))
     return np.where(field("capacity_per_layer_per_area") > 0, by_pitch, stated)
@@ -148,7 +148,7 @@ class FastMemory:
 
         DRAM on logic gets as much bandwidth as its layers and its bonds carry; wires to the layers cost area.
         """
-        m, area = partial(catalog.take, "memory", catalog.names("memory"), code), logic.area
+        m, area = partial(catalog.take, "memory", code), logic.area
         carried = stack.pitch_bandwidth(pitch, m("signal_share"), m("pad_rate"))
         layered = memory.layered_bandwidth(m("bandwidth_per_layer_per_area"), carried, height, area)
         wires = layered / np.maximum(area * height * m("pad_rate"), 1e-30)

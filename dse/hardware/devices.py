@@ -87,7 +87,7 @@ def datacenter_devices(catalog: Catalog, devices: Sequence[str], body: str) -> P
     f = _Files(catalog, devices)
     n, none = f.n, np.zeros(f.n)
     node = f.code("node", catalog.names("logic"))
-    logic = partial(catalog.take, "logic", catalog.names("logic"), node)
+    logic = partial(catalog.take, "logic", node)
     area = f.value("die_area")
     memory = f.code("memory", catalog.names("memory"))
     pitch = usual_pitch(catalog, memory)
@@ -142,7 +142,7 @@ def _soc(f: _Files, body: str, phy_area: FloatArray) -> LogicParts:
     """
     catalog = f.catalog
     node = f.code("node", catalog.names("logic"))
-    logic = partial(catalog.take, "logic", catalog.names("logic"), node)
+    logic = partial(catalog.take, "logic", node)
     peak, sram = f.peaks(), f.value("sram", USUAL_SRAM)
     mac_area = peak[:, 0] / (logic("mac_density") * logic("clock_nominal"))
     npu_area = mac_area * (1.0 + catalog.value("body", body, "npu_overhead"))
@@ -175,7 +175,7 @@ def mobile_devices(catalog: Catalog, devices: Sequence[str], body: str) -> Parts
     ]
     has = np.array(engines) >= 0
     bandwidth = f.value("memory_bandwidth")
-    rate = catalog.take("memory", catalog.names("memory"), memory, "bandwidth_per_channel")
+    rate = catalog.take("memory", memory, "bandwidth_per_channel")
     channels = bandwidth / rate
     inner = f.value("flash_inner_bandwidth")
     return Parts(
@@ -189,7 +189,7 @@ def mobile_devices(catalog: Catalog, devices: Sequence[str], body: str) -> Parts
             bandwidth=bandwidth,
             host_bandwidth=bandwidth,
             capacity=f.value("memory_capacity"),
-            interface_energy=catalog.take("memory", catalog.names("memory"), memory, "interface_energy"),
+            interface_energy=catalog.take("memory", memory, "interface_energy"),
         ),
         flash=FlashParts(
             code=np.array([catalog.names("flash").index(name) for name in flash_names], dtype=np.int64),

@@ -80,7 +80,7 @@ def designed(
     """FLOP/s at 16 bit, J/FLOP at 16 bit, supply voltage [V] and clock over nominal of ``mac_area`` [m2] at a
     clock [1/s].
     """
-    logic, r = partial(catalog.take, "logic", catalog.names("logic"), node), rules(catalog)
+    logic, r = partial(catalog.take, "logic", node), rules(catalog)
     ratio = clock / logic("clock_nominal")
     volts = voltage(catalog, ratio)
     scale = power.dynamic_scale(volts, r("v_nominal"), r("dynamic_voltage_exponent"))

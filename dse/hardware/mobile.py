@@ -39,19 +39,19 @@ def memory_packages(catalog: Catalog, code: IntArray, channels: FloatArray) -> F
 
     Memory bonded to it counts as one.
     """
-    field = partial(catalog.take, "memory", catalog.names("memory"), code)
+    field = partial(catalog.take, "memory", code)
     each = np.round(field("bandwidth_per_stack") / np.maximum(field("bandwidth_per_channel"), 1.0))
     return np.maximum(np.ceil(channels / np.maximum(each, 1.0) - 1e-9), 1.0)
 
 
 def added_soc_area(catalog: Catalog, node: IntArray, npu_area: FloatArray, sram: FloatArray) -> FloatArray:
     """SoC area [m2] of the NPU and of ``sram`` [B] in the node's cells."""
-    return npu_area + sram * catalog.take("logic", catalog.names("logic"), node, "sram_area")
+    return npu_area + sram * catalog.take("logic", node, "sram_area")
 
 
 def channel_area(catalog: Catalog, code: IntArray, channels: FloatArray) -> FloatArray:
     """SoC area [m2] of the PHYs of memory channels."""
-    field = partial(catalog.take, "memory", catalog.names("memory"), code)
+    field = partial(catalog.take, "memory", code)
     share = field("bandwidth_per_channel") / field("bandwidth_per_stack")
     return channels * (field("host_phy_area") * share)
 
@@ -69,7 +69,7 @@ def mobile_parts(space: Space, design: Design, catalog: Catalog) -> Parts:
     flash = _flash(space, design, catalog, device, packages)
     choices = [str(c) for c in space.variable("pnm").choices]
     engine = pnm_codes(catalog, choices, choice_codes(space, design, "pnm", choices), code, flash.code)
-    link_area = catalog.take("link", catalog.names("link"), device.link, "area") * packages
+    link_area = catalog.take("link", device.link, "area") * packages
     added = added_soc_area(catalog, node, npu_area, sram) + link_area
     added = added + channel_area(catalog, code, device.channels)
     logic = LogicParts(
@@ -122,8 +122,8 @@ def _memory(
 
     A layer then reads and holds what the body's bonded memory does.
     """
-    field = partial(catalog.take, "memory", catalog.names("memory"), code)
-    link = partial(catalog.take, "link", catalog.names("link"), device.link)
+    field = partial(catalog.take, "memory", code)
+    link = partial(catalog.take, "link", device.link)
     body = partial(catalog.value, "body", space.scenario.body)
     bonded = partial(
         catalog.value, "memory", catalog.entry("body", space.scenario.body).attributes["bonded_memory"]
@@ -139,7 +139,7 @@ def _memory(
     bandwidth = np.where(on_soc, layered, device.channels * field("bandwidth_per_channel"))
     bus = memory_bus(catalog, device.link)
     energy = np.where(on_soc, body("io_energy_3d"), np.where(bus, field("interface_energy"), link("energy")))
-    loss = catalog.take("pnm", catalog.names("pnm"), engine, "capacity_loss")
+    loss = catalog.take("pnm", engine, "capacity_loss")
     return MemoryParts(
         code=code,
         units=packages,
@@ -169,7 +169,7 @@ def _flash(
     n = len(design)
     code = choice_codes(space, design, "flash", catalog.names("flash"))
     home = np.maximum(choice_codes(space, design, "weights_home", HOMES), 0)
-    own = catalog.take("flash", catalog.names("flash"), code, "interface_per_die") > 0
+    own = catalog.take("flash", code, "interface_per_die") > 0
     shared = (home > 0) & (memory_bus(catalog, device.link).astype(bool) | own)
     return FlashParts(
         code=code,
@@ -177,7 +177,7 @@ def _flash(
         stack_height=numbers(space, design, "flash_dies", 1.0),
         tlc=(choice_codes(space, design, "flash_cell", ("pslc", "tlc")) == 1).astype(np.float64),
         attach=np.full(n, FlashAttach.OWN_SHORELINE, dtype=np.int64),
-        link_bandwidth=catalog.take("link", catalog.names("link"), device.link, "bandwidth") * packages,
+        link_bandwidth=catalog.take("link", device.link, "bandwidth") * packages,
         shares_phy=shared.astype(np.float64),
         holds=(home > 0).astype(np.float64),
         published_inner_bandwidth=np.zeros(n),

@@ -27,7 +27,7 @@ class PartValues:
     def _take(self, kind: str, code: IntArray, field: str) -> FloatArray:
         key = (kind, field)
         if key not in self._seen:
-            self._seen[key] = self.catalog.padded(kind, field)[code]
+            self._seen[key] = self.catalog.take(kind, code, field)
         return self._seen[key]
 
     def memory(self, field: str) -> FloatArray:
@@ -36,8 +36,7 @@ class PartValues:
 
     def far(self, field: str) -> FloatArray:
         """A field of the far memory modules."""
-        out: FloatArray = self.catalog.padded("memory", field)[self.parts.far.code]
-        return out
+        return self.catalog.take("memory", self.parts.far.code, field)
 
     def flash(self, field: str) -> FloatArray:
         """A field of the flash."""
@@ -71,7 +70,7 @@ class PartValues:
         names = self.catalog.names("collective")
         local = [self.catalog.entry("collective", n).attributes.get("local_engine", n) for n in names]
         code = np.array([*(names.index(n) for n in local), -1])[self.parts.network.engine]
-        return self.catalog.take("collective", names, code, field)
+        return self.catalog.take("collective", code, field)
 
     def package_link(self, field: str) -> FloatArray:
         """A field of the on-package link of a device, 0 where there is none."""

@@ -109,7 +109,7 @@ class TestKinds:
         for path in {p for n in names for p in catalog.entry(kind, n).values}:
             have = [i for i, n in enumerate(names) if path in catalog.entry(kind, n).values]
             codes = np.array([*have, -1])
-            taken = catalog.take(kind, names, codes, path)
+            taken = catalog.take(kind, codes, path)
             assert taken.tolist() == [*(catalog.value(kind, names[i], path) for i in have), 0.0]
             for i in have:
                 assert table.loc[(names[i], path), "nominal"] == catalog.value(kind, names[i], path)
