@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jsonschema
@@ -16,6 +17,7 @@ from dse.catalog.json_schema import json_schema
 from dse.catalog.llm import read_llm
 from dse.catalog.schema import KINDS
 from dse.core.errors import DataError
+from dse.core.units import FloatArray
 from dse.evaluator.first_order import FirstOrderModel
 from dse.space.design import sample
 from dse.space.space import Space
@@ -116,10 +118,47 @@ def test_replacing_a_number_leaves_the_original(catalog: Catalog) -> None:
     assert catalog.value("topology", "ring", "hop_latency") < 1e-6
 
 
+def test_numbers_replaced_together_are_those_replaced_in_turn(catalog: Catalog) -> None:
+    numbers = [
+        ("memory", "hbm4", "price_per_byte", 2e-8),
+        ("memory", "hbm4", "bandwidth_per_stack", 1e12),
+        ("logic", "n3", "wafer_price", 1e4),
+    ]
+    known = [catalog.value(*n[:3]) for n in numbers]
+    together, in_turn = catalog.with_numbers(numbers), catalog
+    for number in numbers:
+        in_turn = in_turn.replace(*number)
+    assert [together.value(*n[:3]) for n in numbers] == [n[3] for n in numbers]
+    assert (together.entries, together.digest) == (in_turn.entries, in_turn.digest)
+    assert [catalog.value(*n[:3]) for n in numbers] == known
+    assert catalog.with_numbers([]) is catalog
+
+
 def test_low_and_high_catalogues_bracket_the_nominal(catalog: Catalog) -> None:
     at = [catalog.at(level).value("memory", "hbm4", "read_energy") for level in ("low", "nominal", "high")]
     assert at == sorted(at)
     assert at[0] < at[2]
+
+
+def test_scenarios_side_by_side_are_those_one_after_the_other(datacenter: Space) -> None:
+    """Catalogues made of one another share what they keep, also between threads."""
+    designs, base = sample(datacenter, 24, np.random.default_rng(0)), load_catalog()
+
+    def cost(number: int) -> FloatArray:
+        numbers = [
+            ("memory", "hbm4", "price_per_byte", 1e-8 * number),
+            ("logic", "n3", "wafer_price", 5e3 * number),
+        ]
+        return (
+            FirstOrderModel(datacenter, base.with_numbers(numbers), 1)
+            .evaluate(designs)
+            .objectives["cost_per_mtoken"]
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        beside = list(pool.map(cost, range(1, 9)))
+    for number in range(1, 9):
+        assert np.array_equal(beside[number - 1], cost(number))
 
 
 def test_a_catalogue_with_another_number_forgets_what_rested_on_the_old_one(datacenter: Space) -> None:

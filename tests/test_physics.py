@@ -192,6 +192,14 @@ def test_a_lid_no_larger_than_its_die_spreads_nothing() -> None:
     assert wide == pytest.approx(1 - 2 * i1(x) * k1(x), rel=1e-6)  # boundless plate
 
 
+def test_sources_on_one_plate_spread_as_each_alone() -> None:
+    sources, lid, length = A([[6.6e-4, 1e-5], [1e-4, 8e-3]]), A([2e-3, 5e-3]), A([6.3e-3, 2e-3])
+    together = thermal.spreading_share(sources, lid, length)
+    for one, found in zip(sources, together, strict=True):
+        assert np.array_equal(thermal.spreading_share(one, lid, length), found)
+    assert together[1, 1] == 1.0  # larger than its plate
+
+
 def test_the_spreading_plate_agrees_with_a_solved_fin() -> None:
     """Rings of a round plate solved by finite volumes: 660 mm2 on a lid of twice that, 400 W/m/K x 3 mm, 33 mm2 K/W."""
     conduct, above, rings = 400 * 3e-3, 33.3e-6, 4000

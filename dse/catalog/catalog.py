@@ -194,16 +194,20 @@ class Catalog:
 
     def replace(self, kind: str, name: str, field_name: str, value: float) -> Catalog:
         """Return a catalogue in which one number (SI) has another nominal, low and high."""
-        old = self.entry(kind, name)
-        quantity = Quantity(
-            value, value, value, KINDS[kind].field(field_name).unit, "estimate: set by the caller"
-        )
-        out = self.put(
-            dataclass_replace(old, values={**old.values, field_name: quantity}), f"{field_name}={value:.9g}"
-        )
-        out._kept = {
-            key: kept for key, kept in self._kept.copy().items() if not _rests_on(key, kind, field_name)
-        }
+        return self.with_numbers([(kind, name, field_name, value)])
+
+    def with_numbers(self, numbers: Sequence[tuple[str, str, str, float]]) -> Catalog:
+        """Return a catalogue with other numbers in it: (kind, entry, field, value in SI) each."""
+        out = self
+        for kind, name, field_name, value in numbers:
+            unit = KINDS[kind].field(field_name).unit
+            quantity = Quantity(value, value, value, unit, "estimate: set by the caller")
+            old = out.entry(kind, name)
+            entry = dataclass_replace(old, values={**old.values, field_name: quantity})
+            out = out.put(entry, f"{field_name}={value:.9g}")
+        if numbers:
+            moved = {(kind, field_name) for kind, _, field_name, _ in numbers}
+            out._kept = {key: kept for key, kept in self._kept.copy().items() if not _rests_on(key, moved)}
         return out
 
     def put(self, entry: Entry, why: str) -> Catalog:
@@ -345,13 +349,14 @@ def _read(texts: Mapping[tuple[str, str], str], digest: str) -> Catalog:
     return Catalog(entries, llms, digest)
 
 
-def _rests_on(key: tuple[Any, ...], kind: str, field_name: str) -> bool:
-    """Whether what is kept under a key may change with the values of a field of a kind.
+def _rests_on(key: tuple[Any, ...], moved: set[tuple[str, str]]) -> bool:
+    """Whether what is kept under a key may change with the values of some (kind, field).
 
     Columns and values of other fields do not. Keys that do not say what they were made from are taken to.
     """
-    if key[0] in {"column", "take"}:
-        return bool(key[1] == kind and key[2] == field_name)
-    if key[0] in KINDS:
-        return bool(key[0] == kind and key[2] == field_name)
-    return bool(key[0] not in {"attribute", "available", "names", "pnm_code"})
+    made_of = key[0]
+    if made_of in {"column", "take"}:
+        return (key[1], key[2]) in moved
+    if made_of in KINDS:
+        return (made_of, key[2]) in moved
+    return made_of not in {"attribute", "available", "names", "pnm_code"}

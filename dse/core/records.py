@@ -52,6 +52,8 @@ def require_finite(rows: Any, what: str) -> None:
         FloatingPointError: the first field that has one.
 
     """
+    if np.isfinite(rows.view(np.ndarray).view(np.float64)).all():  # all fields at once: 8 bytes each
+        return
     for name in rows.dtype.names:
         if not np.isfinite(rows[name]).all():
             row = np.argwhere(~np.isfinite(rows[name]))[0].tolist()

@@ -16,6 +16,10 @@ HOSTED_BY = {"fast": "memory", "flash": "flash"}
 """catalogue kind whose ``form`` decides whether a PNM engine can sit beside a tier"""
 
 
+UNKNOWN = -2
+"""stands for a combination that was not asked for yet"""
+
+
 def choice_codes(
     space: Space, design: Design, variable: str, order: Sequence[str], *, lower: bool = False
 ) -> IntArray:
@@ -91,12 +95,10 @@ def pnm_codes(
     memories, flashes = catalog.names("memory"), catalog.names("flash")
     shape = (len(choices) + 1, len(memories) + 1, len(flashes) + 1)
     key = np.ravel_multi_index((chosen + 1, memory + 1, flash + 1), shape)
-    asked, which = np.unique(key, return_inverse=True)
-
-    def code(one: int) -> int:
+    known: IntArray = catalog.kept(("pnm_code", *choices), lambda: [np.full(np.prod(shape), UNKNOWN)])[0]
+    for one in np.unique(key[known[key] == UNKNOWN]):
         i, m, f = (int(x) - 1 for x in np.unravel_index(one, shape))
         said = (choices[i] if i >= 0 else "", memories[m] if m >= 0 else "", flashes[f] if f >= 0 else "")
-        return catalog.kept(("pnm_code", *said), lambda: pnm_code(catalog, *said))
-
-    out: IntArray = np.array([code(one) for one in asked], dtype=np.int64)[which]
+        known[one] = pnm_code(catalog, *said)
+    out: IntArray = known[key]
     return out

@@ -125,12 +125,11 @@ def rises(values: PartValues, resistance: FloatArray) -> tuple[HeatRow, HeatRow,
     u, t = _Lid.of(values), values.thermal
     length = thermal.spreading_length(t("lid_conductivity"), t("lid_thickness"), resistance)
 
-    def over_lid(foot: FloatArray, count: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return thermal.lid_rises(resistance, thermal.spreading_share(foot, u.lid, length), foot, count, u.lid)
-
-    logic_own, logic_other = over_lid(u.area, np.ones(len(u.area)))
-    memory_own, memory_other = over_lid(u.memory_foot, u.memories)
-    flash_own, flash_other = over_lid(u.flash_foot, u.flashes)
+    feet = np.stack([u.area, u.memory_foot, u.flash_foot])
+    counts = np.stack([np.ones(len(u.area)), u.memories, u.flashes])
+    share = thermal.spreading_share(feet, u.lid, length)
+    own, elsewhere = thermal.lid_rises(resistance, share, feet, counts, u.lid)
+    (logic_own, memory_own, flash_own), (logic_other, memory_other, flash_other) = own, elsewhere
     layer, tim = values.bond("layer_resistance"), t("tim_lid_resistance")
     layers = _layers(values)
     stack = _on_logic(values, u, logic_own, layers)

@@ -52,7 +52,11 @@ def clock_levels(catalog: Catalog, ratio: FloatArray) -> FloatArray:
     def scale(clock: FloatArray) -> FloatArray:
         return power.dynamic_scale(voltage(catalog, clock), r("v_nominal"), r("dynamic_voltage_exponent"))
 
-    return np.stack([scale(ratio * level) / scale(ratio) for level in CLOCK_LEVELS], axis=1)
+    design = scale(ratio)
+    return np.stack(
+        [np.ones(len(ratio)) if level == 1.0 else scale(ratio * level) / design for level in CLOCK_LEVELS],
+        axis=1,
+    )
 
 
 def fixed_clock(n: int) -> FloatArray:

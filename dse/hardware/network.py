@@ -214,7 +214,7 @@ def wiring(values: PartValues, span: RackSpan) -> Wiring:
         cable_price=by_cable("price_per_bandwidth"),
         cable_carbon=by_cable("carbon_per_bandwidth"),
         cable_failures=by_cable("failure_rate") / CABLE,
-        switch_chips=switch_chips(values),
+        switch_chips=values.once(switch_chips),
     )
 
 
@@ -238,7 +238,9 @@ def power_beside(values: PartValues) -> FloatArray:
     catalog = values.catalog
     plain = catalog.value("switch", catalog.the("switch", "scale_up"), "power")
     chip = plain + np.where(adds_in_network(values), values.engine("power"), 0.0)
-    return catalog.value("economics", catalog.only("economics"), "host_power") + switch_chips(values) * chip
+    return (
+        catalog.value("economics", catalog.only("economics"), "host_power") + values.once(switch_chips) * chip
+    )
 
 
 def router_power(values: PartValues) -> FloatArray:

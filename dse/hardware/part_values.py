@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -21,8 +22,15 @@ class PartValues:
 
     def __init__(self, catalog: Catalog, parts: Parts, body: str = "") -> None:
         self.catalog, self.parts, self._body = catalog, parts, body
-        self._seen: dict[tuple[str, str], FloatArray] = {}
+        self._seen: dict[tuple[str, ...], FloatArray] = {}
         self._rules, self._thermal = catalog.only("logic_rules"), catalog.only("thermal")
+
+    def once(self, make: Callable[[PartValues], FloatArray]) -> FloatArray:
+        """What a function gives of these parts, (n,), worked out once; not to be written to."""
+        key = (make.__module__, make.__qualname__)
+        if key not in self._seen:
+            self._seen[key] = make(self)
+        return self._seen[key]
 
     def _take(self, kind: str, code: IntArray, field: str) -> FloatArray:
         key = (kind, field)

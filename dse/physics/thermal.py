@@ -34,15 +34,15 @@ def spreading_share(source: FloatArray, plate: FloatArray, length: FloatArray) -
 
     Fin equation with an adiabatic edge, x = a / length of the source, X of the plate:
     1 - 2 I1(x) (K1(x) - I1(x) K1(X) / I1(X)). A plate no larger than the source: 1. Valid for source > 0.
+    ``source`` may have further axes in front, for several sources on each plate.
 
     Source: annular fin, Incropera & DeWitt, chapter 3.
     """
-    x = np.sqrt(source / np.pi) / length
-    edge = np.maximum(np.sqrt(plate / np.pi) / length, x)
+    x, edge = np.sqrt(source / np.pi) / length, np.sqrt(plate / np.pi) / length
     inner = i1e(x)
-    back = inner * (k1e(edge) / i1e(edge)) * np.exp(2.0 * (x - edge))  # I1(x) K1(X) / I1(X) times e^x
-    share: FloatArray = np.clip(1.0 - 2.0 * inner * (k1e(x) - back), 0.0, 1.0)
-    return share
+    turned = (k1e(edge) / i1e(edge)) * np.exp(2.0 * np.minimum(x - edge, 0.0))
+    share = 1.0 - 2.0 * inner * (k1e(x) - inner * turned)  # I1(x) K1(X) / I1(X) is inner x turned times e^x
+    return np.where(x < edge, np.clip(share, 0.0, 1.0), 1.0)
 
 
 def lid_rises(

@@ -191,13 +191,6 @@ def _bare(text: object) -> bool:
     return True
 
 
-def changed(catalog: Catalog, numbers: tuple[tuple[str, str, str, float], ...]) -> Catalog:
-    """Return the catalogue with other numbers in it."""
-    for kind, name, field, value in numbers:
-        catalog = catalog.replace(kind, name, field, value)
-    return catalog
-
-
 def _tables(raw: object, key: str, faults: Faults) -> list[dict[str, Any]]:
     if raw is None:
         return []

@@ -17,7 +17,7 @@ from dse.evaluator.loading import OURS, EvaluatorSource
 from dse.run.front import Scale, envelope
 from dse.run.run import Run
 from dse.space.design import decode, levels, unfit
-from dse.space.questions import CONTROL, changed
+from dse.space.questions import CONTROL
 from dse.space.space import Comparison, Space, WhatIf
 from dse.space.variables import Value
 from dse.study.convergence import ablation_loss
@@ -89,7 +89,7 @@ def what_if_fronts(
         except SpaceError:
             continue  # the run itself holds something else
         points, designs = search_front(
-            space, OURS, changed(catalog, asked.catalogue), trials=trials, seed=seed, known=known
+            space, OURS, catalog.with_numbers(asked.catalogue), trials=trials, seed=seed, known=known
         )
         found = ablation_loss(points, whole, Scale.of(whole))
         out.append(
@@ -132,7 +132,7 @@ def _compared(space: Space, c: Comparison, catalog: Catalog) -> dict[str, Any]:
                     batch=batch,
                     tensor_parallel=c.tensor_parallel,
                     attention=c.attention,
-                    catalog=changed(catalog, r.catalogue),
+                    catalog=catalog.with_numbers(r.catalogue),
                 )
             except DseError as error:
                 cells.append({"fault": str(error).splitlines()[0]})

