@@ -50,8 +50,16 @@ def beside_engine(machine: MachineRow, place: Placement, read: Read) -> tuple[fl
 
 @compilable
 def inside_time(machine: MachineRow, scratch: ScratchRow, beside: float, stretch: float, i: int) -> float:
-    """Time [s] of reading bytes of operator i at the engine's bandwidth."""
-    return beside * (stretch * scratch.inverse[i] * machine.pnm_inverse)
+    """Time [s] that the memory beside the engine is busy with bytes of operator i that the host reads.
+
+    What is inside gives whichever asks for more: the engine, or the host over its own wires.
+    """
+    host = machine.fast_inverse
+    if machine.pnm_site == FLASH:
+        host = machine.flash_inverse
+    elif machine.pnm_site == FAR:
+        host = machine.far_inverse
+    return beside * (stretch * scratch.inverse[i] * min(machine.pnm_inverse, host))
 
 
 @compilable
@@ -121,8 +129,8 @@ def engine_operator(
     if site == FLASH and i == EXPERTS:
         handed += work.moe_layers * machine.lower_latency
     part = 1.0 if alone else beside / max(read.bytes, TINY)
-    inside = inside_time(machine, scratch, beside, stretch, i)
-    near = max(inside, part * flop * scratch.pnm_rate[i]) + handed
+    streamed = beside * (stretch * inverse * machine.pnm_inverse)
+    near = max(streamed, part * flop * scratch.pnm_rate[i]) + handed
     host = (1.0 - part) * flop * scratch.rate[i]
     rest, rest_slower = max(elsewhere, host), max(elsewhere, host / LOWER_CLOCK)
     time, slower = max(near, rest), max(near, rest_slower)
@@ -135,7 +143,7 @@ def engine_operator(
     scratch.pnm_unhidden_slower[i] = unhidden_slower
     scratch.pnm_below[i] = elsewhere_below if site == FAST else max(near, elsewhere_below)
     scratch.pnm_unhidden[i] = unhidden
-    scratch.near[i], scratch.inside[i] = near, inside
+    scratch.near[i] = near
     scratch.rest[i], scratch.rest_below[i], scratch.rest_unhidden[i] = rest, elsewhere_below, rest_unhidden
     scratch.rest_slower[i], scratch.rest_unhidden_slower[i] = rest_slower, rest_unhidden_slower
     even_flop, even = flop * plan.mean_flop[i], beside * plan.mean_weights[i]

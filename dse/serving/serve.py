@@ -9,8 +9,9 @@ from typing import Final, NamedTuple
 from dse.core.axes import CLOCK_LEVELS
 from dse.core.compilation import compilable
 from dse.serving.collectives import pipeline_transfer
-from dse.serving.decode import Decoded, decode, operators, waits_of
+from dse.serving.decode import Decoded, decode, operators, read_of, waits_of
 from dse.serving.placement import Fit, Placement, fit, place
+from dse.serving.pnm_operator import FAST
 from dse.serving.pnm_split import level_watts, passes, step_times
 from dse.serving.prefill import PromptTimes, interference, prompt_times
 from dse.serving.rates import governed
@@ -121,19 +122,27 @@ def promotion(work: WorkloadRow, plan: PlanRow, placed: Placement, depth: float)
 
 @compilable
 def refresh_loss(
-    machine: MachineRow, work: WorkloadRow, plan: PlanRow, placed: Placement, decoded: Decoded, time: float
+    machine: MachineRow,
+    plan: PlanRow,
+    placed: Placement,
+    scratch: ScratchRow,
+    decoded: Decoded,
+    time: float,
 ) -> float:
-    """Time [s] that doubled refresh takes of a step; below 0 where DRAM is below the temperature for it."""
+    """Time [s] that doubled refresh takes of a step; below 0 where DRAM is below the temperature for it.
+
+    A share of the time in which the fast memory is read, by the host or by the engine, each at its own rate.
+    """
     runs, charges = passes(plan), decoded.charges
     logic = (charges.clocked + charges.unclocked) * runs + machine.clock_power * time
     doubling = machine.refresh_doubling
     if doubling[0] * logic + doubling[1] * (charges.fast * runs) <= time:
         return -1.0
-    weights = plan.kv_prefix
+    busy = 0.0
     for i in range(OPS):
-        weights += plan.weights[i]
-    streamed = placed.fast_tier_share * weights
-    busy = runs * (plan.kv_live + streamed) * machine.fast_inverse / work.bandwidth_dense
+        near = machine.pnm_site == FAST and decoded.assigned >> i & 1
+        inverse = machine.pnm_inverse if near else machine.fast_inverse
+        busy += runs * read_of(plan, placed, i).fast * (scratch.inverse[i] * inverse)
     return machine.hot_bandwidth_loss * min(busy, time)
 
 
@@ -185,7 +194,7 @@ def serve_step(
     time, slower = time + written, slower + written
     lost = joules = 0.0
     if machine.hot_bandwidth_loss > 0.0:
-        lost = refresh_loss(machine, work, plan, placed, decoded, time)
+        lost = refresh_loss(machine, plan, placed, scratch, decoded, time)
         if lost >= 0.0:
             joules = machine.fast_refresh_power * time
             time, slower = time + lost, slower + lost
