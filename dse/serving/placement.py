@@ -76,7 +76,8 @@ class Placement(NamedTuple):
 def fit(machine: MachineRow, plan: PlanRow, scratch: ScratchRow) -> Fit:
     """Pipeline depth, and bytes held over memory.
 
-    One longest request must fit beside the weights; each stage holds the KV of its layers.
+    One longest request must fit beside the weights; each stage holds the KV of its layers. Stages are as few
+    as hold the weights beside all KV, and one longest request beside its share of them.
     """
     whole, least = machine.memory, machine.fast_capacity * (1.0 / LARGE)
     live = min(plan.live_p95, LARGE)
@@ -86,6 +87,10 @@ def fit(machine: MachineRow, plan: PlanRow, scratch: ScratchRow) -> Fit:
     depth = 1.0
     if plan.resident > room:
         depth = min(roofline.pipeline_depth(plan.resident, room), LARGE)
+    if plan.resident + plan.longest > whole * depth:
+        deeper = min(roofline.pipeline_depth(plan.resident + plan.longest, whole), LARGE)
+        if deeper * max(scratch.inverse_deepest, plan.batch * scratch.inverse_concurrency) <= 1.0:
+            depth = deeper  # there are layers and sequences for as many stages
     share = 1.0 / depth
     return Fit(
         depth=depth,
