@@ -22,6 +22,7 @@ from dse.evaluator.figures import FigureName, figures
 from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.site import site as site_of
 from dse.hardware.machine import Machine
+from dse.serving.accounting import worth
 from dse.serving.machine_rows import machine_row
 from dse.serving.operating_points import estimate_of, site_row
 from dse.serving.plan import single_plan
@@ -109,7 +110,8 @@ def evaluate(
     """Evaluate one design (``variables``) or existing machine (``device``) under one plan.
 
     ``tensor_parallel`` is the group that shares the model; ``attention`` is ``tp``, ``dp`` or ``sp``
-    (tensor-parallel with the KV cache split by position). Demand fills every domain.
+    (tensor-parallel with the KV cache split by position). Demand fills every domain. With memory below the
+    fast one, of both placements the better.
 
     Raises:
         SpaceError: an unknown variable, a value outside its range, a plan that cannot be.
@@ -125,10 +127,14 @@ def evaluate(
     machine, name = _machine(model, variables, device)
     _check_plan(asked, batch, tensor_parallel, attention)
     plans = single_plan(
-        tensor_parallel, data_parallel=attention == "dp", batch=batch, context_parallel=attention == "sp"
+        tensor_parallel,
+        data_parallel=attention == "dp",
+        batch=batch,
+        context_parallel=attention == "sp",
+        either_placement=bool(machine.tiered[0]),
     )
     work = lower_step(asked.scenario.workloads[0], plans, catalog, asked.scenario, model.software)
-    out = evaluation(model, machine, work, 0, ANY_TPOT)
+    out = evaluation(model, machine, work, _better(model, machine, work), ANY_TPOT)
     out.name = name
     out.plan = {
         "llm": asked.scenario.workloads[0].llm,
@@ -140,6 +146,21 @@ def evaluate(
         "software": asked.scenario.software,
     }
     return out
+
+
+def _better(model: FirstOrderModel, machine: Machine, work: StepWork) -> int:
+    """Which of a few plans a machine (n = 1) is served under: the best of those that break limits least."""
+    if len(work.rows) == 1:
+        return 0
+    space = model.space
+    site = site_row(space.scenario, model.usage, space.thresholds, (ANY_TPOT,))
+    row = machine_row(machine)
+
+    def badness(number: int) -> tuple[float, float]:
+        found = trace(row, work, number, site)
+        return found.checks.excess * max(found.result.ttft_ratio, 1.0), worth(found.site, found.mode)
+
+    return min(range(len(work.rows)), key=badness)
 
 
 def _check_numbers(request: Request, batch: object, tensor_parallel: object) -> None:

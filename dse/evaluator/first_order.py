@@ -87,7 +87,7 @@ class FirstOrderModel:
     def _plans(self, llm: str) -> Plans:
         """Every plan that some machine of the target can run a model under."""
         if self.space.target.one_user:
-            return single_plan(1, data_parallel=False, batch=1)
+            return single_plan(1, data_parallel=False, batch=1, either_placement=True)
         model = transformer(self.catalog.llm(llm))
         return plan_grid(model, tiers=True, near=True, context_parallel=self.space.scenario.context_parallel)
 

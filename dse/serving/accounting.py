@@ -141,6 +141,12 @@ def priced(
 
 
 @compilable
+def worth(site: SiteRow, mode: Mode) -> float:
+    """What plans are compared by: USD per token, or J where one user owns the machine, whatever the plan."""
+    return mode.energy if site.one_user > 0 else mode.cost
+
+
+@compilable
 def shared_mode(
     machine: MachineRow,
     work: WorkloadRow,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from dse.core.compilation import compilable
-from dse.serving.accounting import Fleet, Mode, dynamic_energy, priced
+from dse.serving.accounting import Fleet, Mode, dynamic_energy, priced, worth
 from dse.serving.collectives import all_reduce, all_reduce_bytes
 from dse.serving.placement import LARGE, Fit, Placement, on_chip
 from dse.serving.pnm_operator import FAR, FAST, FLASH
@@ -27,7 +27,7 @@ class Least(NamedTuple):
 
     shared_tpot: float
     shared_cost: float
-    """USD per output token, of an admissible plan"""
+    """USD per output token of an admissible plan, or J for one user"""
     pool_tpot: float
     pool_cost: float
     excess: float
@@ -385,11 +385,11 @@ def least_of(
 
 @compilable
 def least_cost(machine: MachineRow, site: SiteRow, fleet: Fleet, busy: float, dynamic: float) -> float:
-    """Cost [USD] of package-seconds ``busy`` and of ``dynamic`` [J], with what stands meanwhile."""
+    """``worth`` of package-seconds ``busy`` and of ``dynamic`` [J], with what stands meanwhile."""
     mode: Mode = priced(
         machine, site, fleet, tpot=0.0, packages=0.0, busy=busy, dynamic=dynamic, standing=0.0, ttft=0.0
     )
-    return mode.cost
+    return worth(site, mode)
 
 
 @compilable

@@ -17,6 +17,7 @@ from dse.serving.accounting import (
     shared_mode,
     standing_watts,
     wear,
+    worth,
 )
 from dse.serving.bounds import (
     MARGIN,
@@ -76,7 +77,7 @@ def write_result(
 def keep(site: SiteRow, checks: Checks, shared: Mode, pool: Mode, number: int, scratch: ScratchRow) -> None:
     """Keep a plan for every TPOT target for which it is the best so far.
 
-    The cheapest admissible plan, and of equals the first in the grid; a pool's TPOT is never above the shared
+    The admissible plan of least ``worth``, and of equals the first in the grid; a pool's TPOT is never above the shared
     one, and it wins where both cost the same. Where no plan is admissible, the one with the least total
     violation speaks for the design. Kept by (value, plan): the order in which plans come does not matter.
     """
@@ -88,7 +89,7 @@ def keep(site: SiteRow, checks: Checks, shared: Mode, pool: Mode, number: int, s
         may_pool = site.one_user == 0 and pool_excess <= 1.0 and pool.tpot <= target
         if may_share or may_pool:
             pools = may_pool and (not may_share or pool.cost <= shared.cost)
-            cost = pool.cost if pools else shared.cost
+            cost = worth(site, pool) if pools else worth(site, shared)
             best = scratch.best_cost[i]
             if best < 0.0 or cost < best or (cost == best and number < scratch.best_plan[i]):
                 scratch.best_cost[i], scratch.best_plan[i] = cost, float(number)

@@ -152,7 +152,19 @@ def plan_grid(
 
 
 @lru_cache(maxsize=256)
-def single_plan(group: int, *, data_parallel: bool, batch: int, context_parallel: bool = False) -> Plans:
-    """One plan, as a person asks for it; experts are dealt whole."""
+def single_plan(
+    group: int,
+    *,
+    data_parallel: bool,
+    batch: int,
+    context_parallel: bool = False,
+    either_placement: bool = False,
+) -> Plans:
+    """One plan, as a person asks for it; experts are dealt whole.
+
+    With ``either_placement`` it stands twice: tiers that finish together, then fast memory filled.
+    """
+    fill = [False, True] if either_placement else [False]
     row = (group, group if data_parallel else 1, group, batch)
-    return plans_of([row], [0], np.zeros(1, dtype=bool), np.array([context_parallel]))
+    split = np.full(len(fill), context_parallel)
+    return plans_of([row] * len(fill), [0] * len(fill), np.array(fill), split)
