@@ -8,14 +8,20 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+from dse import evaluate
 from dse.catalog.catalog import Catalog
 from dse.core.errors import SpaceError
+from dse.core.units import Figure
+from dse.evaluator.figures import FigureName
 from dse.evaluator.first_order import FirstOrderModel
 from dse.physics import thermal
+from dse.report.facts import Chosen
+from dse.report.recommendation import weights_home
 from dse.report.review import verdict
 from dse.space.design import sample
 from dse.space.overrides import load_space
 from dse.space.reader import read_space
+from dse.space.variables import Value
 from tests.validation.evidence.gpu_money_and_energy import energies, hours, tokens
 from tests.validation.evidence.warm_phone import PUBLISHED, held, warm_phone
 
@@ -137,6 +143,18 @@ def test_a_laptop_sustains_more_than_a_phone_and_glasses_less(catalog: Catalog) 
 def test_a_verdict_follows_the_front() -> None:
     assert [verdict(s, keeps=True) for s in (0.9, 0.2, 0.01)] == ["pays", "pays for some", "does not pay"]
     assert verdict(0.9, keeps=False) == "pays for some"
+
+
+@pytest.mark.parametrize(("dram", "said"), [(1.0, "dram, none streamed from flash"), (0.8, "flash streamed")])
+def test_weights_that_all_have_room_in_dram_are_not_said_to_stream(dram: float, said: str) -> None:
+    """A laptop that may stream from flash: by the share of its weights that DRAM holds."""
+    model = evaluate("laptop", variables={"weights_home": "flash_streamed"})
+    figures = {**model.figures, FigureName.FAST_SHARE: Figure(dram, "1")}
+    home: dict[str, Value] = {"weights_home": "flash_streamed"}
+    chosen = Chosen(
+        "", 0, 0, 0, values=home, objectives=[], binds=[], parts=[replace(model, figures=figures)]
+    )
+    assert weights_home(chosen) == said
 
 
 def test_a_world_may_be_a_year_or_a_factor(catalog: Catalog) -> None:

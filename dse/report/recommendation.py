@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from dse.core.units import Figure, show
+from dse.evaluator.figures import FigureName
 from dse.evaluator.site import NEVER, BreakEven, together
 from dse.report import questions, site
 from dse.report.design_tables import design_table
@@ -215,6 +216,10 @@ def _levers_in_a_sentence(levers: dict[str, dict[str, Any]], own: dict[str, Any]
     return f"The lever that matters most is {most}: {lost}" + (f" ({others})." if others else ".")
 
 
+ALL_IN_DRAM: Final = 0.99
+"""share of the weights in DRAM from which none are said to be read from flash"""
+
+
 def describe(facts: Facts, c: Chosen) -> str:
     """A design in half a line."""
     v = c.values
@@ -246,8 +251,16 @@ def describe(facts: Facts, c: Chosen) -> str:
         f"{t('npu_area')} NPU in {v['soc_node']}, {t('dram_capacity')} {v['dram']} "
         f"{str(v['dram_mount']).replace('_', ' ')}, "
         f"{v['flash_dies']:g} dies of {v['flash']}, PNM {str(v['pnm']).replace('_', ' ')}, weights "
-        f"in {str(v['weights_home']).replace('_', ' ')}"
+        f"in {weights_home(c)}"
     )
+
+
+def weights_home(c: Chosen) -> str:
+    """Where a device's weights lie: those that may be streamed from flash may all have room in DRAM."""
+    shares = [part.figures[FigureName.FAST_SHARE].value for part in c.parts]
+    if c.values["weights_home"] == "flash_streamed" and shares and min(shares) >= ALL_IN_DRAM:
+        return "dram, none streamed from flash"
+    return str(c.values["weights_home"]).replace("_", " ")
 
 
 def _levers(d: Document, facts: Facts) -> None:

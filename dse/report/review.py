@@ -15,7 +15,7 @@ from dse.core.errors import RunError
 from dse.core.units import show
 from dse.report.document import Document
 from dse.report.facts import Facts, shown
-from dse.report.recommendation import NOISE, describe
+from dse.report.recommendation import ALL_IN_DRAM, NOISE, describe
 from dse.space.limits import limit_sentence
 from dse.space.objectives import OBJECTIVES
 
@@ -38,10 +38,6 @@ MOSTLY, SOME = 0.5, 0.05
 
 COUNTS = 0.1
 """share of designs that a limit must hold to be named, and of an objective's loss"""
-
-
-ALL = 0.99
-"""share of the weights in DRAM from which none are said to be read from flash"""
 
 
 DETAILS: Final = (
@@ -129,7 +125,7 @@ def _share(facts: Facts, variable: str, level: str) -> float:
     have = [facts.run.values(int(r)).get(variable) == level for r in facts.run.front.rows]
     if variable in {"flash", "weights_home"}:
         in_dram = outcomes.detail["fast_tier_share.0"][facts.run.front.rows, facts.run.front.operating_points]
-        have = [h and float(s) < ALL for h, s in zip(have, in_dram, strict=True)]
+        have = [h and float(s) < ALL_IN_DRAM for h, s in zip(have, in_dram, strict=True)]
     if variable == "on_package_link":  # DRAM bonded to the SoC uses no link
         have = [
             h and facts.run.values(int(r)).get("dram_mount") != "3d_on_soc"

@@ -77,9 +77,10 @@ def write_result(
 def keep(site: SiteRow, checks: Checks, shared: Mode, pool: Mode, number: int, scratch: ScratchRow) -> None:
     """Keep a plan for every TPOT target for which it is the best so far.
 
-    The admissible plan of least ``worth``, and of equals the first in the grid; a pool's TPOT is never above the shared
-    one, and it wins where both cost the same. Where no plan is admissible, the one with the least total
-    violation speaks for the design. Kept by (value, plan): the order in which plans come does not matter.
+    The admissible plan of least ``worth``, and of equals the first in the grid; a pool's TPOT is never above
+    the shared one, and it wins where both cost the same. Where no plan is admissible, the one with the least
+    total violation speaks for the design. Kept by (value, plan): the order in which plans come does not
+    matter.
     """
     shared_excess = checks.excess * max(shared.ttft * site.inverse_ttft_limit, 1.0)
     pool_excess = checks.excess * max(pool.ttft * site.inverse_ttft_limit, 1.0)
