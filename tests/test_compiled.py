@@ -149,8 +149,8 @@ def test_every_bound_holds_for_every_pair(name: str, catalog: Catalog) -> None:
                 assert least.shared_tpot <= found.shared.tpot * more
                 assert least.pool_tpot <= found.pool.tpot * more
                 if found.checks.excess <= 1.0:
-                    assert least.shared_cost <= worth(found.site, found.shared) * more
-                    assert least.pool_cost <= worth(found.site, found.pool) * more
+                    assert least.shared_worth <= worth(found.site, found.shared) * more
+                    assert least.pool_worth <= worth(found.site, found.pool) * more
                 late = min(found.shared.ttft, found.pool.ttft) * found.site.inverse_ttft_limit
                 assert excess <= found.checks.excess * more
                 assert least.excess <= found.checks.excess * max(late, 1.0) * more

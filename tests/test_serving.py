@@ -13,7 +13,7 @@ from dse.catalog.catalog import Catalog
 from dse.core.axes import PnmSite
 from dse.core.records import empty, plain
 from dse.evaluator.first_order import FirstOrderModel
-from dse.hardware.machine import HeatRow, Machine
+from dse.hardware.machine import HeatRow
 from dse.serving.bounds import least_excess
 from dse.serving.machine_rows import machine_rows
 from dse.serving.operating_points import choose
@@ -23,25 +23,8 @@ from dse.serving.records import ScratchRow
 from dse.space.design import decode, sample
 from dse.space.overrides import load_space
 from tests.records import altered
-from tests.test_tiers import A, made, one, pool
+from tests.test_tiers import A, made, one, pool, with_engine
 from tests.validation.evidence.reference_machines import traced
-
-
-def with_engine(
-    machine: Machine, site: int, bandwidth: float, serves: float = 1.0, flops: float = 1e18
-) -> Machine:
-    """An engine that hands over for nothing."""
-    engine: dict[str, Any] = {
-        "site": np.full(1, site, dtype=np.int64),
-        "serves": np.full((1, 5), serves),
-        "bandwidth": A([bandwidth]),
-        "flops": A([flops]),
-        "energy": A([1e-12]),
-        "flop_energy": A([1e-15]),
-        "switch_latency": A([0.0]),
-        "copies": A([0.0]),
-    }
-    return altered(machine, pnm=engine)
 
 
 @pytest.mark.parametrize("site", [PnmSite.FAST, PnmSite.FLASH])
@@ -49,7 +32,7 @@ def test_an_engine_with_nothing_to_do_slows_no_halves(site: PnmSite) -> None:
     """The host reads past it at its own rate, however slow the engine is."""
     m, c = made(capacity=2e11, bandwidth=4e12, flash=pool(1e12))
     steps = [
-        one(with_engine(m, site, bandwidth, serves=0.0), c, "Llama-3.1-70B", batch=8, halves=True).pairs.step[0, 0]
+        one(with_engine(m, site, bandwidth=bandwidth, serves=np.zeros((1, 5))), c, "Llama-3.1-70B", batch=8, halves=True).pairs.step[0, 0]
         for bandwidth in (1e10, 1e13)
     ]  # fmt: skip
     assert steps[0] == pytest.approx(steps[1], rel=1e-12)
@@ -60,7 +43,7 @@ def test_doubled_refresh_takes_its_share_of_the_time_that_memory_is_read(gain: f
     """In a step that arithmetic bounds: bytes over the bandwidth of whichever reads them, host or engine."""
     m, c = made(capacity=1e13, bandwidth=4e12, peak=1e12)
     if gain > 1.0:
-        m = with_engine(m, PnmSite.FAST, gain * 4e12, flops=1e13)
+        m = with_engine(m, PnmSite.FAST, bandwidth=gain * 4e12, flops=1e13)
     hot = HeatRow(logic=A([1e12]), fast=A([1e12]), flash=A([0.0]))
     m = altered(m, heat={"hot_bandwidth_loss": A([0.1]), "refresh_doubling": hot})
     served = one(m, c, "Llama-3.1-8B", batch=8)

@@ -344,7 +344,7 @@ def test_prompts_pay_each_operator_at_its_own_precision() -> None:
     assert low < mixed < high
 
 
-def _with_engine(
+def with_engine(
     machine: Machine, site: int, *, bandwidth: float, flops: float = 1e18, **changed: Any
 ) -> Machine:
     """A machine with an ideal engine beside one of its memories."""
@@ -444,7 +444,7 @@ def test_what_an_engine_on_flash_computes_is_no_read_made_ahead() -> None:
     """
     m, c = made(capacity=4e10, bandwidth=1e12, flash=pool(1e12))
     weights_only = A([[1.0, 0.0, 1.0, 1.0, 1.0]])
-    m = _with_engine(m, PnmSite.FLASH, bandwidth=8e12, serves=weights_only)
+    m = with_engine(m, PnmSite.FLASH, bandwidth=8e12, serves=weights_only)
     mix = mix_of(16384.0)
     served = one(m, c, "Llama-3.1-70B", batch=6, mix=mix)
     found = traced(m, served).operators
@@ -470,7 +470,7 @@ def test_a_step_is_never_shorter_than_what_each_memory_reads(
 ) -> None:
     """Read ahead or not, halves or not: the bytes of a tier over its bandwidth, or the engine's where it reads them."""
     m, c = made(bandwidth=first, capacity=fast, flash=pool(second))
-    m = _with_engine(m, site, bandwidth=engine)
+    m = with_engine(m, site, bandwidth=engine)
     served = one(m, c, "Llama-3.1-70B", batch=8, mix=mix_of(8192.0), overflow=overflow, halves=halves)
     work, step = served.traffic, served.pairs.step[0, 0]
     passes = 2.0 if halves else 1.0
@@ -503,7 +503,7 @@ def test_a_faster_part_never_slows_a_step_with_an_engine(
         m, c = made(capacity=1e13, bandwidth=first * (scale if what == "fast memory" else 1.0))
         rate = gain * first * (scale if what == "engine" else 1.0)
         flops = intensity * first * (scale if what == "arithmetic" else 1.0)
-        m = _with_engine(m, PnmSite.FAST, bandwidth=rate, flops=flops)
+        m = with_engine(m, PnmSite.FAST, bandwidth=rate, flops=flops)
         served = one(m, c, "Llama-3.1-70B", batch=32, mix=mix_of(16384.0), halves=halves)
         steps.append(served.pairs.step[0, 0])
     assert steps[1] <= steps[0] / 0.999 * (1 + 1e-9)

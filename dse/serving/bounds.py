@@ -26,10 +26,10 @@ class Least(NamedTuple):
     """Lower bounds of a pair, by where its prompts are computed."""
 
     shared_tpot: float
-    shared_cost: float
+    shared_worth: float
     """USD per output token of an admissible plan, or J for one user"""
     pool_tpot: float
-    pool_cost: float
+    pool_worth: float
     excess: float
     """product of what breaks limits over them, but TPOT"""
 
@@ -362,10 +362,10 @@ def least_of(
     prompt = work.prompt_charged * prompts.alone * plan.inverse_prompts * scratch.inverse_output
     per_user = fleet.packages * scratch.inverse_concurrency
     if site.one_user > 0:
-        cost = least_cost(machine, site, fleet, per_user * (apart + prompt), dynamic)
+        cost = least_worth(machine, site, fleet, per_user * (apart + prompt), dynamic)
         late = max(first * site.inverse_ttft_limit, 1.0)
         return Least(
-            shared_tpot=apart, shared_cost=cost, pool_tpot=apart, pool_cost=cost, excess=excess * late
+            shared_tpot=apart, shared_worth=cost, pool_tpot=apart, pool_worth=cost, excess=excess * late
         )
     joined = (
         least_shared(
@@ -376,15 +376,15 @@ def least_of(
     pooled = per_user * apart + prompt * fleet.increment * fitted.share / fleet.per_domain
     return Least(
         shared_tpot=joined,
-        shared_cost=least_cost(machine, site, fleet, per_user * joined, dynamic),
+        shared_worth=least_worth(machine, site, fleet, per_user * joined, dynamic),
         pool_tpot=apart,
-        pool_cost=least_cost(machine, site, fleet, pooled, dynamic),
+        pool_worth=least_worth(machine, site, fleet, pooled, dynamic),
         excess=excess * max((first + step) * site.inverse_ttft_limit, 1.0),
     )
 
 
 @compilable
-def least_cost(machine: MachineRow, site: SiteRow, fleet: Fleet, busy: float, dynamic: float) -> float:
+def least_worth(machine: MachineRow, site: SiteRow, fleet: Fleet, busy: float, dynamic: float) -> float:
     """``worth`` of package-seconds ``busy`` and of ``dynamic`` [J], with what stands meanwhile."""
     mode: Mode = priced(
         machine, site, fleet, tpot=0.0, packages=0.0, busy=busy, dynamic=dynamic, standing=0.0, ttft=0.0
@@ -404,10 +404,10 @@ def may_be_chosen(site: SiteRow, scratch: ScratchRow, least: Least) -> bool:
     for i in range(site.targets):
         target = site.tpot_targets[i]
         shares, pools = least.shared_tpot * less <= target, least.pool_tpot * less <= target
-        best = scratch.best_cost[i]
+        best = scratch.best_worth[i]
         if best >= 0.0:
             if fits and (
-                (shares and least.shared_cost * less <= best) or (pools and least.pool_cost * less <= best)
+                (shares and least.shared_worth * less <= best) or (pools and least.pool_worth * less <= best)
             ):
                 return True
         else:
@@ -424,7 +424,7 @@ def update_tolerated(site: SiteRow, scratch: ScratchRow) -> None:
     """
     tolerated = 1.0
     for i in range(site.targets):
-        if scratch.best_cost[i] < 0.0:
+        if scratch.best_worth[i] < 0.0:
             tolerated = max(
                 tolerated, scratch.least_excess[i] if scratch.least_excess[i] >= 0.0 else LARGE**2
             )

@@ -91,11 +91,11 @@ def keep(site: SiteRow, checks: Checks, shared: Mode, pool: Mode, number: int, s
         if may_share or may_pool:
             pools = may_pool and (not may_share or pool.cost <= shared.cost)
             cost = worth(site, pool) if pools else worth(site, shared)
-            best = scratch.best_cost[i]
+            best = scratch.best_worth[i]
             if best < 0.0 or cost < best or (cost == best and number < scratch.best_plan[i]):
-                scratch.best_cost[i], scratch.best_plan[i] = cost, float(number)
+                scratch.best_worth[i], scratch.best_plan[i] = cost, float(number)
                 scratch.best_pools[i] = 1.0 if pools else 0.0
-        elif scratch.best_cost[i] < 0.0:
+        elif scratch.best_worth[i] < 0.0:
             late_share = shared_excess * max(shared.tpot * site.inverse_targets[i], 1.0)
             late_pool = pool_excess * max(pool.tpot * site.inverse_targets[i], 1.0)
             pools = site.one_user == 0 and late_pool < late_share
@@ -270,7 +270,7 @@ def judge_plan(
 @compilable
 def chosen_plan(scratch: ScratchRow, target: int) -> int:
     """The plan that is best for a TPOT target, or the least bad where none is admissible."""
-    if scratch.best_cost[target] >= 0.0:
+    if scratch.best_worth[target] >= 0.0:
         return int(scratch.best_plan[target])
     return int(scratch.least_plan[target])
 
@@ -307,7 +307,7 @@ def judge(
         prepare(m, w, k)
         prepare_bounds(m, k)
         for i in range(s.targets):
-            k.best_cost[i] = k.least_excess[i] = UNKNOWN
+            k.best_worth[i] = k.least_excess[i] = UNKNOWN
         update_tolerated(s, k)
         for number in range(len(plans)):
             p = plans[number]
@@ -320,7 +320,7 @@ def judge(
             if chosen_plan(k, i) != number:
                 number = chosen_plan(k, i)
                 judged = judge_whole(m, w, s, plans[number], prompts, k)
-            pools = k.best_pools[i] if k.best_cost[i] >= 0.0 else k.least_pools[i]
+            pools = k.best_pools[i] if k.best_worth[i] >= 0.0 else k.least_pools[i]
             write_result(
                 m,
                 s,

@@ -406,7 +406,7 @@ class ScratchRow:
     prompt_first: PerShape
     tolerated: float
     """largest total violation of the least bad plans of the targets that no admissible plan meets yet"""
-    best_cost: PerTarget
+    best_worth: PerTarget
     """USD per token of the best admissible plan so far"""
     best_plan: PerTarget
     best_pools: PerTarget

@@ -101,12 +101,12 @@ def trace(machine: Any, work: StepWork, number: int, site: Any) -> Trace:
     first = plain(work.prompts[plan.plan_shape + shapes])
     scratch = plain(empty(ScratchRow, 1)[0])
     prepare(machine, w, scratch)
-    scratch.best_cost = scratch.least_excess = [UNKNOWN] * len(scratch.best_cost)
+    scratch.best_worth = scratch.least_excess = [UNKNOWN] * len(scratch.best_worth)
     pair, parts = serve(machine, w, plan, request=request, first=first, scratch=scratch)
     fleet = fleet_of(machine, w, plan, pair.fitted)
     judged = price(machine, w, s, plan=plan, fleet=fleet, pair=pair, scratch=scratch)
     keep(s, judged.checks, judged.shared, judged.pool, 0, scratch)
-    found = scratch.best_cost[0] >= 0.0
+    found = scratch.best_worth[0] >= 0.0
     result = plain(empty(ResultRow, 1)[0])
     pools = scratch.best_pools[0] if found else scratch.least_pools[0]
     write_result(machine, s, judged, disaggregated=pools, number=number, target=s.tpot_targets[0], out=result)
