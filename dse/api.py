@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
+from weakref import finalize
 
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.core.errors import DseError
@@ -25,6 +27,7 @@ from dse.space.overrides import load_space
 from dse.space.space import Space
 
 if TYPE_CHECKING:
+    import optuna
     import pandas as pd
 
 __all__ = [
@@ -58,6 +61,8 @@ class SearchResult:
 
     run: Run = field(repr=False)
     evaluator: Evaluator
+    agreement: str = ""
+    """how far two independent halves of the search agree, in words"""
 
     @property
     def space(self) -> Space:
@@ -77,6 +82,13 @@ class SearchResult:
         from dse.run.frame import trials_frame
 
         return trials_frame(self.run)
+
+    @cached_property
+    def study(self) -> optuna.Study:
+        """An Optuna study of the front and a sample of the trials, for Optuna's own plots and importances."""
+        from dse.study.optuna_study import study_of_run
+
+        return study_of_run(self.run)
 
 
 @dataclass
@@ -120,9 +132,12 @@ class Point(Evaluation):
 def search(
     space: Space | str,
     *,
-    trials: int = 2000,
+    trials: int | None = None,
+    until: str | None = None,
+    timeout: float | None = None,
     seed: int = 1,
-    sampler: str | None = None,
+    seeds: int = 1,
+    sampler: str = "auto",
     out: str | Path | None = None,
     resume: bool = False,
     evaluator: str | Factory | None = None,
@@ -130,7 +145,11 @@ def search(
 ) -> SearchResult:
     """Search a space; ``out`` is the run folder to write, None keeps all in memory.
 
-    ``sampler`` None is the default of ``dse search``.
+    Without ``trials`` it goes on until two independent halves agree, or for ``timeout`` seconds; with it
+    until so many designs are judged, or ``until="converged"`` if that comes first. ``seeds`` repeats all of
+    it.
+
+    ``sampler`` is ``"auto"``, or one of Optuna's: random, qmc, nsga2, nsga3, tpe.
 
     ``evaluator`` is a simulator of one's own: ``"module:name"``, or a class or function that takes the space.
 
@@ -147,29 +166,20 @@ def search(
 
     """
     from dse.study import job  # Optuna comes with it: a tenth of a second that an evaluation need not wait
-    from dse.study.samplers import DEFAULT
 
     space = load_space(space) if isinstance(space, str) else space
-    command = f"dse.search({space.name!r}, trials={trials}, seed={seed})"
-
-    def into(folder: Path) -> SearchResult:
-        done = job.search(
-            space,
-            folder,
-            trials=trials,
-            sampler=sampler or DEFAULT,
-            seed=seed,
-            resume=resume,
-            command=command,
-            watch=watch,
-            evaluator=evaluator,
-        )
-        return SearchResult(done.run, done.evaluator)
-
-    if out is not None:
-        return into(Path(out))
-    with TemporaryDirectory() as folder:
-        return into(Path(folder) / space.name)
+    settings = job.Settings(sampler, seed, seeds, until, trials, timeout)
+    asked = {"trials": trials, "until": until, "timeout": timeout, "seed": seed}
+    said = ", ".join(f"{k}={v!r}" for k, v in asked.items() if v is not None)
+    command = f"dse.search({space.name!r}, {said})"
+    folder = Path(out) if out is not None else Path(mkdtemp()) / space.name
+    done = job.search(
+        space, folder, settings, resume=resume, command=command, watch=watch, evaluator=evaluator
+    )
+    result = SearchResult(done.run, done.evaluator, done.said)
+    if out is None:  # its logs are read where trials are asked for, and go with it
+        finalize(result, rmtree, folder.parent, ignore_errors=True)
+    return result
 
 
 def load_run(path: str | Path, *, evaluator: str | Factory | EvaluatorSource | None = None) -> SearchResult:
@@ -188,7 +198,8 @@ def load_run(path: str | Path, *, evaluator: str | Factory | EvaluatorSource | N
     """
     from dse.study import job
 
-    return SearchResult(*job.load_run(Path(path), evaluator=evaluator))
+    run, judge = job.load_run(Path(path), evaluator=evaluator)
+    return SearchResult(run, judge, str(run.about.get("agreement", "")))
 
 
 def evaluate(

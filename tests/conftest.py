@@ -8,12 +8,16 @@ from shutil import copytree
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.evaluator.first_order import FirstOrderModel
 from dse.space.overrides import load_space
 from dse.space.space import Space
-from dse.study.job import search
+from dse.study.job import Settings, search
+
+settings.register_profile("dse", deadline=None)  # the first call of a kernel loads or compiles it
+settings.load_profile("dse")
 
 
 @pytest.fixture(autouse=True)
@@ -49,13 +53,12 @@ def phone(mobile: Space, catalog: Catalog) -> FirstOrderModel:
 
 @pytest.fixture(scope="session")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """One run of a shipped space, 150 trials by nsga2 with seed 1, made once: the folder is not to be written to."""
+    """One run of a shipped space, 150 trials with seed 1, made once: the folder is not to be written to."""
     place = tmp_path_factory.mktemp("searched")
 
     def folder(name: str) -> Path:
         if not (place / name).exists():
-            how = {"trials": 150, "sampler": "nsga2", "seed": 1, "resume": False, "command": "test"}
-            search(load_space(name), place / name, **how)  # type: ignore[arg-type]
+            search(load_space(name), place / name, Settings(trials=150), resume=False, command="test")
         return place / name
 
     return folder

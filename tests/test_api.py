@@ -123,9 +123,7 @@ def cli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_a_simulator_of_ones_own_is_searched_shown_recommended_and_reloaded(tmp_path: Path) -> None:
     """Search with baselines in the space, page, recommendation and reload: by the simulator alone."""
     own = ("--evaluator", "tests.simulator:Roofline")
-    done = cli(
-        "explore", "datacenter", "--trials", "150", "--lever-trials", "50", "--out", "out", *own, cwd=tmp_path
-    )
+    done = cli("explore", "datacenter", "--trials", "150", "--out", "out", *own, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "out" / "datacenter"
     text = (folder / "recommendation.md").read_text()

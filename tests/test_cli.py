@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from dse.run.folder import Folder
+
 HOME = Path(__file__).resolve().parent.parent
 
 
@@ -89,85 +91,61 @@ def test_unwritable_folder_ends_with_2(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c_leaves_a_front_and_resumes(tmp_path: Path) -> None:
-    out = tmp_path / "r"
-    command = [
-        sys.executable,
-        "-m",
-        "dse",
-        "search",
-        "datacenter",
-        "--trials",
-        "200000",
-        "--seed",
-        "1",
-        "--out",
-        str(out),
-    ]
+def logged(out: Path) -> int:
+    """Designs in the whole batches of a run's logs."""
+    return sum(len(b) for log in Folder(out).logs() for b in log.batches())
+
+
+def started(out: Path, *flags: str) -> subprocess.Popen[str]:
+    """A search in a process of its own, that has judged some batches."""
     child = subprocess.Popen(
-        command,
+        [sys.executable, "-m", "dse", "search", "mobile", "--seed", "1", "--out", str(out), *flags],
         env={**os.environ, "PYTHONPATH": str(HOME)},
         cwd=HOME,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    log = out / "log.jsonl"
     for _ in range(600):
-        if log.exists() and log.read_text().count("\n") >= 200:
+        if (out / "designs").exists() and sum(
+            p.stat().st_size for p in (out / "designs").glob("*.bin")
+        ) > 200_000:
             break
-        time.sleep(0.1)
+        time.sleep(0.05)
+    return child
+
+
+def test_ctrl_c_leaves_a_front_and_resumes(tmp_path: Path) -> None:
+    out = tmp_path / "r"
+    child = started(out, "--trials", "2000000")
     child.send_signal(signal.SIGINT)
     said, _ = child.communicate(timeout=60)
     assert child.returncode == 130
     assert "--resume" in said
     assert (out / "front.csv").exists()
-    kept = log.read_text().count("\n")
-    done = dse(
-        "search", "datacenter", "--trials", str(kept + 50), "--seed", "1", "--out", str(out), "--resume"
-    )
+    kept = logged(out)
+    assert kept < 2000000
+    more = str(kept + 500)
+    done = dse("search", "mobile", "--trials", more, "--seed", "1", "--out", str(out), "--resume")
     assert done.returncode == 0, done.stderr
-    assert log.read_text().count("\n") == kept + 50
+    assert logged(out) >= kept + 500
 
 
-def test_kill_9_loses_at_most_the_batch_in_hand(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flags", [("--trials", "20000"), ()], ids=["trials", "converged"])
+def test_kill_9_loses_at_most_the_batch_in_hand(flags: tuple[str, ...], tmp_path: Path) -> None:
     out = tmp_path / "r"
-    command = [
-        sys.executable,
-        "-m",
-        "dse",
-        "search",
-        "datacenter",
-        "--trials",
-        "100000",
-        "--seed",
-        "1",
-        "--out",
-        str(out),
-    ]
-    child = subprocess.Popen(
-        command,
-        env={**os.environ, "PYTHONPATH": str(HOME)},
-        cwd=HOME,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    log = out / "log.jsonl"
-    for _ in range(600):
-        if log.exists() and log.read_text().count("\n") >= 150:
-            break
-        time.sleep(0.1)
+    child = started(out, *flags)
     child.kill()
-    child.wait()
-    kept = log.read_text().count("\n")
-    total = (kept // 50 + 1) * 50
-    done = dse("search", "datacenter", "--trials", str(total), "--seed", "1", "--out", str(out), "--resume")
+    child.communicate()
+    kept = logged(out)
+    assert kept
+    done = dse("search", "mobile", *flags, "--seed", "1", "--out", str(out), "--resume")
     assert done.returncode == 0, done.stderr
-    fresh = dse(
-        "search", "datacenter", "--trials", str(total), "--seed", "1", "--out", str(tmp_path / "fresh")
-    )
+    assert logged(out) > kept
+    fresh = dse("search", "mobile", *flags, "--seed", "1", "--out", str(tmp_path / "fresh"))
     assert fresh.returncode == 0, fresh.stderr
-    assert (out / "front.csv").read_text() == (tmp_path / "fresh" / "front.csv").read_text()
+    for name in ("front.csv", "study.json"):
+        assert (out / name).read_text() == (tmp_path / "fresh" / name).read_text(), name
 
 
 @pytest.mark.parametrize(
@@ -234,10 +212,7 @@ def test_names_with_formulas_and_html_are_inert(tmp_path: Path) -> None:
     space.write_text(text)
     assert dse("search", str(space), "--trials", "100", "--out", str(tmp_path / "r")).returncode == 0
     assert dse("dashboard", str(tmp_path / "r"), "--static", str(tmp_path / "p.html")).returncode == 0
-    assert (
-        dse("recommend", str(tmp_path / "r"), "--out", str(tmp_path / "v"), "--lever-trials", "50").returncode
-        == 0
-    )
+    assert dse("recommend", str(tmp_path / "r"), "--out", str(tmp_path / "v")).returncode == 0
     for page in (
         tmp_path / "p.html",
         tmp_path / "v" / "recommendation.html",
@@ -364,8 +339,6 @@ def test_what_a_space_asks_is_answered(tmp_path: Path) -> None:
         str(tmp_path / "few.toml"),
         "--trials",
         "150",
-        "--lever-trials",
-        "100",
         "--out",
         str(tmp_path),
     )
@@ -390,9 +363,7 @@ def test_what_a_space_asks_is_answered(tmp_path: Path) -> None:
 def test_a_review_compares_devices(tmp_path: Path, searched: Callable[[str], Path]) -> None:
     """Two bodies searched with few trials, their technologies side by side; a datacenter's run is refused."""
     for name in ("xr", "mobile"):
-        done = dse(
-            "explore", name, "--trials", "80", "--lever-trials", "25", "--out", str(tmp_path), timeout=600
-        )
+        done = dse("explore", name, "--trials", "80", "--out", str(tmp_path), timeout=600)
         assert done.returncode == 0, done.stderr[-2000:]
     runs = (str(tmp_path / "xr"), str(tmp_path / "mobile"))
     done = dse("review", *runs, "--out", str(tmp_path / "review"))
@@ -436,8 +407,6 @@ def test_worlds_of_prices_and_years_are_drawn(tmp_path: Path) -> None:
         str(tmp_path / "few.toml"),
         "--trials",
         "120",
-        "--lever-trials",
-        "40",
         "--out",
         str(tmp_path),
         timeout=600,

@@ -1,14 +1,12 @@
-"""The whole job of a space: search, levers, page, recommendation."""
+"""The whole job of a space: search with what its levers are worth, page, recommendation."""
 
 from __future__ import annotations
 
 import argparse
 
-from dse.catalog.catalog import load_catalog
-from dse.cli.report_commands import _report
-from dse.cli.run_commands import _say_front, _study, searched
+from dse.cli.report_commands import write_reports
+from dse.cli.run_commands import answered, say_front, searched
 from dse.core.errors import INTERRUPTED, OK
-from dse.evaluator.loading import evaluator_source
 from dse.run.folder import Folder
 from dse.space.overrides import load_space
 
@@ -18,12 +16,11 @@ def explore(options: argparse.Namespace) -> int:
     for name in options.spaces or ["datacenter", "mobile"]:
         space = load_space(name)
         out = options.out / space.name
-        done = searched(space, out, options, resume=bool(Folder(out).trials()))
+        done = searched(space, out, options, resume=Folder(out).holds_run())
+        say_front(done, out)
         if done.interrupted:
-            _say_front(done.run, out)
             return INTERRUPTED
-        run = _study(done.run, out, options.lever_trials, options.seed)
-        model = evaluator_source(options.evaluator).make(space, load_catalog())
-        for text in _report(run, model, out, out):
+        run = answered(done.run, options)
+        for text in write_reports(run, done.evaluator, out):
             print(text)
     return OK

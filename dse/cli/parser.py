@@ -93,23 +93,17 @@ def _searching(sub: Any) -> None:
         default=Path("results"),
         help="folder for one run folder per space (default results)",
     )
-    _budget(p, 2000)
-    p.add_argument(
-        "--lever-trials",
-        type=_count,
-        default=500,
-        help="trials to re-optimise without each lever (default 500)",
-    )
+    _budget(p)
 
     p = _command(
         sub,
         "search",
         "search one space",
-        "dse search datacenter --trials 2000 --seed 1 --fix pnm=none --limit ttft=1s",
+        "dse search datacenter --seed 1 --fix pnm=none --limit ttft=1s",
         "run_commands",
     )
     p.add_argument("space", metavar="SPACE")
-    _budget(p, 2000)
+    _budget(p)
     p.add_argument("--out", type=Path, help="run folder (default results/NAME-seedK)")
     p.add_argument("--resume", action="store_true", help="go on with the run in --out")
     p.add_argument("--grid", choices=("coarse",), help="search only the levels that a sweep enumerates")
@@ -203,11 +197,6 @@ def _reporting(sub: Any) -> None:
     )
     p.add_argument("run_folder", metavar="RUN", type=Path)
     p.add_argument("--out", type=Path, required=True)
-    p.add_argument(
-        "--lever-trials",
-        type=_count,
-        help="trials to re-optimise without each lever (default: as many as the run, if not done yet)",
-    )
 
     p = _command(
         sub,
@@ -295,12 +284,21 @@ def _command(sub: Any, name: str, text: str, example: str, home: str) -> argpars
     return p
 
 
-def _budget(p: argparse.ArgumentParser, trials: int) -> None:
-    p.add_argument("--trials", type=_count, default=trials, help=f"designs to ask for (default {trials})")
+def _budget(p: argparse.ArgumentParser) -> None:
     p.add_argument(
-        "--sampler", default=None, help="random, qmc, nsga2, nsga3 or tpe (default: the best by measurement)"
+        "--until",
+        choices=("converged",),
+        help="go on until two independent halves of the search agree (default without --trials)",
     )
+    p.add_argument("--trials", type=_count, help="judge so many designs, all that is searched included")
+    p.add_argument(
+        "--timeout", type=_positive, metavar="SECONDS", help="stop after so long, converged or not"
+    )
+    p.add_argument("--sampler", default="auto", help="auto, or Optuna's random, qmc, nsga2, nsga3 or tpe")
     p.add_argument("--seed", type=_seed, default=1)
+    p.add_argument(
+        "--seeds", type=_count, default=1, help="search with so many seeds, each on its own (default 1)"
+    )
     _evaluator(p)
 
 

@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from dse.catalog.catalog import load_catalog
-from dse.cli.run_commands import _study
 from dse.core.errors import OK
 from dse.report.facts import gather
 from dse.report.page import page_html
 from dse.report.recommendation import document, recommendation_json
-from dse.run.folder import FRONT, read_study, write_atomically
+from dse.run.folder import FRONT, write_atomically
 from dse.run.run import Run
 from dse.study import job
 from dse.study.job import load_run
 
 
-def _report(run: Run, model: Any, run_folder: Path, out: Path) -> list[str]:
-    facts = gather(run, model, load_catalog(), read_study(run_folder))
+def write_reports(run: Run, model: Any, out: Path) -> list[str]:
+    """Write page and recommendation of a run; the answer in sentences, and where they are."""
+    facts = gather(run, model, load_catalog())
     write_atomically(out / "dashboard.html", page_html(facts))
-    return [*_recommendation(facts, run_folder, out), str(out / "dashboard.html")]
+    return [*_recommendation(facts, run.path, out), str(out / "dashboard.html")]
 
 
 def _recommendation(facts: Any, run_folder: Path, out: Path) -> list[str]:
@@ -49,24 +49,16 @@ def dashboard(options: argparse.Namespace) -> int:
     """Write the page of a run."""
     run, model = _loaded(options.run_folder)
     _need_front(run, options.run_folder)
-    write_atomically(
-        options.static, page_html(gather(run, model, load_catalog(), read_study(options.run_folder)))
-    )
+    write_atomically(options.static, page_html(gather(run, model, load_catalog())))
     print(options.static)
     return OK
 
 
 def recommend(options: argparse.Namespace) -> int:
-    """Write the recommendation of a run, measuring the levers first if that was not done."""
+    """Write the recommendation of a run."""
     run, model = _loaded(options.run_folder)
     _need_front(run, options.run_folder)
-    if options.lever_trials or read_study(options.run_folder) is None:
-        run = _study(
-            run, options.run_folder, options.lever_trials or len(run.trials), int(run.about.get("seed", 1))
-        )
-    for text in _recommendation(
-        gather(run, model, load_catalog(), read_study(options.run_folder)), options.run_folder, options.out
-    ):
+    for text in _recommendation(gather(run, model, load_catalog()), options.run_folder, options.out):
         print(text)
     return OK
 
@@ -88,7 +80,8 @@ def _need_front(run: Run, folder: Path) -> None:
     if len(run.front) == 0:
         from dse.core.errors import InfeasibleError
 
-        raise InfeasibleError(f"{folder}: " + job.why_nothing(run.space, run.archive))
+        _, outcomes = run.archive.joined()
+        raise InfeasibleError(f"{folder}: " + job.killers(run.space, outcomes, len(run.archive)))
 
 
 def review(options: argparse.Namespace) -> int:
@@ -98,7 +91,7 @@ def review(options: argparse.Namespace) -> int:
     found = []
     for folder in options.run_folders:
         run, model = load_run(folder)
-        found.append(gather(run, model, load_catalog(), read_study(folder)))
+        found.append(gather(run, model, load_catalog()))
     written = reviewed(found)
     write_atomically(options.out / "review.md", written.markdown())
     write_atomically(options.out / "review.html", written.html())

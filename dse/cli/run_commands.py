@@ -4,41 +4,30 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from tqdm import tqdm
 
 from dse.catalog.catalog import load_catalog
-from dse.core.errors import INTERRUPTED, OK, SpaceError, nearest
+from dse.core.errors import INTERRUPTED, OK, SpaceError
 from dse.core.units import show
 from dse.evaluator.loading import evaluator_source
-from dse.run.folder import FOUND, FRONT, Folder, read_study, save_study, write_atomically
+from dse.run.folder import FRONT, read_study, save_study, write_atomically
 from dse.run.run import Run
 from dse.space.objectives import OBJECTIVES
 from dse.space.overrides import Overrides, load_space
 from dse.space.space import Space
-from dse.study import ablation, job
-from dse.study.convergence import exact_on, hypervolume_ratio
+from dse.study import job
+from dse.study.convergence import hypervolume_ratio
 from dse.study.job import load_run
 from dse.study.probe import probe
-from dse.study.samplers import DEFAULT, SAMPLERS
+from dse.study.search import Progress, Watch
 from dse.study.sweep import sweep as exact_sweep
-
-
-def sampler_name(name: str | None) -> str:
-    """The sampler asked for, or the default.
-
-    Raises:
-        SpaceError: there is none of that name.
-
-    """
-    if name is None:
-        return DEFAULT
-    if name not in SAMPLERS:
-        raise SpaceError(f"--sampler: got {name!r}, expected {nearest(name, SAMPLERS)}")
-    return name
+from dse.study.what_if import answers
 
 
 def _given(options: argparse.Namespace) -> Overrides:
@@ -53,27 +42,40 @@ def _given(options: argparse.Namespace) -> Overrides:
     )
 
 
-def _bar(name: str, trials: int) -> tuple[tqdm[Any], Any]:
-    bar = tqdm(total=trials, desc=name, unit="trial", file=sys.stderr, dynamic_ncols=True, mininterval=0.3)
+def settings_of(options: argparse.Namespace) -> job.Settings:
+    """What a command asks of a search."""
+    return job.Settings(
+        options.sampler, options.seed, options.seeds, options.until, options.trials, options.timeout
+    )
 
-    def watch(p: Any) -> None:
-        bar.n = p.trials
-        bar.set_postfix_str(f"feasible {100 * p.feasible:.0f} %, hypervolume {p.hypervolume:.3f}")
-        bar.refresh()
 
-    return bar, watch
+LOGGED: Final = 10.0
+"""s between two lines of progress where nobody watches"""
+
+
+@contextmanager
+def _bar(name: str, trials: int | None) -> Iterator[Watch]:
+    every = 0.3 if sys.stderr.isatty() else LOGGED
+    with tqdm(
+        total=trials, desc=name, unit="design", file=sys.stderr, dynamic_ncols=True, mininterval=every
+    ) as bar:
+
+        def watch(p: Progress) -> None:
+            said = p.agreement.sentence if p.agreement else "not compared yet"
+            bar.total = p.wanted
+            bar.set_postfix_str(f"feasible {100 * p.feasible:.0f} %, {said}", refresh=False)
+            bar.update(p.trials - bar.n)
+
+        yield watch
 
 
 def searched(space: Space, out: Path, options: argparse.Namespace, *, resume: bool) -> job.Outcome:
     """Search a space into a folder under a progress bar, as the command line asks."""
-    bar, watch = _bar(space.name, options.trials)
-    with bar:
+    with _bar(space.name, options.trials) as watch:
         return job.search(
             space,
             out,
-            trials=options.trials,
-            sampler=sampler_name(options.sampler),
-            seed=options.seed,
+            settings_of(options),
             resume=resume,
             command=options.command_line,
             watch=watch,
@@ -86,7 +88,7 @@ def search(options: argparse.Namespace) -> int:
     space = load_space(options.space, _given(options))
     out = options.out or Path("results") / f"{space.name}-seed{options.seed}"
     done = searched(space, out, options, resume=options.resume)
-    _say_front(done.run, out)
+    say_front(done, out)
     if done.interrupted:
         print(
             f"Stopped with a front; go on with: {options.command_line}{'' if options.resume else ' --resume'}"
@@ -95,32 +97,39 @@ def search(options: argparse.Namespace) -> int:
     return OK
 
 
-def _say_front(run: Run, out: Path) -> None:
+def say_front(done: job.Outcome, out: Path) -> None:
+    """The front of a search and its error bar in words."""
+    run = done.run
     best = ", ".join(
         f"best {OBJECTIVES[n].label.lower()} {show(float(run.front.points[:, k].min()), OBJECTIVES[n].unit)}"
         for k, n in enumerate(run.space.objectives)
     )
-    print(f"{len(run.front)} operating points on {len(run.hardware)} distinct machines: {best}.")
+    print(
+        f"{run.trials:,} designs, {done.said}: {len(run.front)} operating points on "
+        f"{len(run.hardware)} distinct machines: {best}."
+    )
     print(f"{out / FRONT}")
 
 
-def _study(run: Run, out: Path, trials: int, seed: int) -> Run:
-    """Study the levers; what that finds joins the run and its front."""
-    with tqdm(desc="levers", unit="search", file=sys.stderr, dynamic_ncols=True) as bar:
+def answered(run: Run, options: argparse.Namespace) -> Run:
+    """Answer what the space asks beyond its front; the answers join the study of the run."""
+    source = evaluator_source(run.about.get("evaluator source"))
+    if not source.ours or not (run.space.what_ifs or run.space.comparisons):
+        return run
+    with (
+        tqdm(desc="what if", unit="search", file=sys.stderr, dynamic_ncols=True) as bar,
+        job.interruptible() as stop,
+    ):
 
         def watch(stage: str, detail: str) -> None:
             bar.set_postfix_str(f"{stage} {detail}")
             bar.update()
 
-        source = evaluator_source(run.about.get("evaluator source"))
-        made, found = ablation.study(run, source, trials=trials, seed=seed, watch=watch)
-    folder = Folder(out)
-    folder.keep_designs(FOUND, [*folder.designs(FOUND), *found])
-    save_study(out, made)
-    job.add_found(run.archive, source.make(run.space, load_catalog()), found)
-    front = folder.write_front(run.space, run.archive)
-    folder.update(front=len(front))
-    return replace(run, front=front)
+        stopping = settings_of(options).stopping
+        made = answers(run, load_catalog(), stopping, seed=options.seed, watch=watch, stop=stop)
+    study = run.study | made
+    save_study(run.path, study)
+    return replace(run, study=study)
 
 
 def sweep(options: argparse.Namespace) -> int:
@@ -165,11 +174,7 @@ def sweep(options: argparse.Namespace) -> int:
                 "seconds": done.seconds,
                 "reached": share,
             }
-            exact = exact_on(against, done.front)
-            save_study(
-                options.against,
-                study | {"sweep": kept, "convergence": study["convergence"] | {"exact": exact}},
-            )
+            save_study(options.against, study | {"sweep": kept})
     print(out / FRONT)
     return OK
 

@@ -19,7 +19,7 @@ from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import transformer
 from dse.core.compilation import threads as core_threads
 from dse.core.compilation import workers
-from dse.core.table import chunks
+from dse.core.table import chunks, total
 from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.core.version import __version__
 from dse.evaluator.device_figures import device_figures
@@ -155,16 +155,18 @@ class FirstOrderModel:
         parts = (design.take(cut) for cut in chunks(n, -(-n // blocks)))
         return self._each(parts, lambda d: self.judge(self.machine(d)))
 
-    def screened(self, designs: Iterable[Design]) -> Iterator[tuple[IntArray, Outcomes]]:
+    def screened(self, designs: Iterable[Design]) -> Iterator[tuple[IntArray, Outcomes, FloatArray]]:
         """Of each block the rows that break no limit of their own, whatever the plan, and their outcomes.
 
-        All that a sweep need judge.
+        All that a search or a sweep need judge; with the sum of logs of what each row breaks of its own,
+        (n,).
         """
 
-        def judged(block: Design) -> tuple[IntArray, Outcomes]:
+        def judged(block: Design) -> tuple[IntArray, Outcomes, FloatArray]:
             machine = self.machine(block)
+            broken = total(np.log(np.clip(r, 1.0, CAP)) for r in machine.limit_ratios.values())
             rows = np.nonzero(machine.unbroken())[0]
-            return rows, self.judge(machine.take(rows))
+            return rows, self.judge(machine.take(rows)), np.broadcast_to(broken, (len(block),)).copy()
 
         return self._each(designs, judged)
 

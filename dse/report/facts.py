@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from dse.evaluator.protocol import Evaluator
 from dse.evaluator.site import BreakEven
 from dse.run.front import Scale, epsilon_survivors, extremes, knee
 from dse.run.run import Run
-from dse.space.design import decode
+from dse.space.design import Design, decode, encode
+from dse.space.genome import Genome
 from dse.space.limits import limit_sentence
 from dse.space.objectives import OBJECTIVES, Goal
 from dse.space.space import Space
@@ -112,7 +114,7 @@ def binding(space: Space, ratios: dict[str, FloatArray], row: int, rung: int) ->
     return [n for _, n in sorted(close, reverse=True)]
 
 
-def gather(run: Run, model: Evaluator, catalog: Catalog, study: dict[str, Any] | None = None) -> Facts:
+def gather(run: Run, model: Evaluator, catalog: Catalog) -> Facts:
     """Pick designs; explain them and judge the baselines where our model judged the run."""
     _, outcomes = run.archive.joined()
     binds = [
@@ -123,7 +125,7 @@ def gather(run: Run, model: Evaluator, catalog: Catalog, study: dict[str, Any] |
         run=run,
         model=model,
         catalog=catalog,
-        study=study or {},
+        study=run.study,
         chosen=[],
         baselines=[],
         binds=binds,
@@ -194,42 +196,62 @@ def _why(facts: Facts, c: Chosen) -> str:
     return "; ".join(say) + "."
 
 
+STEPS: Final = (100, 30)
+"""of a number's range, in thousandths: how far the neighbours of a chosen design are from it"""
+
+FEW: Final = 30
+"""neighbours that another evaluator, which may take long, is asked about"""
+
+
 def _rejected(facts: Facts, c: Chosen) -> str:
-    """The nearest evaluated design that would beat this one, and the limit that rejected it."""
+    """The best of the designs one step away, and the limit that rejects it or what it loses."""
     run = facts.run
-    _, outcomes = run.archive.joined()
+    genome = Genome(run.space.variables)
+    mine = genome.codes(encode(run.space, [c.values]))
+    codes = genome.neighbours(mine, STEPS)
+    keys = genome.keys(codes, genome.repair(codes))
+    codes = codes[np.sort(np.unique(keys, return_index=True)[1])]
+    if facts.ours is None and len(codes) > FEW:
+        codes = codes[np.random.default_rng(0).permutation(len(codes))[:FEW]]
+    if not len(codes):
+        return "The space has no other design one step away."
+    design = genome.design(codes, genome.repair(codes))
+    outcomes = facts.model.evaluate(design)
     stack = np.stack([outcomes.objectives[o][:, c.rung] for o in run.space.objectives], axis=1)
-    better = (stack <= np.array(c.objectives)).all(axis=1) & ~outcomes.feasible[:, c.rung]
-    distance = gower(run, c.row)
+    feasible = outcomes.feasible[:, c.rung]
+    worst = np.maximum.reduce([r[:, c.rung] for r in outcomes.limit_ratios.values()])
+    better = (stack <= np.array(c.objectives)).all(axis=1) & ~feasible
     if better.any():
-        row = int(np.argmin(np.where(better, distance, np.inf)))
-        broken = [
-            (float(r[row, c.rung]), n) for n, r in outcomes.limit_ratios.items() if r[row, c.rung] > 1.0
-        ]
-        factor, name = max(broken)
-        how = f"by {factor - 1:.0%}" if factor < 11 else f"{factor:.3g} times over"
-        differs = _differs(run, c.row, row)
-        return f"A design with {differs} would beat it, but breaks {name} {how}: {limit_sentence(name)}."
-    feasible = outcomes.feasible[:, c.rung].copy()
-    feasible[c.row] = False
+        row = int(np.argmin(np.where(better, worst, np.inf)))
+        factor, name = max((float(r[row, c.rung]), n) for n, r in outcomes.limit_ratios.items())
+        how = f"by {100 * (factor - 1):.2g} %" if factor < 11 else f"{factor:.3g} times over"
+        other = decode(run.space, design, row)
+        return (
+            f"A design with {_differs(run, c.values, other)} would beat it, but breaks {name} {how}: "
+            f"{limit_sentence(name)}."
+        )
     if not feasible.any():
-        return "No other design was feasible on this rung."
-    row = int(np.argmin(np.where(feasible, distance, np.inf)))
-    worse = [
+        return f"None of the {len(codes)} designs one step away is feasible at this operating point."
+    loss = (stack / np.array(c.objectives)).max(axis=1)
+    row = int(np.argmin(np.where(feasible, loss, np.inf)))
+    changes = [
         f"{n} {v / m - 1:+.1%}"
         for n, v, m in zip(run.space.objectives, stack[row], c.objectives, strict=True)
     ]
-    return f"The nearest feasible design, with {_differs(run, c.row, row)}, gives {', '.join(worse)}."
+    other = decode(run.space, design, row)
+    return (
+        f"Of the {len(codes)} designs one step away the nearest in worth, with "
+        f"{_differs(run, c.values, other)}, gives {', '.join(changes)}."
+    )
 
 
-def _differs(run: Run, mine: int, other: int) -> str:
-    a, b = run.values(mine), run.values(other)
+def _differs(run: Run, a: Mapping[str, Value], b: Mapping[str, Value]) -> str:
     out = []
     for v in run.space.variables:
         x, y = a.get(v.name), b.get(v.name)
         if x == y:
             continue
-        if v.discrete or x is None or y is None or abs(float(y) / float(x) - 1) > 0.1:
+        if v.discrete or x is None or y is None or abs(float(y) / float(x) - 1) > 0.01:
             out.append(
                 f"{v.name} {'absent' if y is None else variable_text(run, v.name, y)} instead of "
                 f"{'absent' if x is None else variable_text(run, v.name, x)}"
@@ -241,11 +263,10 @@ def _differs(run: Run, mine: int, other: int) -> str:
     )
 
 
-def gower(run: Run, row: int) -> FloatArray:
-    """Mean difference of every archived design to one of them, each variable scaled to [0, 1]."""
-    design, _ = run.archive.joined()
+def gower(space: Space, design: Design, row: int) -> FloatArray:
+    """Mean difference of every design to one of them, each variable scaled to [0, 1] (Gower 1971)."""
     total = np.zeros(len(design))
-    for v in run.space.variables:
+    for v in space.variables:
         x = design.columns[v.name]
         if v.discrete:
             total += (x != x[row]).astype(float)
@@ -254,13 +275,11 @@ def gower(run: Run, row: int) -> FloatArray:
         y = (np.log(np.where(np.isnan(x), v.low, x)) if v.log else np.where(np.isnan(x), v.low, x)) - lo
         gap = np.abs(y - y[row]) / max(hi - lo, 1e-300)
         total += np.where(np.isnan(x) != np.isnan(x[row]), 1.0, np.minimum(gap, 1.0))
-    return total / len(run.space.variables)
+    return total / len(space.variables)
 
 
 def closest_to_existing(run: Run, model: FirstOrderModel) -> int | None:
     """Front point whose hardware is nearest to any baseline's nearest point of the space."""
-    from dse.space.design import Design, encode
-
     design, _ = run.archive.joined()
     best: tuple[float, int] | None = None
     on_front = design.take(run.front.rows)
@@ -268,16 +287,7 @@ def closest_to_existing(run: Run, model: FirstOrderModel) -> int | None:
         if model.catalog.entry("device", b.device).readiness == "paper":
             continue
         values, _ = nearest_design(run.space, model.catalog, model, b.device)
-        both = Design.concat([encode(run.space, [values]), on_front])
-        probe = Run(
-            run.space,
-            type(run.archive)(run.space, [both], [run.archive.outcomes[0]]),
-            run.front,
-            run.about,
-            run.trials,
-            0,
-        )
-        away = gower(probe, 0)[1:]
+        away = gower(run.space, Design.concat([encode(run.space, [values]), on_front]), 0)[1:]
         at = int(np.argmin(away))
         if best is None or away[at] < best[0]:
             best = (float(away[at]), at)

@@ -85,7 +85,6 @@ def page_data(facts: Facts) -> dict[str, Any]:
         {"name": v.name, "unit": v.unit, "discrete": v.discrete, "choices": list(v.choices), "log": v.log}
         for v in run.space.variables
     ]
-    convergence = facts.study.get("convergence")
     return {
         "title": run.space.title,
         "answer": answer(facts),
@@ -111,7 +110,8 @@ def page_data(facts: Facts) -> dict[str, Any]:
         "baselines": facts.baselines,
         "curves": curves(facts),
         "breakdown": breakdown,
-        "convergence": convergence,
+        "convergence": facts.study.get("agreement"),
+        "agreement": run.about.get("agreement", ""),
         "swept": facts.study.get("sweep"),
         "constraints": {limit.value: limit.sentence for limit in Limit},
         "command": run.about.get("command", ""),

@@ -118,13 +118,12 @@ def what_ifs(d: Document, facts: Facts) -> None:
     d.heading("What if")
     goals = facts.run.space.objectives
     d.text(
-        f"Each line is the space searched again, with {facts.study['trials']} trials, in another "
-        "world: a catalogue number changed or a variable held. "
-        "The typical factor says how much worse (above 1) or better its front is for a median "
-        "point of this run's, in the worst objective; "
-        "hypervolume is relative to this run's. All searches start from this run's front: the "
-        "first line, the unchanged world, "
-        "says what the further search alone finds, and the others are to be read against it."
+        "Each line is the space searched again, in the same way, in another world: a catalogue number "
+        "changed or a variable held. The typical factor says how much worse (above 1) or better its "
+        "front is for a median box of this run's, in the worst objective; hypervolume is relative to this "
+        "run's, inside the box of the question. Intervals are over the two halves of each search. All "
+        "start from this run's front: the first line, the unchanged world, says what the further search "
+        "alone finds, and the others are to be read against it."
     )
     header = [
         "world",
@@ -151,7 +150,7 @@ def moves(facts: Facts, some: Sequence[Mapping[str, Any]]) -> list[str]:
     own = next((w for w in facts.study["what_if"] if w["name"] == CONTROL and w["feasible"]), None)
     said = []
     for w in some:
-        if not w["feasible"] or own is None:
+        if not w["feasible"] or own is None or w["typical"] is None or own["typical"] is None:
             said.append(f"{w['name']}: nothing is feasible.")
             continue
         best = ", ".join(
@@ -172,11 +171,17 @@ def _world(facts: Facts, w: dict[str, Any]) -> list[str]:
     best = [shown(o, x) for o, x in zip(goals, w["best"], strict=True)]
     return [
         w["name"],
-        f"{w['typical']:.2f}",
-        f"{100 * w['hypervolume']:.0f} %",
+        "-" if w["typical"] is None else ranged(w, "typical", 1.0, 2),
+        f"{ranged(w, 'hypervolume', 100.0, 0)} %",
         *best,
         _mostly(facts, w["levels"]),
     ]
+
+
+def ranged(w: Mapping[str, Any], measure: str, scale: float, digits: int) -> str:
+    """A figure with its range over halves, one number where both ends read the same."""
+    low, high = (f"{scale * x:.{digits}f}" for x in w.get(f"{measure}_range") or (w[measure], w[measure]))
+    return low if low == high else f"{low} to {high}"
 
 
 def _mostly(facts: Facts, found: dict[str, dict[str, float]]) -> str:

@@ -13,12 +13,7 @@ from dse.report import questions, site
 from dse.report.design_tables import design_table
 from dse.report.document import Document
 from dse.report.facts import Chosen, Facts, shown, token_weights, variable_text, weighted
-from dse.space.objectives import OBJECTIVES
-
-NOISE = 0.08
-"""hypervolume shares and typical factors closer than this are not told apart: searches of one space differ by
-so much from seed to seed
-"""
+from dse.space.objectives import MONEY, OBJECTIVES
 
 
 def recommendation_json(facts: Facts) -> str:
@@ -76,9 +71,8 @@ def _values(figures: Mapping[str, Figure]) -> dict[str, float]:
 
 def _study(facts: Facts) -> dict[str, Any]:
     """The study without what is only drawn."""
-    kept = {k: v for k, v in facts.study.items() if k != "convergence"}
-    worlds = kept.get("what_if", [])
-    return kept | {"what_if": [{k: v for k, v in w.items() if k != "front"} for w in worlds]}
+    worlds = facts.study.get("what_if", [])
+    return facts.study | {"what_if": [{k: v for k, v in w.items() if k != "front"} for w in worlds]}
 
 
 def _even(b: BreakEven) -> dict[str, Any]:
@@ -157,8 +151,7 @@ def answer(facts: Facts) -> list[str]:
         f"{OBJECTIVES[o].label.lower()} {shown(o, v)}"
         for o, v in zip(run.space.objectives, first.objectives, strict=True)
     )
-    levers = facts.study.get("levers", {})
-    worth = _levers_in_a_sentence(levers, facts.study.get("itself"))
+    worth = levers_in_a_sentence(facts.study.get("levers", {}))
     best = [b for b in facts.baselines if b["points"] and not b["only"]]
     compare = ""
     if best:
@@ -178,7 +171,8 @@ def answer(facts: Facts) -> list[str]:
     estimates, total = facts.catalog.estimates()
     return [
         (
-            f"At the knee of {len(run.front)} operating points on {facts.hardware} distinct machines: "
+            f"At the knee of {len(run.front)} operating points on {facts.hardware} distinct machines "
+            f"({run.about.get('agreement', 'not compared')}): "
             f"{describe(facts, first)}, which gives {numbers}{compare}."
         ),
         worth,
@@ -192,28 +186,61 @@ def answer(facts: Facts) -> list[str]:
     ]
 
 
-def _levers_in_a_sentence(levers: dict[str, dict[str, Any]], own: dict[str, Any] | None) -> str:
-    """What the levers are worth, worst loss first."""
+def levers_in_a_sentence(levers: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the levers are worth: ranked only where their intervals lie apart."""
     if not levers:
-        return "The levers were not ablated in this run."
-    (most, v), *rest = sorted(levers.items(), key=lambda kv: float(kv[1]["hypervolume"]))
-    others = ", ".join(f"{100 * x['hypervolume']:.0f} % without {name}" for name, x in rest)
-    if own:
-        others += f"{', ' if others else ''}{100 * own['hypervolume']:.0f} % with every lever free"
-    alike = own and v["feasible"] and v["typical"] / own["typical"] - 1.0 < NOISE
-    if own and alike and own["hypervolume"] - v["hypervolume"] < NOISE:
+        return "The space names no levers, or holds them all."
+    ranked = sorted(levers.items(), key=lambda kv: low_high(kv[1], "hypervolume")[0])
+    if not any(low_high(v, "hypervolume")[1] < NOTHING_LOST for _, v in ranked):
         return (
-            f"No lever stands out of the noise of searches of this size: re-optimised, the front keeps "
-            f"{100 * v['hypervolume']:.0f} % of its hypervolume without {most}, {others}."
+            "No lever is worth anything: locked off one at a time, the front keeps at least "
+            f"{100 * low_high(ranked[0][1], 'hypervolume')[0]:.1f} % of its hypervolume."
         )
-    lost = (
-        f"re-optimised without it, the front keeps {100 * v['hypervolume']:.0f} % of its "
-        "hypervolume and a typical point is "
-        f"{v['typical']:.2f} times worse in its worst objective"
-        if v["feasible"]
-        else "without it nothing is feasible"
+    first = low_high(ranked[0][1], "hypervolume")[1]
+    top = [(n, v) for n, v in ranked if low_high(v, "hypervolume")[0] <= first]
+    if len(top) == 1:
+        said = f"The lever that matters most is {top[0][0]}: {_without(top[0][1])}"
+    else:
+        names = " and ".join(n for n, _ in top)
+        parts = "; ".join(f"without {n} {_without(v)}" for n, v in top)
+        said = f"The levers that matter most, not told apart, are {names}: {parts}"
+    rest = [f"{kept(v)} without {n}" for n, v in ranked if n not in dict(top)]
+    return said + (f" (hypervolume kept: {', '.join(rest)})." if rest else ".")
+
+
+NOTHING_LOST: Final = 0.999
+"""share of the hypervolume from which a lever is said to be worth nothing: niches are kept to a thousandth"""
+
+
+def _without(v: Mapping[str, Any]) -> str:
+    """What a front keeps without a lever."""
+    if not v["feasible"]:
+        return "nothing is feasible"
+    if v["mean"] is None:
+        return "nothing lies within the box of the question"
+    return (
+        f"the front keeps {kept(v)} of its hypervolume and is {interval(v, 'mean', 1.0, 2)} times "
+        "worse in its worst objective on average"
     )
-    return f"The lever that matters most is {most}: {lost}" + (f" ({others})." if others else ".")
+
+
+def low_high(v: Mapping[str, Any], measure: str) -> tuple[float, float]:
+    """Interval of a lever's figure over halves and seeds, widened by its drift over the last doubling."""
+    low, high = v.get(f"{measure}_range") or (v[measure], v[measure])
+    drift = v.get(f"{measure}_drift") or 0.0
+    low, high = min(low, low + drift), max(high, high + drift)
+    return (max(low, 0.0), min(high, 1.0)) if measure == "hypervolume" else (max(low, 1.0), max(high, 1.0))
+
+
+def interval(v: Mapping[str, Any], measure: str, scale: float, digits: int) -> str:
+    """A figure with its interval, one number where both ends read the same."""
+    low, high = (f"{scale * x:.{digits}f}" for x in low_high(v, measure))
+    return low if low == high else f"{low} to {high}"
+
+
+def kept(v: Mapping[str, Any]) -> str:
+    """Share of the hypervolume kept, with its interval."""
+    return f"{interval(v, 'hypervolume', 100.0, 1)} %"
 
 
 ALL_IN_DRAM: Final = 0.99
@@ -265,63 +292,84 @@ def weights_home(c: Chosen) -> str:
 
 def _levers(d: Document, facts: Facts) -> None:
     levers, lost = facts.study.get("levers", {}), facts.study.get("lost", {})
-    if not levers:
-        d.text("Not measured in this run: `dse explore` re-optimises without each lever.")
+    if not levers and not lost:
+        d.text("Not known of this run: it was searched by an older version, or its space names no levers.")
         return
-    trials = facts.study["trials"]
+    goals = facts.run.space.objectives
+    box = facts.study["reference_point"]
+    worst = ", ".join(f"{OBJECTIVES[o].label.lower()} {shown(o, box['values'][o])}" for o in goals)
     d.text(
-        f"Each lever is locked off and the space searched again with {trials} trials, against all "
-        f"that the first {trials} trials "
-        "of this run and these searches found. The factor is how much worse the best remaining "
-        "design is in its worst objective, "
-        "for a typical (median) and for the worst-served point of that front. What these searches "
-        "found stands on this run's front too."
+        "The best designs with each lever locked off, against the best of all, as the searches of this "
+        f"run found both ({facts.study['designs']:,} designs, {_searches(facts)}). Hypervolume is of "
+        f"logarithms inside the box that the question fixes ({box['source']}): {worst}. The factor is how "
+        "much worse the front is in its worst objective, on average and for a typical (median) box of 1 % "
+        "of the whole front. Intervals are over the independent searches, widened by the drift over the "
+        "last doubling of designs."
     )
-    header = [
-        "locked",
-        "typical factor",
-        "worst factor",
-        "hypervolume kept",
-        *(f"best {o}" for o in facts.run.space.objectives),
-    ]
-    own = facts.study.get("itself")
-    rows = [_worth(facts, f"without {k}", v) for k, v in levers.items()]
-    d.table(header, ([_worth(facts, "nothing: this run", own)] if own else []) + rows)
-    if own:
-        d.text(
-            f"A lever that keeps as much as the run itself ({100 * own['hypervolume']:.0f} %) is "
-            "worth no more than the noise of the search."
-        )
+    header = ["locked", "hypervolume kept", "drift", "mean factor", "typical", *(f"best {o}" for o in goals)]
+    d.table(header, [_worth(facts, f"without {k}", v) for k, v in levers.items()])
     if lost:
-        d.text(
-            "Levels locked on and searched again"
-            + (
-                ":"
-                if facts.run.space.target.one_user
-                else ", those that the search itself never brought to its front:"
-            )
+        said = (
+            "Levels locked on, in the same way:"
+            if facts.run.space.target.one_user
+            else "Levels that never stand on the front, locked on in the same way:"
         )
+        d.text(said)
         d.table(
             [*header, "held by", "most often on this run's own front"],
             [[*_worth(facts, k, v), _held(v), v.get("to", "-")] for k, v in lost.items()],
         )
+    _ladder(d, facts)
+
+
+def _searches(facts: Facts) -> str:
+    """How many independent searches a run is of."""
+    seeds = facts.study["seeds"]
+    compared = any(len(a) and a[-1]["within"] is not None for a in facts.study["agreement"])
+    halves = "two independent halves" if compared else "one search, not compared with any other"
+    return halves if seeds == 1 else f"{seeds} seeds of {halves} each"
+
+
+def _ladder(d: Document, facts: Facts) -> None:
+    """Least money at each TPOT target, with every lever free and without each."""
+    levers = {k: v for k, v in facts.study.get("levers", {}).items() if v.get("ladder")}
+    own = facts.study.get("ladder")
+    money = next((o for o in facts.run.space.objectives if o in MONEY), None)
+    if not own or money is None or not levers:
+        return
+    d.text(f"{OBJECTIVES[money].label}, the least at each target of time per output token:")
+    targets = facts.run.space.tpot_targets
+    rows = [["every lever free", *(_price(money, x) for x in own)]]
+    rows += [[f"without {k}", *(_price(money, x) for x in v["ladder"])] for k, v in levers.items()]
+    d.table(["", *(f"within {show(t, 's')}" for t in targets)], rows)
+
+
+def _price(money: str, x: float | None) -> str:
+    return "-" if x is None else shown(money, x)
 
 
 def _held(v: dict[str, Any]) -> str:
     """The limits that hold most designs of a front."""
     binds = sorted(v.get("binds", {}).items(), key=lambda x: -float(x[1]))
-    return ", ".join(f"{n} {100 * share:.0f} %" for n, share in binds[:2] if share >= NOISE) or "none"
+    return ", ".join(f"{n} {100 * share:.0f} %" for n, share in binds[:2] if share >= HOLDS) or "none"
+
+
+HOLDS: Final = 0.1
+"""share of designs that a limit must hold to be named"""
 
 
 def _worth(facts: Facts, name: str, v: dict[str, Any]) -> list[str]:
     objectives = facts.run.space.objectives
     if not v["feasible"]:
-        return [name, "-", "-", "nothing feasible", *("-" for _ in objectives)]
+        return [name, "nothing feasible", "-", "-", "-", *("-" for _ in objectives)]
+    drift = v.get("hypervolume_drift")
+    inside = v["mean"] is not None
     return [
         name,
-        f"{v['typical']:.2f}",
-        f"{v['factor']:.2f}",
-        f"{100 * v['hypervolume']:.0f} %",
+        kept(v) if inside else "0 %: outside the box",
+        "-" if drift is None else f"{100 * drift:+.1f} %",
+        interval(v, "mean", 1.0, 2) if inside else "-",
+        interval(v, "typical", 1.0, 2) if inside else "-",
         *(shown(o, x) for o, x in zip(objectives, v["best"], strict=True)),
     ]
 

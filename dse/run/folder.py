@@ -1,11 +1,12 @@
 """The folder of a run, written so that a kill leaves the old or the new.
 
-    run.json    question, provenance, how it ended
-    space.toml  the space as it was read
-    log.jsonl   one line per trial, appended and flushed batch by batch: what a resume replays
-    front.csv   the non-dominated operating points, 9 significant digits
+    run.json      question, provenance, how it ended
+    space.toml    the space as it was read
+    designs/      every design judged, batch by batch, a file for each independent search: what a resume
+    replays front.csv     the non-dominated operating points, 9 significant digits front.npz     codes of the
+    designs of the front study.json    what halves and niches of the search say: error bar, worth of levers
 
-Files are written beside their place and moved over it.
+Files are written beside their place and moved over it; batches are appended and forced to disk.
 """
 
 from __future__ import annotations
@@ -14,16 +15,20 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dse.core.errors import RunError
 from dse.core.version import __version__
 from dse.run.archive import Archive
 from dse.run.front import Front, front_of, front_rows
+from dse.run.log import BatchLog
+from dse.space.genome import Codes
 from dse.space.space import Space
 from dse.space.variables import Value
 
@@ -44,11 +49,10 @@ def read_study(path: Path) -> dict[str, Any] | None:
     return raw
 
 
-MANIFEST, LOG, FRONT, SPACE = "run.json", "log.jsonl", "front.csv", "space.toml"
+MANIFEST, DESIGNS, FRONT, CODES, SPACE = "run.json", "designs", "front.csv", "front.npz", "space.toml"
 
-
-POLISHED, FOUND = "polished.jsonl", "levers.jsonl"
-"""designs beside the log: around the front of the search, and from searches with a lever locked"""
+OLD_LOGS = ("log.jsonl", "polished.jsonl", "levers.jsonl")
+"""of runs before batches: a JSON line a trial, and designs found beside them"""
 
 
 PACKAGES = ("optuna", "numpy", "numba", "scipy", "moocore")
@@ -61,15 +65,25 @@ def write_atomically(path: Path, text: str) -> None:
         RunError: the folder cannot be written.
 
     """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """The same for bytes.
+
+    Raises:
+        RunError: the folder cannot be written.
+
+    """
     if not path.name or path.is_dir():
         raise RunError(f"{path}: is a folder, expected the name of a file; choose another --out")
     if path.exists() and not path.is_file():  # a pipe or a terminal cannot be replaced
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(content)
         return
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError as error:
         with suppress(OSError):
@@ -99,13 +113,10 @@ class Folder:
             RunError: the folder holds a run already, or cannot be written.
 
         """
-        if fresh and (self.path / LOG).exists():
+        if fresh and self.holds_run():
             raise RunError(f"{self.path}: already holds a run; use --resume to go on, or another --out")
         versions = {p: metadata.version(p) for p in PACKAGES}
         write_atomically(self.path / SPACE, space.text)
-        for name in (POLISHED, FOUND):
-            if fresh and (self.path / name).exists():
-                self.keep_designs(name, [])
         manifest = {"dse": __version__, "packages": versions, "overrides": list(space.overrides), **about}
         write_atomically(self.path / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
 
@@ -145,55 +156,53 @@ class Folder:
         manifest = self.manifest() | changes
         write_atomically(self.path / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
 
-    def append(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Append a batch to the log and force it to disk."""
-        try:
-            with (self.path / LOG).open("a", encoding="utf-8") as log:
-                log.writelines(
-                    json.dumps(line, separators=(",", ":"), sort_keys=True) + "\n" for line in lines
-                )
-                log.flush()
-                os.fsync(log.fileno())
-        except OSError as error:
-            raise RunError(f"{self.path / LOG}: cannot be written ({error.strerror or error})") from error
+    def holds_run(self) -> bool:
+        """Whether designs have been judged into it."""
+        return any(self.logs()) or any((self.path / name).exists() for name in OLD_LOGS[:1])
 
-    def trials(self) -> list[dict[str, Any]]:
-        """Logged trials; a line cut short by a kill ends the log.
+    def log(self, name: str) -> BatchLog:
+        """The log of one independent search of the run."""
+        return BatchLog(self.path / DESIGNS / f"{name}.bin")
+
+    def logs(self) -> list[BatchLog]:
+        """Logs that are there, by name."""
+        return [BatchLog(p) for p in sorted((self.path / DESIGNS).glob("*.bin"))]
+
+    def old_designs(self) -> list[dict[str, Value]]:
+        """Designs of a run before batches, one a line; a line cut short by a kill ends a log.
 
         Raises:
             RunError: a line in the middle is not ours.
 
         """
-        path = self.path / LOG
-        if not path.exists():
-            return []
-        lines = path.read_text(encoding="utf-8").split("\n")
-        out: list[dict[str, Any]] = []
-        for i, line in enumerate(lines):
-            if not line:
-                continue
-            try:
-                out.append(json.loads(line))
-            except ValueError:
-                if i >= len(lines) - 2:
-                    break
-                raise RunError(f"{path}: line {i + 1} is damaged; remove it and --resume") from None
+        out: list[dict[str, Value]] = []
+        for path in (self.path / name for name in OLD_LOGS):
+            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            for i, line in enumerate(lines):
+                try:
+                    found = json.loads(line)
+                except ValueError:
+                    if i == len(lines) - 1:
+                        break
+                    raise RunError(f"{path}: line {i + 1} is damaged; remove it") from None
+                params: dict[str, Value] = found.get("params", found)
+                out.append({name.partition("|")[0]: value for name, value in params.items()})
         return out
 
-    def keep(self, count: int) -> None:
-        """Cut the log to ``count`` whole trials, as a resume needs."""
-        lines = (self.path / LOG).read_text(encoding="utf-8").split("\n")[:count] if count else []
-        write_atomically(self.path / LOG, "".join(line + "\n" for line in lines))
+    def keep_codes(self, codes: Codes) -> None:
+        """Keep the designs of the front by their codes."""
+        body = io.BytesIO()
+        np.savez_compressed(body, codes=codes)
+        write_bytes(self.path / CODES, body.getvalue())
 
-    def keep_designs(self, name: str, designs: Sequence[Mapping[str, Value]]) -> None:
-        """Keep front designs beside those of the log, each once; ``name`` is POLISHED or FOUND."""
-        lines = dict.fromkeys(json.dumps(d, separators=(",", ":"), sort_keys=True) + "\n" for d in designs)
-        write_atomically(self.path / name, "".join(lines))
-
-    def designs(self, name: str) -> list[dict[str, Value]]:
-        """Designs of ``keep_designs``; none before they were looked for."""
-        path = self.path / name
-        return [json.loads(x) for x in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    def codes(self) -> Codes | None:
+        """Codes of the designs of the front, None where a search was killed before it had one."""
+        path = self.path / CODES
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as stored:
+            found: Codes = stored["codes"]
+        return found
 
     def write_front(self, space: Space, archive: Archive) -> Front:
         """Write front.csv from an archive and return the front."""

@@ -10,9 +10,14 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from dse.core.units import BoolArray
+from dse.run.batch import Batch
+from dse.run.folder import Folder
 from dse.run.run import Run
 from dse.space.design import decode
+from dse.space.genome import Genome
 from dse.space.objectives import OBJECTIVES
+from dse.space.space import Space
 
 DETAIL_UNITS: Final = {
     "ttft": "s",
@@ -58,20 +63,56 @@ def front_frame(run: Run) -> pd.DataFrame:
 
 
 def trials_frame(run: Run) -> pd.DataFrame:
-    """Every trial that the search asked for, in order.
+    """Every design judged, in order of each independent search: what its variables are, and how it fared.
 
-    Variables, objectives, whether it is feasible, what it breaks.
+    An objective is the least over the operating points at which the design met every limit, NaN where there
+    is none; ``violation`` is then the sum of logarithms of the limits it breaks at its best one.
     """
     space = run.space
-    rows = []
-    for trial in run.trials:
-        row: dict[str, Any] = {v.name: None for v in space.variables}
-        row |= {name.partition("|")[0]: value for name, value in trial["params"].items()}
-        row |= {str(o): float(x) for o, x in zip(space.objectives, trial["objectives"], strict=True)}
-        rows.append(row | {"feasible": float(trial["violation"]) == 0.0, "breaks": trial["breaks"] or None})
-    names = [*(str(o) for o in space.objectives), *(v.name for v in space.variables), "feasible", "breaks"]
-    out = pd.DataFrame(rows, columns=names)
-    out.index = pd.Index(np.array([t["number"] for t in run.trials], dtype=np.int64), name="trial")
+    genome = Genome(space.variables)
+    parts = [
+        _batch_rows(space, genome, log.path.stem, b) for log in Folder(run.path).logs() for b in log.batches()
+    ]
+    if not parts:
+        parts = [_judged_rows(run)]
+    names = [*(str(o) for o in space.objectives), *(v.name for v in space.variables)]
+    columns = {c: np.concatenate([p[c] for p in parts]) for c in parts[0]}
+    out = pd.DataFrame({c: columns[c] for c in [*names, "feasible", "violation", "search"]})
+    for v in space.variables:
+        if v.discrete:
+            choices = np.array([*v.choices, None], dtype=object)
+            out[v.name] = choices[columns[v.name].astype(np.int64)]
+    out.index.name = "trial"
     units = _units(run, [])
-    out.attrs["units"] = {n: units.get(n, "1") for n in names}
+    out.attrs["units"] = {n: units.get(n, "1") for n in out.columns}
     return out
+
+
+def _batch_rows(space: Space, genome: Genome, name: str, batch: Batch) -> dict[str, Any]:
+    design = genome.design(batch.codes, genome.repair(batch.codes))
+    least = np.full((len(batch), len(space.objectives)), np.inf)
+    fits = np.all(batch.points / np.array(space.bounds) <= 1.0, axis=1)
+    np.minimum.at(least, batch.rows[fits], batch.points[fits])
+    least[np.isinf(least)] = np.nan
+    return {
+        **{str(o): least[:, k] for k, o in enumerate(space.objectives)},
+        **design.columns,
+        "feasible": batch.violation == 0,
+        "violation": batch.violation.astype(np.float64),
+        "search": np.full(len(batch), name),
+    }
+
+
+def _judged_rows(run: Run) -> dict[str, Any]:
+    """The same of a run before batches, whose designs were judged again."""
+    design, outcomes = run.archive.joined()
+    least = {o: np.where(outcomes.feasible, outcomes.objectives[o], np.nan) for o in run.space.objectives}
+    feasible: BoolArray = np.any(outcomes.feasible, axis=1)
+    safe = {o: np.where(feasible[:, None], x, 0.0) for o, x in least.items()}
+    return {
+        **{str(o): np.where(feasible, np.nanmin(x, axis=1), np.nan) for o, x in safe.items()},
+        **design.columns,
+        "feasible": feasible,
+        "violation": np.where(feasible, 0.0, np.nan),
+        "search": np.full(len(design), "log"),
+    }

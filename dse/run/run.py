@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,15 @@ class Run:
 
     space: Space
     archive: Archive
+    """designs of the front, with all that the evaluator says of them"""
     front: Front
     about: dict[str, Any]
-    trials: list[dict[str, Any]]
-    own: int
-    """archived designs that the search itself evaluated; those after were found around them or with a lever
-    locked
-    """
+    trials: int
+    """designs judged"""
+    path: Path
+    """folder, whose logs hold every design judged"""
+    study: dict[str, Any] = field(default_factory=dict)
+    """error bar, worth of levers and answers to what the space asks beyond its front"""
 
     def values(self, row: int) -> dict[str, Value]:
         """Design variables of an archived row."""

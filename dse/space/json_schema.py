@@ -53,6 +53,11 @@ def space_schema() -> dict[str, Any]:
                 "additionalProperties": False,
             },
             "variables": {"type": "object", "additionalProperties": variable},
+            "reference_point": {
+                "type": "object",
+                "properties": dict.fromkeys(OBJECTIVES, sourced),
+                "additionalProperties": False,
+            },
             "levers": {"type": "object"},
             "baseline": {"type": "array"},
             "what_if": {"type": "array", "items": {"type": "object", "required": ["name"]}},

@@ -40,3 +40,6 @@ class Goal(StrEnum):
 
 OBJECTIVES: Final[Mapping[str, Goal]] = {goal.value: goal for goal in Goal}
 """every objective by name"""
+
+MONEY: Final = (Goal.COST, Goal.MATERIALS)
+"""objectives in dollars"""

@@ -10,11 +10,12 @@ from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dse.catalog.catalog import Catalog
 from dse.core.errors import DataError, Faults, SpaceError, UnitError, nearest
 from dse.core.units import convert, parse
+from dse.space.objectives import OBJECTIVES
 from dse.space.questions import comparisons, what_ifs
 from dse.space.references import check_names, read_site
 from dse.space.request_classes import DECODING, traffic_values
@@ -24,6 +25,24 @@ from dse.space.targets import SCENARIO_UNITS, TARGETS, Target
 from dse.space.variables import KINDS, VARIABLE_UNITS, Value, Variable, parse_value
 
 COMPUTE_BITS = (0.0, 4.0, 8.0, 16.0)
+
+
+TABLES: Final = (
+    "name",
+    "title",
+    "target",
+    "objectives",
+    "tpot_target",
+    "scenario",
+    "limits",
+    "variables",
+    "reference_point",
+    "levers",
+    "baseline",
+    "what_if",
+    "compare",
+)
+"""keys of a space file"""
 
 
 class _Reader:
@@ -304,23 +323,7 @@ class _Reader:
     def space(self, text: str) -> Space:
         """Read the whole file."""
         raw = self.raw
-        self.keys(
-            raw,
-            (
-                "name",
-                "title",
-                "target",
-                "objectives",
-                "tpot_target",
-                "scenario",
-                "limits",
-                "variables",
-                "levers",
-                "baseline",
-                "what_if",
-                "compare",
-            ),
-        )
+        self.keys(raw, TABLES)
         named = str(raw.get("target", ""))
         if named not in TARGETS:
             self.faults.add("target", named, "one of " + ", ".join(TARGETS))
@@ -338,6 +341,7 @@ class _Reader:
             known[name] = self.variable(name, item, known)
         rungs = self._ladder(raw.get("tpot_target", []))
         limits = self._limits(raw.get("limits", {}), target)
+        reference = self._reference(raw.get("reference_point", {}), target)
         scenario = self.scenario(raw.get("scenario", {}), target)
         levers = tuple(self._lever(name, item, known) for name, item in raw.get("levers", {}).items())
         baselines = tuple(
@@ -360,6 +364,7 @@ class _Reader:
             text=text,
             what_ifs=asked,
             comparisons=beside,
+            reference_point=reference,
         )
 
     def _ladder(self, items: Sequence[Any]) -> list[float]:
@@ -373,6 +378,18 @@ class _Reader:
         if not rungs:
             self.faults.add("tpot_target", None, "a ladder of times per output token", '["10 ms", "50 ms"]')
         return rungs
+
+    def _reference(self, items: Mapping[str, Any], target: Target) -> dict[str, float]:
+        """Worst values of objectives that count, SI."""
+        out = {}
+        for name, item in items.items():
+            if name not in target.objectives:
+                self.faults.add(f"reference_point.{name}", name, nearest(name, target.objectives))
+                continue
+            out[name] = self.number(f"reference_point.{name}", item, OBJECTIVES[name].unit)
+            if not out[name] > 0:
+                self.faults.add(f"reference_point.{name}", item, "a number above 0")
+        return out
 
     def _limits(self, items: Mapping[str, Any], target: Target) -> dict[str, float]:
         """Thresholds by name, SI."""

@@ -5,12 +5,14 @@ Knows nothing of any sampler.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.core.errors import SpaceError, UnitError, nearest
 from dse.core.units import parse
+from dse.space.objectives import Goal
 from dse.space.request_classes import with_traffic
 from dse.space.scenario import Scenario
 from dse.space.targets import Target
@@ -92,6 +94,10 @@ class Space:
     text: str = ""
     what_ifs: tuple[WhatIf, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
+    reference_point: Mapping[str, float] = field(default_factory=dict)
+    """worst values of objectives that count: the box in which fronts are compared, where the question states
+    it
+    """
 
     def variable(self, name: str) -> Variable:
         """Return a variable.
@@ -122,6 +128,13 @@ class Space:
             for k in range(1, len(self.tpot_targets))
         ]
         return tuple(alike + (faster if count > 1 else []))
+
+    @property
+    def bounds(self) -> tuple[float, ...]:
+        """Limit set on each objective, infinite where none is; a limit on TTFT is judged with the prompts."""
+        return tuple(
+            self.thresholds.get(o, math.inf) if o != Goal.TTFT else math.inf for o in self.objectives
+        )
 
     def tpot_target_at(self, point: int) -> float:
         """TPOT target [s] of an operating point: that of its slowest workload."""

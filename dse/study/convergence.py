@@ -1,66 +1,122 @@
-"""How a search converged, and how much of an exact front it reached."""
+"""How far two independent searches of one space agree: the error bar of a front, and when to stop.
+
+Both fronts are compared with what they found together. A prototype's 71 pairs that agreed within 1 % were
+never off by over 2 %, whereas the gain in hypervolume alone was wrong in up to a quarter of the cases. A
+dense region hides a thin end, so points count by boxes and the hypervolume has to agree too.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
+import moocore
 import numpy as np
 
-from dse.core.units import FloatArray
-from dse.evaluator.protocol import Evaluator
+from dse.core.pareto import worst_factors
+from dse.core.units import FloatArray, IntArray
 from dse.run.front import Front, Scale, hypervolume, non_dominated
-from dse.run.run import Run
-from dse.space.design import sample
 
-CHECKPOINTS = 24
+BOX: Final = 0.01
+"""relative size of the boxes of objectives by which fronts are compared"""
+
+WITHIN: Final = 0.01
+"""largest disagreement of 95 % of the boxes at which a search has converged"""
+
+SHARE: Final = 0.995
+"""least share of the common hypervolume that each half has then"""
+
+COVERED: Final = 0.95
+
+BEYOND: Final = 0.1
+"""of the front's range, in logarithms: how far beyond its worst values the hypervolume is measured"""
 
 
-def convergence(run: Run, model: Evaluator, seed: int, scale: Scale) -> dict[str, Any]:
-    """Hypervolume over designs of the search and of as many random designs."""
-    _, outcomes = run.archive.joined()
-    random = model.evaluate(sample(run.space, run.own, np.random.default_rng(seed)))
-    marks = np.unique(np.linspace(1, run.own, CHECKPOINTS).astype(int))
+def box_rows(points: FloatArray) -> IntArray:
+    """Rows of one point of every box that a front touches: the one with the least sum of logarithms."""
+    if len(points) == 0:
+        return np.empty(0, dtype=np.int64)
+    logs = np.log(points)
+    order = np.lexsort((*logs.T, logs.sum(axis=1)))
+    cells = np.floor(logs[order] / np.log1p(BOX)).astype(np.int64)
+    rows: IntArray = order[np.sort(np.unique(cells, axis=0, return_index=True)[1])]
+    return rows
 
-    def curve(t: Any) -> list[float]:
-        feasible = t.feasible
-        stack = np.stack([t.objectives[o] for o in run.space.objectives], axis=2)
-        out, kept, start = [], np.empty((0, len(run.space.objectives))), 0
-        for mark in marks:
-            fresh = stack[start:mark][feasible[start:mark]]
-            kept = np.concatenate([kept, fresh])
-            kept = kept[non_dominated(kept)]
-            out.append(hypervolume(kept, scale))
-            start = int(mark)
-        return out
 
-    return {"designs": marks.tolist(), "search": curve(outcomes), "random": curve(random)}
+def boxes(points: FloatArray) -> FloatArray:
+    """Those points, (m, objectives)."""
+    return points[box_rows(points)]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What two halves of a search say of each other after ``designs`` designs."""
+
+    designs: int
+    within: float
+    """factor less 1 within which the worse half reaches 95 % of the boxes of the common front"""
+    largest: float
+    """the same for every box"""
+    hypervolume: float
+    """least share of the common hypervolume that a half has"""
+
+    @property
+    def converged(self) -> bool:
+        """Whether the search is done."""
+        return self.within <= WITHIN and self.hypervolume >= SHARE
+
+    @property
+    def sentence(self) -> str:
+        """The error bar in words."""
+        if not np.isfinite(self.within):
+            return "not converged: no two independent fronts to compare"
+        worst = max(self.within, 1.0 - self.hypervolume)
+        return (
+            f"converged within {100 * worst:.2g} %"
+            if self.converged
+            else f"not converged: {100 * worst:.2g} %"
+        )
+
+    def as_data(self) -> dict[str, Any]:
+        """As plain numbers; None where a half found nothing."""
+        return {k: v if np.isfinite(v) else None for k, v in asdict(self).items()}
+
+
+def agreement(halves: Sequence[FloatArray], designs: int) -> Agreement:
+    """Compare the fronts (m, objectives) of independent searches; of one alone nothing is known."""
+    if len(halves) < 2 or any(len(h) == 0 for h in halves):
+        return Agreement(designs, np.inf, np.inf, 0.0)
+    both = np.concatenate(halves)
+    both = both[non_dominated(both)]
+    targets = boxes(both)
+    reference = beyond(both)
+    common = volume(both, reference)
+    within = largest = 0.0
+    least = 1.0
+    for points in halves:
+        off = worst_factors(points, targets) - 1.0
+        within = max(within, float(np.quantile(off, COVERED)))
+        largest = max(largest, float(off.max()))
+        least = min(least, volume(points, reference) / common if common > 0 else 1.0)
+    return Agreement(designs, within, largest, least)
+
+
+def beyond(points: FloatArray) -> FloatArray:
+    """A reference point beyond a front's worst values by a tenth of its range in logarithms."""
+    logs = np.log(points)
+    high = logs.max(axis=0)
+    out: FloatArray = np.exp(high + np.maximum(BEYOND * (high - logs.min(axis=0)), BOX))
+    return out
+
+
+def volume(points: FloatArray, reference: FloatArray) -> float:
+    """Hypervolume of logarithms that points dominate below a reference point."""
+    inside = points[(points < reference).all(axis=1)]
+    return float(moocore.hypervolume(np.log(inside), ref=np.log(reference))) if len(inside) else 0.0
 
 
 def hypervolume_ratio(exact: Front, front: Front) -> float:
     """Share of an exact front's hypervolume that another front dominates."""
     scale = Scale.of(exact.points)
     return hypervolume(front.points, scale) / hypervolume(exact.points, scale)
-
-
-def exact_on(run: Run, exact: Front) -> float:
-    """Hypervolume of an exact front on the scale of a run's convergence plot."""
-    return hypervolume(exact.points, Scale.of(run.front.points))
-
-
-def ablation_loss(points: FloatArray, whole: FloatArray, scale: Scale) -> dict[str, Any]:
-    """What a restricted front loses against that of the whole space: hypervolume kept and epsilon factors.
-
-    Every point of the whole front is within ``factor`` of one of the restricted front in its worst
-    objective (multiplicative epsilon), half of them within ``typical``.
-    """
-    if len(points) == 0:
-        return {"feasible": False, "hypervolume": 0.0, "factor": None, "best": []}
-    ratio = (points[None, :, :] / whole[:, None, :]).max(axis=2).min(axis=1)
-    return {
-        "feasible": True,
-        "hypervolume": hypervolume(points, scale) / max(hypervolume(whole, scale), 1e-12),
-        "factor": float(ratio.max()),
-        "typical": float(np.median(ratio)),
-        "best": [float(x) for x in points.min(axis=0)],
-        "points": len(points),
-    }

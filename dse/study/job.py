@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from dse.catalog.catalog import Catalog, load_catalog
-from dse.core.errors import InfeasibleError, SpaceError, nearest
+from dse.core.errors import InfeasibleError, RunError, SpaceError
+from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.loading import EvaluatorSource, Factory, evaluator_source
-from dse.evaluator.protocol import Evaluator
+from dse.evaluator.protocol import Evaluator, Outcomes
 from dse.run.archive import Archive
-from dse.run.folder import FOUND, POLISHED, Folder
+from dse.run.folder import Folder, read_study, save_study
 from dse.run.front import front_of
+from dse.run.log import BatchLog
 from dse.run.run import Run
-from dse.space.design import decode, encode
+from dse.space.design import Design, encode
+from dse.space.genome import Codes, Genome
 from dse.space.limits import limit_sentence
 from dse.space.overrides import apply, overrides_of
 from dse.space.reader import read_space
 from dse.space.space import Space
-from dse.space.variables import Value
-from dse.study.local_search import front_additions, local_search
-from dse.study.samplers import SAMPLERS
-from dse.study.search import Search, resume_study
-
-Watch = Callable[[str, Any], None]
+from dse.study.archives import Archives, Common
+from dse.study.niches import niches_of
+from dse.study.samplers import AUTO
+from dse.study.search import Search, Stopping, Watch
+from dse.study.worth import study_of
 
 
 @contextmanager
@@ -62,18 +64,45 @@ class Outcome:
     run: Run
     evaluator: Evaluator
     interrupted: bool
+    said: str
+    """error bar of the front in words"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a search was asked to do."""
+
+    sampler: str = AUTO
+    seed: int = 1
+    seeds: int = 1
+    until: str | None = None
+    trials: int | None = None
+    timeout: float | None = None
+
+    @property
+    def stopping(self) -> Stopping:
+        """When the search is done.
+
+        Raises:
+            SpaceError: a setting is at fault.
+
+        """
+        for name, count, least in (("seed", self.seed, 0), ("seeds", self.seeds, 1)):
+            if isinstance(count, bool) or not isinstance(count, int) or count < least:
+                raise SpaceError(f"--{name}: got {count!r}, expected a whole number from {least}")
+        return Stopping.asked(
+            until=self.until, trials=self.trials, timeout=self.timeout, sampler=self.sampler
+        )
 
 
 def search(
     space: Space,
     out: Path,
+    settings: Settings,
     *,
-    trials: int,
-    sampler: str,
-    seed: int,
     resume: bool,
     command: str,
-    watch: Callable[[Any], None] | None = None,
+    watch: Watch | None = None,
     catalog: Catalog | None = None,
     evaluator: str | Factory | EvaluatorSource | None = None,
 ) -> Outcome:
@@ -84,54 +113,77 @@ def search(
         InfeasibleError: no design met every limit.
 
     """
-    _check_settings(sampler, trials, seed)
+    stopping = settings.stopping
     catalog = catalog or load_catalog()
     source = evaluator_source(evaluator)
-    model = source.make(space, catalog)
     folder = Folder(out)
-    about = _about(space, model, source) | {
-        "sampler": sampler,
-        "seed": seed,
-        "trials": trials,
+    about = _about(space, source.make(space, catalog), source) | {
+        "sampler": settings.sampler,
+        "seed": settings.seed,
+        "seeds": settings.seeds,
+        "until": "converged" if stopping.converged else None,
+        "trials": settings.trials,
+        "timeout": settings.timeout,
         "catalogue": catalog.digest,
         "command": command,
     }
-    lines = folder.trials() if resume else []
     if resume:
         _same(folder, space, about)
-    first = source.nearest_to_baselines(space, catalog, model)
-    job = Search(space, model, sampler, seed, folder, first)
     folder.begin(space, about, fresh=not resume)
-    if lines:
-        job.waiting = []
-        kept = resume_study(job, lines)
-        folder.keep(kept)
-        job.waiting = first[kept:]
+    job = Search(
+        space,
+        source,
+        catalog,
+        sampler=settings.sampler,
+        seed=settings.seed,
+        seeds=settings.seeds,
+        trials=settings.trials,
+        folder=folder,
+    )
     with interruptible() as stop:
-        while len(job.trials) < trials and not stop():
-            job.step(min(50, trials - len(job.trials)))
-            if watch:
-                watch(job.progress(trials))
-        interrupted = stop() and len(job.trials) < trials
-    own = len(job.archive)
-    if not interrupted and (len(job.trials) > len(lines) or not folder.designs(POLISHED)):
-        _polish(job, folder, trials)
-    add_found(job.archive, model, [*folder.designs(POLISHED), *folder.designs(FOUND)])
-    front = folder.write_front(space, job.archive)
-    folder.update(told=len(job.trials), front=len(front), finished=not interrupted)
-    run = Run(space, job.archive, front, folder.manifest(), job.trials, own)
-    if len(front) == 0:
-        raise InfeasibleError(why_nothing(space, job.archive))
-    return Outcome(run, model, interrupted)
+        job.run(stopping, stop, watch)
+        interrupted = stop()
+    return _ended(job, folder, interrupted=interrupted)
 
 
-def _check_settings(sampler: str, trials: object, seed: object) -> None:
-    """Refuse settings before anything is written."""
-    if sampler not in SAMPLERS:
-        raise SpaceError(f"--sampler: got {sampler!r}, expected {nearest(sampler, SAMPLERS)}")
-    for name, count, least in (("trials", trials, 1), ("seed", seed, 0)):
-        if isinstance(count, bool) or not isinstance(count, int) or count < least:
-            raise SpaceError(f"--{name}: got {count!r}, expected a whole number from {least}")
+def _ended(job: Search, folder: Folder, *, interrupted: bool) -> Outcome:
+    """Write the front of a search and what its halves and niches say."""
+    space = job.space
+    codes = front_codes(job.common)
+    if len(codes) == 0:
+        folder.update(evaluated=job.evaluated, front=0, finished=not interrupted)
+        raise InfeasibleError(why_nothing(job))
+    archive = judged_again(space, job.genome, codes, job.evaluator)
+    folder.keep_codes(codes)
+    front = folder.write_front(space, archive)
+    study = study_of(job)
+    save_study(folder.path, study)
+    said = job.seeds[0].agreements[-1].sentence if job.seeds[0].agreements else "not compared"
+    folder.update(evaluated=job.evaluated, front=len(front), finished=not interrupted, agreement=said)
+    run = Run(
+        space=space,
+        archive=archive,
+        front=front,
+        about=folder.manifest(),
+        trials=job.evaluated,
+        path=folder.path,
+        study=study,
+    )
+    return Outcome(run, job.evaluator, interrupted, said)
+
+
+def front_codes(common: Common) -> Codes:
+    """Designs of the common front of several searches, in order of judging."""
+    return common.codes(np.unique(common.front(0).owners))
+
+
+def judged_again(space: Space, genome: Genome, codes: Codes, evaluator: Evaluator) -> Archive:
+    """Designs of a front with all that the evaluator says of them."""
+    archive = Archive(space)
+    codes = codes.copy()
+    design = genome.design(codes, genome.repair(codes))
+    archive.add(design, evaluator.evaluate(design))
+    return archive
 
 
 def _about(space: Space, model: Evaluator, source: EvaluatorSource) -> dict[str, Any]:
@@ -145,15 +197,6 @@ def _about(space: Space, model: Evaluator, source: EvaluatorSource) -> dict[str,
     }
 
 
-def _polish(job: Search, folder: Folder, trials: int) -> None:
-    """Look around the front of a search, and keep what joins it."""
-    mine = job.front()
-    design, _ = job.archive.joined()
-    known = [decode(job.space, design, int(r)) for r in np.unique(mine.rows)]
-    near = local_search(job.space, job.evaluator, known, trials, job.seed)
-    folder.keep_designs(POLISHED, front_additions(mine.points, near))
-
-
 def _same(folder: Folder, space: Space, about: Mapping[str, Any]) -> None:
     """Refuse to go on with a run under another question.
 
@@ -163,12 +206,18 @@ def _same(folder: Folder, space: Space, about: Mapping[str, Any]) -> None:
 
     """
     manifest = folder.manifest()
+    if not any(folder.logs()) and folder.holds_run():
+        raise RunError(
+            f"{folder.path}: was searched by dse {manifest.get('dse')}, whose log cannot be gone on with; "
+            "its front can still be read; search again into another --out"
+        )
     asked = {**about, "overrides": list(space.overrides), "space file": space.text}
-    had = {"evaluator source": "", **manifest, "space file": folder.space_text()}
+    had = {"evaluator source": "", "seeds": 1, **manifest, "space file": folder.space_text()}
     for key in (
         "name",
         "sampler",
         "seed",
+        "seeds",
         "catalogue",
         "objectives",
         "evaluator",
@@ -184,16 +233,37 @@ def _same(folder: Folder, space: Space, about: Mapping[str, Any]) -> None:
             )
 
 
-def why_nothing(space: Space, archive: Archive) -> str:
-    """Name the limit that kills most and the smallest relaxation that lets one design live."""
+JUDGED_AGAIN: Final = 20_000
+"""designs judged again, by our model, to say why nothing is feasible"""
+
+FEW_AGAIN: Final = 200
+"""the same by another evaluator, which may take long"""
+
+
+def why_nothing(job: Search) -> str:
+    """Name the limit that kills most and the smallest relaxation that lets one design live.
+
+    The designs nearest to feasible are judged again, for what each breaks.
+    """
+    codes = np.concatenate([s.archives.codes for s in job.sides])
+    violation = np.concatenate([s.archives.violation for s in job.sides])
+    most = JUDGED_AGAIN if isinstance(job.evaluator, FirstOrderModel) else FEW_AGAIN
+    nearest_first = np.argsort(violation, kind="stable")[:most]
+    archive = judged_again(job.space, job.genome, codes[nearest_first], job.evaluator)
     _, outcomes = archive.joined()
+    return killers(job.space, outcomes, len(codes))
+
+
+def killers(space: Space, outcomes: Outcomes, judged: int) -> str:
+    """What kills designs of which none is feasible, in words."""
     counts = {name: int((r > 1.0).all(axis=1).sum()) for name, r in outcomes.limit_ratios.items()}
     killer = max(counts, key=lambda k: counts[k])
-    total = len(archive)
+    total = len(next(iter(outcomes.objectives.values())))
+    which = f"{total:,}" if total == judged else f"the {total:,} nearest to feasible"
     broken = sum((r > 1.0).astype(int) for r in outcomes.limit_ratios.values())
     lines = [
-        f"{space.name}: none of {total} designs met every limit.",
-        f"The limit that kills most: {killer}, {counts[killer]} of {total} ({limit_sentence(killer)}).",
+        f"{space.name}: none of {judged:,} designs met every limit.",
+        f"The limit that kills most: {killer}, {counts[killer]:,} of {which} ({limit_sentence(killer)}).",
     ]
     alone = [
         (float(r[broken == 1][r[broken == 1] > 1.0].min()), name)
@@ -218,37 +288,60 @@ def why_nothing(space: Space, archive: Archive) -> str:
 def load_run(
     path: Path, catalog: Catalog | None = None, evaluator: str | Factory | EvaluatorSource | None = None
 ) -> tuple[Run, Evaluator]:
-    """Rebuild a run from its folder: the log's designs, judged again by the evaluator that the run names.
+    """Rebuild a run from its folder: the designs of its front, judged again by the evaluator that the run
+    names.
 
     ``evaluator`` stands in for that name where it cannot be imported by it.
 
     Raises:
         RunError: not a run folder.
         SpaceError: the evaluator cannot be loaded, or is not the one that judged the run.
+        InfeasibleError: the run holds no designs yet.
 
     """
     catalog = catalog or load_catalog()
     folder = Folder(path)
     manifest = folder.manifest()
-    from dse.study.samplers import variable_of
-
     space = read_space(folder.space_text(), str(path), catalog)
     space = apply(space, overrides_of(manifest.get("overrides", [])), catalog)
     source = evaluator_source(evaluator or manifest.get("evaluator source"))
     model = source.make(space, catalog)
     _same_evaluator(path, manifest, source, model)
-    trials = folder.trials()
-    rows: list[dict[str, Value]] = [{variable_of(k): v for k, v in t["params"].items()} for t in trials]
+    design = _front_designs(folder, space)
+    if len(design) == 0:
+        raise InfeasibleError(f"{path}: the run holds no design that met every limit; go on with --resume")
     archive = Archive(space)
-    if not rows:
-        raise InfeasibleError(f"{path}: the run holds no trials yet; go on with --resume")
-    design = encode(space, rows)
-    _, first = np.unique(np.array([k.hex() for k in design.row_keys()]), return_index=True)
-    design = design.take(np.sort(first))
     archive.add(design, model.evaluate(design))
-    own = len(archive)
-    add_found(archive, model, [*folder.designs(POLISHED), *folder.designs(FOUND)])
-    return Run(space, archive, front_of(space, archive.joined()[1]), manifest, trials, own), model
+    run = Run(
+        space=space,
+        archive=archive,
+        front=front_of(space, archive.joined()[1]),
+        about=manifest,
+        trials=int(manifest.get("evaluated", manifest.get("told", len(design)))),
+        path=path,
+        study=read_study(path) or {},
+    )
+    return run, model
+
+
+def _front_designs(folder: Folder, space: Space) -> Design:
+    """Designs of the front of a run: as kept, else from its logs, else those of a run before batches."""
+    genome = Genome(space.variables)
+    codes = folder.codes()
+    if codes is None and folder.logs():
+        codes = front_codes(Common([_learnt(log, genome, space) for log in folder.logs()]))
+    if codes is not None:
+        return genome.design(codes, genome.repair(codes))
+    design = encode(space, folder.old_designs())
+    _, first = np.unique(np.array([k.hex() for k in design.row_keys()], dtype=str), return_index=True)
+    return design.take(np.sort(first))
+
+
+def _learnt(log: BatchLog, genome: Genome, space: Space) -> Archives:
+    archives = Archives(genome, niches_of(genome)[:1], len(space.objectives), space.bounds)
+    for batch in log.batches():
+        archives.learn(batch)
+    return archives
 
 
 FORMER_NAMES = ("dse-datacenter", "dse-mobile")
@@ -267,16 +360,3 @@ def _same_evaluator(
             f"{path}: was judged by evaluator {had!r}, this is {model.name} {model.version}; "
             "give the one it was judged by, or search again into another --out"
         )
-
-
-def add_found(archive: Archive, model: Evaluator, found: Sequence[Mapping[str, Value]]) -> None:
-    """Evaluate designs that the search itself did not ask for and add those that are new to an archive."""
-    if not found:
-        return
-    seen = set(archive.joined()[0].row_keys()) if len(archive) else set()
-    design = encode(archive.space, found)
-    first = {key: i for i, key in reversed(list(enumerate(design.row_keys())))}
-    new = sorted(i for key, i in first.items() if key not in seen)
-    if new:
-        fresh = design.take(np.array(new))
-        archive.add(fresh, model.evaluate(fresh))

@@ -1,22 +1,28 @@
-"""Optuna samplers behind one flag, with genetic ones that inherit conditional variables.
+"""Optuna's samplers behind the flag of ours, with genetic ones that inherit conditional variables.
 
-Optuna's genetic samplers cross over only parameters that every trial has, so a conditional
-variable would be drawn at random in every child. ``ConditionalChild`` breeds over all
-variables: one that is absent in a parent comes from the other, one absent in both is drawn.
+They work on codes: a choice by its index, a number by its step (``dse.space.genome``). Optuna's genetic
+samplers cross over only parameters that every trial has, so a conditional variable would be drawn at random
+in every child. ``ConditionalChild`` breeds over all variables: one that is absent in a parent comes from the
+other, one absent in both is drawn.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from dse.core.units import BoolArray, IntArray
+from dse.run.batch import Batch
+from dse.space.genome import Codes, Gene
+from dse.study.archives import Archives, known
 
 POPULATION: Final = 50
 
@@ -83,24 +89,17 @@ class ConditionalChild:
         better = all(x <= y for x, y in zip(a.values, b.values, strict=True))
         return a if better else b
 
-    def _number(self, d: BaseDistribution, a: float, b: float, *, mutate: bool) -> float | int:
-        assert isinstance(d, FloatDistribution | IntDistribution)  # noqa: S101 - the caller told them apart
-        log = d.log
-        lo, hi = (np.log(d.low), np.log(d.high)) if log else (float(d.low), float(d.high))
-        x, y = (np.log(a), np.log(b)) if log else (a, b)
+    def _number(self, d: BaseDistribution, a: float, b: float, *, mutate: bool) -> int:
+        assert isinstance(d, IntDistribution)  # noqa: S101 - the caller told them apart
         u = self.rng.random()
         beta = (2 * u) ** (1 / (SPREAD + 1)) if u <= 0.5 else (1 / (2 * (1 - u))) ** (1 / (SPREAD + 1))
         sign = 1.0 if self.rng.random() < 0.5 else -1.0
-        z = 0.5 * ((x + y) + sign * beta * (x - y))
+        z = 0.5 * ((a + b) + sign * beta * (a - b))
         if mutate:
             u = self.rng.random()
             delta = (2 * u) ** (1 / (SPREAD + 1)) - 1 if u < 0.5 else 1 - (2 * (1 - u)) ** (1 / (SPREAD + 1))
-            z += delta * (hi - lo)
-        z = min(max(z, lo), hi)
-        value = float(np.exp(z)) if log else float(z)
-        if isinstance(d, IntDistribution):
-            return int(min(max(round(value), d.low), d.high))
-        return min(max(value, d.low), d.high)
+            z += delta * (d.high - d.low)
+        return int(min(max(round(z), d.low), d.high))
 
 
 def _violation(trial: FrozenTrial) -> float:
@@ -143,13 +142,140 @@ def _quiet(build: Callable[[int], BaseSampler]) -> Callable[[int], BaseSampler]:
     return made
 
 
-SAMPLERS: Final[Mapping[str, Callable[[int], BaseSampler]]] = {
+OPTUNA: Final[Mapping[str, Callable[[int], BaseSampler]]] = {
     "random": _quiet(lambda seed: RandomSampler(seed=seed)),
     "qmc": _quiet(lambda seed: QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)),
     "nsga2": _quiet(Nsga2),
     "nsga3": _quiet(Nsga3),
     "tpe": _quiet(lambda seed: TPESampler(seed=seed, group=True, multivariate=True, constant_liar=True)),
 }
+"""Optuna's own samplers"""
+
+TARGET: Final = "operating_point"
+"""parameter of the operating point whose objectives a trial is told: Optuna knows one a trial"""
+
+AGAIN: Final = 20
+"""trials asked, for each of a generation, before designs that are known already are given up on"""
+
+LEAST: Final = 1e-12
 
 
-DEFAULT: Final = "nsga2"
+class OptunaStrategy:
+    """One of Optuna's samplers, a trial a design.
+
+    The sampler of a generation is seeded by (seed, generation), and a log is told again in the same way, so
+    that a resumed run equals one never interrupted.
+    """
+
+    def __init__(
+        self, archives: Archives, name: str, seed: Sequence[int], operating_points: int, first: Codes
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.archives, self.genome, self.name, self.seed = archives, archives.genome, name, list(seed)
+        self.operating_points, self.first = operating_points, first
+        self.study: Study = optuna.create_study(directions=["minimize"] * archives.objectives)
+        self.known: dict[str, BaseDistribution] = {}
+        self.pending: list[Trial] = []
+
+    def ask(self, generation: int) -> tuple[Codes, IntArray]:
+        """The next designs, with the operating point that each is to be told at."""
+        self._reseed(generation)
+        got: list[Codes] = []
+        keys: set[int] = set()
+        waiting = list(self.first) if generation == 0 else []
+        asked: list[int] = []
+        for _ in range(AGAIN * POPULATION):
+            if len(got) == POPULATION:
+                break
+            if waiting:
+                self.study.enqueue_trial(self._parameters(waiting.pop(0)))
+            trial = self.study.ask()
+            codes, point = self._suggested(trial)
+            key = self.genome.keys(codes, self.genome.repair(codes))
+            if int(key[0]) in keys or known(self.archives.seen, key)[0]:
+                self.study.tell(trial, state=TrialState.FAIL)
+                continue
+            keys.add(int(key[0]))
+            self.pending.append(trial)
+            got.append(codes)
+            asked.append(point)
+        return np.concatenate(got) if got else self.archives.codes[:0], np.array(asked, dtype=np.int64)
+
+    def tell(self, batch: Batch) -> None:
+        """Tell Optuna log10 objectives and the log of what is broken."""
+        for trial, values, excess in zip(self.pending, batch.objectives, batch.excess, strict=True):
+            trial.set_constraint("limits", float(excess) if excess > 0 else -1.0)
+            self.study.tell(trial, [float(np.log10(max(v, LEAST))) for v in values])
+        self.pending = []
+
+    def replay(self, batch: Batch) -> None:
+        """Tell a generation of the log again, as if it had been asked."""
+        self._reseed(batch.generation)
+        for codes, point in zip(batch.codes, batch.asked, strict=True):
+            self.study.enqueue_trial(self._parameters(codes) | {TARGET: int(point)})
+            trial = self.study.ask()
+            self._suggested(trial)
+            self._breed(trial)
+            self.pending.append(trial)
+        self.tell(batch)
+
+    def _reseed(self, generation: int) -> None:
+        made = OPTUNA[self.name](int(np.random.SeedSequence([*self.seed, generation]).generate_state(1)[0]))
+        if isinstance(made, Nsga2 | Nsga3):
+            made.child.known = self.known
+        self.study.sampler = made
+
+    def _breed(self, trial: Trial) -> None:
+        """Give a replayed trial its generation and parents: Optuna skips both for fixed parameters."""
+        sampler = self.study.sampler
+        if isinstance(sampler, Nsga2 | Nsga3):
+            frozen = self.study.get_trials(deepcopy=False)[trial.number]
+            sampler.get_parent_population(self.study, sampler.get_trial_generation(self.study, frozen))
+
+    def _parameters(self, codes: Codes) -> dict[str, Any]:
+        """Optuna parameters of a design."""
+        row = codes[None, :].copy()
+        present = self.genome.repair(row)
+        out: dict[str, Any] = {}
+        for i, gene in enumerate(self.genome.genes):
+            if present[0, i]:
+                name = _named(gene.variable.name, self._allowed(gene, row, present), gene.size)
+                out[name] = int(row[0, i])
+        return out
+
+    def _allowed(self, gene: Gene, row: Codes, present: BoolArray) -> tuple[int, ...]:
+        return tuple(np.nonzero(self.genome.allowed(gene, row, present)[0])[0].tolist())
+
+    def _suggested(self, trial: Trial) -> tuple[Codes, int]:
+        """The codes that a trial suggests, and its operating point."""
+        row = np.zeros((1, len(self.genome.genes)), dtype=np.int16)
+        present = np.zeros(row.shape, dtype=bool)
+        for i, gene in enumerate(self.genome.genes):
+            present[:, i] = self.genome.active(gene, row, present)
+            if not present[0, i]:
+                continue
+            if gene.numeric:
+                self.known.setdefault(gene.variable.name, IntDistribution(0, gene.size - 1))
+                row[0, i] = trial.suggest_int(gene.variable.name, 0, gene.size - 1)
+                continue
+            allowed = self._allowed(gene, row, present)
+            if not allowed:
+                present[0, i] = False
+                continue
+            name = _named(gene.variable.name, allowed, gene.size)
+            self.known.setdefault(name, CategoricalDistribution(allowed))
+            row[0, i] = trial.suggest_categorical(name, allowed)
+        points = tuple(range(self.operating_points))
+        self.known.setdefault(TARGET, CategoricalDistribution(points))
+        return row, int(trial.suggest_categorical(TARGET, points))
+
+
+def _named(name: str, allowed: tuple[int, ...], size: int) -> str:
+    """Parameter name: a variable with fewer choices in this context is another parameter."""
+    return name if len(allowed) == size else f"{name}|{','.join(map(str, allowed))}"
+
+
+AUTO: Final = "auto"
+
+SAMPLERS: Final = (AUTO, *OPTUNA)
+"""every sampler that a search may use, ours first"""

@@ -1,246 +1,342 @@
-"""Search: Optuna asks a batch, one vectorised evaluation judges it, Optuna is told.
+"""A search: for each seed two independent halves that go on until they agree, then a polish of all they
+found.
 
-The live study is in memory. Every batch is appended to the run folder's log; a resume replays
-the log through the same path, so that the sampler stands where it stood. The sampler of a
-batch is seeded by (seed, batch), which makes a resumed run equal to one never interrupted.
+Half of the designs of a seed are judged by each half, which knows nothing of the other: what they disagree by
+is the error bar of the front. Everything else is in ``Half``.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.study import Study
-from optuna.trial import Trial, TrialState
 
-from dse.core.text import number
-from dse.evaluator.protocol import Evaluator, Outcomes
-from dse.run.archive import Archive
+from dse.catalog.catalog import Catalog
+from dse.core.compilation import threads as core_threads
+from dse.core.errors import SpaceError, nearest
+from dse.core.units import FloatArray
+from dse.evaluator.first_order import FirstOrderModel
+from dse.evaluator.loading import EvaluatorSource
+from dse.evaluator.protocol import Evaluator
 from dse.run.folder import Folder
-from dse.run.front import Front, Scale, front_of, hypervolume
 from dse.space.design import encode
+from dse.space.genome import Codes, Genome
 from dse.space.space import Space
 from dse.space.variables import Value
-from dse.study.samplers import DEFAULT, POPULATION, SAMPLERS, Nsga2, Nsga3
+from dse.study.archives import Archives, Common
+from dse.study.convergence import Agreement, agreement
+from dse.study.evolution import EARLY, SEEDS, Evolution
+from dse.study.half import Half, Strategy
+from dse.study.judging import Judge
+from dse.study.niches import niches_of
+from dse.study.polish import SHARE as POLISHED
+from dse.study.polish import Neighbours
+from dse.study.samplers import AUTO, SAMPLERS, OptunaStrategy
 
-BATCH: Final = POPULATION
+HALVES: Final = 2
+
+COMPARED: Final = 1000
+"""trials of a seed from which they are halved: fewer are one search, whose front has no error bar"""
+
+FIRST: Final = 5000
+"""designs of each half at which the halves are compared first; then at every doubling"""
+
+MOST: Final = 640_000
+"""designs of each half after which a search gives up converging"""
+
+NOTHING: Final = 20_000
+"""designs of each half after which a search gives up finding a feasible one"""
+
+TICK: Final = 0.2
+"""s between two looks at a running search"""
+
+DOUBLINGS: Final = 3
+"""comparisons of a search with a fixed number of trials: at its end, at half of them, at a quarter"""
 
 
-TARGET: Final = "tpot_target"
+@dataclass(frozen=True)
+class Stopping:
+    """When a search is done: converged, so many trials, so many seconds; the first that holds."""
 
+    converged: bool = True
+    trials: int | None = None
+    """designs judged, of every seed and the polish together"""
+    seconds: float | None = None
 
-LEAST: Final = 1e-12
+    @classmethod
+    def asked(cls, *, until: str | None, trials: object, timeout: object, sampler: str) -> Stopping:
+        """Read what a person asked for.
+
+        Raises:
+            SpaceError: not a number above 0, another word than ``converged``, or no end for a sampler that
+            has none.
+
+        """
+        if sampler not in SAMPLERS:
+            raise SpaceError(f"--sampler: got {sampler!r}, expected {nearest(sampler, SAMPLERS)}")
+        if until not in {None, "converged"}:
+            raise SpaceError(f"--until: got {until!r}, expected 'converged' (or --trials, --timeout)")
+        if trials is not None and (isinstance(trials, bool) or not isinstance(trials, int) or trials < 1):
+            raise SpaceError(f"--trials: got {trials!r}, expected a whole number from 1")
+        seconds: float | None = None
+        if timeout is not None:
+            ok = isinstance(timeout, int | float) and not isinstance(timeout, bool) and 0 < timeout < np.inf
+            if not ok:
+                raise SpaceError(f"--timeout: got {timeout!r}, expected seconds above 0")
+            seconds = float(timeout)  # type: ignore[arg-type]
+        if sampler != AUTO and trials is None and seconds is None:
+            raise SpaceError(
+                f"--sampler {sampler}: keeps every trial in memory and takes a millisecond and more for "
+                "each; say when it ends with --trials or --timeout"
+            )
+        return cls(until is not None or trials is None, trials, seconds)
 
 
 @dataclass
 class Progress:
-    """What a watcher is shown after each batch."""
+    """What a watcher is shown now and then."""
 
     trials: int
-    wanted: int
+    wanted: int | None
+    """trials asked for, None where the search goes on until it has converged"""
     feasible: float
-    hypervolume: float
+    agreement: Agreement | None
+    """of the last comparison of the halves"""
     seconds: float
 
 
-@dataclass
-class PendingTrial:
-    """A trial with the design it stands for and the rung it is judged on."""
+Watch = Callable[[Progress], None]
 
-    trial: Trial
-    values: dict[str, Value]
-    rung: int
+
+@dataclass
+class Snapshot:
+    """Fronts of every niche at one comparison, halves together."""
+
+    designs: int
+    fronts: list[FloatArray]
+
+
+@dataclass
+class SeedSearch:
+    """Halves of one seed, with what they said of each other as they went."""
+
+    seed: int
+    halves: list[Half]
+    agreements: list[Agreement] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
+    """at the last comparisons, oldest first"""
+
+    @property
+    def evaluated(self) -> int:
+        """Designs judged by all halves."""
+        return sum(h.evaluated for h in self.halves)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the space has no more to give."""
+        return all(h.exhausted for h in self.halves)
+
+    def compare(self) -> Agreement:
+        """Compare the halves, and keep their fronts."""
+        if not self.agreements or self.agreements[-1].designs != self.evaluated:
+            fronts = [h.archives.whole.points for h in self.halves]
+            self.agreements.append(agreement(fronts, self.evaluated))
+            count = range(len(self.halves[0].archives.niches))
+            common = Common([h.archives for h in self.halves])
+            kept = [common.front(i).points for i in count]
+            self.snapshots = [*self.snapshots, Snapshot(self.evaluated, kept)][-2:]
+        return self.agreements[-1]
+
+
+def _name(seed: int, half: int) -> str:
+    """Name of the log of a half."""
+    return f"seed{seed}-half{half + 1}"
 
 
 class Search:
-    """One search of one space with one evaluator, sampler and seed."""
+    """One search of one space: seeds, halves, polish; with a folder all of it is durable."""
 
     def __init__(
         self,
         space: Space,
-        evaluator: Evaluator,
-        sampler: str = DEFAULT,
+        source: EvaluatorSource,
+        catalog: Catalog,
+        *,
+        sampler: str = AUTO,
         seed: int = 1,
+        seeds: int = 1,
+        trials: int | None = None,
         folder: Folder | None = None,
-        first: list[dict[str, Value]] | None = None,
+        known: Sequence[dict[str, Value]] = (),
     ) -> None:
-        self.space, self.evaluator, self.sampler_name, self.seed, self.folder = (
+        self.space, self.sampler, self.folder, self.catalog, self.source = (
             space,
-            evaluator,
             sampler,
-            seed,
             folder,
+            catalog,
+            source,
         )
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.study: Study = optuna.create_study(directions=["minimize"] * len(space.objectives))
-        self.archive = Archive(space)
-        self.seen: dict[bytes, tuple[int, int]] = {}
-        self.outcomes: list[Outcomes] = []
-        self.known: dict[str, BaseDistribution] = {}
-        self.trials: list[dict[str, Any]] = []
-        self.waiting = list(first or [])
-        self.batch = 0
-        self.scale: Scale | None = None
+        few = trials is not None and trials < COMPARED * seeds
+        self.genome = Genome(space.variables)
+        self.niches = niches_of(self.genome, space.levers, space.target.locked_levels)
+        self.evaluator: Evaluator = source.make(space, catalog)
+        first = [*source.nearest_to_baselines(space, catalog, self.evaluator), *known]
+        self.first: Codes = (
+            self.genome.codes(encode(space, first))
+            if first
+            else np.empty((0, len(self.genome.genes)), dtype=np.int16)
+        )
+        self.ours = isinstance(self.evaluator, FirstOrderModel)
+        self.planned = SEEDS if trials is None else trials // (EARLY * seeds * (1 if few else HALVES))
+        self.seeds = []
+        for one in range(seed, seed + seeds):
+            single = few and not (folder and folder.log(_name(one, 1)).path.exists())
+            count = 1 if single else HALVES
+            self.seeds.append(SeedSearch(one, [self._half(one, h, count) for h in range(count)]))
+        archives = self._archives()
+        log = folder.log("polish") if folder else None
+        everyone = [h for s in self.seeds for h in s.halves]
+        self.polish = Half(
+            Judge(self.evaluator, self.genome, space),
+            archives,
+            Neighbours(archives, everyone),
+            log,
+            slow=not self.ours,
+        )
         self.start = time.monotonic()
 
-    def run(self, trials: int, watch: Callable[[Progress], None] | None = None) -> Front:
-        """Go on until ``trials`` trials are told; KeyboardInterrupt leaves whole batches behind."""
-        while len(self.trials) < trials:
-            self.step(min(BATCH, trials - len(self.trials)))
-            if watch:
-                watch(self.progress(trials))
-        return self.front()
+    def _archives(self) -> Archives:
+        return Archives(self.genome, self.niches, len(self.space.objectives), self.space.bounds)
 
-    def step(self, count: int, replay: list[dict[str, Any]] | None = None) -> None:
-        """One batch: ask, evaluate what is new in one call, tell, log."""
-        self._reseed()
-        asked = []
-        for i in range(count):
-            if replay is not None:
-                self.study.enqueue_trial(replay[i]["params"])
-            elif self.waiting:
-                self.study.enqueue_trial(self._as_params(self.waiting.pop(0)))
-            asked.append(self._ask(self.study.ask()))
-            if replay is not None:
-                self._breed(asked[-1].trial)
-        outcomes, places = self._judge(asked)
-        lines = [self._tell(a, outcomes[b], row) for a, (b, row) in zip(asked, places, strict=True)]
-        self.batch += 1
-        self.trials += lines
-        if self.folder is not None and replay is None:
-            self.folder.append(lines)
-
-    def front(self) -> Front:
-        """The front of everything evaluated so far."""
-        if len(self.archive) == 0:
-            return Front(
-                np.zeros(0, dtype=np.int64),
-                np.zeros(0, dtype=np.int64),
-                np.empty((0, len(self.space.objectives))),
+    def _half(self, seed: int, half: int, halves: int) -> Half:
+        """A half with an evaluator of its own: ours judges for both side by side, each with its share of
+        threads.
+        """
+        evaluator = self.source.make(self.space, self.catalog)
+        if isinstance(evaluator, FirstOrderModel):
+            evaluator.threads = max(core_threads() // halves, 1)
+        archives = self._archives()
+        strategy: Strategy = (
+            Evolution(archives, [seed, half], self.first, seeds=self.planned)
+            if self.sampler == AUTO
+            else OptunaStrategy(
+                archives, self.sampler, [seed, half], len(self.space.tpot_targets), self.first
             )
-        return front_of(self.space, self.archive.joined()[1])
-
-    def _reseed(self) -> None:
-        made = SAMPLERS[self.sampler_name](
-            int(np.random.SeedSequence([self.seed, self.batch]).generate_state(1)[0])
         )
-        if isinstance(made, Nsga2 | Nsga3):
-            made.child.known = self.known
-        self.study.sampler = made
+        log = self.folder.log(_name(seed, half)) if self.folder else None
+        judge = Judge(evaluator, self.genome, self.space)
+        return Half(judge, archives, strategy, log, slow=not self.ours)
 
-    def _breed(self, trial: Trial) -> None:
-        """Give a replayed trial its generation and parents: Optuna skips both for fixed parameters."""
-        sampler = self.study.sampler
-        if isinstance(sampler, Nsga2 | Nsga3):
-            frozen = self.study.get_trials(deepcopy=False)[trial.number]
-            sampler.get_parent_population(self.study, sampler.get_trial_generation(self.study, frozen))
+    @property
+    def sides(self) -> list[Half]:
+        """Every independent search and the polish."""
+        return [*(h for s in self.seeds for h in s.halves), self.polish]
 
-    def _as_params(self, values: dict[str, Value]) -> dict[str, Any]:
-        """Optuna parameters of a design given as values (a baseline's nearest point)."""
-        out: dict[str, Any] = {}
-        seen: dict[str, Value] = {}
-        for v in self.space.variables:
-            if v.is_active(seen) and v.name in values:
-                out[self._name(v.name, v.choices, v.allowed(seen))] = values[v.name]
-                seen[v.name] = values[v.name]
-        return out
+    @property
+    def common(self) -> Common:
+        """All of them seen together."""
+        return Common([s.archives for s in self.sides])
 
-    @staticmethod
-    def _name(name: str, choices: tuple[Value, ...], allowed: tuple[Value, ...]) -> str:
-        """Parameter name: a variable with fewer choices in this context is another parameter."""
-        if len(allowed) == len(choices):
-            return name
-        return f"{name}|{','.join(str(choices.index(c)) for c in allowed)}"
+    @property
+    def evaluated(self) -> int:
+        """Designs judged."""
+        return sum(s.evaluated for s in self.sides)
 
-    def _ask(self, trial: Trial) -> PendingTrial:
-        values: dict[str, Value] = {}
-        for v in self.space.variables:
-            if not v.is_active(values):
-                continue
-            if v.discrete:
-                allowed = v.allowed(values)
-                parameter = self._name(v.name, v.choices, allowed)
-                self.known.setdefault(parameter, CategoricalDistribution(allowed))
-                chosen: Any = trial.suggest_categorical(parameter, allowed)
-                values[v.name] = chosen
-            elif v.kind == "int":
-                self.known.setdefault(v.name, IntDistribution(int(v.low), int(v.high), log=v.log))
-                values[v.name] = trial.suggest_int(v.name, int(v.low), int(v.high), log=v.log)
-            else:
-                self.known.setdefault(v.name, FloatDistribution(v.low, v.high, log=v.log))
-                values[v.name] = trial.suggest_float(v.name, v.low, v.high, log=v.log)
-        rungs = tuple(range(len(self.space.tpot_targets)))
-        self.known.setdefault(TARGET, CategoricalDistribution(rungs))
-        return PendingTrial(trial, values, int(trial.suggest_categorical(TARGET, rungs)))
+    def run(self, stopping: Stopping, stop: Callable[[], bool], watch: Watch | None = None) -> None:
+        """Go on until done, or until ``stop`` says so."""
+        end = np.inf if stopping.seconds is None else self.start + stopping.seconds
 
-    def _judge(self, asked: list[PendingTrial]) -> tuple[list[Outcomes], list[tuple[int, int]]]:
-        """Evaluate designs not seen before in one call; return where each one's answer is."""
-        design = encode(self.space, [a.values for a in asked])
-        places: list[tuple[int, int]] = []
-        fresh: list[int] = []
-        for i, key in enumerate(design.row_keys()):
-            if key not in self.seen:
-                self.seen[key] = (self.batch, len(fresh))
-                fresh.append(i)
-            places.append(self.seen[key])
-        if fresh:
-            new = design.take(np.array(fresh))
-            outcomes = self.evaluator.evaluate(new)
-            self.archive.add(new, outcomes)
-        else:
-            outcomes = Outcomes({}, {}, {})
-        self.outcomes.append(outcomes)
-        return self.outcomes, places
+        def halt() -> bool:
+            return stop() or time.monotonic() > end
 
-    def _tell(self, asked: PendingTrial, outcomes: Outcomes, row: int) -> dict[str, Any]:
-        """Tell Optuna log10 objectives and log constraint violations; return the log line."""
-        values = [float(outcomes.objectives[o][row, asked.rung]) for o in self.space.objectives]
-        worst, total = "", 0.0
-        for name, ratio in outcomes.limit_ratios.items():
-            violation = float(np.log(max(float(ratio[row, asked.rung]), LEAST)))
-            asked.trial.set_constraint(name, violation)
-            if violation > 0:
-                total += violation
-                worst = worst or name
-        self.study.tell(
-            asked.trial, [float(np.log10(max(v, LEAST))) for v in values], state=TrialState.COMPLETE
+        for one in self.seeds:
+            self._run_seed(one, stopping, halt, watch)
+        found = sum(s.evaluated for s in self.seeds)
+        if self.sampler == AUTO and not halt():
+            most = int(POLISHED * found) if stopping.trials is None else stopping.trials - found
+            self._advance([self.polish], most, halt, self._look(stopping, watch), exact=True)
+        if stopping.trials is not None and not stopping.converged:
+            self._use_up(stopping.trials, halt)
+        for side in self.sides:
+            side.close()
+        if watch:
+            watch(self.progress(stopping))
+
+    def _look(self, stopping: Stopping, watch: Watch | None) -> Callable[[], None]:
+        return lambda: watch(self.progress(stopping)) if watch else None
+
+    def _run_seed(
+        self, one: SeedSearch, stopping: Stopping, halt: Callable[[], bool], watch: Watch | None
+    ) -> None:
+        """Advance the halves from one comparison to the next."""
+        for most, exact in self._marks(stopping):
+            self._advance(one.halves, most, halt, self._look(stopping, watch), exact=exact)
+            if halt():
+                break
+            found = one.compare()
+            nothing = most >= NOTHING and not any(len(h.archives.whole) for h in one.halves)
+            if (stopping.converged and found.converged) or one.exhausted or nothing:
+                break
+        if one.evaluated:
+            one.compare()
+
+    def _marks(self, stopping: Stopping) -> Iterator[tuple[int, bool]]:
+        """Designs of each half at which the halves are compared, and whether they are to be that many
+        exactly.
+        """
+        most = MOST
+        if stopping.trials is not None:
+            share = 1.0 - (POLISHED if self.sampler == AUTO else 0.0)
+            most = max(int(stopping.trials * share) // sum(len(s.halves) for s in self.seeds), 1)
+        marks = [most >> k for k in range(DOUBLINGS) if most >> k]
+        if stopping.converged:
+            marks = [most]
+            while FIRST << len(marks) - 1 < most:
+                marks.append(FIRST << len(marks) - 1)
+        for mark in sorted(marks):
+            yield mark, mark == most and stopping.trials is not None
+
+    def _advance(
+        self,
+        halves: Sequence[Half],
+        most: int,
+        halt: Callable[[], bool],
+        look: Callable[[], None],
+        *,
+        exact: bool,
+    ) -> None:
+        """Advance halves to ``most`` designs each: side by side where the evaluator is ours."""
+        failed = False
+        with ThreadPoolExecutor(len(halves) if self.ours else 1) as pool:
+            left = {pool.submit(h.advance, most, lambda: failed or halt(), exact=exact) for h in halves}
+            try:
+                while left:
+                    done, left = wait(left, timeout=TICK)
+                    for each in done:
+                        each.result()
+                    look()
+            finally:
+                failed = True  # the others need not go on
+
+    def _use_up(self, trials: int, halt: Callable[[], bool]) -> None:
+        """Spend what the polish left of a number of trials that was asked for, exactly."""
+        for one in self.seeds:
+            for half in one.halves:
+                half.advance(half.evaluated + max(trials - self.evaluated, 0), halt, exact=True)
+
+    def progress(self, stopping: Stopping) -> Progress:
+        """Where the search stands."""
+        said = [s.agreements[-1] for s in self.seeds if s.agreements]
+        worst = max(said, key=lambda a: (not a.converged, a.within)) if said else None
+        total = feasible = 0
+        for side in self.sides:
+            violation = side.archives.violation
+            total, feasible = total + len(violation), feasible + int((violation == 0).sum())
+        wanted = None if stopping.converged else stopping.trials
+        return Progress(
+            self.evaluated, wanted, feasible / max(total, 1), worst, time.monotonic() - self.start
         )
-        return {
-            "number": asked.trial.number,
-            "batch": self.batch,
-            "params": asked.trial.params,
-            "objectives": [float(number(v)) for v in values],
-            "violation": float(number(total)),
-            "breaks": worst,
-        }
-
-    def progress(self, wanted: int) -> Progress:
-        """Where the search stands; the hypervolume scale is that of the first front."""
-        front = self.front()
-        if self.scale is None and len(front) > 1:
-            self.scale = Scale.of(front.points)
-        volume = hypervolume(front.points, self.scale) if self.scale else 0.0
-        share = sum(1 for t in self.trials if t["violation"] == 0) / max(len(self.trials), 1)
-        return Progress(len(self.trials), wanted, share, volume, time.monotonic() - self.start)
-
-
-def resume_study(search: Search, lines: list[dict[str, Any]]) -> int:
-    """Replay whole batches of a log into a fresh search; return how many trials were kept."""
-    by_batch: dict[int, list[dict[str, Any]]] = {}
-    for line in lines:
-        by_batch.setdefault(int(line["batch"]), []).append(line)
-    kept = 0
-    for batch in sorted(by_batch):
-        rows = by_batch[batch]
-        if batch != search.batch or (len(rows) < BATCH and batch != max(by_batch)):
-            break
-        if len(rows) < BATCH:
-            break  # cut short by a kill: asked again
-        search.step(len(rows), replay=rows)
-        kept += len(rows)
-    return kept

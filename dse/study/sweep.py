@@ -66,7 +66,7 @@ def _judged(evaluator: Evaluator, blocks: Iterable[Design]) -> Iterator[tuple[De
             yield design, evaluator.evaluate(design), len(design)
         return
     ours, theirs = tee(blocks)
-    for design, (rows, outcomes) in zip(ours, screened(theirs), strict=True):
+    for design, (rows, outcomes, _) in zip(ours, screened(theirs), strict=True):
         yield design.take(rows), outcomes, len(design)
 
 

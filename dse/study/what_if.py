@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,15 @@ from dse.core.units import FloatArray
 from dse.evaluator.explain import Request, evaluate
 from dse.evaluator.figures import HEAT, FigureName
 from dse.evaluator.loading import OURS, EvaluatorSource
-from dse.run.front import Scale, envelope
+from dse.run.front import envelope
 from dse.run.run import Run
 from dse.space.design import decode, levels, unfit
 from dse.space.questions import CONTROL
 from dse.space.space import Comparison, Space, WhatIf
 from dse.space.variables import Value
-from dse.study.convergence import ablation_loss
-from dse.study.local_search import FrontDesigns, local_search
-from dse.study.samplers import DEFAULT
-from dse.study.search import Search
+from dse.study.convergence import Agreement, box_rows
+from dse.study.search import Search, Stopping
+from dse.study.worth import MEASURES, Reference, worth
 
 Watch = Callable[[str, Any], None]
 
@@ -32,24 +31,40 @@ WARM = 150
 """designs of a run's front that the search of another world starts from"""
 
 
+@dataclass
+class WorldFront:
+    """Front of a space searched in another world."""
+
+    points: FloatArray
+    designs: list[dict[str, Value]]
+    halves: list[FloatArray]
+    """what each independent half found"""
+    agreement: Agreement | None
+
+
 def search_front(
     space: Space,
     source: EvaluatorSource,
     catalog: Catalog,
+    stopping: Stopping,
     *,
-    trials: int,
     seed: int,
     known: Sequence[dict[str, Value]] = (),
-) -> FrontDesigns:
-    """Points of a space's polished front with their designs; ``known`` and the baselines' nearest first."""
-    model = source.make(space, catalog)
-    first = source.nearest_to_baselines(space, catalog, model)
-    first += [d for d in known if _within(space, d)]
-    search = Search(space, model, DEFAULT, seed, first=first)
-    front = search.run(trials)
-    design, _ = search.archive.joined()
-    return local_search(
-        space, model, [decode(space, design, int(r)) for r in np.unique(front.rows)], trials, seed
+    stop: Callable[[], bool] = lambda: False,
+) -> WorldFront:
+    """Search a space as ``dse search`` does, in memory; ``known`` and the baselines' nearest first."""
+    fitting = [d for d in known if _within(space, d)]
+    job = Search(space, source, catalog, seed=seed, trials=stopping.trials, known=fitting)
+    job.run(stopping, stop)
+    front = job.common.front(0)
+    codes = job.common.codes(front.owners)
+    design = job.genome.design(codes, job.genome.repair(codes))
+    order = np.lexsort(tuple(front.points.T[::-1]))
+    return WorldFront(
+        front.points[order],
+        [decode(space, design, int(r)) for r in order],
+        [h.archives.whole.points for s in job.seeds for h in s.halves],
+        job.seeds[0].agreements[-1] if job.seeds[0].agreements else None,
     )
 
 
@@ -64,23 +79,27 @@ def _within(space: Space, design: dict[str, Value]) -> bool:
     return not unfit(space, design)
 
 
-def what_if_fronts(
-    run: Run,
-    catalog: Catalog,
-    mine: Sequence[dict[str, Value]],
-    whole: FloatArray,
-    *,
-    trials: int,
-    seed: int,
-    watch: Watch,
-) -> list[dict[str, Any]]:
-    """Search the space in each of its other worlds; each front against ``whole``, that of this one.
+def answers(
+    run: Run, catalog: Catalog, stopping: Stopping, *, seed: int, watch: Watch, stop: Callable[[], bool]
+) -> dict[str, Any]:
+    """What a space asks beyond its front: other worlds searched, and designs set side by side."""
+    worlds = what_if_fronts(run, catalog, stopping, seed=seed, watch=watch, stop=stop)
+    return {"what_if": worlds, "compare": side_by_side(run.space, catalog)}
 
-    Each search starts from designs of the run's own front (``mine``), so that what differs is the world and
-    not the luck.
+
+def what_if_fronts(
+    run: Run, catalog: Catalog, stopping: Stopping, *, seed: int, watch: Watch, stop: Callable[[], bool]
+) -> list[dict[str, Any]]:
+    """Search the space in each of its other worlds; each front against that of this one.
+
+    Each search starts from designs of the run's own front, so that what differs is the world and not the
+    luck.
     """
     out = []
-    known = [mine[i] for i in np.unique(np.linspace(0, len(mine) - 1, WARM).astype(int))] if mine else []
+    rows = np.unique(run.front.rows[box_rows(run.front.points)])
+    known = [run.values(int(rows[i])) for i in np.unique(np.linspace(0, len(rows) - 1, WARM).astype(int))]
+    said = run.study["reference_point"]
+    reference = Reference(np.array([said["values"][o] for o in run.space.objectives]), said["source"])
     control = WhatIf(CONTROL, CONTROL.capitalize(), (), {})
     for asked in (control, *run.space.what_ifs) if run.space.what_ifs else ():
         watch("what if", asked.name)
@@ -88,17 +107,24 @@ def what_if_fronts(
             space = _held(run.space, asked)
         except SpaceError:
             continue  # the run itself holds something else
-        points, designs = search_front(
-            space, OURS, catalog.with_numbers(asked.catalogue), trials=trials, seed=seed, known=known
-        )
-        found = ablation_loss(points, whole, Scale.of(whole))
+        changed = catalog.with_numbers(asked.catalogue)
+        found = search_front(space, OURS, changed, stopping, seed=seed, known=known, stop=stop)
+        if stop():
+            break
+        whole = run.front.points
+        lost = worth(run.space, reference, found.points, whole)
+        halves = [worth(run.space, reference, h, whole) for h in found.halves]
+        for name in MEASURES:
+            values = [x[name] for x in (lost, *halves) if x[name] is not None]
+            lost[f"{name}_range"] = [min(values), max(values)] if len(values) > 1 else None
         out.append(
             {
                 "name": asked.name,
                 "question": asked.question,
-                **found,
-                "levels": levels(space, designs),
-                "front": [f"{x:.4g} {y:.4g}" for x, y in envelope(points[:, :2])] if len(points) else [],
+                **lost,
+                "agreement": None if found.agreement is None else found.agreement.as_data(),
+                "levels": levels(space, found.designs),
+                "front": [f"{x:.4g} {y:.4g}" for x, y in envelope(found.points[:, :2])],
             }
         )
     return out

@@ -18,7 +18,6 @@ from dse.evaluator.site import SiteFigure
 from dse.evaluator.testing import EvaluatorContract
 from dse.hardware.assemble import FORMS
 from dse.physics import topology
-from dse.run.front import front_of
 from dse.space.design import decode, encode, sample
 from dse.space.limits import Limit, limit_sentence
 from dse.space.objectives import OBJECTIVES
@@ -27,7 +26,7 @@ from dse.space.reader import shipped_spaces
 from dse.space.space import Space
 from dse.space.targets import TARGETS
 from dse.study.samplers import SAMPLERS
-from dse.study.search import Search
+from dse.study.search import Search, Stopping
 
 SPACES = sorted(p.name.removesuffix(".toml") for p in shipped_spaces())
 
@@ -76,9 +75,10 @@ def test_every_target_has_a_form_objectives_and_limits(target: str) -> None:
 def test_every_sampler_searches_and_repeats_itself(sampler: str, mobile: Space, catalog: Catalog) -> None:
     fronts = []
     for _ in range(2):
-        search = Search(mobile, OURS.make(mobile, catalog), sampler, 5)
-        search.run(60)
-        fronts.append(front_of(mobile, search.archive.joined()[1]).points)
+        search = Search(mobile, OURS, catalog, sampler=sampler, seed=5, trials=60)
+        search.run(Stopping(converged=False, trials=60), lambda: False)
+        assert search.evaluated == 60
+        fronts.append(search.common.front(0).points)
     assert np.array_equal(fronts[0], fronts[1])
 
 

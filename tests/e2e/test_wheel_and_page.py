@@ -46,7 +46,7 @@ def explored(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("empty")
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(
-        [installed, "explore", "--trials", "300", "--lever-trials", "50"],
+        [installed, "explore", "--trials", "300"],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -76,7 +76,7 @@ def test_exploring_again_changes_nothing(installed: Path, explored: Path) -> Non
     before = (explored / "mobile" / "front.csv").read_text()
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(
-        [installed, "explore", "mobile", "--trials", "300", "--lever-trials", "50"],
+        [installed, "explore", "mobile", "--trials", "300"],
         cwd=explored.parent,
         env=environment,
         capture_output=True,

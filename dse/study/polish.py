@@ -1,0 +1,64 @@
+"""What breeding leaves undone: one step in each variable from the designs of a front.
+
+A sampler draws designs whole, so that a front can keep a part that earns nothing and sizes a little off. The
+front of a run, and those with each lever locked off, are finished in this way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from dse.run.batch import Batch
+from dse.space.genome import Codes
+from dse.study.archives import ENOUGH, Archives, Common, known
+from dse.study.convergence import box_rows
+from dse.study.evolution import LARGEST
+from dse.study.half import Half
+from dse.study.niches import WITHOUT
+
+STEPS: Final = (30, 5)
+"""of a number's range, in thousandths"""
+
+SHARE: Final = 0.1
+"""of a search's designs that the polish may take"""
+
+
+class Neighbours:
+    """Asks for neighbours of the common front of several searches that nobody has judged."""
+
+    def __init__(self, archives: Archives, others: Sequence[Half]) -> None:
+        self.archives, self.others, self.genome = archives, others, archives.genome
+
+    def tell(self, batch: Batch) -> None:
+        """Nothing to hear: all is in the archives."""
+
+    def replay(self, batch: Batch) -> None:
+        """Nothing to hear: all is in the archives."""
+
+    def ask(self, generation: int) -> tuple[Codes, None]:
+        """Neighbours not known, of one design a box of objectives; those of the best centres first."""
+        del generation
+        codes = self.genome.neighbours(self.centres(), STEPS)
+        keys = self.genome.keys(codes, self.genome.repair(codes))
+        first = np.sort(np.unique(keys, return_index=True)[1])
+        first = first[~known(self.archives.seen, keys[first])]
+        for other in self.others:
+            first = first[~other.knows(keys[first])]
+        rng = np.random.default_rng(len(self.archives))
+        return codes[rng.permutation(first)[:LARGEST]], None
+
+    def centres(self) -> Codes:
+        """Designs to look around: of the whole front and of each lever's, one a box; else the nearest to
+        feasible.
+        """
+        common = Common([self.archives, *(other.archives for other in self.others)])
+        bounded = len(common.front(0)) >= ENOUGH
+        owners = [common.least] if not len(common.front(0, bounded=False)) else []
+        for i, niche in enumerate(self.archives.niches):
+            if i == 0 or niche.name.startswith(WITHOUT):
+                front = common.front(i, bounded=bounded)
+                owners.append(front.owners[box_rows(front.points)])
+        return common.codes(np.unique(np.concatenate(owners)))

@@ -1,0 +1,222 @@
+"""Archives of points, the agreement of two halves, what levers are worth: closed forms and properties."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from dse.catalog.catalog import Catalog
+from dse.core.pareto import ParetoArchive, worst_factors
+from dse.evaluator.loading import OURS
+from dse.report.recommendation import interval, levers_in_a_sentence, low_high
+from dse.run.front import non_dominated
+from dse.space.overrides import Overrides, load_space
+from dse.space.space import Space
+from dse.study.convergence import Agreement, agreement, boxes, volume
+from dse.study.search import Search, Stopping
+from dse.study.worth import Reference, reference_point, study_of, worth
+
+POINTS = arrays(np.float64, st.tuples(st.integers(1, 80), st.just(3)), elements=st.floats(1e-3, 1e3))
+
+
+def inserted(points: np.ndarray, slack: float = 0.0) -> ParetoArchive:
+    archive = ParetoArchive(points.shape[1], slack)
+    half = len(points) // 2
+    index = np.arange(len(points))
+    for part in (slice(0, half), slice(half, None)):
+        archive.insert(points[part], index[part], index[part])
+    return archive
+
+
+@given(POINTS)
+def test_an_archive_holds_what_nothing_dominates(points: np.ndarray) -> None:
+    archive = inserted(points)
+    expected = points[non_dominated(points)]
+    assert sorted(map(tuple, archive.points)) == sorted(map(tuple, expected))
+    assert np.array_equal(points[archive.owners], archive.points)
+    assert np.array_equal(archive.owners, archive.tags)
+
+
+@given(POINTS, st.floats(0.001, 0.5))
+def test_slack_leaves_a_point_near_every_one(points: np.ndarray, slack: float) -> None:
+    archive = inserted(points, slack)
+    assert non_dominated(archive.points).sum() == len(archive)
+    for p in points:  # refused points are near one that was there, which may have been beaten since
+        assert (archive.points <= p * (1 + slack) + 1e-12).all(axis=1).any()
+
+
+@settings(max_examples=30)
+@given(POINTS, POINTS)
+def test_factors_are_the_multiplicative_epsilon(points: np.ndarray, targets: np.ndarray) -> None:
+    by_hand = (points[None, :, :] / targets[:, None, :]).max(axis=2).min(axis=1)
+    np.testing.assert_allclose(worst_factors(points, targets), by_hand, rtol=1e-12)
+
+
+def test_volume_of_two_points_by_hand() -> None:
+    """Below (e^4, e^4) in logarithms: (1, 3) and (3, 1) cover 3 x 1 + 1 x 3 - 1 x 1 = 5."""
+    points = np.exp(np.array([[1.0, 3.0], [3.0, 1.0]]))
+    assert volume(points, np.exp(np.array([4.0, 4.0]))) == pytest.approx(5.0)
+    assert volume(points[:0], np.exp(np.array([4.0, 4.0]))) == 0.0
+    assert volume(points, np.exp(np.array([1.0, 1.0]))) == 0.0
+
+
+def line(count: int, off: float = 0.0) -> np.ndarray:
+    x = np.linspace(0.0, 2.0, count)
+    return np.exp(np.column_stack([x, 2.0 - x])) * (1 + off)
+
+
+def test_halves_that_are_alike_agree_and_a_shifted_one_by_its_shift() -> None:
+    same = agreement([line(400), line(400)], 100)
+    assert (same.within, same.largest, same.hypervolume) == (0.0, 0.0, 1.0)
+    assert same.converged
+    shifted = agreement([line(4000), line(4000, 0.03)], 100)
+    assert shifted.within == pytest.approx(0.03, abs=1e-3)
+    assert not shifted.converged
+    assert shifted.hypervolume < 0.99
+    assert shifted.sentence.startswith("not converged: ")
+
+
+def test_a_dense_region_does_not_hide_a_thin_end() -> None:
+    """10,000 points agree to the last digit; the end that one half lacks is a few points, but many boxes."""
+    dense = np.exp(np.column_stack([np.linspace(0, 0.01, 10_000), np.linspace(0.01, 0, 10_000)]))
+    x = np.linspace(0.02, 3.0, 40)
+    thin = np.exp(np.column_stack([x, -x]))
+    both = agreement([np.concatenate([dense, thin]), dense], 100)
+    assert both.within > 1.0
+    assert not both.converged
+
+
+def test_one_search_alone_or_an_empty_one_never_converges() -> None:
+    for halves in ([line(50)], [line(50), np.empty((0, 2))], []):
+        found = agreement(halves, 10)
+        assert not found.converged
+        assert found.sentence.startswith("not converged")
+        assert found.as_data()["within"] is None
+
+
+@given(POINTS)
+def test_boxes_touch_every_point(points: np.ndarray) -> None:
+    kept = boxes(points)
+    assert (worst_factors(kept, points) <= 1.01**2).all()
+    assert len(np.unique(kept, axis=0)) == len(kept)
+
+
+SQUARE = Reference(np.array([10.0, 10.0]), "by hand")
+
+
+def plain(targets: tuple[float, ...] = (1.0, 4.0)) -> Any:
+    return SimpleNamespace(objectives=("tpot", "cost_per_mtoken"), tpot_targets=targets)
+
+
+def test_a_lever_is_worth_what_a_pencil_says() -> None:
+    whole = np.array([[1.0, 4.0], [2.0, 2.0], [4.0, 1.0]])
+    same = worth(plain(), SQUARE, whole, whole)
+    assert (same["hypervolume"], same["factor"], same["typical"], same["mean"]) == (1.0, 1.0, 1.0, 1.0)
+    assert same["ladder"] == [4.0, 1.0]
+    less = worth(plain(), SQUARE, whole[:1], whole)
+    # (1, 4) serves (2, 2) at 4/2 and (4, 1) at 4/1
+    assert (less["typical"], less["factor"]) == (2.0, 4.0)
+    assert less["mean"] == pytest.approx((1 + 2 + 4) / 3)
+    a = math.log(10) * math.log(2.5)
+    b = a + math.log(5) * math.log(2) + math.log(2.5) * math.log(2)
+    assert less["hypervolume"] == pytest.approx(a / b)
+    assert less["ladder"] == [4.0, 4.0]
+    none = worth(plain(), SQUARE, whole[:0], whole)
+    assert not none["feasible"]
+    assert none["hypervolume"] == 0.0
+    outside = worth(plain(), SQUARE, whole * 100, whole)
+    assert outside["feasible"]
+    assert (outside["hypervolume"], outside["mean"]) == (0.0, None)
+
+
+@given(POINTS, POINTS)
+def test_a_restricted_front_never_keeps_more_than_all(points: np.ndarray, more: np.ndarray) -> None:
+    whole = np.concatenate([points, more])
+    whole = whole[non_dominated(whole)]
+    space = SimpleNamespace(objectives=("a", "b", "c"), tpot_targets=())
+    box = Reference(np.full(3, 2e3), "by hand")
+    some = worth(space, box, points[non_dominated(points)], whole)  # type: ignore[arg-type]
+    assert 0.0 <= some["hypervolume"] <= 1.0 + 1e-9
+    assert some["factor"] >= 1.0
+
+
+def test_the_yardstick_hangs_on_the_question_alone(datacenter: Space, catalog: Catalog) -> None:
+    front = np.ones((1, 3))
+    said = reference_point(datacenter, OURS.make(datacenter, catalog), front)
+    assert said.source == "stated by the space"
+    assert said.point.tolist() == [datacenter.reference_point[o] for o in datacenter.objectives]
+    tighter = datacenter.limit(cost_per_mtoken="0.5 USD")
+    assert reference_point(tighter, OURS.make(tighter, catalog), front).point[1] == 0.5
+    from dataclasses import replace
+
+    bare = replace(datacenter, reference_point={})
+    model = OURS.make(bare, catalog)
+    drawn = [reference_point(bare, model, front * k).point for k in (1.0, 7.0)]
+    assert np.array_equal(drawn[0], drawn[1])
+    assert drawn[0][0] == max(datacenter.tpot_targets)
+
+
+def told(low: float, high: float, **more: Any) -> dict[str, Any]:
+    middle = {"hypervolume": high, "hypervolume_range": [low, high], "mean": 1.1, "typical": 1.1}
+    return middle | {"feasible": True, "hypervolume_drift": 0.0} | more
+
+
+def test_a_sentence_ranks_only_what_intervals_separate() -> None:
+    apart = levers_in_a_sentence({"pnm": told(0.5, 0.51), "stack": told(0.8, 0.82)})
+    assert apart.startswith("The lever that matters most is pnm")
+    assert "80.0 to 82.0 % without stack" in apart
+    close = levers_in_a_sentence(
+        {"pnm": told(0.79, 0.81), "stack": told(0.8, 0.82), "flash": told(0.99, 0.99)}
+    )
+    assert close.startswith("The levers that matter most, not told apart, are pnm and stack")
+    nothing = levers_in_a_sentence({"pnm": told(0.9995, 1.0), "flash": told(0.9991, 1.0)})
+    assert nothing.startswith("No lever is worth anything")
+    gone = levers_in_a_sentence({"pnm": told(0.0, 0.0, feasible=False), "flash": told(0.99, 1.0)})
+    assert "nothing is feasible" in gone
+
+
+def test_drift_widens_an_interval_within_its_bounds() -> None:
+    v = told(0.80, 0.82, hypervolume_drift=-0.05)
+    assert low_high(v, "hypervolume") == pytest.approx((0.75, 0.82))
+    assert interval(v, "hypervolume", 100.0, 0) == "75 to 82"
+    assert low_high(told(0.99, 1.0, hypervolume_drift=0.3), "hypervolume")[1] == 1.0
+
+
+def test_niches_of_a_run_agree_with_a_search_of_the_locked_space(mobile: Space, catalog: Catalog) -> None:
+    """PNM off: the niche of the whole search keeps what a search that never had PNM finds, within 2 %."""
+    job = Search(mobile, OURS, catalog, trials=20_000)
+    job.run(Stopping(converged=False, trials=20_000), lambda: False)
+    study = study_of(job)
+    box = np.array([study["reference_point"]["values"][o] for o in mobile.objectives])
+    whole = volume(job.common.front(0).points, box)
+    lever = next(x for x in mobile.levers if x.name == "pnm")
+    locked = Search(mobile.without(lever), OURS, catalog, trials=20_000)
+    locked.run(Stopping(converged=False, trials=20_000), lambda: False)
+    alone = volume(locked.common.front(0).points, box) / whole
+    assert study["levers"]["pnm"]["hypervolume"] == pytest.approx(alone, abs=0.02)
+    for v in [*study["levers"].values(), *study["lost"].values()]:
+        assert 0 <= v["hypervolume"] <= 1
+        low, high = v["hypervolume_range"]
+        assert low <= v["hypervolume"] <= high
+        assert v["factor"] is None or v["factor"] >= 1
+
+
+def test_a_lever_that_a_run_holds_is_left_out(catalog: Catalog) -> None:
+    space = load_space("mobile", Overrides(fix=("pnm=in_bank",)))
+    job = Search(space, OURS, catalog, trials=400)
+    job.run(Stopping(converged=False, trials=400), lambda: False)
+    assert "pnm" not in study_of(job)["levers"]
+    assert "flash" in study_of(job)["levers"]
+
+
+def test_an_agreement_is_told_by_its_worst_figure() -> None:
+    assert Agreement(10, 0.004, 0.1, 0.996).sentence == "converged within 0.4 %"
+    assert Agreement(10, 0.001, 0.1, 0.996).sentence == "converged within 0.4 %"
+    assert Agreement(10, 0.001, 0.1, 0.98).sentence == "not converged: 2 %"
