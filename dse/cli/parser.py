@@ -106,7 +106,11 @@ def _searching(sub: Any) -> None:
     _budget(p)
     p.add_argument("--out", type=Path, help="run folder (default results/NAME-seedK)")
     p.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    p.add_argument("--grid", choices=("coarse",), help="search only the levels that a sweep enumerates")
+    p.add_argument(
+        "--grid",
+        metavar="coarse|FILE",
+        help="search only the levels that a sweep enumerates: the space's own, or of a TOML file",
+    )
     _overrides(p)
 
 
@@ -165,7 +169,12 @@ def _looking(sub: Any) -> None:
         "run_commands",
     )
     p.add_argument("space", metavar="SPACE")
-    p.add_argument("--grid", choices=("coarse",), default="coarse")
+    p.add_argument(
+        "--grid",
+        metavar="coarse|FILE",
+        help="levels of variables: the space's own (coarse, the default), or of a TOML file",
+    )
+    p.add_argument("--resume", action="store_true", help="go on with the sweep in --out")
     p.add_argument("--out", type=Path, help="folder for front.csv (default results/NAME-sweep)")
     p.add_argument(
         "--run",
@@ -175,6 +184,16 @@ def _looking(sub: Any) -> None:
     )
     _evaluator(p)
     _overrides(p)
+
+    p = _command(
+        sub,
+        "certify",
+        "how good a run's front is: every design one step from it, and an exact front beside it",
+        "dse certify results/datacenter --sweep results/datacenter-sweep",
+        "certify_command",
+    )
+    p.add_argument("run_folder", metavar="RUN", type=Path)
+    p.add_argument("--sweep", type=Path, metavar="DIR", help="folder of a finished sweep to compare it with")
 
 
 def _reporting(sub: Any) -> None:

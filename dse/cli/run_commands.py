@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,19 +14,21 @@ from typing import Final
 from tqdm import tqdm
 
 from dse.catalog.catalog import load_catalog
-from dse.core.errors import INTERRUPTED, OK, SpaceError
+from dse.core.errors import INTERRUPTED, OK, InfeasibleError, RunError, SpaceError
 from dse.core.units import show
 from dse.evaluator.loading import evaluator_source
-from dse.run.folder import FRONT, read_study, save_study, write_atomically
+from dse.run.folder import FRONT, csv_text, read_study, save_study, write_atomically
+from dse.run.front import front_rows
 from dse.run.run import Run
 from dse.space.objectives import OBJECTIVES
-from dse.space.overrides import Overrides, load_space
+from dse.space.overrides import COARSE, Overrides, load_space, read_grid
 from dse.space.space import Space
 from dse.study import job
 from dse.study.convergence import hypervolume_ratio
 from dse.study.job import load_run
 from dse.study.probe import probe
 from dse.study.search import Progress, Watch
+from dse.study.sweep import STATE, SweepState
 from dse.study.sweep import sweep as exact_sweep
 from dse.study.what_if import answers
 
@@ -38,8 +41,15 @@ def _given(options: argparse.Namespace) -> Overrides:
         objectives=tuple(options.objective),
         traffic=options.traffic,
         year=options.year,
-        grid=options.command == "search" and options.grid is not None,
+        grid=_grid(options),
     )
+
+
+def _grid(options: argparse.Namespace) -> tuple[str, ...]:
+    """Levels of a grid; a search is held to them, a sweep enumerates them."""
+    asked = getattr(options, "grid", None)
+    levels = () if asked in {None, COARSE} else read_grid(Path(asked))
+    return (*levels, COARSE) if options.command == "search" and asked is not None else levels
 
 
 def settings_of(options: argparse.Namespace) -> job.Settings:
@@ -53,11 +63,20 @@ LOGGED: Final = 10.0
 """s between two lines of progress where nobody watches"""
 
 
+def progress_every() -> float:
+    """Seconds between two lines of progress."""
+    return 0.3 if sys.stderr.isatty() else LOGGED
+
+
 @contextmanager
 def _bar(name: str, trials: int | None) -> Iterator[Watch]:
-    every = 0.3 if sys.stderr.isatty() else LOGGED
     with tqdm(
-        total=trials, desc=name, unit="design", file=sys.stderr, dynamic_ncols=True, mininterval=every
+        total=trials,
+        desc=name,
+        unit="design",
+        file=sys.stderr,
+        dynamic_ncols=True,
+        mininterval=progress_every(),
     ) as bar:
 
         def watch(p: Progress) -> None:
@@ -146,22 +165,35 @@ def sweep(options: argparse.Namespace) -> int:
         raise SpaceError(
             f"--run: has objectives {list(against.space.objectives)}, this space {list(space.objectives)}"
         )
-    with tqdm(desc=f"{space.name} grid", unit="design", file=sys.stderr, dynamic_ncols=True) as bar:
-        done = exact_sweep(space, model, lambda n: bar.update(n - bar.n))
     out = options.out or Path("results") / f"{space.name}-sweep"
+    asked = [space.name, space.text, *space.overrides, load_catalog().digest, f"{model.name} {model.version}"]
+    state = SweepState(out / STATE, hashlib.sha256("\n".join(asked).encode()).hexdigest())
+    if state.unfinished and not options.resume:
+        raise RunError(f"{out}: holds an unfinished sweep; use --resume to go on, or another --out")
+    if not options.resume:
+        state.path.unlink(missing_ok=True)
+    job.keep_sweep(out, space, source)
+    with (
+        tqdm(
+            desc=f"{space.name} grid",
+            unit="design",
+            file=sys.stderr,
+            dynamic_ncols=True,
+            mininterval=progress_every(),
+        ) as bar,
+        job.interruptible() as stop,
+    ):
+        done = exact_sweep(space, model, lambda n: bar.update(n - bar.n), state=state, stop=stop)
+    if not done.finished:
+        print(f"Stopped after {done.designs:,} designs; go on with --resume.")
+        return INTERRUPTED
     if len(done.front) == 0:
-        from dse.core.errors import InfeasibleError
-
-        raise InfeasibleError(f"{space.name}: none of {done.designs} grid designs met every limit")
-    from dse.run.folder import csv_text
-    from dse.run.front import front_rows
-
+        raise InfeasibleError(f"{space.name}: none of {done.designs:,} grid designs met every limit")
     design, outcomes = done.archive.joined()
     write_atomically(out / FRONT, csv_text(front_rows(space, design, outcomes, done.front)))
     print(
-        f"{done.designs:,} designs in {done.seconds:.0f} s ({done.designs / done.seconds:,.0f} a "
-        f"second), {done.feasible:,} feasible, "
-        f"{len(done.front)} operating points on the exact front."
+        f"{done.designs:,} designs in {done.seconds:.0f} s ({done.designs / max(done.seconds, 1e-3):,.0f} a "
+        f"second), {done.feasible:,} feasible, {len(done.front)} operating points on the exact front."
     )
     if against is not None:
         share = hypervolume_ratio(done.front, against.front)

@@ -17,6 +17,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,10 @@ from typing import Any
 import numpy as np
 
 from dse.core.errors import RunError
+from dse.core.units import IntArray
 from dse.core.version import __version__
 from dse.run.archive import Archive
-from dse.run.front import Front, front_of, front_rows
+from dse.run.front import Front, front_rows
 from dse.run.log import BatchLog
 from dse.space.genome import Codes
 from dse.space.space import Space
@@ -98,6 +100,18 @@ def csv_text(rows: Iterator[list[str]]) -> str:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue()
+
+
+@dataclass(frozen=True)
+class KeptFront:
+    """Operating points of a front by codes of their designs."""
+
+    codes: Codes
+    """(n, variables), each design once"""
+    rows: IntArray
+    """row of ``codes`` of each point"""
+    points: IntArray
+    """operating point of each"""
 
 
 class Folder:
@@ -189,24 +203,24 @@ class Folder:
                 out.append({name.partition("|")[0]: value for name, value in params.items()})
         return out
 
-    def keep_codes(self, codes: Codes) -> None:
+    def keep_front(self, kept: KeptFront) -> None:
         """Keep the designs of the front by their codes."""
         body = io.BytesIO()
-        np.savez_compressed(body, codes=codes)
+        np.savez_compressed(body, codes=kept.codes, rows=kept.rows, points=kept.points)
         write_bytes(self.path / CODES, body.getvalue())
 
-    def codes(self) -> Codes | None:
-        """Codes of the designs of the front, None where a search was killed before it had one."""
+    def kept_front(self) -> KeptFront | None:
+        """Designs of the front by their codes, None where a search was killed before it had one."""
         path = self.path / CODES
         if not path.exists():
             return None
-        with np.load(path, allow_pickle=False) as stored:
-            found: Codes = stored["codes"]
-        return found
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return KeptFront(stored["codes"], stored["rows"], stored["points"])
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise RunError(f"{path}: cannot be read ({error}); remove it, the logs have it all") from error
 
-    def write_front(self, space: Space, archive: Archive) -> Front:
-        """Write front.csv from an archive and return the front."""
+    def write_front(self, space: Space, archive: Archive, front: Front) -> None:
+        """Write front.csv."""
         design, outcomes = archive.joined()
-        front = front_of(space, outcomes)
         write_atomically(self.path / FRONT, csv_text(front_rows(space, design, outcomes, front)))
-        return front

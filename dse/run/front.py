@@ -117,17 +117,24 @@ class Front:
 def front_of(space: Space, outcomes: Outcomes) -> Front:
     """Feasible, non-dominated operating points, sorted by the objectives in order."""
     rows, rungs = np.nonzero(outcomes.feasible)
-    points = (
+    return front_at(space, outcomes, rows, rungs)
+
+
+def front_at(space: Space, outcomes: Outcomes, rows: IntArray, points: IntArray) -> Front:
+    """The front of some operating points: what is feasible and non-dominated of them, sorted."""
+    fits = outcomes.feasible[rows, points]
+    rows, rungs = rows[fits], points[fits]
+    found = (
         np.stack([outcomes.objectives[o][rows, rungs] for o in space.objectives], axis=1)
         if len(rows)
         else np.empty((0, len(space.objectives)))
     )
-    keep = np.nonzero(non_dominated(points))[0]
-    same = np.column_stack([rows[keep], points[keep]])  # one machine, one plan on several rungs: one point
+    keep = np.nonzero(non_dominated(found))[0]
+    same = np.column_stack([rows[keep], found[keep]])  # one machine, one plan on several rungs: one point
     keep = keep[np.unique(same, axis=0, return_index=True)[1]] if len(keep) else keep
-    rows, rungs, points = rows[keep], rungs[keep], points[keep]
-    order = np.lexsort(tuple(points[:, k] for k in reversed(range(points.shape[1]))))
-    return Front(rows[order].astype(np.int64), rungs[order].astype(np.int64), points[order])
+    rows, rungs, found = rows[keep], rungs[keep], found[keep]
+    order = np.lexsort(tuple(found[:, k] for k in reversed(range(found.shape[1]))))
+    return Front(rows[order].astype(np.int64), rungs[order].astype(np.int64), found[order])
 
 
 def front_rows(space: Space, design: Design, outcomes: Outcomes, front: Front) -> Iterator[list[str]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.core.errors import SpaceError
@@ -20,7 +23,9 @@ class Overrides:
     objectives: tuple[str, ...] = ()
     traffic: str | None = None
     year: float | None = None
-    grid: bool = False
+    grid: tuple[str, ...] = ()
+    """``coarse`` to hold the space to the levels of its grid, ``name=level,level`` to set those of a variable
+    """
 
 
 def load_space(name: str, overrides: Overrides | None = None, catalog: Catalog | None = None) -> Space:
@@ -55,7 +60,37 @@ def apply(space: Space, o: Overrides, catalog: Catalog) -> Space:
         space = space.in_year(o.year)
     if o.objectives:
         space = space.with_objectives(*o.objectives)
-    return space.on_grid() if o.grid else space
+    for text in o.grid:
+        if text != COARSE:
+            name, value = _pair(text, "--grid")
+            space = space.with_grid(**{name: value.split(",")})
+    return space.on_grid() if COARSE in o.grid else space
+
+
+COARSE: Final = "coarse"
+"""the grid as the space has it"""
+
+
+def read_grid(path: Path) -> tuple[str, ...]:
+    """Read a grid file: a TOML list of levels for each variable named.
+
+    Raises:
+        SpaceError: it cannot be read, or holds something else.
+
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SpaceError(
+            f"--grid {path}: cannot be read ({error}); expected 'coarse' or a TOML file"
+        ) from error
+    for name, levels in raw.items():
+        plain = isinstance(levels, list) and levels and all(isinstance(x, str | int | float) for x in levels)
+        if not plain or any(isinstance(x, bool) or "," in str(x) for x in levels):
+            raise SpaceError(
+                f'{path}: {name}: got {levels!r}, expected a list of levels, e.g. ["200 mm2", "400 mm2"]'
+            )
+    return tuple(f"{name}={','.join(map(str, levels))}" for name, levels in raw.items())
 
 
 def _pair(text: str, flag: str) -> tuple[str, str]:
@@ -78,5 +113,5 @@ def overrides_of(texts: list[str]) -> Overrides:
         objectives=tuple(found.get("objective", ())),
         traffic=found["traffic"][0] if "traffic" in found else None,
         year=float(found["year"][0]) if "year" in found else None,
-        grid="grid" in found,
+        grid=tuple(found.get("grid", ())),
     )

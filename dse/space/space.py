@@ -288,6 +288,28 @@ class Space:
         """Return the space with changes added to the list that a run records."""
         return replace(self, overrides=self.overrides + changes)
 
+    def with_grid(self, **levels: Sequence[object]) -> Space:
+        """Return the space with the levels of its grid set for some variables, in SI or as text with a unit.
+
+        >>> from dse import load_space
+        >>> load_space("datacenter").with_grid(domain=[8, 64]).variable("domain").grid
+        (8.0, 64.0)
+
+        Raises:
+            SpaceError: no such variable, or a level outside its range or choices.
+
+        """
+        space = self
+        for name, texts in levels.items():
+            old = space.variable(name)
+            parsed = tuple(dict.fromkeys(parse_value(old, t, "--grid") for t in texts))
+            if not parsed:
+                raise SpaceError(f"--grid: {name}: got no level, expected at least one")
+            changed = tuple(replace(v, grid=parsed) if v.name == name else v for v in space.variables)
+            said = ",".join(f"{v:.12g}" if isinstance(v, float) else str(v) for v in parsed)
+            space = replace(space, variables=changed).noted(f"--grid {name}={said}")
+        return space
+
     def on_grid(self) -> Space:
         """Return the space with every variable held to its coarse levels: what a sweep enumerates."""
         held = []

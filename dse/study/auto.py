@@ -100,7 +100,7 @@ class AutoSampler(BaseSampler):
             done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
             genome = Genome([variable_of(n, d) for n, d in self._distributions.items()])
             held = [n for n, d in self._distributions.items() if isinstance(d, CategoricalDistribution)]
-            self._archives = Archives(genome, niches_of(genome, held=held), len(study.directions))
+            self._archives = Archives(genome, niches_of(genome, held=held), len(study.directions), slack=0.0)
         if done and self._archives is not None:
             self._archives.learn(_batch(self._archives.genome, done, study.directions, self.seed))
             self._learnt |= {t.number for t in done}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -18,11 +19,11 @@ from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.loading import EvaluatorSource, Factory, evaluator_source
 from dse.evaluator.protocol import Evaluator, Outcomes
 from dse.run.archive import Archive
-from dse.run.folder import Folder, read_study, save_study
-from dse.run.front import front_of
+from dse.run.folder import SPACE, Folder, KeptFront, read_study, save_study, write_atomically
+from dse.run.front import Front, front_at, front_of
 from dse.run.log import BatchLog
 from dse.run.run import Run
-from dse.space.design import Design, encode
+from dse.space.design import encode
 from dse.space.genome import Codes, Genome
 from dse.space.limits import limit_sentence
 from dse.space.overrides import apply, overrides_of
@@ -32,6 +33,7 @@ from dse.study.archives import Archives, Common
 from dse.study.niches import niches_of
 from dse.study.samplers import AUTO
 from dse.study.search import Search, Stopping, Watch
+from dse.study.sweep import STATE, SweepState, Swept
 from dse.study.worth import study_of
 
 
@@ -149,13 +151,14 @@ def search(
 def _ended(job: Search, folder: Folder, *, interrupted: bool) -> Outcome:
     """Write the front of a search and what its halves and niches say."""
     space = job.space
-    codes = front_codes(job.common)
-    if len(codes) == 0:
+    kept = kept_front(job.common)
+    if len(kept.rows) == 0:
         folder.update(evaluated=job.evaluated, front=0, finished=not interrupted)
         raise InfeasibleError(why_nothing(job))
-    archive = judged_again(space, job.genome, codes, job.evaluator)
-    folder.keep_codes(codes)
-    front = folder.write_front(space, archive)
+    archive = judged_again(space, job.genome, kept.codes, job.evaluator)
+    folder.keep_front(kept)
+    front = front_at(space, archive.joined()[1], kept.rows, kept.points)
+    folder.write_front(space, archive, front)
     study = study_of(job)
     save_study(folder.path, study)
     said = job.seeds[0].agreements[-1].sentence if job.seeds[0].agreements else "not compared"
@@ -172,9 +175,11 @@ def _ended(job: Search, folder: Folder, *, interrupted: bool) -> Outcome:
     return Outcome(run, job.evaluator, interrupted, said)
 
 
-def front_codes(common: Common) -> Codes:
-    """Designs of the common front of several searches, in order of judging."""
-    return common.codes(np.unique(common.front(0).owners))
+def kept_front(common: Common) -> KeptFront:
+    """The common front of several searches, designs in order of judging."""
+    front = common.front(0)
+    owners, rows = np.unique(front.owners, return_inverse=True)
+    return KeptFront(common.codes(owners), rows.astype(np.int64), front.tags.copy())
 
 
 def judged_again(space: Space, genome: Genome, codes: Codes, evaluator: Evaluator) -> Archive:
@@ -307,34 +312,40 @@ def load_run(
     source = evaluator_source(evaluator or manifest.get("evaluator source"))
     model = source.make(space, catalog)
     _same_evaluator(path, manifest, source, model)
-    design = _front_designs(folder, space)
-    if len(design) == 0:
+    archive, front = _front_again(folder, space, model)
+    if len(archive) == 0:
         raise InfeasibleError(f"{path}: the run holds no design that met every limit; go on with --resume")
-    archive = Archive(space)
-    archive.add(design, model.evaluate(design))
     run = Run(
         space=space,
         archive=archive,
-        front=front_of(space, archive.joined()[1]),
+        front=front,
         about=manifest,
-        trials=int(manifest.get("evaluated", manifest.get("told", len(design)))),
+        trials=int(manifest.get("evaluated", manifest.get("told", len(archive)))),
         path=path,
         study=read_study(path) or {},
     )
     return run, model
 
 
-def _front_designs(folder: Folder, space: Space) -> Design:
-    """Designs of the front of a run: as kept, else from its logs, else those of a run before batches."""
+def _front_again(folder: Folder, space: Space, model: Evaluator) -> tuple[Archive, Front]:
+    """The front of a run, judged again: as kept, else from its logs, else of a run before batches."""
     genome = Genome(space.variables)
-    codes = folder.codes()
-    if codes is None and folder.logs():
-        codes = front_codes(Common([_learnt(log, genome, space) for log in folder.logs()]))
-    if codes is not None:
-        return genome.design(codes, genome.repair(codes))
+    kept = folder.kept_front()
+    if kept is None and folder.logs():
+        kept = kept_front(Common([_learnt(log, genome, space) for log in folder.logs()]))
+    if kept is not None:
+        archive = judged_again(space, genome, kept.codes, model) if len(kept.codes) else Archive(space)
+        none = Front(kept.rows, kept.points, np.empty((0, len(space.objectives))))
+        if not len(archive):
+            return archive, none
+        return archive, front_at(space, archive.joined()[1], kept.rows, kept.points)
     design = encode(space, folder.old_designs())
     _, first = np.unique(np.array([k.hex() for k in design.row_keys()], dtype=str), return_index=True)
-    return design.take(np.sort(first))
+    archive = Archive(space)
+    if not len(design):
+        return archive, Front(first, first, np.empty((0, len(space.objectives))))
+    archive.add(design.take(np.sort(first)), model.evaluate(design.take(np.sort(first))))
+    return archive, front_of(space, archive.joined()[1])
 
 
 def _learnt(log: BatchLog, genome: Genome, space: Space) -> Archives:
@@ -342,6 +353,35 @@ def _learnt(log: BatchLog, genome: Genome, space: Space) -> Archives:
     for batch in log.batches():
         archives.learn(batch)
     return archives
+
+
+SWEPT: Final = "sweep.json"
+"""question of a sweep, beside its state and its space"""
+
+
+def keep_sweep(out: Path, space: Space, source: EvaluatorSource) -> None:
+    """Write what is swept, so that the sweep can be read again."""
+    write_atomically(out / SPACE, space.text)
+    question = {"overrides": list(space.overrides), "evaluator source": source.source}
+    write_atomically(out / SWEPT, json.dumps(question, indent=1, sort_keys=True) + "\n")
+
+
+def load_sweep(path: Path, catalog: Catalog | None = None) -> Swept:
+    """Read a sweep from its folder; the designs of its front are judged again.
+
+    Raises:
+        RunError: it holds none.
+
+    """
+    catalog = catalog or load_catalog()
+    try:
+        question = json.loads((path / SWEPT).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: holds no sweep that can be read ({error})") from error
+    space = read_space(Folder(path).space_text(), str(path), catalog)
+    space = apply(space, overrides_of(question["overrides"]), catalog)
+    model = evaluator_source(question["evaluator source"]).make(space, catalog)
+    return SweepState(path / STATE).load(space, model)
 
 
 FORMER_NAMES = ("dse-datacenter", "dse-mobile")
