@@ -61,3 +61,13 @@ def test_knee_and_extremes_of_a_convex_front() -> None:
     points = 10.0 ** np.array([[0.0, 1.0], [0.1, 0.1], [1.0, 0.0]])
     assert knee(points) == 1
     assert extremes(points).tolist() == [0, 2]
+
+
+def test_one_absurd_point_moves_no_knee_inside_a_box_of_the_question() -> None:
+    """Scaled by the front's own nadir the knee follows its dearest point; scaled by a stated box it does not."""
+    line = np.linspace(0.0, 1.0, 101)
+    points = 10.0 ** np.column_stack([line, (1 - np.sqrt(line)) ** 2])
+    absurd = np.concatenate([points, 10.0 ** np.array([[-0.01, 6.0]])])
+    box = Scale(np.zeros(2), np.ones(2))
+    assert knee(points, box) == knee(absurd, box)
+    assert knee(points) != knee(absurd)

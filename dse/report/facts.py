@@ -10,7 +10,7 @@ import numpy as np
 
 from dse.catalog.catalog import Catalog
 from dse.core.money import Basis
-from dse.core.units import FloatArray, show
+from dse.core.units import FloatArray, IntArray, show
 from dse.evaluator.explain import Evaluation, explain
 from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.nearest_design import nearest_design
@@ -76,8 +76,24 @@ class Facts:
     """what binds each point of the front"""
     survivors: int
     hardware: int
+    box: FloatArray | None = None
+    """worst values that count, where the question fixes them: designs are chosen inside"""
     even: list[tuple[Chosen, list[BreakEven]]] | None = None
     """volumes from which each chosen design pays as a part of one's own, once they were asked for"""
+
+    @property
+    def inside(self) -> IntArray:
+        """Points of the front inside the box; all where none is, or where there is no box."""
+        points = self.run.front.points
+        some = np.arange(len(points))
+        held = some if self.box is None else some[(points <= self.box).all(axis=1)]
+        return held if len(held) else some
+
+    @property
+    def scale(self) -> Scale:
+        """Of the axes on which a knee is looked for: from the best inside the box to its worst corner."""
+        scale = Scale.of(self.run.front.points[self.inside])
+        return scale if self.box is None else Scale(scale.ideal, np.maximum(np.log10(self.box), scale.nadir))
 
     @property
     def ours(self) -> FirstOrderModel | None:
@@ -131,18 +147,26 @@ def gather(run: Run, model: Evaluator, catalog: Catalog) -> Facts:
         binds=binds,
         survivors=int(epsilon_survivors(run.front.points, 0.01).sum()),
         hardware=len(run.hardware),
+        box=_box(run),
     )
     ours = facts.ours
     facts.baselines = [] if ours is None else baselines(run, ours)
-    picks = [("knee", knee(run.front.points))]
-    for k, i in enumerate(extremes(run.front.points)):
-        picks.append((BEST[Goal(run.space.objectives[k])], int(i)))
+    inside = facts.inside
+    picks = [("knee", int(inside[knee(run.front.points[inside], facts.scale)]))]
+    for k, i in enumerate(extremes(run.front.points[inside])):
+        picks.append((BEST[Goal(run.space.objectives[k])], int(inside[i])))
     near = None if ours is None else closest_to_existing(run, ours)
     if near is not None:
         picks.append(("closest to what exists", near))
     for label, index in picks:
         facts.chosen.append(_chosen(facts, label, index))
     return facts
+
+
+def _box(run: Run) -> FloatArray | None:
+    """The box of the question, as the run's study has it."""
+    said = run.study.get("reference_point")
+    return np.array([said["values"][o] for o in run.space.objectives]) if said else None
 
 
 def _chosen(facts: Facts, label: str, index: int) -> Chosen:
@@ -174,19 +198,18 @@ def _chosen(facts: Facts, label: str, index: int) -> Chosen:
 def _why(facts: Facts, c: Chosen) -> str:
     """Why a design won, from its objectives, its time and the limits that hold it."""
     run = facts.run
-    points = run.front.points
+    points = run.front.points[facts.inside]
+    where = "point of the front" if len(points) == len(run.front) else "point inside the box of the question"
     say = []
-    for k, name in enumerate(run.space.objectives):
+    for k, name in enumerate(run.space.objectives if c.index in facts.inside else ()):
         order = np.sort(points[:, k])
         if c.objectives[k] <= order[0] * (1 + 1e-12) and len(order) > 1:
-            say.append(
-                f"no point of the front has a lower {OBJECTIVES[name].label.lower()} "
-                f"({shown(name, order[0])})"
-            )
+            say.append(f"no {where} has a lower {OBJECTIVES[name].label.lower()} ({shown(name, order[0])})")
     if c.label == "knee":
-        unit = Scale.of(points).unit(points)[c.index]
+        unit = facts.scale.unit(run.front.points[c.index])
         far = ", ".join(f"{n} {100 * u:.0f} %" for n, u in zip(run.space.objectives, unit, strict=True))
-        say.append(f"it lies nearest the ideal point on log axes (of the way from ideal to nadir: {far})")
+        worst = "nadir" if facts.box is None else "the worst corner of the question's box"
+        say.append(f"it lies nearest the ideal point on log axes (of the way from ideal to {worst}: {far})")
     times = weighted(c.parts, "times", [w.weight for w in run.space.scenario.workloads])
     if times:
         total = sum(times.values())

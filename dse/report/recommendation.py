@@ -367,7 +367,7 @@ def _worth(facts: Facts, name: str, v: dict[str, Any]) -> list[str]:
     return [
         name,
         kept(v) if inside else "0 %: outside the box",
-        "-" if drift is None else f"{100 * drift:+.1f} %",
+        "-" if drift is None else f"{round(100 * drift, 1) + 0.0:+.1f} %",
         interval(v, "mean", 1.0, 2) if inside else "-",
         interval(v, "typical", 1.0, 2) if inside else "-",
         *(shown(o, x) for o, x in zip(objectives, v["best"], strict=True)),

@@ -60,9 +60,11 @@ def hypervolume(points: FloatArray, scale: Scale) -> float:
     return float(moocore.hypervolume(np.maximum(inside, -1.0), ref=np.full(points.shape[1], REFERENCE)))
 
 
-def knee(points: FloatArray) -> int:
-    """Index of the knee: the point nearest the ideal on log10 axes scaled ideal to nadir."""
-    return int(np.argmin(np.linalg.norm(Scale.of(points).unit(points), axis=1)))
+def knee(points: FloatArray, scale: Scale | None = None) -> int:
+    """Index of the knee: the point nearest the ideal on log10 axes, scaled ideal to nadir without a
+    ``scale``.
+    """
+    return int(np.argmin(np.linalg.norm((scale or Scale.of(points)).unit(points), axis=1)))
 
 
 def epsilon_survivors(points: FloatArray, epsilon: float) -> BoolArray:
