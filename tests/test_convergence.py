@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,7 @@ from dse.report.recommendation import interval, levers_in_a_sentence, low_high
 from dse.run.front import non_dominated
 from dse.space.overrides import Overrides, load_space
 from dse.space.space import Space
-from dse.study.convergence import Agreement, agreement, boxes, volume
+from dse.study.convergence import Agreement, agreement, boxes, drifted, volume
 from dse.study.search import Search, Stopping
 from dse.study.worth import Reference, reference_point, study_of, worth
 
@@ -75,7 +76,8 @@ def line(count: int, off: float = 0.0) -> np.ndarray:
 def test_halves_that_are_alike_agree_and_a_shifted_one_by_its_shift() -> None:
     same = agreement([line(400), line(400)], 100)
     assert (same.within, same.largest, same.hypervolume) == (0.0, 0.0, 1.0)
-    assert same.converged
+    assert replace(same, drift=0.0).converged
+    assert not same.converged  # nothing is known of its drift yet
     shifted = agreement([line(4000), line(4000, 0.03)], 100)
     assert shifted.within == pytest.approx(0.03, abs=1e-3)
     assert not shifted.converged
@@ -154,8 +156,6 @@ def test_the_yardstick_hangs_on_the_question_alone(datacenter: Space, catalog: C
     assert said.point.tolist() == [datacenter.reference_point[o] for o in datacenter.objectives]
     tighter = datacenter.limit(cost_per_mtoken="0.5 USD")
     assert reference_point(tighter, OURS.make(tighter, catalog), front).point[1] == 0.5
-    from dataclasses import replace
-
     bare = replace(datacenter, reference_point={})
     model = OURS.make(bare, catalog)
     drawn = [reference_point(bare, model, front * k).point for k in (1.0, 7.0)]
@@ -217,6 +217,16 @@ def test_a_lever_that_a_run_holds_is_left_out(catalog: Catalog) -> None:
 
 
 def test_an_agreement_is_told_by_its_worst_figure() -> None:
-    assert Agreement(10, 0.004, 0.1, 0.996).sentence == "converged within 0.4 %"
-    assert Agreement(10, 0.001, 0.1, 0.996).sentence == "converged within 0.4 %"
-    assert Agreement(10, 0.001, 0.1, 0.98).sentence == "not converged: 2 %"
+    assert Agreement(10, 0.004, 0.1, 0.996, 0.0).sentence == "converged within 0.4 %"
+    assert Agreement(10, 0.001, 0.1, 0.996, 0.0).sentence == "converged within 0.4 %"
+    assert Agreement(10, 0.001, 0.1, 0.996, 0.007).sentence == "converged within 0.7 %"
+    assert Agreement(10, 0.001, 0.1, 0.98, 0.0).sentence == "not converged: 2 %"
+    assert Agreement(10, 0.001, 0.1, 1.0, 0.03).sentence == "not converged: 3 %"
+    assert Agreement(10, 0.5, 0.5, 0.5, exhausted=True).converged
+
+
+def test_a_front_that_moved_over_the_last_doubling_has_not_converged() -> None:
+    assert drifted(line(400), line(400)) == 0.0
+    assert drifted(line(4000, 0.05), line(4000)) == pytest.approx(0.05, abs=2e-3)
+    assert drifted(line(4000), line(4000, 0.05)) == 0.0  # a front is never taken back
+    assert drifted(np.empty((0, 2)), line(10)) == np.inf

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -28,7 +28,7 @@ from dse.space.genome import Codes, Genome
 from dse.space.space import Space
 from dse.space.variables import Value
 from dse.study.archives import Archives, Common
-from dse.study.convergence import Agreement, agreement
+from dse.study.convergence import Agreement, agreement, drifted
 from dse.study.evolution import EARLY, SEEDS, Evolution
 from dse.study.half import Half, Strategy
 from dse.study.judging import Judge
@@ -42,13 +42,13 @@ HALVES: Final = 2
 COMPARED: Final = 1000
 """trials of a seed from which they are halved: fewer are one search, whose front has no error bar"""
 
-FIRST: Final = 5000
+FIRST: Final = 20_000
 """designs of each half at which the halves are compared first; then at every doubling"""
 
 MOST: Final = 640_000
 """designs of each half after which a search gives up converging"""
 
-NOTHING: Final = 20_000
+NOTHING: Final = 40_000
 """designs of each half after which a search gives up finding a feasible one"""
 
 TICK: Final = 0.2
@@ -144,10 +144,12 @@ class SeedSearch:
         """Compare the halves, and keep their fronts."""
         if not self.agreements or self.agreements[-1].designs != self.evaluated:
             fronts = [h.archives.whole.points for h in self.halves]
-            self.agreements.append(agreement(fronts, self.evaluated))
+            found = agreement(fronts, self.evaluated)
             count = range(len(self.halves[0].archives.niches))
             common = Common([h.archives for h in self.halves])
             kept = [common.front(i).points for i in count]
+            drift = drifted(self.snapshots[-1].fronts[0], kept[0]) if self.snapshots else np.inf
+            self.agreements.append(replace(found, drift=drift, exhausted=self.exhausted))
             self.snapshots = [*self.snapshots, Snapshot(self.evaluated, kept)][-2:]
         return self.agreements[-1]
 

@@ -1,0 +1,186 @@
+"""How far to believe a search: every space, many seeds, the default settings, against a reference.
+
+Run: python tests/bench/search.py [--spaces ...] [--seeds 11] [--out FILE]. The reference of a space is the union of
+searches with other seeds at ten times the designs that a default search took; the share of its hypervolume that those
+alone brought is stated. One row a space: designs, seconds, share of the hypervolume of the reference (median, worst),
+factor within which 95 % of its boxes are reached (median, worst) and the largest, points over 1 % worse in every
+objective, how often a search that said it had converged was off by over 2 % or had under 99 % of the hypervolume, the
+spread of levels' shares on the front, and of what levers are worth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dse.catalog.catalog import load_catalog
+from dse.core.pareto import ParetoArchive, worst_factors
+from dse.core.units import FloatArray
+from dse.evaluator.loading import OURS
+from dse.space.overrides import load_space
+from dse.space.space import Space
+from dse.study.convergence import beyond, boxes, volume
+from dse.study.search import Search, Stopping
+from dse.study.worth import study_of
+
+SPACES = (
+    "mobile",
+    "xr",
+    "laptop",
+    "vehicle",
+    "datacenter",
+    "hbf",
+    "stacking",
+    "pnm",
+    "interconnect",
+    "prices",
+)
+
+TIMES = 10
+"""of a default search's designs: the reference"""
+
+REFERENCE_SEED = 9001
+"""no seed of the searches that are compared"""
+
+MATTERS = 0.01
+
+
+def searched(space: Space, seed: int, trials: int | None = None) -> tuple[Search, float]:
+    """A search and its seconds, the model lowered and compiled before."""
+    job = Search(space, OURS, load_catalog(), seed=seed, trials=trials)
+    start = time.perf_counter()
+    job.run(Stopping(converged=trials is None, trials=trials), lambda: False)
+    return job, time.perf_counter() - start
+
+
+def levels_on_front(job: Search) -> dict[str, float]:
+    """Share of the front's points at each level of the levers' variables."""
+    front = job.common.front(0)
+    codes = job.common.codes(front.owners)
+    present = job.genome.repair(codes)
+    out: dict[str, float] = {}
+    for name in job.space.target.locked_levels:
+        if name not in job.genome.index:
+            continue
+        i = job.genome.index[name]
+        for k, choice in enumerate(job.genome.genes[i].variable.choices):
+            out[f"{name}={choice}"] = float(np.mean(present[:, i] & (codes[:, i] == k)))
+    return out
+
+
+def spread(values: list[float | None]) -> float | None:
+    """Largest less smallest of what is known."""
+    known = [v for v in values if v is not None]
+    return max(known) - min(known) if known else None
+
+
+def one_space(name: str, seeds: int) -> dict[str, Any]:
+    """The row of a space."""
+    space = load_space(name)
+    searched(space, 1, 400)  # compiles
+    runs = [searched(space, seed) for seed in range(1, seeds + 1)]
+    fronts = [job.common.front(0).points for job, _ in runs]
+    most = TIMES * int(np.median([job.evaluated for job, _ in runs]))
+    best, seconds = searched(space, REFERENCE_SEED, most)
+    alone = best.common.front(0).points
+    union = ParetoArchive(alone.shape[1])
+    for points in (alone, *fronts):
+        index = np.zeros(len(points), dtype=np.int64)
+        union.insert(points.copy(), index, index)
+    reference = beyond(union.points)
+    whole = volume(union.points, reference)
+    rows = [
+        against(job, s, points, union.points, reference)
+        for (job, s), points in zip(runs, fronts, strict=True)
+    ]
+    studies = [study_of(job) for job, _ in runs]
+    shares = [levels_on_front(job) for job, _ in runs]
+    return {
+        "space": name,
+        "runs": rows,
+        "reference": {
+            "designs": best.evaluated,
+            "seconds": seconds,
+            "alone": volume(alone, reference) / whole,
+        },
+        "levels": {k: spread([s[k] for s in shares]) for k in shares[0]},
+        "levers": {
+            k: {
+                "kept": [s["levers"][k]["hypervolume"] for s in studies],
+                "spread": spread([s["levers"][k]["hypervolume"] for s in studies]),
+                "drift": max(abs(s["levers"][k]["hypervolume_drift"] or 0.0) for s in studies),
+                "mean spread": spread([s["levers"][k]["mean"] for s in studies]),
+            }
+            for k in studies[0]["levers"]
+        },
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+
+
+def against(
+    job: Search, seconds: float, points: FloatArray, union: FloatArray, reference: FloatArray
+) -> dict[str, Any]:
+    """One search beside the reference."""
+    targets = boxes(union)
+    off = worst_factors(points, targets) - 1.0
+    beaten = [bool((p > (1 + MATTERS) * union).all(axis=1).any()) for p in points]
+    said = job.seeds[0].agreements[-1]
+    return {
+        "designs": job.evaluated,
+        "seconds": seconds,
+        "hypervolume": volume(points, reference) / volume(union, reference),
+        "within": float(np.quantile(off, 0.95)),
+        "largest": float(off.max()),
+        "worse in all": float(np.mean(beaten)),
+        "points": len(points),
+        "said": {"converged": said.converged, "within": said.within, "hypervolume": said.hypervolume},
+    }
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row for a person."""
+    runs = row["runs"]
+
+    def each(key: str) -> FloatArray:
+        return np.array([r[key] for r in runs])
+
+    done = [r for r in runs if r["said"]["converged"]]
+    wrong = sum(r["within"] > 0.02 or r["hypervolume"] < 0.99 for r in done)
+    levers = ", ".join(
+        f"{k} {100 * v['spread']:.2f}/{100 * v['drift']:.2f}" for k, v in row["levers"].items()
+    )
+    return (
+        f"{row['space']:12s} designs {int(np.median(each('designs'))):>8,} s {np.median(each('seconds')):5.1f} (most "
+        f"{each('seconds').max():5.1f})  HV {100 * np.median(each('hypervolume')):.2f} worst {100 * each('hypervolume').min():.2f} %"
+        f"  eps95 {100 * np.median(each('within')):.2f} worst {100 * each('within').max():.2f} largest {100 * each('largest').max():.1f} %"
+        f"  worse in all {100 * each('worse in all').max():.1f} %  converged {len(done)} of {len(runs)}, wrong {wrong}"
+        f"  levels' spread {100 * max(row['levels'].values()):.1f} %  levers' spread/drift [%]: {levers}"
+        f"  reference {row['reference']['designs']:,} designs, alone {100 * row['reference']['alone']:.2f} %"
+    )
+
+
+def main() -> None:
+    """Every space asked for."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--spaces", nargs="*", default=list(SPACES))
+    options.add_argument("--seeds", type=int, default=11)
+    options.add_argument("--out", type=Path)
+    asked = options.parse_args()
+    rows = []
+    for name in asked.spaces:
+        rows.append(one_space(name, asked.seeds))
+        print(line(rows[-1]), flush=True)
+        if asked.out:
+            asked.out.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
