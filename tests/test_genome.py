@@ -143,3 +143,18 @@ def test_every_shipped_space_has_a_genome() -> None:
         genome, codes, present = drawn(load_space(name), 200, 0)
         assert present[:, 0].all()
         assert (codes < genome.sizes).all()
+
+
+def test_a_small_space_is_enumerated_and_a_large_one_is_not() -> None:
+    space = SPACES["mobile"]
+    for name in ("npu_area", "npu_sram", "npu_clock", "pnm_flops"):
+        space = space.restrict(name, [space.variable(name).low])
+    space = space.restrict("dram_capacity", list(space.variable("dram_capacity").choices[:1]))
+    genome, codes, present = drawn(space, 5000, 0)
+    every = genome.enumerated(2_000_000)
+    shown = genome.repair(every)
+    keys = genome.keys(every, shown)
+    assert len(np.unique(keys)) == len(every) > 5000
+    assert np.isin(genome.keys(codes, present), keys).all()
+    assert len(genome.enumerated(1000)) == 0
+    assert len(Genome(SPACES["datacenter"].variables).enumerated(200_000)) == 0

@@ -209,6 +209,10 @@ class Folder:
         np.savez_compressed(body, codes=kept.codes, rows=kept.rows, points=kept.points)
         write_bytes(self.path / CODES, body.getvalue())
 
+    def forget_front(self) -> None:
+        """Drop the front of an earlier end: until there is a new one the logs are what the run has."""
+        (self.path / CODES).unlink(missing_ok=True)
+
     def kept_front(self) -> KeptFront | None:
         """Designs of the front by their codes, None where a search was killed before it had one."""
         path = self.path / CODES

@@ -225,3 +225,19 @@ class Genome:
                 self.repair(made)
                 out.append(made[made[:, i] == moved[some]])
         return np.concatenate(out)
+
+    def enumerated(self, most: int) -> Codes:
+        """Every design of the space once; none where there are more than ``most``."""
+        codes: Codes = np.zeros((1, len(self.genes)), dtype=np.int16)
+        present = np.zeros(codes.shape, dtype=bool)
+        for i, gene in enumerate(self.genes):
+            on = self.active(gene, codes, present)
+            if len(codes) > most or (gene.numeric and int(on.sum()) * gene.size > most):
+                return codes[:0]
+            fits = on[:, None] & self.allowed(gene, codes, present)
+            none: BoolArray = np.logical_not(fits.any(axis=1))
+            row, pick = np.nonzero(np.column_stack([fits, none]))
+            codes, present = codes[row], present[row]
+            present[:, i] = pick < gene.size
+            codes[:, i] = np.where(present[:, i], pick, 0)
+        return codes if len(codes) <= most else codes[:0]

@@ -251,7 +251,8 @@ class Space:
         first = self.scenario.workloads[0]
         total = sum(w.concurrency for w in self.scenario.workloads)
         load = replace(first, llm=llm, weight=1.0, concurrency=total)
-        return replace(self, scenario=replace(self.scenario, workloads=(load,))).noted(f"--model {llm}")
+        scenario = replace(self.scenario, workloads=(load,))
+        return replace(self, scenario=scenario, reference_point={}).noted(f"--model {llm}")
 
     def with_traffic(self, traffic: str, catalog: Catalog | None = None) -> Space:
         """Return the space with one class of requests, of its own or of the catalogue.
@@ -267,7 +268,7 @@ class Space:
             raise SpaceError(f"--traffic: got {traffic!r}, expected {nearest(traffic, known)}")
         mix = replace(self.scenario.mix, classes=kept)
         scenario = replace(self.scenario, mix=mix) if kept else with_traffic(self.scenario, catalog, traffic)
-        return replace(self, scenario=scenario).noted(f"--traffic {traffic}")
+        return replace(self, scenario=scenario, reference_point={}).noted(f"--traffic {traffic}")
 
     def with_objectives(self, *names: str) -> Space:
         """Return the space judged by these objectives of its target.

@@ -192,6 +192,13 @@ class Common:
         return out
 
 
+def first_of_each(keys: Keys) -> BoolArray:
+    """Mark the first row of every key."""
+    out = np.zeros(len(keys), dtype=bool)
+    out[np.unique(keys, return_index=True)[1]] = True
+    return out
+
+
 def merged(sorted_keys: Keys, new: Keys) -> Keys:
     """Sorted union of sorted keys and new ones."""
     new = np.unique(new)

@@ -17,6 +17,7 @@ from dse.run.run import Run
 from dse.space.design import Design
 from dse.space.genome import Codes, Genome
 from dse.space.space import Space
+from dse.study.archives import first_of_each
 from dse.study.convergence import COVERED, beyond, boxes, volume
 from dse.study.judging import Judge
 from dse.study.sweep import Swept
@@ -102,9 +103,7 @@ def _distinct(genome: Genome, centres: Codes) -> Codes:
     for cut in chunks(len(centres), 512):
         codes = genome.neighbours(centres[cut], STEPS)
         mine = genome.keys(codes, genome.repair(codes))
-        fresh = np.zeros(len(codes), dtype=bool)
-        fresh[np.unique(mine, return_index=True)[1]] = True
-        fresh &= ~np.isin(mine, own) & ~np.isin(mine, keys)
+        fresh = first_of_each(mine) & ~np.isin(mine, own) & ~np.isin(mine, keys)
         found.append(codes[fresh])
         keys = np.concatenate([keys, mine[fresh]])
     return np.concatenate(found)

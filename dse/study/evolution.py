@@ -2,8 +2,7 @@
 niche.
 
 What a generation asks depends only on what was learnt and on (seed, generation): a run that learns its own
-log again goes on as if it had never stopped. The method, what each ingredient gives and where it was
-measured: ``results/README.md``, "How a search is done".
+log again goes on as if it had never stopped. ``tests/bench/search.py`` measures what its answers are worth.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.run.batch import Batch
 from dse.space.genome import Codes
-from dse.study.archives import ENOUGH, Archives, known
+from dse.study.archives import ENOUGH, Archives, first_of_each, known
 
 FROM_NICHES: Final = 0.6
 """share of children bred on the front of a niche; the others on that of the whole space"""
@@ -60,9 +59,6 @@ PARENTS: Final = 400
 BOX: Final = 0.005
 """box of objectives, relative, of which one point is a parent"""
 
-COARSER: Final = 1.5
-"""factor by which boxes grow until there are few enough parents"""
-
 SEEDS: Final = 512
 """most designs of the first generation: a Latin hypercube, half of it forced into one niche after the other
 """
@@ -75,6 +71,9 @@ SMALLEST, LARGEST = 50, 4096
 
 EARLY, FEWEST = 6, 20
 """then it is this part of them, and at least so many"""
+
+ENUMERATED: Final = 200_000
+"""most combinations of codes that are written out to see what of a small space is left"""
 
 TRIES: Final = 6
 """rounds of children in which a generation is filled with designs not known"""
@@ -99,7 +98,6 @@ class Evolution:
         self.seeds = min(max(seeds, FEWEST), SEEDS)
         self.genome = archives.genome
         self.first = np.empty((0, len(self.genome.genes)), dtype=np.int16) if first is None else first
-        self._boxes = [BOX] * len(archives.niches)
         self._mix = np.random.default_rng(0).integers(1, 2**63, archives.objectives, dtype=np.uint64)
 
     def size(self) -> int:
@@ -128,13 +126,15 @@ class Evolution:
                 codes = self._children(need + need // 8 + 8, rng)
             present = self.genome.repair(codes, rng)
             key = self.genome.keys(codes, present)
-            fresh = np.zeros(len(codes), dtype=bool)
-            fresh[np.unique(key, return_index=True)[1]] = True
-            fresh &= ~known(self.archives.seen, key) & ~np.isin(key, keys)
+            fresh = first_of_each(key) & ~known(self.archives.seen, key) & ~np.isin(key, keys)
             got.append(codes[fresh])
             keys = np.concatenate([keys, key[fresh]])
             if len(keys) >= count:
                 break
+        if not len(keys):  # children are all known: what else a small space has, one by one
+            every = self.genome.enumerated(ENUMERATED)
+            left = self.genome.keys(every, self.genome.repair(every))
+            got.append(every[~known(self.archives.seen, left)])
         return np.concatenate(got)[:count], None
 
     def _seeds(self, rng: np.random.Generator, *, first: bool) -> Codes:
@@ -160,14 +160,13 @@ class Evolution:
         points = np.log(front.points) if self.logarithmic else front.points
         low, span = points.min(axis=0), np.ptp(points, axis=0)
         unit = np.ones_like(span) if self.logarithmic else np.where(span > 0, span, 1.0)
-        box = max(self._boxes[i] / COARSER, BOX)
+        cells = ((points - low) / (unit * BOX)).astype(np.uint64)
+        chosen = np.arange(len(cells))
         while True:
-            cells = ((points - low) / (unit * box)).astype(np.uint64)
-            _, chosen = np.unique((cells * self._mix).sum(axis=1), return_index=True)
+            chosen = chosen[np.unique((cells[chosen] * self._mix).sum(axis=1), return_index=True)[1]]
             if len(chosen) <= PARENTS:
                 break
-            box *= COARSER
-        self._boxes[i] = box
+            cells //= 2  # boxes of twice the side, until there are few enough parents
         return front.owners[chosen], points[chosen] / unit
 
     def _infeasible(self, rng: np.random.Generator) -> IntArray:

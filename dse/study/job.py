@@ -132,6 +132,7 @@ def search(
     if resume:
         _same(folder, space, about)
     folder.begin(space, about, fresh=not resume)
+    folder.forget_front()
     job = Search(
         space,
         source,
@@ -161,7 +162,7 @@ def _ended(job: Search, folder: Folder, *, interrupted: bool) -> Outcome:
     folder.write_front(space, archive, front)
     study = study_of(job)
     save_study(folder.path, study)
-    said = job.seeds[0].agreements[-1].sentence if job.seeds[0].agreements else "not compared"
+    said = job.agreement.sentence if job.agreement else "not compared"
     folder.update(evaluated=job.evaluated, front=len(front), finished=not interrupted, agreement=said)
     run = Run(
         space=space,

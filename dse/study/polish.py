@@ -13,7 +13,7 @@ import numpy as np
 
 from dse.run.batch import Batch
 from dse.space.genome import Codes
-from dse.study.archives import ENOUGH, Archives, Common, known
+from dse.study.archives import ENOUGH, Archives, Common, first_of_each, known
 from dse.study.convergence import box_rows
 from dse.study.evolution import LARGEST
 from dse.study.half import Half
@@ -39,11 +39,11 @@ class Neighbours:
         """Nothing to hear: all is in the archives."""
 
     def ask(self, generation: int) -> tuple[Codes, None]:
-        """Neighbours not known, of one design a box of objectives; those of the best centres first."""
+        """Neighbours not known, of one design a box of objectives, in a random order."""
         del generation
         codes = self.genome.neighbours(self.centres(), STEPS)
         keys = self.genome.keys(codes, self.genome.repair(codes))
-        first = np.sort(np.unique(keys, return_index=True)[1])
+        first = np.nonzero(first_of_each(keys))[0]
         first = first[~known(self.archives.seen, keys[first])]
         for other in self.others:
             first = first[~other.knows(keys[first])]

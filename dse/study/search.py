@@ -27,9 +27,9 @@ from dse.space.design import encode
 from dse.space.genome import Codes, Genome
 from dse.space.space import Space
 from dse.space.variables import Value
-from dse.study.archives import Archives, Common
+from dse.study.archives import ENOUGH, Archives, Common
 from dse.study.convergence import Agreement, agreement, drifted
-from dse.study.evolution import EARLY, SEEDS, Evolution
+from dse.study.evolution import EARLY, ENUMERATED, SEEDS, Evolution
 from dse.study.half import Half, Strategy
 from dse.study.judging import Judge
 from dse.study.niches import niches_of
@@ -137,17 +137,26 @@ class SeedSearch:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the space has no more to give."""
-        return all(h.exhausted for h in self.halves)
+        """Whether every design of the space has been judged, by each half.
+
+        Only what can be enumerated is known to be; in a large space no child may be new for other reasons.
+        """
+        genome = self.halves[0].archives.genome
+        return all(h.exhausted for h in self.halves) and len(genome.enumerated(ENUMERATED)) > 0
 
     def compare(self) -> Agreement:
-        """Compare the halves, and keep their fronts."""
-        if not self.agreements or self.agreements[-1].designs != self.evaluated:
-            fronts = [h.archives.whole.points for h in self.halves]
-            found = agreement(fronts, self.evaluated)
-            count = range(len(self.halves[0].archives.niches))
-            common = Common([h.archives for h in self.halves])
-            kept = [common.front(i).points for i in count]
+        """Compare the halves, and keep their fronts.
+
+        As long as few designs hold the limits on objectives the fronts without those are compared.
+        """
+        last = self.agreements[-1] if self.agreements else None
+        if last is None or (last.designs, last.exhausted) != (self.evaluated, self.exhausted):
+            sides = [h.archives for h in self.halves]
+            common = Common(sides)
+            bounded = len(common.front(0)) >= ENOUGH
+            found = agreement([(a.fronts if bounded else a.open)[0].points for a in sides], self.evaluated)
+            count = range(len(sides[0].niches))
+            kept = [common.front(i, bounded=bounded).points for i in count]
             drift = drifted(self.snapshots[-1].fronts[0], kept[0]) if self.snapshots else np.inf
             self.agreements.append(replace(found, drift=drift, exhausted=self.exhausted))
             self.snapshots = [*self.snapshots, Snapshot(self.evaluated, kept)][-2:]
@@ -248,6 +257,12 @@ class Search:
         """Designs judged."""
         return sum(s.evaluated for s in self.sides)
 
+    @property
+    def agreement(self) -> Agreement | None:
+        """What the halves of the seed that agrees least say of each other; None before any was compared."""
+        said = [s.agreements[-1] for s in self.seeds if s.agreements]
+        return max(said, key=lambda a: (not a.converged, a.within)) if said else None
+
     def run(self, stopping: Stopping, stop: Callable[[], bool], watch: Watch | None = None) -> None:
         """Go on until done, or until ``stop`` says so."""
         end = np.inf if stopping.seconds is None else self.start + stopping.seconds
@@ -280,8 +295,9 @@ class Search:
             if halt():
                 break
             found = one.compare()
-            nothing = most >= NOTHING and not any(len(h.archives.whole) for h in one.halves)
-            if (stopping.converged and found.converged) or one.exhausted or nothing:
+            nothing = most >= NOTHING and not any(len(h.archives.open[0]) for h in one.halves)
+            ended = all(h.exhausted for h in one.halves)
+            if (stopping.converged and found.converged) or ended or nothing:
                 break
         if one.evaluated:
             one.compare()
@@ -332,13 +348,11 @@ class Search:
 
     def progress(self, stopping: Stopping) -> Progress:
         """Where the search stands."""
-        said = [s.agreements[-1] for s in self.seeds if s.agreements]
-        worst = max(said, key=lambda a: (not a.converged, a.within)) if said else None
         total = feasible = 0
         for side in self.sides:
             violation = side.archives.violation
             total, feasible = total + len(violation), feasible + int((violation == 0).sum())
         wanted = None if stopping.converged else stopping.trials
         return Progress(
-            self.evaluated, wanted, feasible / max(total, 1), worst, time.monotonic() - self.start
+            self.evaluated, wanted, feasible / max(total, 1), self.agreement, time.monotonic() - self.start
         )

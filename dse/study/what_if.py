@@ -64,7 +64,7 @@ def search_front(
         front.points[order],
         [decode(space, design, int(r)) for r in order],
         [h.archives.whole.points for s in job.seeds for h in s.halves],
-        job.seeds[0].agreements[-1] if job.seeds[0].agreements else None,
+        job.agreement,
     )
 
 

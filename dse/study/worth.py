@@ -61,7 +61,8 @@ def reference_point(space: Space, evaluator: Evaluator, front: FloatArray) -> Re
     said.setdefault(Goal.TPOT, max(space.tpot_targets))
     missing = [o for o in space.objectives if o not in said]
     if not missing:
-        return Reference(np.array([said[o] for o in space.objectives]), "stated by the space")
+        source = "stated by the space" if space.reference_point else "its limits and its slowest target"
+        return Reference(np.array([said[o] for o in space.objectives]), source)
     genome = Genome(space.variables)
     rng = np.random.default_rng(0)
     codes = genome.draw(rng.random((DRAWN, len(genome.genes))))
@@ -93,6 +94,9 @@ def study_of(job: Search) -> dict[str, Any]:
     fronts = [common.front(i) for i in count]
     whole = View("all", [f.points for f in fronts])
     reference = reference_point(space, job.evaluator, whole.fronts[0])
+    if not (whole.fronts[0] <= reference.point).all(axis=1).any():
+        source = f"a tenth beyond the worst of the front found: none of it lies in the box {reference.source}"
+        reference = Reference(beyond(whole.fronts[0]), source)
     halves = [
         View(f"seed {s.seed}, half {k + 1}", [f.points for f in h.archives.fronts])
         for s in job.seeds
@@ -107,12 +111,13 @@ def study_of(job: Search) -> dict[str, Any]:
     before = [
         View("before the last doubling", s.snapshots[0].fronts) for s in job.seeds if len(s.snapshots) > 1
     ]
+    views = [v for v in (*halves, *seeds) if len(v.fronts[0])]  # a search that never began says nothing
+    before = [v for v in before if len(v.fronts[0])]
     index = {n.name: i for i, n in enumerate(job.niches)}
     levers = {lever.name: index[off(lever.name)] for lever in space.levers if off(lever.name) in index}
     lost = missing_levels(job, fronts[0], index)
     found = {
-        name: _told(space, reference, i, whole, [*halves, *seeds], before)
-        | {"binds": held_by(job, fronts[i])}
+        name: _told(space, reference, i, whole, views, before) | {"binds": held_by(job, fronts[i])}
         for name, i in [*levers.items(), *((n, index[n]) for n, _ in lost)]
     }
     return {
