@@ -27,7 +27,7 @@ from dse.space.design import encode
 from dse.space.genome import Codes, Genome
 from dse.space.space import Space
 from dse.space.variables import Value
-from dse.study.archives import ENOUGH, Archives, Common
+from dse.study.archives import Archives, Common
 from dse.study.convergence import Agreement, agreement, drifted
 from dse.study.evolution import EARLY, ENUMERATED, SEEDS, Evolution
 from dse.study.half import Half, Strategy
@@ -147,13 +147,13 @@ class SeedSearch:
     def compare(self) -> Agreement:
         """Compare the halves, and keep their fronts.
 
-        As long as few designs hold the limits on objectives the fronts without those are compared.
+        As long as no design holds the limits on objectives the fronts without those are compared.
         """
         last = self.agreements[-1] if self.agreements else None
         if last is None or (last.designs, last.exhausted) != (self.evaluated, self.exhausted):
             sides = [h.archives for h in self.halves]
             common = Common(sides)
-            bounded = len(common.front(0)) >= ENOUGH
+            bounded = len(common.front(0)) > 0
             found = agreement([(a.fronts if bounded else a.open)[0].points for a in sides], self.evaluated)
             count = range(len(sides[0].niches))
             kept = [common.front(i, bounded=bounded).points for i in count]
