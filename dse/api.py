@@ -141,6 +141,9 @@ def search(
     out: str | Path | None = None,
     resume: bool = False,
     evaluator: str | Factory | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    storage: str | None = None,
     watch: Callable[[Any], None] | None = None,
 ) -> SearchResult:
     """Search a space; ``out`` is the run folder to write, None keeps all in memory.
@@ -152,6 +155,12 @@ def search(
     ``sampler`` is ``"auto"``, or one of Optuna's: random, qmc, nsga2, nsga3, tpe.
 
     ``evaluator`` is a simulator of one's own: ``"module:name"``, or a class or function that takes the space.
+
+    ``workers`` processes on this machine search side by side, or those of a Dask ``scheduler``
+    (``tcp://HOST:8786``): the same front, sooner. A script that asks for workers of its own is guarded by
+    ``if __name__ == "__main__":``. ``storage``, a journal file or a PostgreSQL URL, is an Optuna study that
+    several such calls share, for evaluators that take seconds or hours a design; it needs ``trials`` or
+    ``timeout``.
 
     >>> import dse
     >>> space = dse.load_space("mobile").fix(pnm="none").limit(ttft="2 s").in_year(2030)
@@ -165,16 +174,16 @@ def search(
         InfeasibleError: no design met every limit.
 
     """
-    from dse.study import job  # Optuna comes with it: a tenth of a second that an evaluation need not wait
-
     space = load_space(space) if isinstance(space, str) else space
-    settings = job.Settings(sampler, seed, seeds, until, trials, timeout)
     asked = {"trials": trials, "until": until, "timeout": timeout, "seed": seed}
     said = ", ".join(f"{k}={v!r}" for k, v in asked.items() if v is not None)
-    command = f"dse.search({space.name!r}, {said})"
     folder = Path(out) if out is not None else Path(mkdtemp()) / space.name
-    done = job.search(
-        space, folder, settings, resume=resume, command=command, watch=watch, evaluator=evaluator
+    more = {"command": f"dse.search({space.name!r}, {said})", "watch": watch, "evaluator": evaluator}
+    from dse.study import job  # Optuna comes with it: a tenth of a second that an evaluation need not wait
+
+    settings = job.Settings(sampler, seed, seeds, until, trials, timeout)
+    done = job.searched(
+        space, folder, settings, job.Where(workers, scheduler, storage), resume=resume, **more
     )
     result = SearchResult(done.run, done.evaluator, done.said)
     if out is None:  # its logs are read where trials are asked for, and go with it

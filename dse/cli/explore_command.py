@@ -9,18 +9,20 @@ from dse.cli.run_commands import answered, say_front, searched
 from dse.core.errors import INTERRUPTED, OK
 from dse.run.folder import Folder
 from dse.space.overrides import load_space
+from dse.study.cluster import connected
 
 
 def explore(options: argparse.Namespace) -> int:
     """The whole job for each space."""
-    for name in options.spaces or ["datacenter", "mobile"]:
-        space = load_space(name)
-        out = options.out / space.name
-        done = searched(space, out, options, resume=Folder(out).holds_run())
-        say_front(done, out)
-        if done.interrupted:
-            return INTERRUPTED
-        run = answered(done.run, options)
-        for text in write_reports(run, done.evaluator, out):
-            print(text)
+    with connected(options.workers, options.scheduler) as cluster:
+        for name in options.spaces or ["datacenter", "mobile"]:
+            space = load_space(name)
+            out = options.out / space.name
+            done = searched(space, out, options, cluster, resume=Folder(out).holds_run())
+            say_front(done, out)
+            if done.interrupted:
+                return INTERRUPTED
+            run = answered(done.run, options, cluster)
+            for text in write_reports(run, done.evaluator, out):
+                print(text)
     return OK

@@ -14,7 +14,7 @@ from typing import Any
 
 from dse.catalog.catalog import use_catalog
 from dse.core.compilation import use_threads
-from dse.core.errors import BAD_INPUT, INTERRUPTED, NOTHING, OK, DseError, InfeasibleError
+from dse.core.errors import BAD_INPUT, INTERRUPTED, NOTHING, OK, DseError, InfeasibleError, masked
 from dse.core.version import __version__
 
 DIGITS = 9
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = parser().parse_args(arguments)
-    options.command_line = shlex.join(["dse", *arguments])
+    options.command_line = shlex.join(["dse", *(masked(a) for a in arguments)])
     try:
         if options.catalog is not None:
             use_catalog(options.catalog)
@@ -106,6 +106,12 @@ def _searching(sub: Any) -> None:
     _budget(p)
     p.add_argument("--out", type=Path, help="run folder (default results/NAME-seedK)")
     p.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    p.add_argument(
+        "--storage",
+        metavar="URL|FILE",
+        help="an Optuna study that many processes share, for slow evaluators: a journal file, "
+        "postgresql://USER@HOST/DATABASE, or env:NAME of a variable that holds it",
+    )
     p.add_argument(
         "--grid",
         metavar="coarse|FILE",
@@ -324,6 +330,15 @@ def _budget(p: argparse.ArgumentParser) -> None:
 def _evaluator(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--threads", type=_count, metavar="N", help="threads that judge designs (default: every core)"
+    )
+    p.add_argument(
+        "--workers",
+        type=_count,
+        metavar="N",
+        help="processes on this machine that search side by side (Dask)",
+    )
+    p.add_argument(
+        "--scheduler", metavar="ADDRESS", help="the workers of a Dask scheduler, e.g. tcp://10.0.0.1:8786"
     )
     p.add_argument(
         "--evaluator",

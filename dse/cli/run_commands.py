@@ -24,11 +24,12 @@ from dse.space.objectives import OBJECTIVES
 from dse.space.overrides import COARSE, Overrides, load_space, read_grid
 from dse.space.space import Space
 from dse.study import job
+from dse.study.cluster import Cluster, connected
 from dse.study.convergence import hypervolume_ratio
 from dse.study.job import load_run
 from dse.study.probe import probe
 from dse.study.search import Progress, Watch
-from dse.study.sweep import STATE, SweepState
+from dse.study.sweep import STATE, SweepQuestion, SweepState
 from dse.study.sweep import sweep as exact_sweep
 from dse.study.what_if import answers
 
@@ -88,7 +89,9 @@ def _bar(name: str, trials: int | None) -> Iterator[Watch]:
         yield watch
 
 
-def searched(space: Space, out: Path, options: argparse.Namespace, *, resume: bool) -> job.Outcome:
+def searched(
+    space: Space, out: Path, options: argparse.Namespace, cluster: Cluster | None, *, resume: bool
+) -> job.Outcome:
     """Search a space into a folder under a progress bar, as the command line asks."""
     with _bar(space.name, options.trials) as watch:
         return job.search(
@@ -99,6 +102,7 @@ def searched(space: Space, out: Path, options: argparse.Namespace, *, resume: bo
             command=options.command_line,
             watch=watch,
             evaluator=options.evaluator,
+            cluster=cluster,
         )
 
 
@@ -106,12 +110,22 @@ def search(options: argparse.Namespace) -> int:
     """Search one space into a run folder."""
     space = load_space(options.space, _given(options))
     out = options.out or Path("results") / f"{space.name}-seed{options.seed}"
-    done = searched(space, out, options, resume=options.resume)
+    where = job.Where(options.workers, options.scheduler, options.storage)
+    with _bar(space.name, options.trials) as watch:
+        done = job.searched(
+            space,
+            out,
+            settings_of(options),
+            where,
+            resume=options.resume,
+            command=options.command_line,
+            watch=watch,
+            evaluator=options.evaluator,
+        )
     say_front(done, out)
     if done.interrupted:
-        print(
-            f"Stopped with a front; go on with: {options.command_line}{'' if options.resume else ' --resume'}"
-        )
+        again = "" if options.resume or options.storage else " --resume"
+        print(f"Stopped with a front; go on with: {options.command_line}{again}")
         return INTERRUPTED
     return OK
 
@@ -130,7 +144,7 @@ def say_front(done: job.Outcome, out: Path) -> None:
     print(f"{out / FRONT}")
 
 
-def answered(run: Run, options: argparse.Namespace) -> Run:
+def answered(run: Run, options: argparse.Namespace, cluster: Cluster | None) -> Run:
     """Answer what the space asks beyond its front; the answers join the study of the run."""
     source = evaluator_source(run.about.get("evaluator source"))
     if not source.ours or not (run.space.what_ifs or run.space.comparisons):
@@ -145,7 +159,9 @@ def answered(run: Run, options: argparse.Namespace) -> Run:
             bar.update()
 
         stopping = settings_of(options).stopping
-        made = answers(run, load_catalog(), stopping, seed=options.seed, watch=watch, stop=stop)
+        made = answers(
+            run, load_catalog(), stopping, seed=options.seed, watch=watch, stop=stop, cluster=cluster
+        )
     study = run.study | made
     save_study(run.path, study)
     return replace(run, study=study)
@@ -181,9 +197,18 @@ def sweep(options: argparse.Namespace) -> int:
             dynamic_ncols=True,
             mininterval=progress_every(),
         ) as bar,
+        connected(options.workers, options.scheduler) as cluster,
         job.interruptible() as stop,
     ):
-        done = exact_sweep(space, model, lambda n: bar.update(n - bar.n), state=state, stop=stop)
+        done = exact_sweep(
+            space,
+            model,
+            lambda n: bar.update(n - bar.n),
+            state=state,
+            stop=stop,
+            cluster=cluster,
+            asked=SweepQuestion(space, source, load_catalog()),
+        )
     if not done.finished:
         print(f"Stopped after {done.designs:,} designs; go on with --resume.")
         return INTERRUPTED

@@ -11,6 +11,7 @@ A file's faults are gathered and raised once: ``file: key: got X, expected Y, e.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NoReturn
 
@@ -48,6 +49,12 @@ class RunError(DseError, OSError):
 
 class InfeasibleError(DseError):
     """No design met every limit; ends a command with exit code 3."""
+
+
+def masked(text: str) -> str:
+    """A text without the passwords of the URLs in it."""
+    text = re.sub(r"(\w://[^:/@\s]*):\S*@", r"\1:***@", text)
+    return re.sub(r"(password=)[^&\s'\"]*", r"\1***", text, flags=re.IGNORECASE)
 
 
 class Faults:

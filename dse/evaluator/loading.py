@@ -114,6 +114,16 @@ class EvaluatorSource:
     source: str
     """``module:name``, "" for our own model"""
     factory: Factory | None = None
+    named: bool = False
+    """whether it was given by that name, and another process can load it by it"""
+
+    def __reduce__(self) -> tuple[Callable[..., EvaluatorSource], tuple[Any, ...]]:
+        """Travel to another process by name where there is one: it looks in its own folder too."""
+        return (
+            (evaluator_source, (self.source,))
+            if self.named
+            else (EvaluatorSource, (self.source, self.factory))
+        )
 
     @property
     def ours(self) -> bool:
@@ -164,7 +174,7 @@ def evaluator_source(asked: str | Factory | EvaluatorSource | None) -> Evaluator
     if isinstance(asked, EvaluatorSource):
         return asked
     if isinstance(asked, str):
-        return EvaluatorSource(asked, _imported(asked))
+        return EvaluatorSource(asked, _imported(asked), named=True)
     if not callable(asked):
         raise SpaceError(
             f"evaluator: got a {type(asked).__name__}, expected a class or function that makes an "

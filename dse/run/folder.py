@@ -28,8 +28,9 @@ from dse.core.errors import RunError
 from dse.core.units import IntArray
 from dse.core.version import __version__
 from dse.run.archive import Archive
+from dse.run.batch import Batch
 from dse.run.front import Front, front_rows
-from dse.run.log import BatchLog
+from dse.run.log import BatchLog, framed
 from dse.space.genome import Codes
 from dse.space.space import Space
 from dse.space.variables import Value
@@ -177,6 +178,10 @@ class Folder:
     def log(self, name: str) -> BatchLog:
         """The log of one independent search of the run."""
         return BatchLog(self.path / DESIGNS / f"{name}.bin")
+
+    def write_log(self, name: str, batch: Batch) -> None:
+        """Write the log of an independent search whose one batch is kept elsewhere too, in place of any."""
+        write_bytes(self.log(name).path, framed(batch))
 
     def logs(self) -> list[BatchLog]:
         """Logs that are there, by name."""

@@ -10,7 +10,7 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +27,19 @@ KINDS: Final = {"rows": np.int32, "tags": np.int16, "asked": np.int16}
 """how indices are stored"""
 
 
+def framed(batch: Batch) -> bytes:
+    """A batch as it is stored."""
+    stored: dict[str, Any] = {}
+    for f in fields(batch):
+        value = np.asarray(getattr(batch, f.name))
+        if value.size or f.name in {"codes", "points"}:
+            stored[f.name] = value.astype(KINDS.get(f.name, value.dtype))
+    body = io.BytesIO()
+    np.savez(body, **stored)
+    content = body.getvalue()
+    return HEAD.pack(MARK, len(content), zlib.crc32(content)) + content
+
+
 class BatchLog:
     """Batches of one independent search in one file."""
 
@@ -40,18 +53,11 @@ class BatchLog:
             RunError: it cannot be written.
 
         """
-        stored: dict[str, Any] = {}
-        for f in fields(batch):
-            value = np.asarray(getattr(batch, f.name))
-            if value.size or f.name in {"codes", "points"}:
-                stored[f.name] = value.astype(KINDS.get(f.name, value.dtype))
-        body = io.BytesIO()
-        np.savez(body, **stored)
-        content = body.getvalue()
+        frame = framed(batch)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
-                file.write(HEAD.pack(MARK, len(content), zlib.crc32(content)) + content)
+                file.write(frame)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -86,6 +92,25 @@ class BatchLog:
                 break
         if mend:
             os.truncate(self.path, start)
+
+
+class MemoryLog:
+    """The same for a search that keeps nothing: batches in memory."""
+
+    def __init__(self, batches: Iterable[Batch] = ()) -> None:
+        self.kept = list(batches)
+
+    def append(self, batch: Batch) -> None:
+        """Keep a batch."""
+        self.kept.append(batch)
+
+    def batches(self, *, mend: bool = False) -> Iterator[Batch]:
+        """Batches in order."""
+        del mend
+        yield from list(self.kept)
+
+
+Log = BatchLog | MemoryLog
 
 
 def _read(content: bytes) -> Batch:

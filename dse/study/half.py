@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 import numpy as np
 
 from dse.core.units import BoolArray, IntArray
 from dse.run.batch import Batch
-from dse.run.log import BatchLog
+from dse.run.log import Log
 from dse.space.genome import Codes
 from dse.study.archives import Archives, Keys, known
 from dse.study.judging import Judge
@@ -47,7 +47,7 @@ class Half:
         judge: Judge,
         archives: Archives,
         strategy: Strategy,
-        log: BatchLog | None,
+        log: Log | None,
         *,
         slow: bool = False,
     ) -> None:
@@ -66,10 +66,22 @@ class Half:
         What the log holds is taken in first, whatever ``stop`` says. Ends between generations, at ``exact``
         within one.
         """
+        while self.wants(most, exact=exact) and not stop():
+            self._judge_generation(most if exact else 2**62, stop)
+
+    def wants(self, most: int, *, exact: bool) -> bool:
+        """Whether it has to go on for ``most`` designs, once all is taken in that its log holds."""
         while self._short(most, exact=exact) and (logged := next(self._logged, None)):
             self._take(logged)
-        while self._short(most, exact=exact) and not self.exhausted and not stop():
-            self._judge_generation(most if exact else 2**62, stop)
+        return self._short(most, exact=exact) and not self.exhausted
+
+    def receive(self, batches: Sequence[Batch], *, exhausted: bool) -> None:
+        """Take in what was judged elsewhere, in the order in which it was."""
+        for batch in batches:
+            if self.log:
+                self.log.append(batch)
+            self._take(batch)
+        self.exhausted = exhausted
 
     def _short(self, most: int, *, exact: bool) -> bool:
         return (self.evaluated if exact else len(self.archives)) < most

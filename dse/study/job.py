@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from dse.catalog.catalog import Catalog, load_catalog
-from dse.core.errors import InfeasibleError, RunError, SpaceError
+from dse.core.errors import InfeasibleError, RunError, SpaceError, masked
 from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.loading import EvaluatorSource, Factory, evaluator_source
 from dse.evaluator.protocol import Evaluator, Outcomes
@@ -30,9 +31,12 @@ from dse.space.overrides import apply, overrides_of
 from dse.space.reader import read_space
 from dse.space.space import Space
 from dse.study.archives import Archives, Common
+from dse.study.cluster import Cluster, connected
 from dse.study.niches import niches_of
 from dse.study.samplers import AUTO
-from dse.study.search import Search, Stopping, Watch
+from dse.study.search import Progress, Search, Stopping, Watch, half_name
+from dse.study.shared_study import SharedSearch
+from dse.study.storage import asked_storage, opened
 from dse.study.sweep import STATE, SweepState, Swept
 from dse.study.worth import study_of
 
@@ -97,6 +101,35 @@ class Settings:
         )
 
 
+@dataclass(frozen=True)
+class Where:
+    """Where a search runs: here, on workers, or as one of many processes on a shared study."""
+
+    workers: int | None = None
+    scheduler: str | None = None
+    storage: str | None = None
+
+
+def searched(
+    space: Space, out: Path, settings: Settings, where: Where, *, resume: bool, **more: Any
+) -> Outcome:
+    """Search a space where it is asked to be searched; ``more`` as ``search`` takes it.
+
+    Raises:
+        SpaceError: two places, or a shared study that is to be resumed, which it is by itself.
+
+    """
+    if where.storage is None:
+        with connected(where.workers, where.scheduler) as cluster:
+            return search(space, out, settings, resume=resume, cluster=cluster, **more)
+    if where.workers is not None or where.scheduler is not None or resume:
+        raise SpaceError(
+            "--storage: goes on by itself, and is shared by starting the search several times; leave out "
+            "--workers, --scheduler and --resume"
+        )
+    return search_shared(space, out, settings, where.storage, **more)
+
+
 def search(
     space: Space,
     out: Path,
@@ -107,8 +140,9 @@ def search(
     watch: Watch | None = None,
     catalog: Catalog | None = None,
     evaluator: str | Factory | EvaluatorSource | None = None,
+    cluster: Cluster | None = None,
 ) -> Outcome:
-    """Search a space into a run folder; resume one; stop cleanly on Ctrl-C.
+    """Search a space into a run folder; resume one; stop cleanly on Ctrl-C. With a cluster by its workers.
 
     Raises:
         RunError: the folder holds a run and ``resume`` is off, or the reverse.
@@ -142,10 +176,78 @@ def search(
         seeds=settings.seeds,
         trials=settings.trials,
         folder=folder,
+        cluster=cluster,
     )
     with interruptible() as stop:
         job.run(stopping, stop, watch)
         interrupted = stop()
+    return _ended(job, folder, interrupted=interrupted)
+
+
+def search_shared(
+    space: Space,
+    out: Path,
+    settings: Settings,
+    storage: str,
+    *,
+    command: str,
+    watch: Watch | None = None,
+    catalog: Catalog | None = None,
+    evaluator: str | Factory | EvaluatorSource | None = None,
+) -> Outcome:
+    """Take part in the search of an Optuna study that other processes may share; then write its front.
+
+    ``storage`` is a journal file, or a PostgreSQL URL; the same question is the same study, so that a later
+    process goes on with it. Each writes all of it into its own folder, or all into the same.
+
+    Raises:
+        SpaceError: a setting that a shared study does not have, or a storage that is none.
+        RunError: the folder holds another run; the server does not answer.
+        InfeasibleError: no design met every limit.
+
+    """
+    stopping = settings.stopping
+    if stopping.trials is None and stopping.seconds is None:
+        raise SpaceError("--storage: say when the search ends with --trials or --timeout")
+    if settings.sampler != AUTO or settings.seeds > 1 or settings.until is not None:
+        raise SpaceError("--storage: is one search by auto, without --sampler, --seeds and --until")
+    catalog = catalog or load_catalog()
+    source = evaluator_source(evaluator)
+    place = asked_storage(storage)
+    folder = Folder(out)
+    about = _about(space, source.make(space, catalog), source) | {
+        "sampler": AUTO,
+        "seed": settings.seed,
+        "trials": settings.trials,
+        "timeout": settings.timeout,
+        "catalogue": catalog.digest,
+        "storage": masked(place),
+        "command": command,
+    }
+    if folder.holds_run():
+        _same(folder, space, about)
+    job = Search(space, source, catalog, seed=settings.seed, trials=1, folder=folder)
+    shared = SharedSearch(
+        space, source, catalog, opened(place), settings.seed, settings.trials, job.question.first
+    )
+    start = time.monotonic()
+
+    def look(complete: int) -> None:
+        if watch:
+            least = shared.archives.violation
+            feasible = float((least == 0).mean()) if len(least) else 0.0
+            watch(Progress(complete, settings.trials, feasible, None, time.monotonic() - start))
+
+    with interruptible() as stop:
+        done = shared.run(stopping.seconds, stop, look)
+        interrupted = stop() and not done
+    half = job.seeds[0].halves[0]
+    found = shared.complete()
+    if not len(found):
+        raise InfeasibleError(f"{space.name}: no trial was finished; give it longer than --timeout")
+    folder.begin(space, about, fresh=False)
+    folder.write_log(half_name(settings.seed, 0), found)
+    half.advance(len(found), lambda: True)
     return _ended(job, folder, interrupted=interrupted)
 
 
@@ -217,8 +319,14 @@ def _same(folder: Folder, space: Space, about: Mapping[str, Any]) -> None:
             f"{folder.path}: was searched by dse {manifest.get('dse')}, whose log cannot be gone on with; "
             "its front can still be read; search again into another --out"
         )
-    asked = {**about, "overrides": list(space.overrides), "space file": space.text}
-    had = {"evaluator source": "", "seeds": 1, **manifest, "space file": folder.space_text()}
+    asked = {
+        "seeds": 1,
+        "storage": None,
+        **about,
+        "overrides": list(space.overrides),
+        "space file": space.text,
+    }
+    had = {"evaluator source": "", "seeds": 1, "storage": None, **manifest, "space file": folder.space_text()}
     for key in (
         "name",
         "sampler",
@@ -229,6 +337,7 @@ def _same(folder: Folder, space: Space, about: Mapping[str, Any]) -> None:
         "evaluator",
         "evaluator source",
         "overrides",
+        "storage",
         "space file",
     ):
         if had.get(key) != asked[key]:

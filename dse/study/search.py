@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -23,19 +23,21 @@ from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.loading import EvaluatorSource
 from dse.evaluator.protocol import Evaluator
 from dse.run.folder import Folder
+from dse.run.log import Log, MemoryLog
 from dse.space.design import encode
 from dse.space.genome import Codes, Genome
 from dse.space.space import Space
 from dse.space.variables import Value
-from dse.study.archives import Archives, Common
+from dse.study.archives import Common
+from dse.study.cluster import Cluster
 from dse.study.convergence import Agreement, agreement, drifted
-from dse.study.evolution import EARLY, ENUMERATED, SEEDS, Evolution
-from dse.study.half import Half, Strategy
+from dse.study.evolution import EARLY, ENUMERATED, SEEDS
+from dse.study.half import Half
 from dse.study.judging import Judge
-from dse.study.niches import niches_of
 from dse.study.polish import SHARE as POLISHED
 from dse.study.polish import Neighbours
-from dse.study.samplers import AUTO, SAMPLERS, OptunaStrategy
+from dse.study.samplers import AUTO, SAMPLERS
+from dse.study.tasks import SLICE, Assignment, Question, SharedJudge, advance
 
 HALVES: Final = 2
 
@@ -163,7 +165,7 @@ class SeedSearch:
         return self.agreements[-1]
 
 
-def _name(seed: int, half: int) -> str:
+def half_name(seed: int, half: int) -> str:
     """Name of the log of a half."""
     return f"seed{seed}-half{half + 1}"
 
@@ -183,64 +185,50 @@ class Search:
         trials: int | None = None,
         folder: Folder | None = None,
         known: Sequence[dict[str, Value]] = (),
+        cluster: Cluster | None = None,
     ) -> None:
-        self.space, self.sampler, self.folder, self.catalog, self.source = (
-            space,
-            sampler,
-            folder,
-            catalog,
-            source,
-        )
+        self.space, self.sampler, self.folder, self.cluster = space, sampler, folder, cluster
         few = trials is not None and trials < COMPARED * seeds
         self.genome = Genome(space.variables)
-        self.niches = niches_of(self.genome, space.levers, space.target.locked_levels)
         self.evaluator: Evaluator = source.make(space, catalog)
         first = [*source.nearest_to_baselines(space, catalog, self.evaluator), *known]
-        self.first: Codes = (
+        codes: Codes = (
             self.genome.codes(encode(space, first))
             if first
             else np.empty((0, len(self.genome.genes)), dtype=np.int16)
         )
         self.ours = isinstance(self.evaluator, FirstOrderModel)
-        self.planned = SEEDS if trials is None else trials // (EARLY * seeds * (1 if few else HALVES))
+        planned = SEEDS if trials is None else trials // (EARLY * seeds * (1 if few else HALVES))
+        self.question = Question(space, source, catalog, sampler, codes, planned)
         self.seeds = []
         for one in range(seed, seed + seeds):
-            single = few and not (folder and folder.log(_name(one, 1)).path.exists())
+            single = few and not (folder and folder.log(half_name(one, 1)).path.exists())
             count = 1 if single else HALVES
             self.seeds.append(SeedSearch(one, [self._half(one, h, count) for h in range(count)]))
-        archives = self._archives()
-        log = folder.log("polish") if folder else None
+        archives = self.question.archives()
+        self.niches = archives.niches
         everyone = [h for s in self.seeds for h in s.halves]
+        judge = Judge(self.evaluator, self.genome, space)
         self.polish = Half(
-            Judge(self.evaluator, self.genome, space),
+            SharedJudge(self.question, cluster) if cluster else judge,
             archives,
             Neighbours(archives, everyone),
-            log,
+            folder.log("polish") if folder else None,
             slow=not self.ours,
         )
-        self.start = time.monotonic()
+        self.start, self.end = time.monotonic(), np.inf
 
-    def _archives(self) -> Archives:
-        return Archives(self.genome, self.niches, len(self.space.objectives), self.space.bounds)
-
-    def _half(self, seed: int, half: int, halves: int) -> Half:
+    def _half(self, seed: int, number: int, halves: int) -> Half:
         """A half with an evaluator of its own: ours judges for both side by side, each with its share of
-        threads.
+        threads. Of another evaluator a cluster judges the designs, of ours whole halves.
         """
-        evaluator = self.source.make(self.space, self.catalog)
-        if isinstance(evaluator, FirstOrderModel):
-            evaluator.threads = max(core_threads() // halves, 1)
-        archives = self._archives()
-        strategy: Strategy = (
-            Evolution(archives, [seed, half], self.first, seeds=self.planned)
-            if self.sampler == AUTO
-            else OptunaStrategy(
-                archives, self.sampler, [seed, half], len(self.space.tpot_targets), self.first
-            )
-        )
-        log = self.folder.log(_name(seed, half)) if self.folder else None
-        judge = Judge(evaluator, self.genome, self.space)
-        return Half(judge, archives, strategy, log, slow=not self.ours)
+        log: Log | None = self.folder.log(half_name(seed, number)) if self.folder else None
+        if self.cluster and self.ours:
+            log = log or MemoryLog()
+        half = self.question.half(seed, number, log, threads=max(core_threads() // halves, 1))
+        if self.cluster and not self.ours:
+            half.judge = SharedJudge(self.question, self.cluster)
+        return half
 
     @property
     def sides(self) -> list[Half]:
@@ -265,13 +253,12 @@ class Search:
 
     def run(self, stopping: Stopping, stop: Callable[[], bool], watch: Watch | None = None) -> None:
         """Go on until done, or until ``stop`` says so."""
-        end = np.inf if stopping.seconds is None else self.start + stopping.seconds
+        self.end = np.inf if stopping.seconds is None else self.start + stopping.seconds
 
         def halt() -> bool:
-            return stop() or time.monotonic() > end
+            return stop() or time.monotonic() > self.end
 
-        for one in self.seeds:
-            self._run_seed(one, stopping, halt, watch)
+        self._run_seeds(stopping, halt, self._look(stopping, watch))
         found = sum(s.evaluated for s in self.seeds)
         if self.sampler == AUTO and not halt():
             most = int(POLISHED * found) if stopping.trials is None else stopping.trials - found
@@ -286,12 +273,33 @@ class Search:
     def _look(self, stopping: Stopping, watch: Watch | None) -> Callable[[], None]:
         return lambda: watch(self.progress(stopping)) if watch else None
 
+    def _run_seeds(self, stopping: Stopping, halt: Callable[[], bool], look: Callable[[], None]) -> None:
+        """Search with every seed: one after the other, on a cluster side by side."""
+        if self.cluster is None:
+            for one in self.seeds:
+                self._run_seed(one, stopping, halt, look)
+            return
+        failed = False
+        with ThreadPoolExecutor(len(self.seeds)) as pool:
+            left = {
+                pool.submit(self._run_seed, one, stopping, lambda: failed or halt(), lambda: None)
+                for one in self.seeds
+            }
+            try:
+                while left:
+                    done, left = wait(left, timeout=TICK)
+                    for each in done:
+                        each.result()
+                    look()
+            finally:
+                failed = True
+
     def _run_seed(
-        self, one: SeedSearch, stopping: Stopping, halt: Callable[[], bool], watch: Watch | None
+        self, one: SeedSearch, stopping: Stopping, halt: Callable[[], bool], look: Callable[[], None]
     ) -> None:
         """Advance the halves from one comparison to the next."""
         for most, exact in self._marks(stopping):
-            self._advance(one.halves, most, halt, self._look(stopping, watch), exact=exact)
+            self._advance(one.halves, most, halt, look, exact=exact)
             if halt():
                 break
             found = one.compare()
@@ -328,6 +336,9 @@ class Search:
         exact: bool,
     ) -> None:
         """Advance halves to ``most`` designs each: side by side where the evaluator is ours."""
+        if self.cluster and self.ours and self.polish not in halves:
+            self._assign(self.cluster, halves, most, halt, look, exact=exact)
+            return
         failed = False
         with ThreadPoolExecutor(len(halves) if self.ours else 1) as pool:
             left = {pool.submit(h.advance, most, lambda: failed or halt(), exact=exact) for h in halves}
@@ -339,6 +350,40 @@ class Search:
                     look()
             finally:
                 failed = True  # the others need not go on
+
+    def _assign(
+        self,
+        cluster: Cluster,
+        halves: Sequence[Half],
+        most: int,
+        halt: Callable[[], bool],
+        look: Callable[[], None],
+        *,
+        exact: bool,
+    ) -> None:
+        """The same by workers, some seconds a task; what they had begun when it halts is taken in too."""
+        share = -(-HALVES * len(self.seeds) // cluster.workers)
+        where = {half: (s.seed, number) for s in self.seeds for number, half in enumerate(s.halves)}
+        left: dict[Any, Half] = {}
+
+        def assign(half: Half, near: str | None, *, sent: bool) -> None:
+            if half.wants(most, exact=exact) and not halt():
+                seconds = min(SLICE, max(self.end - time.monotonic(), 0.0))
+                asked = Assignment(*where[half], most, exact, seconds, share)
+                assert half.log is not None  # noqa: S101 - made with one
+                known = list(half.log.batches()) if sent else None
+                task = cluster.submit(advance, self.question, asked, half.evaluated, known, near=near)
+                left[task] = half
+
+        for half in halves:
+            assign(half, None, sent=False)
+        while left:
+            for task in cluster.done(list(left), TICK):
+                half, found = left.pop(task), cluster.result(task)
+                if found is not None:
+                    half.receive(found.batches, exhausted=found.exhausted)
+                assign(half, found.worker if found else None, sent=found is None)
+            look()
 
     def _use_up(self, trials: int, halt: Callable[[], bool]) -> None:
         """Spend what the polish left of a number of trials that was asked for, exactly."""

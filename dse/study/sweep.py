@@ -10,25 +10,33 @@ import io
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice, tee
+from itertools import count, islice, tee
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import numpy as np
 
+from dse.catalog.catalog import Catalog
 from dse.core.errors import RunError
+from dse.evaluator.first_order import FirstOrderModel
+from dse.evaluator.loading import EvaluatorSource
 from dse.evaluator.protocol import Evaluator, Outcomes
 from dse.run.archive import Archive
 from dse.run.folder import write_bytes
 from dse.run.front import Front, front_of
 from dse.space.design import Design, grid
 from dse.space.space import Space
+from dse.study.cluster import Cluster
 
 BLOCK: Final = 4096
 """designs at a time: what they are found to do takes some 40 MB"""
 
 SAVED: Final = 5.0
 """s between two savings of the state"""
+
+SPAN: Final = 8
+"""blocks that a worker sweeps at a time, in some seconds"""
 
 STATE: Final = "sweep.npz"
 
@@ -48,6 +56,15 @@ class Swept:
     def __post_init__(self) -> None:
         self.shrink()
 
+    def take_in(self, part: Swept) -> None:
+        """Add what was swept next."""
+        self.designs += part.designs
+        self.feasible += part.feasible
+        self.blocks += part.blocks
+        if len(part.archive):
+            self.archive.add(*part.archive.joined())
+            self.shrink()
+
     def shrink(self) -> None:
         """Drop archived designs that no longer stand on the front."""
         if not len(self.archive):
@@ -60,6 +77,18 @@ class Swept:
         self.front = front_of(self.archive.space, self.archive.outcomes[0])
 
 
+@dataclass(frozen=True)
+class SweepQuestion:
+    """What a worker needs to sweep any blocks of a grid."""
+
+    space: Space
+    source: EvaluatorSource
+    catalog: Catalog
+    block: int = BLOCK
+    token: str = field(default_factory=lambda: uuid4().hex)
+    """names this sweep among all that a worker serves"""
+
+
 def sweep(
     space: Space,
     evaluator: Evaluator,
@@ -68,35 +97,75 @@ def sweep(
     *,
     state: SweepState | None = None,
     stop: Callable[[], bool] = lambda: False,
+    cluster: Cluster | None = None,
+    asked: SweepQuestion | None = None,
 ) -> Swept:
     """Judge every design of the grid block by block, keeping the front so far.
 
-    With ``state`` it goes on from what that holds, and is saved there; ``stop`` ends it between blocks.
+    With ``state`` it goes on from what that holds, and is saved there; ``stop`` ends it between blocks. With a
+    cluster its workers judge spans of blocks of what is ``asked``, which are taken in in the same order.
     """
     done = state.load(space, evaluator) if state else Swept(Archive(space))
     start = time.monotonic() - done.seconds
     saved = time.monotonic()
-    for design, outcomes, count in _judged(evaluator, islice(grid(space, block), done.blocks, None)):
-        done.designs += count
-        done.feasible += int(outcomes.feasible.any(axis=1).sum()) if len(design) else 0
-        kept = np.unique(front_of(space, outcomes).rows) if len(design) else np.zeros(0, np.int64)
-        if len(kept):
-            done.archive.add(design.take(kept), outcomes.take(kept))
-            done.shrink()
-        done.blocks += 1
+    if cluster and asked:
+        tasks = ((swept_span, asked, first, SPAN) for first in count(done.blocks, SPAN))
+        parts: Iterator[Swept] = cluster.in_order(tasks, lambda: done.finished or stop())
+    else:
+        parts = _blocks(space, evaluator, islice(grid(space, block), done.blocks, None), stop)
+    for part in parts:
+        done.finished = part.finished
+        done.take_in(part)
         done.seconds = time.monotonic() - start
         if watch:
             watch(done.designs)
         if state and time.monotonic() > saved + SAVED:
             state.save(done)
             saved = time.monotonic()
-        if stop():
-            break
-    else:
-        done.finished = True
     if state:
         state.save(done)
     return done
+
+
+def _blocks(
+    space: Space, evaluator: Evaluator, blocks: Iterable[Design], stop: Callable[[], bool]
+) -> Iterator[Swept]:
+    """Each block swept; the last, which holds nothing, says that it is finished."""
+    for design, outcomes, designs in _judged(evaluator, blocks):
+        part = Swept(Archive(space), designs, blocks=1)
+        if len(design):
+            part.feasible = int(outcomes.feasible.any(axis=1).sum())
+            kept = np.unique(front_of(space, outcomes).rows)
+            part.archive.add(design.take(kept), outcomes.take(kept))
+        yield part
+        if stop():
+            return
+    yield Swept(Archive(space), finished=True)
+
+
+_GRIDS: dict[str, list[tuple[int, Iterator[Design], Evaluator]]] = {}
+"""where each of a worker's threads stands in the grids that it enumerates"""
+
+
+def swept_span(asked: SweepQuestion, first: int, blocks: int) -> Swept:
+    """Sweep so many blocks from ``first``, on a worker, which goes on enumerating where it was."""
+    known = _GRIDS.setdefault(asked.token, [])
+    behind = [i for i, (position, _, _) in enumerate(known) if position <= first]
+    if behind:
+        position, designs, evaluator = known.pop(behind[-1])
+    else:
+        position, designs = 0, grid(asked.space, asked.block)
+        evaluator = asked.source.make(asked.space, asked.catalog)
+        if isinstance(evaluator, FirstOrderModel):
+            evaluator.threads = 1  # as many spans are swept at a time as there are threads
+    whole = Swept(Archive(asked.space))
+    for part in _blocks(
+        asked.space, evaluator, islice(designs, first - position, first - position + blocks), bool
+    ):
+        whole.take_in(part)
+    whole.finished = whole.blocks < blocks
+    known.append((first + whole.blocks, designs, evaluator))
+    return whole
 
 
 def _judged(evaluator: Evaluator, blocks: Iterable[Design]) -> Iterator[tuple[Design, Outcomes, int]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from dse.space.design import decode, levels, unfit
 from dse.space.questions import CONTROL
 from dse.space.space import Comparison, Space, WhatIf
 from dse.space.variables import Value
+from dse.study.cluster import Cluster
 from dse.study.convergence import Agreement, box_rows
 from dse.study.search import Search, Stopping
 from dse.study.worth import MEASURES, Reference, worth
@@ -80,54 +83,90 @@ def _within(space: Space, design: dict[str, Value]) -> bool:
 
 
 def answers(
-    run: Run, catalog: Catalog, stopping: Stopping, *, seed: int, watch: Watch, stop: Callable[[], bool]
+    run: Run,
+    catalog: Catalog,
+    stopping: Stopping,
+    *,
+    seed: int,
+    watch: Watch,
+    stop: Callable[[], bool],
+    cluster: Cluster | None = None,
 ) -> dict[str, Any]:
     """What a space asks beyond its front: other worlds searched, and designs set side by side."""
-    worlds = what_if_fronts(run, catalog, stopping, seed=seed, watch=watch, stop=stop)
+    worlds = what_if_fronts(run, catalog, stopping, seed=seed, watch=watch, stop=stop, cluster=cluster)
     return {"what_if": worlds, "compare": side_by_side(run.space, catalog)}
 
 
 def what_if_fronts(
-    run: Run, catalog: Catalog, stopping: Stopping, *, seed: int, watch: Watch, stop: Callable[[], bool]
+    run: Run,
+    catalog: Catalog,
+    stopping: Stopping,
+    *,
+    seed: int,
+    watch: Watch,
+    stop: Callable[[], bool],
+    cluster: Cluster | None = None,
 ) -> list[dict[str, Any]]:
     """Search the space in each of its other worlds; each front against that of this one.
 
     Each search starts from designs of the run's own front, so that what differs is the world and not the
-    luck.
+    luck. With a cluster each world is a task.
     """
-    out = []
     rows = np.unique(run.front.rows[box_rows(run.front.points)])
     known = [run.values(int(rows[i])) for i in np.unique(np.linspace(0, len(rows) - 1, WARM).astype(int))]
     said = run.study["reference_point"]
     reference = Reference(np.array([said["values"][o] for o in run.space.objectives]), said["source"])
     control = WhatIf(CONTROL, CONTROL.capitalize(), (), {})
+    worlds: list[tuple[WhatIf, Space]] = []
     for asked in (control, *run.space.what_ifs) if run.space.what_ifs else ():
-        watch("what if", asked.name)
-        try:
-            space = _held(run.space, asked)
-        except SpaceError:
-            continue  # the run itself holds something else
-        changed = catalog.with_numbers(asked.catalogue)
-        found = search_front(space, OURS, changed, stopping, seed=seed, known=known, stop=stop)
+        with suppress(SpaceError):  # the run itself may hold something else
+            worlds.append((asked, _held(run.space, asked)))
+    search = partial(_search_world, stopping=stopping, seed=seed, known=known)
+    tasks = [(search, space, catalog.with_numbers(asked.catalogue)) for asked, space in worlds]
+    fronts: Iterable[WorldFront] = (
+        cluster.in_order(tasks, stop)
+        if cluster
+        else (search(space, changed, stop=stop) for _, space, changed in tasks if not stop())
+    )
+    out = []
+    for (asked, space), found in zip(worlds, fronts, strict=False):
         if stop():
             break
-        whole = run.front.points
-        lost = worth(run.space, reference, found.points, whole)
-        halves = [worth(run.space, reference, h, whole) for h in found.halves]
-        for name in MEASURES:
-            values = [x[name] for x in (lost, *halves) if x[name] is not None]
-            lost[f"{name}_range"] = [min(values), max(values)] if len(values) > 1 else None
-        out.append(
-            {
-                "name": asked.name,
-                "question": asked.question,
-                **lost,
-                "agreement": None if found.agreement is None else found.agreement.as_data(),
-                "levels": levels(space, found.designs),
-                "front": [f"{x:.4g} {y:.4g}" for x, y in envelope(found.points[:, :2])],
-            }
-        )
+        watch("what if", asked.name)
+        out.append(_against(run, reference, asked, space, found))
     return out
+
+
+def _search_world(
+    space: Space,
+    catalog: Catalog,
+    *,
+    stopping: Stopping,
+    seed: int,
+    known: Sequence[dict[str, Value]],
+    stop: Callable[[], bool] = lambda: False,
+) -> WorldFront:
+    return search_front(space, OURS, catalog, stopping, seed=seed, known=known, stop=stop)
+
+
+def _against(
+    run: Run, reference: Reference, asked: WhatIf, space: Space, found: WorldFront
+) -> dict[str, Any]:
+    """The front of another world as data, with what it keeps of the run's."""
+    whole = run.front.points
+    lost = worth(run.space, reference, found.points, whole)
+    halves = [worth(run.space, reference, h, whole) for h in found.halves]
+    for name in MEASURES:
+        values = [x[name] for x in (lost, *halves) if x[name] is not None]
+        lost[f"{name}_range"] = [min(values), max(values)] if len(values) > 1 else None
+    return {
+        "name": asked.name,
+        "question": asked.question,
+        **lost,
+        "agreement": None if found.agreement is None else found.agreement.as_data(),
+        "levels": levels(space, found.designs),
+        "front": [f"{x:.4g} {y:.4g}" for x, y in envelope(found.points[:, :2])],
+    }
 
 
 def _held(space: Space, asked: WhatIf) -> Space:

@@ -226,8 +226,11 @@ def missing_levels(job: Search, front: ParetoArchive, index: Mapping[str, int]) 
 
 
 def held_by(job: Search, front: ParetoArchive) -> dict[str, float]:
-    """Share of the best designs of a niche, one a box, that stand within 10 % of each limit, most first."""
-    if not len(front):
+    """Share of the best designs of a niche, one a box, that stand within 10 % of each limit, most first.
+
+    Of our model alone: another evaluator, which may take hours a design, is not asked again.
+    """
+    if not len(front) or not job.ours:
         return {}
     chosen = box_rows(front.points)
     codes = job.common.codes(front.owners[chosen])

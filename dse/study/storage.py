@@ -1,0 +1,164 @@
+"""Storage of an Optuna study that many processes share: a journal file, or a PostgreSQL server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import optuna
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+
+from dse.core.errors import RunError, SpaceError, masked
+
+T = TypeVar("T")
+
+PATIENCE: Final = 120.0
+"""s for which a server that does not answer is asked again"""
+
+RACING: Final = 10.0
+"""s for the same where several processes made the same thing at the same moment"""
+
+PAUSES: Final = (0.2, 5.0)
+"""s, first and longest, between two tries"""
+
+FROM_ENVIRONMENT: Final = "env:"
+
+
+def asked_storage(asked: str) -> str:
+    """What ``--storage`` names: a URL, a path, or ``env:NAME`` of the variable that holds one.
+
+    Raises:
+        SpaceError: the variable is not set, or the URL is of another kind of server.
+
+    """
+    found = asked
+    if asked.startswith(FROM_ENVIRONMENT):
+        name = asked.removeprefix(FROM_ENVIRONMENT)
+        found = os.environ.get(name, "")
+        if not found:
+            raise SpaceError(f"--storage {asked}: the environment variable {name} is not set")
+    kind = found.partition("://")[0]
+    if "://" in found and kind.partition("+")[0] != "postgresql":
+        raise SpaceError(
+            f"--storage: got {masked(found)!r}, expected postgresql://USER:PASSWORD@HOST/DATABASE, the path of "
+            "a journal file, or env:NAME of a variable that holds one of them"
+        )
+    return found
+
+
+def opened(storage: str) -> BaseStorage:
+    """The storage that a URL or path names; a server that does not answer is asked for some time.
+
+    Raises:
+        SpaceError: no driver for PostgreSQL is installed.
+        RunError: the file cannot be written, or no server answers.
+
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if "://" not in storage:
+        try:
+            Path(storage).resolve().parent.mkdir(parents=True, exist_ok=True)
+            return JournalStorage(JournalFileBackend(storage))
+        except OSError as error:
+            raise RunError(f"--storage {storage}: cannot be written ({error.strerror or error})") from error
+    import sqlalchemy.exc
+
+    url = re.sub(r"^postgresql://", "postgresql+psycopg://", storage)
+    more = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+    try:
+        return _asked_again(lambda: ServerStorage(url, engine_kwargs=more))
+    except ImportError as error:
+        raise SpaceError(
+            f"--storage: PostgreSQL needs a driver, which is not installed ({error.__cause__ or error}); "
+            "pip install 'dse[storage]'"
+        ) from error
+    except (sqlalchemy.exc.SQLAlchemyError, ValueError) as error:
+        raise RunError(f"--storage {masked(storage)}: cannot be opened ({masked(str(error))})") from error
+
+
+def _asked_again(ask: Callable[[], T]) -> T:
+    """Ask a server until it answers, or patience ends.
+
+    Raises:
+        RunError: no answer.
+
+    """
+    import sqlalchemy.exc
+
+    start, pause = time.monotonic(), PAUSES[0]
+    while True:
+        try:
+            return ask()
+        except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+            cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+            patience = _patience(cause)
+            if time.monotonic() - start >= patience:
+                said = masked(str(cause)).splitlines()[0]
+                raise RunError(
+                    f"--storage: the server does not answer ({said}); what it was told is kept: run the same "
+                    "command again"
+                ) from error
+        time.sleep(pause)
+        pause = min(2 * pause, PAUSES[1])
+
+
+def _patience(fault: BaseException | None) -> float:
+    """Seconds for which to ask again after a fault of a server."""
+    from sqlalchemy import exc
+
+    if isinstance(fault, exc.IntegrityError | exc.ProgrammingError):
+        return RACING  # another process makes the same tables
+    gone = isinstance(fault, exc.OperationalError | exc.InterfaceError)
+    cut = isinstance(fault, exc.DBAPIError) and fault.connection_invalidated
+    refused = "authentication failed" in str(fault) or "does not exist" in str(fault)
+    return PATIENCE if (gone or cut) and not refused else 0.0
+
+
+class ServerStorage(RDBStorage):
+    """Optuna's storage in a database, that outlives a restart of its server: every operation is asked again.
+
+    One whose answer alone was lost is not done twice in a way that counts: a state that is already set is
+    taken as set, and a trial that was made unseen is never begun, so that it is given up like one of a dead
+    worker.
+    """
+
+
+def _again(operation: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(operation)
+    def asked(self: ServerStorage, *arguments: Any, **named: Any) -> Any:
+        tries = 0
+
+        def ask() -> Any:
+            nonlocal tries
+            tries += 1
+            try:
+                return operation(self, *arguments, **named)
+            except UpdateFinishedTrialError:
+                state = named.get("state", arguments[1] if len(arguments) > 1 else None)
+                setting = operation.__name__ == "set_trial_state_values"
+                if tries > 1 and setting and RDBStorage.get_trial(self, arguments[0]).state == state:
+                    return True
+                raise
+
+        return _asked_again(ask)
+
+    return asked
+
+
+for _name in (
+    *(n for n, f in vars(BaseStorage).items() if callable(f) and not n.startswith("_")),
+    "_create_new_trial",
+    "_set_trial_param",
+    "_get_trials",
+):
+    if _name in vars(RDBStorage):
+        setattr(ServerStorage, _name, _again(vars(RDBStorage)[_name]))
+logging.getLogger("alembic").setLevel(logging.WARNING)
