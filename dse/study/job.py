@@ -227,24 +227,25 @@ def search_shared(
     if folder.holds_run():
         _same(folder, space, about)
     job = Search(space, source, catalog, seed=settings.seed, trials=1, folder=folder)
-    shared = SharedSearch(
-        space, source, catalog, opened(place), settings.seed, settings.trials, job.question.first
-    )
     start = time.monotonic()
+    with opened(place) as kept:
+        shared = SharedSearch(
+            space, source, catalog, kept, settings.seed, settings.trials, job.question.first
+        )
 
-    def look(complete: int) -> None:
-        if watch:
-            least = shared.archives.violation
-            feasible = float((least == 0).mean()) if len(least) else 0.0
-            watch(Progress(complete, settings.trials, feasible, None, time.monotonic() - start))
+        def look(complete: int) -> None:
+            if watch:
+                broken = shared.archives.violation
+                feasible = float((broken == 0).mean()) if len(broken) else 0.0
+                watch(Progress(complete, settings.trials, feasible, None, time.monotonic() - start))
 
-    with interruptible() as stop:
-        done = shared.run(stopping.seconds, stop, look)
-        interrupted = stop() and not done
-    half = job.seeds[0].halves[0]
-    found = shared.complete()
+        with interruptible() as stop:
+            done = shared.run(stopping.seconds, stop, look)
+            interrupted = stop() and not done
+        found = shared.complete()
     if not len(found):
         raise InfeasibleError(f"{space.name}: no trial was finished; give it longer than --timeout")
+    half = job.seeds[0].halves[0]
     folder.begin(space, about, fresh=False)
     folder.write_log(half_name(settings.seed, 0), found)
     half.advance(len(found), lambda: True)

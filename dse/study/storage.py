@@ -6,7 +6,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -54,21 +55,49 @@ def asked_storage(asked: str) -> str:
     return found
 
 
-def opened(storage: str) -> BaseStorage:
-    """The storage that a URL or path names; a server that does not answer is asked for some time.
+@contextmanager
+def opened(storage: str) -> Iterator[BaseStorage]:
+    """The storage that a URL or path names, closed afterwards.
+
+    A server that does not answer is asked for some time.
 
     Raises:
         SpaceError: no driver for PostgreSQL is installed.
         RunError: the file cannot be written, or no server answers.
 
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if "://" not in storage:
-        try:
-            Path(storage).resolve().parent.mkdir(parents=True, exist_ok=True)
-            return JournalStorage(JournalFileBackend(storage))
-        except OSError as error:
-            raise RunError(f"--storage {storage}: cannot be written ({error.strerror or error})") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a lost connection is asked for again
+    kept = _journal(storage) if "://" not in storage else _server(storage)
+    try:
+        yield kept
+    finally:
+        kept.remove_session()
+        if isinstance(kept, ServerStorage):
+            kept.engine.dispose()
+
+
+def _journal(path: str) -> JournalStorage:
+    """A study in a file of one machine.
+
+    Raises:
+        RunError: the file cannot be written.
+
+    """
+    try:
+        Path(path).resolve().parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(path))
+    except OSError as error:
+        raise RunError(f"--storage {path}: cannot be written ({error.strerror or error})") from error
+
+
+def _server(storage: str) -> ServerStorage:
+    """A study in a database.
+
+    Raises:
+        SpaceError: no driver for PostgreSQL is installed.
+        RunError: no server answers.
+
+    """
     import sqlalchemy.exc
 
     url = re.sub(r"^postgresql://", "postgresql+psycopg://", storage)
@@ -116,7 +145,7 @@ def _patience(fault: BaseException | None) -> float:
 
     if isinstance(fault, exc.IntegrityError | exc.ProgrammingError):
         return RACING  # another process makes the same tables
-    gone = isinstance(fault, exc.OperationalError | exc.InterfaceError)
+    gone = isinstance(fault, exc.OperationalError | exc.InterfaceError | exc.PendingRollbackError)
     cut = isinstance(fault, exc.DBAPIError) and fault.connection_invalidated
     refused = "authentication failed" in str(fault) or "does not exist" in str(fault)
     return PATIENCE if (gone or cut) and not refused else 0.0
