@@ -50,6 +50,11 @@ MUTATIONS: Final = 1.0
 FINEST, COARSEST = 0.003, 0.25
 """of the range: smallest and largest step of a number, drawn log-uniformly between"""
 
+TO_AN_END: Final = (0.1, 0.5)
+"""shares of mutations of a number that go to an end of its range, of crossed children and of those that change
+little else: limits bind often, and where a size has to pass a threshold what lies between gains nothing
+"""
+
 NEIGHBOUR: Final = 0.6
 """share of mutations of an ordered choice that go to the next one"""
 
@@ -254,6 +259,8 @@ class Evolution:
         anywhere = np.floor(rng.random(len(row)) * (sizes - 1))
         anywhere += anywhere >= np.rint(now)  # another level than the present one
         moved = now + sign * np.maximum(step, 1.0)
+        to_end = np.less(rng.random(len(row)), np.where(crossed[row], *TO_AN_END))
+        moved = np.where(to_end, np.where(sign > 0, sizes - 1, 0.0), moved)
         moved = np.where(moved < 0, -moved, np.where(moved > sizes - 1, 2 * (sizes - 1) - moved, moved))
         next_one = np.where(now + sign < 0, now + 1, np.where(now + sign > sizes - 1, now - 1, now + sign))
         ordered = genome.ordered[gene] & (rng.random(len(row)) < NEIGHBOUR)

@@ -44,7 +44,7 @@ HALVES: Final = 2
 COMPARED: Final = 1000
 """trials of a seed from which they are halved: fewer are one search, whose front has no error bar"""
 
-FIRST: Final = 20_000
+FIRST: Final = 40_000
 """designs of each half at which the halves are compared first; then at every doubling"""
 
 MOST: Final = 640_000
