@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from plotly.offline import get_plotlyjs
 
+from dse.report.document import Document
 from dse.report.facts import Facts, weighted
-from dse.report.recommendation import answer, describe
+from dse.report.recommendation import answer, describe, lever_worth
 from dse.run.front import epsilon_survivors
 from dse.space.limits import Limit
 from dse.space.objectives import OBJECTIVES, Goal
@@ -69,6 +70,19 @@ def _front_data(facts: Facts) -> list[dict[str, Any]]:
     return front
 
 
+def _levers(facts: Facts) -> list[dict[str, Any]]:
+    """Paragraphs and tables of what each lever is worth, as the document has them."""
+    made = Document("")
+    lever_worth(made, facts)
+    out: list[dict[str, Any]] = []
+    for kind, body in made.blocks:
+        if kind == "table" and isinstance(body, tuple):
+            out.append({"header": body[0], "rows": body[1]})
+        else:
+            out.append({"text": str(body)})
+    return out
+
+
 def page_data(facts: Facts) -> dict[str, Any]:
     """What the page draws, as plain JSON."""
     run = facts.run
@@ -110,6 +124,7 @@ def page_data(facts: Facts) -> dict[str, Any]:
         "baselines": facts.baselines,
         "curves": curves(facts),
         "breakdown": breakdown,
+        "levers": _levers(facts),
         "convergence": facts.study.get("agreement"),
         "agreement": run.about.get("agreement", ""),
         "swept": facts.study.get("sweep"),

@@ -105,7 +105,7 @@ def document(facts: Facts) -> Document:
         d.text(f"Won: {c.why}")
         d.text(f"Rejected: {c.rejected}")
     d.heading("What each lever is worth")
-    _levers(d, facts)
+    lever_worth(d, facts)
     d.heading("How often each level stands on the front")
     questions.on_the_front(d, facts)
     questions.what_ifs(d, facts)
@@ -290,7 +290,8 @@ def weights_home(c: Chosen) -> str:
     return str(c.values["weights_home"]).replace("_", " ")
 
 
-def _levers(d: Document, facts: Facts) -> None:
+def lever_worth(d: Document, facts: Facts) -> None:
+    """What each lever is worth, as tables: the same in the document and on the page."""
     levers, lost = facts.study.get("levers", {}), facts.study.get("lost", {})
     if not levers and not lost:
         d.text("Not known of this run: it was searched by an older version, or its space names no levers.")

@@ -68,6 +68,8 @@ class Stopping:
     trials: int | None = None
     """designs judged, of every seed and the polish together"""
     seconds: float | None = None
+    most: int = MOST
+    """designs of each half after which it gives up converging"""
 
     @classmethod
     def asked(cls, *, until: str | None, trials: object, timeout: object, sampler: str) -> Stopping:
@@ -314,7 +316,7 @@ class Search:
         """Designs of each half at which the halves are compared, and whether they are to be that many
         exactly.
         """
-        most = MOST
+        most = stopping.most
         if stopping.trials is not None:
             share = 1.0 - (POLISHED if self.sampler == AUTO else 0.0)
             most = max(int(stopping.trials * share) // sum(len(s.halves) for s in self.seeds), 1)

@@ -24,7 +24,7 @@ from dse.space.space import Comparison, Space, WhatIf
 from dse.space.variables import Value
 from dse.study.cluster import Cluster
 from dse.study.convergence import Agreement, box_rows
-from dse.study.search import Search, Stopping
+from dse.study.search import FIRST, Search, Stopping
 from dse.study.worth import MEASURES, Reference, worth
 
 Watch = Callable[[str, Any], None]
@@ -110,7 +110,8 @@ def what_if_fronts(
     """Search the space in each of its other worlds; each front against that of this one.
 
     Each search starts from designs of the run's own front, so that what differs is the world and not the
-    luck. With a cluster each world is a task.
+    luck; it ends where halves are compared first, and each figure stands with what its halves say. With a
+    cluster each world is a task.
     """
     rows = np.unique(run.front.rows[box_rows(run.front.points)])
     known = [run.values(int(rows[i])) for i in np.unique(np.linspace(0, len(rows) - 1, WARM).astype(int))]
@@ -121,7 +122,7 @@ def what_if_fronts(
     for asked in (control, *run.space.what_ifs) if run.space.what_ifs else ():
         with suppress(SpaceError):  # the run itself may hold something else
             worlds.append((asked, _held(run.space, asked)))
-    search = partial(_search_world, stopping=stopping, seed=seed, known=known)
+    search = partial(_search_world, stopping=replace(stopping, most=FIRST), seed=seed, known=known)
     tasks = [(search, space, catalog.with_numbers(asked.catalogue)) for asked, space in worlds]
     fronts: Iterable[WorldFront] = (
         cluster.in_order(tasks, stop)

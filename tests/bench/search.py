@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
+import pickle
 import time
 from pathlib import Path
 from typing import Any
@@ -80,60 +80,71 @@ def spread(values: list[float | None]) -> float | None:
     return max(known) - min(known) if known else None
 
 
-def one_space(name: str, seeds: int) -> dict[str, Any]:
+def kept_run(keep: Path, name: str, seed: int, trials: int | None = None) -> dict[str, Any]:
+    """What a search found and said, run once: a benchmark that was stopped goes on where it was."""
+    path = keep / f"{name}-{seed}.pickle"
+    if not path.exists():
+        space = load_space(name)
+        searched(space, 1, 400)  # compiles
+        job, seconds = searched(space, seed, trials)
+        found = {
+            "points": job.common.front(0).points,
+            "designs": job.evaluated,
+            "seconds": seconds,
+            "said": job.seeds[0].agreements[-1],
+            "levels": levels_on_front(job),
+            "levers": study_of(job)["levers"],
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pickle.dumps(found))
+    kept: dict[str, Any] = pickle.loads(path.read_bytes())  # noqa: S301 - written above
+    return kept
+
+
+def one_space(name: str, seeds: int, keep: Path) -> dict[str, Any]:
     """The row of a space."""
-    space = load_space(name)
-    searched(space, 1, 400)  # compiles
-    runs = [searched(space, seed) for seed in range(1, seeds + 1)]
-    fronts = [job.common.front(0).points for job, _ in runs]
-    most = TIMES * int(np.median([job.evaluated for job, _ in runs]))
-    best, seconds = searched(space, REFERENCE_SEED, most)
-    alone = best.common.front(0).points
+    runs = [kept_run(keep, name, seed) for seed in range(1, seeds + 1)]
+    fronts = [r["points"] for r in runs]
+    most = TIMES * int(np.median([r["designs"] for r in runs]))
+    best = kept_run(keep, name, REFERENCE_SEED, most)
+    alone = best["points"]
     union = ParetoArchive(alone.shape[1])
     for points in (alone, *fronts):
         index = np.zeros(len(points), dtype=np.int64)
         union.insert(points.copy(), index, index)
     reference = beyond(union.points)
     whole = volume(union.points, reference)
-    rows = [
-        against(job, s, points, union.points, reference)
-        for (job, s), points in zip(runs, fronts, strict=True)
-    ]
-    studies = [study_of(job) for job, _ in runs]
-    shares = [levels_on_front(job) for job, _ in runs]
+    shares = [r["levels"] for r in runs]
+    studies = [r["levers"] for r in runs]
     return {
         "space": name,
-        "runs": rows,
+        "runs": [against(r, union.points, reference) for r in runs],
         "reference": {
-            "designs": best.evaluated,
-            "seconds": seconds,
+            "designs": best["designs"],
+            "seconds": best["seconds"],
             "alone": volume(alone, reference) / whole,
         },
         "levels": {k: spread([s[k] for s in shares]) for k in shares[0]},
         "levers": {
             k: {
-                "kept": [s["levers"][k]["hypervolume"] for s in studies],
-                "spread": spread([s["levers"][k]["hypervolume"] for s in studies]),
-                "drift": max(abs(s["levers"][k]["hypervolume_drift"] or 0.0) for s in studies),
-                "mean spread": spread([s["levers"][k]["mean"] for s in studies]),
+                "kept": [s[k]["hypervolume"] for s in studies],
+                "spread": spread([s[k]["hypervolume"] for s in studies]),
+                "drift": max(abs(s[k]["hypervolume_drift"] or 0.0) for s in studies),
+                "mean spread": spread([s[k]["mean"] for s in studies]),
             }
-            for k in studies[0]["levers"]
+            for k in studies[0]
         },
-        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
 
 
-def against(
-    job: Search, seconds: float, points: FloatArray, union: FloatArray, reference: FloatArray
-) -> dict[str, Any]:
+def against(run: dict[str, Any], union: FloatArray, reference: FloatArray) -> dict[str, Any]:
     """One search beside the reference."""
-    targets = boxes(union)
-    off = worst_factors(points, targets) - 1.0
+    points, said = run["points"], run["said"]
+    off = worst_factors(points, boxes(union)) - 1.0
     beaten = [bool((p > (1 + MATTERS) * union).all(axis=1).any()) for p in points]
-    said = job.seeds[0].agreements[-1]
     return {
-        "designs": job.evaluated,
-        "seconds": seconds,
+        "designs": run["designs"],
+        "seconds": run["seconds"],
         "hypervolume": volume(points, reference) / volume(union, reference),
         "within": float(np.quantile(off, 0.95)),
         "largest": float(off.max()),
@@ -173,10 +184,11 @@ def main() -> None:
     options.add_argument("--spaces", nargs="*", default=list(SPACES))
     options.add_argument("--seeds", type=int, default=11)
     options.add_argument("--out", type=Path)
+    options.add_argument("--keep", type=Path, default=Path(".bench"), help="folder of what was searched")
     asked = options.parse_args()
     rows = []
     for name in asked.spaces:
-        rows.append(one_space(name, asked.seeds))
+        rows.append(one_space(name, asked.seeds, asked.keep))
         print(line(rows[-1]), flush=True)
         if asked.out:
             asked.out.write_text(json.dumps(rows, indent=1) + "\n")
