@@ -147,7 +147,9 @@ def test_a_run_of_before_batches_still_opens(run_copy: Path, datacenter: Space) 
     for log in Folder(run_copy).logs():
         log.path.unlink()
     again, _ = load_run(run_copy)
-    assert np.array_equal(again.front.points, run_now.front.points)
+    # the front of a search leaves out what betters it by less than the slack: nothing else may differ
+    assert worst_factors(again.front.points, run_now.front.points).max() <= 1.0
+    assert worst_factors(run_now.front.points, again.front.points).max() <= 1.0 + SLACK
     with pytest.raises(RunError, match="cannot be gone on with"):
         run(datacenter, run_copy, resume=True)
 
@@ -263,7 +265,7 @@ def test_auto_beats_random_and_nsga2_at_equal_designs(datacenter: Space, catalog
     kept = {
         sampler: np.median(
             [
-                volume(points_of(in_memory(datacenter, catalog, trials=900, sampler=sampler, seed=s)), box)
+                volume(points_of(in_memory(datacenter, catalog, trials=500, sampler=sampler, seed=s)), box)
                 for s in (1, 2, 3)
             ]
         )
