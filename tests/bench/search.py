@@ -1,11 +1,17 @@
-"""How far to believe a search: every space, many seeds, the default settings, against a reference.
+"""How far to believe a search, in one command.
 
-Run: python tests/bench/search.py [--spaces ...] [--seeds 11] [--out FILE]. The reference of a space is the union of
-searches with other seeds at ten times the designs that a default search took; the share of its hypervolume that those
-alone brought is stated. One row a space: designs, seconds, share of the hypervolume of the reference (median, worst),
-factor within which 95 % of its boxes are reached (median, worst) and the largest, points over 1 % worse in every
-objective, how often a search that said it had converged was off by over 2 % or had under 99 % of the hypervolume, the
-spread of levels' shares on the front, and of what levers are worth.
+Run: python -m tests.bench.search [--sections spaces grids ...] [--spaces ...] [--seeds 11] [--out FILE] [--keep DIR].
+
+``spaces``: every space, many seeds, the default settings, against a reference: the union of those searches and of one
+with another seed at ten times the designs; the share of its hypervolume that this one alone brought is stated. One row
+a space: designs, seconds, share of the hypervolume of the reference (median, worst), factor within which 95 % of its
+boxes are reached (median, worst) and the largest, points over 1 % worse in every objective, how often a search that
+said it had converged was off by over 2 % or had under 99 % of the hypervolume, the spread of levels' shares on the
+front, and of what levers are worth. What was searched is kept in --keep: a benchmark that was stopped goes on.
+
+The other sections are in ``methods.py``: exact grids, niches beside separate searches, other methods at equal designs
+and equal times (pymoo is needed), the search without each of its parts, costs in time and memory, textbook problems,
+and searches killed at random moments.
 """
 
 from __future__ import annotations
@@ -28,6 +34,7 @@ from dse.space.space import Space
 from dse.study.convergence import beyond, boxes, volume
 from dse.study.search import Search, Stopping
 from dse.study.worth import study_of
+from tests.bench.methods import SECTIONS, section
 
 SPACES = (
     "mobile",
@@ -183,15 +190,22 @@ def main() -> None:
     )
     options.add_argument("--spaces", nargs="*", default=list(SPACES))
     options.add_argument("--seeds", type=int, default=11)
+    every = ["spaces", *SECTIONS]
+    options.add_argument("--sections", nargs="*", default=every, choices=every)
     options.add_argument("--out", type=Path)
     options.add_argument("--keep", type=Path, default=Path(".bench"), help="folder of what was searched")
     asked = options.parse_args()
-    rows = []
-    for name in asked.spaces:
-        rows.append(one_space(name, asked.seeds, asked.keep))
-        print(line(rows[-1]), flush=True)
-        if asked.out:
-            asked.out.write_text(json.dumps(rows, indent=1) + "\n")
+    for name in asked.sections:
+        if name != "spaces":
+            section(name, asked.out)
+            continue
+        rows = []
+        for space in asked.spaces:
+            rows.append(one_space(space, asked.seeds, asked.keep))
+            print(line(rows[-1]), flush=True)
+            if asked.out:
+                kept = json.loads(asked.out.read_text()) if asked.out.exists() else {}
+                asked.out.write_text(json.dumps(kept | {"spaces": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
