@@ -23,6 +23,10 @@ FEWEST: Final = 16
 """designs a slow evaluator is given at first"""
 
 
+MOST_AT_ONCE: Final = 4096
+"""designs of our model judged, and forced to disk, at once: what they are found to do takes some 40 MB"""
+
+
 class Strategy(Protocol):
     """What decides which designs come next."""
 
@@ -58,7 +62,8 @@ class Half:
         self.exhausted = False
         """whether the space had no design left that was not known"""
         self._logged: Iterator[Batch] = log.batches(mend=True) if log else iter(())
-        self._rows: float = FEWEST if slow else np.inf
+        self._slow = slow
+        self._rows: float = FEWEST if slow else MOST_AT_ONCE
 
     def advance(self, most: int, stop: Callable[[], bool], *, exact: bool = False) -> None:
         """Go on until ``most`` designs are judged, the space is exhausted, or ``stop`` says so.
@@ -142,5 +147,5 @@ class Half:
 
     def _pace(self, count: int, seconds: float) -> None:
         """Ask a slow evaluator for what it judges in some seconds."""
-        if np.isfinite(self._rows):
+        if self._slow:
             self._rows = float(np.clip(count * DURABLE / max(seconds, 1e-3), FEWEST, 8 * count))

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from dse.core.pareto import ParetoArchive
 from dse.run.batch import Batch
 from dse.space.genome import Codes
 from dse.study.archives import ENOUGH, Archives, Common, first_of_each, known
@@ -26,11 +27,17 @@ SHARE: Final = 0.1
 """of a search's designs that the polish may take"""
 
 
+ROUNDS: Final = 80
+"""a generation is this part of what was judged before: neighbours of many fronts take a second to list"""
+
+
 class Neighbours:
     """Asks for neighbours of the common front of several searches that nobody has judged."""
 
     def __init__(self, archives: Archives, others: Sequence[Half]) -> None:
         self.archives, self.others, self.genome = archives, others, archives.genome
+        self._fronts: dict[tuple[int, bool], ParetoArchive] = {}
+        self._designs = -1
 
     def tell(self, batch: Batch) -> None:
         """Nothing to hear: all is in the archives."""
@@ -48,17 +55,30 @@ class Neighbours:
         for other in self.others:
             first = first[~other.knows(keys[first])]
         rng = np.random.default_rng(len(self.archives))
-        return codes[rng.permutation(first)[:LARGEST]], None
+        count = max(LARGEST, sum(len(other.archives) for other in self.others) // ROUNDS)
+        return codes[rng.permutation(first)[:count]], None
 
     def centres(self) -> Codes:
         """Designs to look around: of the whole front and of each lever's, one a box; else the nearest to
         feasible.
         """
-        common = Common([self.archives, *(other.archives for other in self.others)])
-        bounded = len(common.front(0)) >= ENOUGH
-        owners = [common.least] if not len(common.front(0, bounded=False)) else []
+        common = Common([*(other.archives for other in self.others), self.archives])
+        bounded = len(self._front(0, bounded=True)) >= ENOUGH
+        owners = [common.least] if not len(self._front(0, bounded=False)) else []
         for i, niche in enumerate(self.archives.niches):
             if i == 0 or niche.name.startswith(WITHOUT):
-                front = common.front(i, bounded=bounded)
+                front = self._front(i, bounded=bounded)
                 owners.append(front.owners[box_rows(front.points)])
         return common.codes(np.unique(np.concatenate(owners)))
+
+    def _front(self, niche: int, *, bounded: bool) -> ParetoArchive:
+        """The common front of a niche: of the others, who wait meanwhile, it is made once."""
+        sides = [other.archives for other in self.others]
+        designs = sum(map(len, sides))
+        if designs != self._designs:
+            self._designs, self._fronts = designs, {}
+        if (niche, bounded) not in self._fronts:
+            self._fronts[niche, bounded] = Common(sides).front(niche, bounded=bounded)
+        mine = (self.archives.fronts if bounded else self.archives.open)[niche]
+        self._fronts[niche, bounded].insert(mine.points.copy(), mine.owners + designs, mine.tags.copy())
+        return self._fronts[niche, bounded]
