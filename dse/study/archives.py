@@ -170,11 +170,9 @@ class Common:
     def front(self, niche: int, *, bounded: bool = True) -> ParetoArchive:
         """The common front of a niche; owners count on from one search to the next.
 
-        Without ``bounded`` the limits on objectives are left out. What one search adds to the others by less
-        than the slack is left out, as within each.
+        Without ``bounded`` the limits on objectives are left out.
         """
-        slack = self.sides[0].fronts[0].slack if len(self.sides) > 1 else 0.0
-        out = ParetoArchive(self.sides[0].objectives, slack)
+        out = ParetoArchive(self.sides[0].objectives)
         for side, start in zip(self.sides, self._starts[:-1], strict=True):
             mine = (side.fronts if bounded else side.open)[niche]
             out.insert(mine.points.copy(), mine.owners + start, mine.tags.copy())

@@ -16,12 +16,18 @@ from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.run.batch import Batch
 from dse.space.genome import Codes
 from dse.study.archives import ENOUGH, Archives, first_of_each, known
+from dse.study.niches import WITHOUT
 
 FROM_NICHES: Final = 0.6
 """share of children bred on the front of a niche; the others on that of the whole space"""
 
 PER_NICHE: Final = 100
 """designs judged, for each niche, from which so many children are; before, proportionately fewer"""
+
+LEVERS: Final = 2.0
+"""times as many children of a niche without a lever as of another: its front is as long as the whole one, and what
+the lever is worth hangs on it
+"""
 
 NEAR: Final = 0.8
 """share of mates that are near on the front"""
@@ -186,7 +192,8 @@ class Evolution:
         some = np.array([i for i, (owners, _) in enumerate(pools) if len(owners)], dtype=np.int64)
         if not len(some):
             return self.genome.draw(rng.random((count, len(self.genome.genes))))
-        picked = some[rng.integers(0, len(some), count)]
+        weights = np.where([self.archives.niches[i].name.startswith(WITHOUT) for i in some], LEVERS, 1.0)
+        picked = rng.choice(some, count, p=weights / weights.sum())
         if len(pools[0][0]):
             share = FROM_NICHES * min(1.0, len(self.archives) / (PER_NICHE * len(pools)))
             picked[rng.random(count) >= share] = 0

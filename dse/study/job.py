@@ -16,6 +16,7 @@ import numpy as np
 
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.core.errors import InfeasibleError, RunError, SpaceError, masked
+from dse.core.pareto import ParetoArchive
 from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.loading import EvaluatorSource, Factory, evaluator_source
 from dse.evaluator.protocol import Evaluator, Outcomes
@@ -255,7 +256,7 @@ def search_shared(
 def _ended(job: Search, folder: Folder, *, interrupted: bool) -> Outcome:
     """Write the front of a search and what its halves and niches say."""
     space = job.space
-    kept = kept_front(job.common)
+    kept = kept_front(job.common, len(job.seeds))
     if len(kept.rows) == 0:
         folder.update(evaluated=job.evaluated, front=0, finished=not interrupted)
         raise InfeasibleError(why_nothing(job))
@@ -279,9 +280,19 @@ def _ended(job: Search, folder: Folder, *, interrupted: bool) -> Outcome:
     return Outcome(run, job.evaluator, interrupted, said)
 
 
-def kept_front(common: Common) -> KeptFront:
-    """The common front of several searches, designs in order of judging."""
+def kept_front(common: Common, seeds: int) -> KeptFront:
+    """The common front of a run's searches, designs in order of judging.
+
+    Of several seeds, each of which finds it all, what one adds to the others by less than the slack is left
+    out as within each: in the order of the first objective, so that it is the same whatever the order of the
+    searches.
+    """
     front = common.front(0)
+    if seeds > 1:
+        order = np.lexsort((front.tags, *front.points.T[::-1]))
+        thin = ParetoArchive(front.points.shape[1], common.sides[0].fronts[0].slack)
+        thin.insert(front.points[order], front.owners[order], front.tags[order])
+        front = thin
     owners, rows = np.unique(front.owners, return_inverse=True)
     return KeptFront(common.codes(owners), rows.astype(np.int64), front.tags.copy())
 
@@ -443,7 +454,8 @@ def _front_again(folder: Folder, space: Space, model: Evaluator) -> tuple[Archiv
     genome = Genome(space.variables)
     kept = folder.kept_front()
     if kept is None and folder.logs():
-        kept = kept_front(Common([_learnt(log, genome, space) for log in folder.logs()]))
+        searches = Common([_learnt(log, genome, space) for log in folder.logs()])
+        kept = kept_front(searches, int(folder.manifest().get("seeds", 1)))
     if kept is not None:
         archive = judged_again(space, genome, kept.codes, model) if len(kept.codes) else Archive(space)
         none = Front(kept.rows, kept.points, np.empty((0, len(space.objectives))))
