@@ -108,16 +108,18 @@ def study_of(job: Search) -> dict[str, Any]:
         for s in job.seeds
         if len(job.seeds) > 1
     ]
-    before = [
-        View("before the last doubling", s.snapshots[0].fronts) for s in job.seeds if len(s.snapshots) > 1
+    doubled = [
+        (View("before", s.snapshots[0].fronts), View("after", s.snapshots[-1].fronts))
+        for s in job.seeds
+        if len(s.snapshots) > 1
     ]
     views = [v for v in (*halves, *seeds) if len(v.fronts[0])]  # a search that never began says nothing
-    before = [v for v in before if len(v.fronts[0])]
+    doubled = [(a, b) for a, b in doubled if len(a.fronts[0])]
     index = {n.name: i for i, n in enumerate(job.niches)}
     levers = {lever.name: index[off(lever.name)] for lever in space.levers if off(lever.name) in index}
     lost = missing_levels(job, fronts[0], index)
     found = {
-        name: _told(space, reference, i, whole, views, before) | {"binds": held_by(job, fronts[i])}
+        name: _told(space, reference, i, whole, views, doubled) | {"binds": held_by(job, fronts[i])}
         for name, i in [*levers.items(), *((n, index[n]) for n, _ in lost)]
     }
     return {
@@ -135,18 +137,23 @@ def study_of(job: Search) -> dict[str, Any]:
 
 
 def _told(
-    space: Space, reference: Reference, niche: int, whole: View, views: Sequence[View], before: Sequence[View]
+    space: Space,
+    reference: Reference,
+    niche: int,
+    whole: View,
+    views: Sequence[View],
+    doubled: Sequence[tuple[View, View]],
 ) -> dict[str, Any]:
-    """Worth of one niche: by all together, with the interval over searches and the drift over the last
-    doubling.
+    """Worth of one niche: by all together, with the interval over searches and the largest drift of a seed
+    over its last doubling.
     """
     out = worth(space, reference, whole.fronts[niche], whole.fronts[0])
     each = [worth(space, reference, v.fronts[niche], v.fronts[0]) for v in views]
-    earlier = [worth(space, reference, v.fronts[niche], v.fronts[0]) for v in before]
+    moved = [tuple(worth(space, reference, v.fronts[niche], v.fronts[0]) for v in pair) for pair in doubled]
     for name in MEASURES:
         values = [x[name] for x in (out, *each) if x[name] is not None]
         out[f"{name}_range"] = [min(values), max(values)] if values and each else None
-        drift = [out[name] - x[name] for x in earlier if x[name] is not None and out[name] is not None]
+        drift = [b[name] - a[name] for a, b in moved if a[name] is not None and b[name] is not None]
         out[f"{name}_drift"] = max(drift, key=abs) if drift else None
     return out
 
