@@ -16,7 +16,8 @@ from tqdm import tqdm
 from dse.catalog.catalog import load_catalog
 from dse.core.errors import INTERRUPTED, OK, InfeasibleError, RunError, SpaceError
 from dse.core.units import show
-from dse.evaluator.loading import evaluator_source
+from dse.evaluator.loading import EvaluatorSource, evaluator_source
+from dse.evaluator.protocol import Evaluator
 from dse.run.folder import FRONT, csv_text, read_study, save_study, write_atomically
 from dse.run.front import front_rows
 from dse.run.run import Run
@@ -167,20 +168,31 @@ def answered(run: Run, options: argparse.Namespace, cluster: Cluster | None) -> 
     return replace(run, study=study)
 
 
+def _compared_with(path: Path, space: Space, source: EvaluatorSource, model: Evaluator) -> Run:
+    """The run that a sweep is to be compared with.
+
+    Raises:
+        SpaceError: another evaluator judged it, or it has other objectives.
+
+    """
+    run = load_run(path)[0]
+    if run.about.get("evaluator source", "") != source.source:
+        raise SpaceError(
+            f"--run: was judged by {run.about['evaluator']}, this sweep by {model.name} {model.version}"
+        )
+    if run.space.objectives != space.objectives:
+        raise SpaceError(
+            f"--run: has objectives {list(run.space.objectives)}, this space {list(space.objectives)}"
+        )
+    return run
+
+
 def sweep(options: argparse.Namespace) -> int:
     """Enumerate the coarse grid; compare a run with it."""
     space = load_space(options.space, _given(options))
     source = evaluator_source(options.evaluator)
     model = source.make(space, load_catalog())
-    against = load_run(options.against)[0] if options.against else None
-    if against is not None and against.about.get("evaluator source", "") != source.source:
-        raise SpaceError(
-            f"--run: was judged by {against.about['evaluator']}, this sweep by {model.name} {model.version}"
-        )
-    if against is not None and against.space.objectives != space.objectives:
-        raise SpaceError(
-            f"--run: has objectives {list(against.space.objectives)}, this space {list(space.objectives)}"
-        )
+    against = _compared_with(options.against, space, source, model) if options.against else None
     out = options.out or Path("results") / f"{space.name}-sweep"
     asked = [space.name, space.text, *space.overrides, load_catalog().digest, f"{model.name} {model.version}"]
     state = SweepState(out / STATE, hashlib.sha256("\n".join(asked).encode()).hexdigest())

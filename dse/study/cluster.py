@@ -108,8 +108,8 @@ class Cluster:
             if isinstance(error, RunError):
                 raise
             raise RunError(
-                f"--scheduler: was lost ({type(error).__name__}); what was searched so far is kept: go on with "
-                "--resume"
+                f"--scheduler: was lost ({type(error).__name__}); what was searched so far is kept: go on "
+                "with --resume"
             ) from error
 
     def in_order(
@@ -173,8 +173,8 @@ def _client(distributed: Any, workers: int | None, scheduler: str | None) -> Ite
         client = distributed.Client(scheduler, timeout=CONNECTED)
     except (OSError, ValueError) as error:
         raise RunError(
-            f"--scheduler {scheduler}: does not answer ({error}); start one with: dask scheduler, and workers "
-            "with: dask worker ADDRESS"
+            f"--scheduler {scheduler}: does not answer ({error}); start one with: dask scheduler, and "
+            "workers with: dask worker ADDRESS"
         ) from error
     with client:
         try:

@@ -25,8 +25,8 @@ PER_NICHE: Final = 100
 """designs judged, for each niche, from which so many children are; before, proportionately fewer"""
 
 LEVERS: Final = 2.0
-"""times as many children of a niche without a lever as of another: its front is as long as the whole one, and what
-the lever is worth hangs on it
+"""times as many children of a niche without a lever as of another: its front is as long as the whole one, and
+what the lever is worth hangs on it
 """
 
 NEAR: Final = 0.8
@@ -57,8 +57,9 @@ FINEST, COARSEST = 0.003, 0.25
 """of the range: smallest and largest step of a number, drawn log-uniformly between"""
 
 TO_AN_END: Final = (0.1, 0.5)
-"""shares of mutations of a number that go to an end of its range, of crossed children and of those that change
-little else: limits bind often, and where a size has to pass a threshold what lies between gains nothing
+"""shares of mutations of a number that go to an end of its range, of crossed children and of those that
+change little else: limits bind often, and where a size has to pass a threshold what lies between gains
+nothing
 """
 
 NEIGHBOUR: Final = 0.6

@@ -1,9 +1,9 @@
 """One Optuna study that many processes search, for evaluators that take seconds or hours a design.
 
 Each process asks for a trial, judges its design at every operating point and tells it; it learns what the
-others told before it asks again. A trial whose process is gone, so that nothing was heard of it for some time,
-is put back for another to take. Trials are counted in the storage: of those that are neither failed nor put
-back the first so many count, whoever made them.
+others told before it asks again. A trial whose process is gone, so that nothing was heard of it for some
+time, is put back for another to take. Trials are counted in the storage: of those that are neither failed nor
+put back the first so many count, whoever made them.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ def asked_storage(asked: str) -> str:
     kind = found.partition("://")[0]
     if "://" in found and kind.partition("+")[0] != "postgresql":
         raise SpaceError(
-            f"--storage: got {masked(found)!r}, expected postgresql://USER:PASSWORD@HOST/DATABASE, the path of "
-            "a journal file, or env:NAME of a variable that holds one of them"
+            f"--storage: got {masked(found)!r}, expected postgresql://USER:PASSWORD@HOST/DATABASE, the path "
+            "of a journal file, or env:NAME of a variable that holds one of them"
         )
     return found
 
@@ -113,7 +113,7 @@ def _server(storage: str) -> ServerStorage:
         raise RunError(f"--storage {masked(storage)}: cannot be opened ({masked(str(error))})") from error
 
 
-def _asked_again(ask: Callable[[], T]) -> T:
+def _asked_again(operation: Callable[[], T]) -> T:
     """Ask a server until it answers, or patience ends.
 
     Raises:
@@ -125,7 +125,7 @@ def _asked_again(ask: Callable[[], T]) -> T:
     start, pause = time.monotonic(), PAUSES[0]
     while True:
         try:
-            return ask()
+            return operation()
         except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
             cause = error.__cause__ if isinstance(error, StorageInternalError) else error
             patience = _patience(cause)

@@ -102,8 +102,8 @@ def sweep(
 ) -> Swept:
     """Judge every design of the grid block by block, keeping the front so far.
 
-    With ``state`` it goes on from what that holds, and is saved there; ``stop`` ends it between blocks. With a
-    cluster its workers judge spans of blocks of what is ``asked``, which are taken in in the same order.
+    With ``state`` it goes on from what that holds, and is saved there; ``stop`` ends it between blocks. With
+    a cluster its workers judge spans of blocks of what is ``asked``, which are taken in in the same order.
     """
     done = state.load(space, evaluator) if state else Swept(Archive(space))
     start = time.monotonic() - done.seconds
