@@ -185,6 +185,21 @@ def search(
     return _ended(job, folder, interrupted=interrupted)
 
 
+def _shared_end(settings: Settings) -> Stopping:
+    """When a shared study is done.
+
+    Raises:
+        SpaceError: a setting that it does not have, or none that ends it.
+
+    """
+    stopping = settings.stopping
+    if stopping.trials is None and stopping.seconds is None:
+        raise SpaceError("--storage: say when the search ends with --trials or --timeout")
+    if settings.sampler != AUTO or settings.seeds > 1 or settings.until is not None:
+        raise SpaceError("--storage: is one search by auto, without --sampler, --seeds and --until")
+    return stopping
+
+
 def search_shared(
     space: Space,
     out: Path,
@@ -207,11 +222,7 @@ def search_shared(
         InfeasibleError: no design met every limit.
 
     """
-    stopping = settings.stopping
-    if stopping.trials is None and stopping.seconds is None:
-        raise SpaceError("--storage: say when the search ends with --trials or --timeout")
-    if settings.sampler != AUTO or settings.seeds > 1 or settings.until is not None:
-        raise SpaceError("--storage: is one search by auto, without --sampler, --seeds and --until")
+    stopping = _shared_end(settings)
     catalog = catalog or load_catalog()
     source = evaluator_source(evaluator)
     place = asked_storage(storage)
