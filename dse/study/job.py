@@ -213,8 +213,7 @@ def search_shared(
 ) -> Outcome:
     """Take part in the search of an Optuna study that other processes may share; then write its front.
 
-    ``storage`` is a journal file, or a PostgreSQL URL; the same question is the same study, so that a later
-    process goes on with it. Each writes all of it into its own folder, or all into the same.
+    The same question is the same study: a later process goes on with it. Each writes all of it.
 
     Raises:
         SpaceError: a setting that a shared study does not have, or a storage that is none.
