@@ -240,9 +240,7 @@ def search_shared(
     job = Search(space, source, catalog, seed=settings.seed, trials=1, folder=folder)
     start = time.monotonic()
     with opened(place) as kept:
-        shared = SharedSearch(
-            space, source, catalog, kept, settings.seed, settings.trials, job.question.first
-        )
+        shared = SharedSearch(job.question, kept, settings.seed, settings.trials)
 
         def look(complete: int) -> None:
             if watch:

@@ -30,7 +30,6 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from dse.catalog.catalog import Catalog
 from dse.core.errors import DseError
 from dse.core.units import FloatArray
-from dse.evaluator.loading import EvaluatorSource
 from dse.run.batch import Batch
 from dse.space.design import decode
 from dse.space.genome import Codes, Genome
@@ -101,13 +100,10 @@ class Watched:
 class SharedSearch:
     """What one process does of the search of a shared study."""
 
-    space: Space
-    source: EvaluatorSource
-    catalog: Catalog
+    question: Question
     storage: BaseStorage
     seed: int
     trials: int | None
-    first: Codes
     judged: int = 0
     """trials that this process told"""
     _watched: dict[int, Watched] = field(default_factory=dict)
@@ -115,14 +111,13 @@ class SharedSearch:
 
     def __post_init__(self) -> None:
         planned = 0 if self.trials is None else self.trials // EARLY
-        self.question = Question(self.space, self.source, self.catalog, "auto", self.first, planned)
+        self.space, self.first = self.question.space, self.question.first
         self.judge = self.question.judge(1)
         self.archives = self.question.archives()
         self.genome: Genome = self.archives.genome
         self.sampler = Proposed()
-        name = study_name(
-            self.space, self.catalog, f"{self.judge.evaluator.name} {self.judge.evaluator.version}"
-        )
+        judge = f"{self.judge.evaluator.name} {self.judge.evaluator.version}"
+        name = study_name(self.space, self.question.catalog, judge)
         self.study = optuna.create_study(
             storage=self.storage,
             study_name=name,
