@@ -90,7 +90,7 @@ class Assignment:
 
 @dataclass
 class Found:
-    """What a worker found, and who it was: the next task goes there by preference, which has the half still."""
+    """What a worker found, and who it was: the next task goes there by preference."""
 
     batches: list[Batch]
     exhausted: bool
