@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
@@ -92,9 +93,12 @@ def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
 def workers_of(process: subprocess.Popen[str]) -> list[Any]:
     """Worker processes of a command that have been at work for a moment."""
     psutil = pytest.importorskip("psutil", reason="comes with Dask, to find the workers to kill")
-    children = psutil.Process(process.pid).children(recursive=True)
-    mine = [c for c in children if "spawn_main" in " ".join(c.cmdline())]
-    return [c for c in mine if c.cpu_times().user > 4.0]
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.Error):  # one that has just ended
+            if "spawn_main" in " ".join(child.cmdline()) and child.cpu_times().user > 3.0:
+                found.append(child)
+    return found
 
 
 def free_port() -> int:
@@ -146,6 +150,26 @@ def test_a_sweep_and_a_search_survive_a_killed_worker(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_ctrl_c_on_a_terminal_ends_a_search_on_workers_with_its_front(tmp_path: Path) -> None:
+    """It reaches every process of the terminal: workers finish what they have, the command writes it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dse", "search", "mobile", "--seeds", "4", "--workers", "2", "--out", "a"],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until(lambda: any(Folder(tmp_path / "a").logs()))
+    os.killpg(process.pid, signal.SIGINT)
+    said, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error[-2000:]
+    assert "go on with" in said
+    assert "Traceback" not in error
+
+
+@pytest.mark.slow
 def test_a_scheduler_that_runs_already(tmp_path: Path) -> None:
     """A scheduler and a worker started as a person would; a slow simulator found by name on the worker."""
     port = free_port()
@@ -181,6 +205,10 @@ def test_two_places_or_none_that_answers_are_refused(tmp_path: Path, monkeypatch
         searched(space, tmp_path, Settings(trials=5), Where(workers=2, storage="x"), resume=False, command="")
     with pytest.raises(SpaceError, match="--trials or --timeout"):
         searched(space, tmp_path, Settings(), Where(storage="x"), resume=False, command="")
+    for wrong in ("postgresql:/me:secret@host/db", "postgresql://me:sec ret@host/db"):
+        with pytest.raises(SpaceError) as said:
+            asked_storage(wrong)
+        assert "secret" not in str(said.value)
     with pytest.raises(SpaceError, match="NOT_SET is not set"):
         asked_storage("env:NOT_SET")
     monkeypatch.setenv("A_STORAGE", "mysql://me:secret@here/db")
@@ -195,6 +223,7 @@ def test_passwords_are_never_shown() -> None:
     assert (
         masked("postgresql://host/db?user=me&password=secret") == "postgresql://host/db?user=me&password=***"
     )
+    assert masked("postgresql://me@corp:sec ret@db/dse") == "postgresql://me@corp:***@db/dse"
     assert masked("tcp://10.0.0.1:8786") == "tcp://10.0.0.1:8786"
 
 
@@ -222,12 +251,12 @@ def calls(folder: Path) -> Sequence[str]:
 
 @pytest.mark.slow
 def test_processes_share_a_journal_and_take_up_what_a_dead_one_left(tmp_path: Path) -> None:
-    journal = str(tmp_path / "study.journal")
+    journal = "study.journal"
     first, second = (part(tmp_path, journal, 60, name) for name in ("a", "b"))
     until(lambda: len(set(calls(tmp_path))) == 2 and len(calls(tmp_path)) > 10)
     killed(first)
     ended(second)
-    found = states(journal)
+    found = states(str(tmp_path / journal))
     assert found["COMPLETE"] == 60
     assert found.get("RUNNING", 0) == found.get("WAITING", 0) == 0
     front = (tmp_path / "b" / FRONT).read_bytes()
@@ -236,7 +265,7 @@ def test_processes_share_a_journal_and_take_up_what_a_dead_one_left(tmp_path: Pa
     assert (tmp_path / "c" / FRONT).read_bytes() == front
     more = ended(part(tmp_path, journal, 70, "d"))
     assert more.startswith("70 designs")
-    assert states(journal)["COMPLETE"] == 70
+    assert states(str(tmp_path / journal))["COMPLETE"] == 70
 
 
 @pytest.fixture

@@ -198,9 +198,6 @@ def sweep(options: argparse.Namespace) -> int:
     state = SweepState(out / STATE, hashlib.sha256("\n".join(asked).encode()).hexdigest())
     if state.unfinished and not options.resume:
         raise RunError(f"{out}: holds an unfinished sweep; use --resume to go on, or another --out")
-    if not options.resume:
-        state.path.unlink(missing_ok=True)
-    job.keep_sweep(out, space, source)
     with (
         tqdm(
             desc=f"{space.name} grid",
@@ -212,6 +209,9 @@ def sweep(options: argparse.Namespace) -> int:
         connected(options.workers, options.scheduler) as cluster,
         job.interruptible() as stop,
     ):
+        if not options.resume:
+            state.path.unlink(missing_ok=True)
+        job.keep_sweep(out, space, source)
         done = exact_sweep(
             space,
             model,

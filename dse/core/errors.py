@@ -53,7 +53,7 @@ class InfeasibleError(DseError):
 
 def masked(text: str) -> str:
     """A text without the passwords of the URLs in it."""
-    text = re.sub(r"(\w://[^:/@\s]*):\S*@", r"\1:***@", text)
+    text = re.sub(r"(\w://[^:/\s]*):[^\n]*@", r"\1:***@", text)
     return re.sub(r"(password=)[^&\s'\"]*", r"\1***", text, flags=re.IGNORECASE)
 
 

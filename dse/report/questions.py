@@ -118,12 +118,12 @@ def what_ifs(d: Document, facts: Facts) -> None:
     d.heading("What if")
     goals = facts.run.space.objectives
     d.text(
-        "Each line is the space searched again, in the same way, in another world: a catalogue number "
-        "changed or a variable held. The typical factor says how much worse (above 1) or better its "
+        "Each line is the space searched again in another world: a catalogue number changed or a variable "
+        "held. The typical factor says how much worse (above 1) or better its "
         "front is for a median box of this run's, in the worst objective; hypervolume is relative to this "
         "run's, inside the box of the question. Intervals are over the two halves of each search. All "
-        "start from this run's front: the first line, the unchanged world, says what the further search "
-        "alone finds, and the others are to be read against it."
+        "start from this run's front and end where their halves are first compared: the first line, the "
+        "unchanged world, says what such a search finds, and the others are to be read against it."
     )
     header = [
         "world",

@@ -63,7 +63,8 @@ class Half:
         """whether the space had no design left that was not known"""
         self._logged: Iterator[Batch] = log.batches(mend=True) if log else iter(())
         self._slow = slow
-        self._rows: float = FEWEST if slow else MOST_AT_ONCE
+        self.rows: float = FEWEST if slow else MOST_AT_ONCE
+        """designs that are judged at once"""
 
     def advance(self, most: int, stop: Callable[[], bool], *, exact: bool = False) -> None:
         """Go on until ``most`` designs are judged, the space is exhausted, or ``stop`` says so.
@@ -108,8 +109,9 @@ class Half:
             self._learn(self.strategy.replay)  # was asked by another version of this code
             return
         self.exhausted = len(codes) == 0
-        while done < len(codes) and self.evaluated < most and not stop():
-            rows = slice(done, int(min(len(codes), done + self._rows, done + most - self.evaluated)))
+        first = done  # what was asked is judged in part at least: a sampler of Optuna's waits for it
+        while done < len(codes) and self.evaluated < most and (done == first or not stop()):
+            rows = slice(done, int(min(len(codes), done + self.rows, done + most - self.evaluated)))
             start = time.monotonic()
             at = None if asked is None else asked[rows]
             part = self.judge.batch(codes[rows], self.generation, len(codes), at)
@@ -148,4 +150,4 @@ class Half:
     def _pace(self, count: int, seconds: float) -> None:
         """Ask a slow evaluator for what it judges in some seconds."""
         if self._slow:
-            self._rows = float(np.clip(count * DURABLE / max(seconds, 1e-3), FEWEST, 8 * count))
+            self.rows = float(np.clip(count * DURABLE / max(seconds, 1e-3), FEWEST, 8 * count))

@@ -180,6 +180,9 @@ class OptunaStrategy:
     def ask(self, generation: int) -> tuple[Codes, IntArray]:
         """The next designs, with the operating point that each is to be told at."""
         self._reseed(generation)
+        for left in self.pending:  # asked and never judged
+            self.study.tell(left, state=TrialState.FAIL)
+        self.pending = []
         got: list[Codes] = []
         keys: set[int] = set()
         waiting = list(self.first) if generation == 0 else []

@@ -29,7 +29,7 @@ from dse.space.genome import Codes, Genome
 from dse.space.space import Space
 from dse.space.variables import Value
 from dse.study.archives import Common
-from dse.study.cluster import Cluster
+from dse.study.cluster import Cluster, Patience
 from dse.study.convergence import Agreement, agreement, drifted
 from dse.study.evolution import EARLY, ENUMERATED, SEEDS
 from dse.study.half import Half
@@ -230,6 +230,7 @@ class Search:
         half = self.question.half(seed, number, log, threads=max(core_threads() // halves, 1))
         if self.cluster and not self.ours:
             half.judge = SharedJudge(self.question, self.cluster)
+            half.rows = max(half.rows, self.cluster.threads)
         return half
 
     @property
@@ -342,7 +343,7 @@ class Search:
             self._assign(self.cluster, halves, most, halt, look, exact=exact)
             return
         failed = False
-        with ThreadPoolExecutor(len(halves) if self.ours else 1) as pool:
+        with ThreadPoolExecutor(len(halves) if self.ours or self.cluster else 1) as pool:
             left = {pool.submit(h.advance, most, lambda: failed or halt(), exact=exact) for h in halves}
             try:
                 while left:
@@ -379,7 +380,8 @@ class Search:
 
         for half in halves:
             assign(half, None, sent=False)
-        while left:
+        patience = Patience(halt)
+        while left and not patience.over:
             for task in cluster.done(list(left), TICK):
                 half, found = left.pop(task), cluster.result(task)
                 if found is not None:

@@ -28,7 +28,6 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from dse.catalog.catalog import Catalog
-from dse.core.errors import DseError
 from dse.core.units import FloatArray
 from dse.run.batch import Batch
 from dse.space.design import decode
@@ -148,12 +147,15 @@ class SharedSearch:
 
     def _hear(self) -> list[FrozenTrial]:
         """Learn what was told since, put back what dead processes left; every trial that is not failed."""
+        asked = time.monotonic()
         trials = [t for t in self.study.get_trials(deepcopy=False) if t.state != TrialState.FAIL]
+        now = time.monotonic()
+        if now - asked > BEAT:  # the storage was away: nobody could give signs of life
+            self._watched = {}
         new = [t for t in trials if t.state == TrialState.COMPLETE and t.number not in self._learnt]
         if new:
             self.archives.learn(batch_of(new, len(self.space.objectives)))
             self._learnt |= {t.number for t in new}
-        now = time.monotonic()
         running = [t for t in trials if t.state == TrialState.RUNNING]
         for t in running:
             sign = t.user_attrs.get(ALIVE)
@@ -192,14 +194,17 @@ class SharedSearch:
             try:
                 with _alive(trial):
                     values = self._judged(trial)
-                self.study.tell(trial, values.tolist())
-            except (UpdateFinishedTrialError, ValueError) as error:
-                if isinstance(error, DseError):
-                    raise
+            except UpdateFinishedTrialError:
                 return  # was taken for dead, and its design put back
             except BaseException:
                 self._put_back(self.study.get_trials(deepcopy=False)[trial.number])
                 raise
+            try:
+                self.study.tell(trial, values.tolist())
+            except (UpdateFinishedTrialError, ValueError):
+                if not self.study.get_trials(deepcopy=False)[trial.number].state.is_finished():
+                    raise
+                return  # the same, at the last moment
         self.judged += 1
 
     def _judged(self, trial: Trial) -> FloatArray:
@@ -214,11 +219,14 @@ class SharedSearch:
         return values
 
     def _is_surplus(self, trial: Trial, wanted: float) -> bool:
-        """Whether so many others were made at the same moment that this is one too many."""
-        if not np.isfinite(wanted):
-            return False
-        trials = self.study.get_trials(deepcopy=False)
-        return sum(t.number < trial.number for t in trials if t.state != TrialState.FAIL) >= wanted
+        """Whether so many others were made at the same moment that this is one too many, or it was put back
+        twice.
+        """
+        trials = [t for t in self.study.get_trials(deepcopy=False) if t.state != TrialState.FAIL]
+        before = [t for t in trials if t.number < trial.number]
+        again = trial.user_attrs.get(PUT_BACK)
+        twice = again is not None and any(t.user_attrs.get(PUT_BACK) == again for t in before)
+        return twice or len(before) >= wanted
 
     def _design(self, trial: Trial) -> Codes:
         """Codes of a trial: those it was put back with, else the next of this search."""
@@ -292,8 +300,8 @@ def _alive(trial: Trial) -> Iterator[None]:
             count += 1
             try:
                 trial.set_user_attr(ALIVE, count)
-            except (UpdateFinishedTrialError, RuntimeError):
-                return  # was taken for dead
+            except (UpdateFinishedTrialError, RuntimeError, OSError):
+                return  # was taken for dead, or the storage is away
 
     thread = Thread(target=beat, daemon=True)
     thread.start()

@@ -47,6 +47,10 @@ def asked_storage(asked: str) -> str:
         if not found:
             raise SpaceError(f"--storage {asked}: the environment variable {name} is not set")
     kind = found.partition("://")[0]
+    if "://" in found and re.search(r"\s", found):
+        raise SpaceError("--storage: the URL has a blank in it; write %20 for one in a password")
+    if found.startswith("postgres") and "://" not in found and ":" in found:
+        raise SpaceError("--storage: is no URL, expected postgresql://USER:PASSWORD@HOST/DATABASE")
     if "://" in found and kind.partition("+")[0] != "postgresql":
         raise SpaceError(
             f"--storage: got {masked(found)!r}, expected postgresql://USER:PASSWORD@HOST/DATABASE, the path "
@@ -85,7 +89,10 @@ def _journal(path: str) -> JournalStorage:
     """
     try:
         Path(path).resolve().parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(path))
+        # its lock is a link with the path as its text: a relative one would point elsewhere
+        return JournalStorage(JournalFileBackend(str(Path(path).resolve())))
+    except ValueError as error:
+        raise RunError(f"--storage {path}: is no journal of Optuna's ({error}); name another file") from error
     except OSError as error:
         raise RunError(f"--storage {path}: cannot be written ({error.strerror or error})") from error
 
@@ -132,8 +139,8 @@ def _asked_again(operation: Callable[[], T]) -> T:
             if time.monotonic() - start >= patience:
                 said = masked(str(cause)).splitlines()[0]
                 raise RunError(
-                    f"--storage: the server does not answer ({said}); what it was told is kept: run the same "
-                    "command again"
+                    f"--storage: the server does not do as asked ({said}); what it was told is kept: run the "
+                    "same command again"
                 ) from error
         time.sleep(pause)
         pause = min(2 * pause, PAUSES[1])

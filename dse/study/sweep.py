@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import io
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count, islice, tee
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 from uuid import uuid4
 
@@ -143,16 +145,24 @@ def _blocks(
     yield Swept(Archive(space), finished=True)
 
 
-_GRIDS: dict[str, list[tuple[int, Iterator[Design], Evaluator]]] = {}
+_GRIDS: OrderedDict[str, list[tuple[int, Iterator[Design], Evaluator]]] = OrderedDict()
 """where each of a worker's threads stands in the grids that it enumerates"""
+
+_LOCK = Lock()
+KEPT: Final = 4
+"""grids of which a worker knows where it stands"""
 
 
 def swept_span(asked: SweepQuestion, first: int, blocks: int) -> Swept:
     """Sweep so many blocks from ``first``, on a worker, which goes on enumerating where it was."""
-    known = _GRIDS.setdefault(asked.token, [])
-    behind = [i for i, (position, _, _) in enumerate(known) if position <= first]
-    if behind:
-        position, designs, evaluator = known.pop(behind[-1])
+    with _LOCK:
+        known = _GRIDS.setdefault(asked.token, [])
+        behind = [i for i, (position, _, _) in enumerate(known) if position <= first]
+        taken = known.pop(behind[-1]) if behind else None
+        while len(_GRIDS) > KEPT:
+            _GRIDS.popitem(last=False)
+    if taken is not None:
+        position, designs, evaluator = taken
     else:
         position, designs = 0, grid(asked.space, asked.block)
         evaluator = asked.source.make(asked.space, asked.catalog)
@@ -164,7 +174,8 @@ def swept_span(asked: SweepQuestion, first: int, blocks: int) -> Swept:
     ):
         whole.take_in(part)
     whole.finished = whole.blocks < blocks
-    known.append((first + whole.blocks, designs, evaluator))
+    with _LOCK:
+        known.append((first + whole.blocks, designs, evaluator))
     return whole
 
 

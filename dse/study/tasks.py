@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Final
 from uuid import uuid4
 
@@ -99,7 +100,8 @@ class Found:
 
 _HALVES: OrderedDict[tuple[str, int, int], Half] = OrderedDict()
 _JUDGES: OrderedDict[str, list[Judge]] = OrderedDict()
-KEPT: Final = 8
+_LOCK = Lock()
+KEPT: Final = 32
 """halves, and searches' judges, that a worker keeps between tasks"""
 
 
@@ -115,32 +117,37 @@ def advance(
 
     worker = get_worker()
     key = (question.token, asked.seed, asked.number)
-    half = _HALVES.pop(key, None)
+    with _LOCK:
+        half = _HALVES.pop(key, None)
     if half is None or half.evaluated != evaluated:
         if evaluated and batches is None:
             return None
         threads = max(worker.state.nthreads // asked.share, 1)
         half = question.half(asked.seed, asked.number, MemoryLog(batches or ()), threads=threads)
     assert isinstance(half.log, MemoryLog)  # noqa: S101 - made above
-    end = time.monotonic() + asked.seconds
     half.wants(evaluated, exact=True)  # takes in what was sent
     half.log.kept.clear()
+    end = time.monotonic() + asked.seconds
     half.advance(asked.designs, lambda: time.monotonic() > end, exact=asked.exact)
     found = Found(list(half.log.kept), half.exhausted, worker.address)
-    _HALVES[key] = half
-    while len(_HALVES) > KEPT:
-        _HALVES.popitem(last=False)
+    with _LOCK:
+        _HALVES[key] = half
+        while len(_HALVES) > KEPT:
+            _HALVES.popitem(last=False)
     return found
 
 
 def judged(question: Question, codes: Codes, generation: int, size: int, asked: IntArray | None) -> Batch:
     """Judge designs, on a worker."""
-    free = _JUDGES.setdefault(question.token, [])
-    judge = free.pop() if free else question.judge(1)
+    with _LOCK:
+        free = _JUDGES.setdefault(question.token, [])
+        judge = free.pop() if free else None
+        while len(_JUDGES) > KEPT:
+            _JUDGES.popitem(last=False)
+    judge = judge or question.judge(1)
     batch = judge.batch(codes, generation, size, asked)
-    free.append(judge)
-    while len(_JUDGES) > KEPT:
-        _JUDGES.popitem(last=False)
+    with _LOCK:
+        free.append(judge)
     return batch
 
 
