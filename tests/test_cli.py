@@ -131,6 +131,7 @@ def test_ctrl_c_leaves_a_front_and_resumes(tmp_path: Path) -> None:
     assert logged(out) >= kept + 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [("--trials", "20000"), ()], ids=["trials", "converged"])
 def test_kill_9_loses_at_most_the_batch_in_hand(flags: tuple[str, ...], tmp_path: Path) -> None:
     out = tmp_path / "r"

@@ -108,23 +108,34 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def threads() -> Iterator[Cluster]:
+def threads() -> Iterator[Counted]:
     """Dask workers that are threads of this process: all of it but the processes."""
     distributed = pytest.importorskip("distributed", reason="Dask is the extra 'cluster'")
     with distributed.Client(
         processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None
     ) as client:
-        yield Cluster(client)
+        yield Counted(client)
+
+
+class Counted(Cluster):
+    """A cluster that counts what it is given to do."""
+
+    tasks = 0
+
+    def submit(self, function: Callable[..., Any], *arguments: Any, near: str | None = None) -> Any:
+        self.tasks += 1
+        return super().submit(function, *arguments, near=near)
 
 
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(
     "asked", [{"trials": 1500, "seeds": 2}, {"trials": 200}, {"sampler": "qmc", "trials": 300}]
 )
-def test_a_cluster_finds_the_same_front(tmp_path: Path, threads: Cluster, asked: dict[str, Any]) -> None:
+def test_a_cluster_finds_the_same_front(tmp_path: Path, threads: Counted, asked: dict[str, Any]) -> None:
     space = load_space("mobile")
     for name, cluster in (("here", None), ("there", threads)):
         search(space, tmp_path / name, Settings(**asked), resume=False, command="test", cluster=cluster)
+    assert threads.tasks >= 2 * asked.get("seeds", 1) - (asked["trials"] < 1000), "each half is a task"
     here, there = ((tmp_path / name / FRONT).read_bytes() for name in ("here", "there"))
     assert here == there
     for log in Folder(tmp_path / "here").logs():  # not the front alone: every design, in the same order

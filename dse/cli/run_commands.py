@@ -32,7 +32,7 @@ from dse.study.probe import probe
 from dse.study.search import Progress, Watch
 from dse.study.sweep import STATE, SweepQuestion, SweepState
 from dse.study.sweep import sweep as exact_sweep
-from dse.study.what_if import answers
+from dse.study.what_if import side_by_side, what_if_fronts
 
 
 def _given(options: argparse.Namespace) -> Overrides:
@@ -160,9 +160,10 @@ def answered(run: Run, options: argparse.Namespace, cluster: Cluster | None) -> 
             bar.update()
 
         stopping = settings_of(options).stopping
-        made = answers(
+        worlds = what_if_fronts(
             run, load_catalog(), stopping, seed=options.seed, watch=watch, stop=stop, cluster=cluster
         )
+    made = {"what_if": worlds, "compare": side_by_side(run.space, load_catalog())}
     study = run.study | made
     save_study(run.path, study)
     return replace(run, study=study)

@@ -8,6 +8,7 @@ log again goes on as if it had never stopped. ``tests/bench/search.py`` measures
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.run.batch import Batch
 from dse.space.genome import Codes
-from dse.study.archives import ENOUGH, Archives, first_of_each, known
+from dse.study.archives import ENOUGH, Archives, Keys, first_of_each, known
 from dse.study.niches import WITHOUT
 
 FROM_NICHES: Final = 0.6
@@ -90,6 +91,9 @@ ENUMERATED: Final = 200_000
 TRIES: Final = 6
 """rounds of children in which a generation is filled with designs not known"""
 
+WORN: Final = 0.25
+"""share of children not known below which a small space is filled from its list instead"""
+
 DRAWN: Final = 8
 """designs of which the nearest on the front is a near mate"""
 
@@ -141,13 +145,22 @@ class Evolution:
             fresh = first_of_each(key) & ~known(self.archives.seen, key) & ~np.isin(key, keys)
             got.append(codes[fresh])
             keys = np.concatenate([keys, key[fresh]])
-            if len(keys) >= count:
+            if len(keys) >= count or (fresh.mean() < WORN and len(self._every)):
                 break
-        if not len(keys):  # children are all known: what else a small space has, one by one
-            every = self.genome.enumerated(ENUMERATED)
-            left = self.genome.keys(every, self.genome.repair(every))
-            got.append(every[~known(self.archives.seen, left)])
+        missing = count - len(keys)
+        if missing > 0 and len(self._every):  # children repeat what is known: what else a small space has
+            left = ~known(self.archives.seen, self._every_key) & ~np.isin(self._every_key, keys)
+            got.append(self._every[rng.permutation(np.nonzero(left)[0])[:missing]])
         return np.concatenate(got)[:count], None
+
+    @cached_property
+    def _every(self) -> Codes:
+        """Every design of a small space; none of a large one."""
+        return self.genome.enumerated(ENUMERATED)
+
+    @cached_property
+    def _every_key(self) -> Keys:
+        return self.genome.keys(self._every, self.genome.repair(self._every))
 
     def _seeds(self, rng: np.random.Generator, *, first: bool) -> Codes:
         """Designs that fill the space: half of them anywhere, half in one niche after the other."""

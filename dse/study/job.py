@@ -154,16 +154,7 @@ def search(
     catalog = catalog or load_catalog()
     source = evaluator_source(evaluator)
     folder = Folder(out)
-    about = _about(space, source.make(space, catalog), source) | {
-        "sampler": settings.sampler,
-        "seed": settings.seed,
-        "seeds": settings.seeds,
-        "until": "converged" if stopping.converged else None,
-        "trials": settings.trials,
-        "timeout": settings.timeout,
-        "catalogue": catalog.digest,
-        "command": command,
-    }
+    about = _about(space, source, catalog, settings, command)
     if resume:
         _same(folder, space, about)
     folder.begin(space, about, fresh=not resume)
@@ -226,15 +217,8 @@ def search_shared(
     source = evaluator_source(evaluator)
     place = asked_storage(storage)
     folder = Folder(out)
-    about = _about(space, source.make(space, catalog), source) | {
-        "sampler": AUTO,
-        "seed": settings.seed,
-        "trials": settings.trials,
-        "timeout": settings.timeout,
-        "catalogue": catalog.digest,
-        "storage": masked(place),
-        "command": command,
-    }
+    about = _about(space, source, catalog, settings, command)
+    about |= {"until": None, "storage": masked(place)}
     if folder.holds_run():
         _same(folder, space, about)
     job = Search(space, source, catalog, seed=settings.seed, trials=1, folder=folder)
@@ -314,14 +298,25 @@ def judged_again(space: Space, genome: Genome, codes: Codes, evaluator: Evaluato
     return archive
 
 
-def _about(space: Space, model: Evaluator, source: EvaluatorSource) -> dict[str, Any]:
-    """What was asked, and who judges it."""
+def _about(
+    space: Space, source: EvaluatorSource, catalog: Catalog, settings: Settings, command: str
+) -> dict[str, Any]:
+    """What was asked, how, and who judges it."""
+    model = source.make(space, catalog)
     return {
         "name": space.name,
         "target": space.target.name,
         "objectives": list(space.objectives),
         "evaluator": f"{model.name} {model.version}",
         "evaluator source": source.source,
+        "sampler": settings.sampler,
+        "seed": settings.seed,
+        "seeds": settings.seeds,
+        "until": "converged" if settings.stopping.converged else None,
+        "trials": settings.trials,
+        "timeout": settings.timeout,
+        "catalogue": catalog.digest,
+        "command": command,
     }
 
 

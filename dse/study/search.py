@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -172,6 +173,29 @@ def half_name(seed: int, half: int) -> str:
     return f"seed{seed}-half{half + 1}"
 
 
+def in_threads(
+    calls: Sequence[Callable[[Callable[[], bool]], None]],
+    threads: int,
+    halt: Callable[[], bool],
+    look: Callable[[], None],
+) -> None:
+    """Make calls in threads, each with what tells it to halt, and look now and then while they run.
+
+    Where one raises the others are told to halt, and it is raised here.
+    """
+    failed = False
+    with ThreadPoolExecutor(threads) as pool:
+        left = {pool.submit(call, lambda: failed or halt()) for call in calls}
+        try:
+            while left:
+                done, left = wait(left, timeout=TICK)
+                for each in done:
+                    each.result()
+                look()
+        finally:
+            failed = True
+
+
 class Search:
     """One search of one space: seeds, halves, polish; with a folder all of it is durable."""
 
@@ -201,7 +225,16 @@ class Search:
         )
         self.ours = isinstance(self.evaluator, FirstOrderModel)
         planned = SEEDS if trials is None else trials // (EARLY * seeds * (1 if few else HALVES))
-        self.question = Question(space, source, catalog, sampler, codes, planned)
+        judged_by = f"{self.evaluator.name} {self.evaluator.version}"
+        self.question = Question(
+            space=space,
+            source=source,
+            catalog=catalog,
+            sampler=sampler,
+            first=codes,
+            planned=planned,
+            judged_by=judged_by,
+        )
         self.seeds = []
         for one in range(seed, seed + seeds):
             single = few and not (folder and folder.log(half_name(one, 1)).path.exists())
@@ -282,20 +315,11 @@ class Search:
             for one in self.seeds:
                 self._run_seed(one, stopping, halt, look)
             return
-        failed = False
-        with ThreadPoolExecutor(len(self.seeds)) as pool:
-            left = {
-                pool.submit(self._run_seed, one, stopping, lambda: failed or halt(), lambda: None)
-                for one in self.seeds
-            }
-            try:
-                while left:
-                    done, left = wait(left, timeout=TICK)
-                    for each in done:
-                        each.result()
-                    look()
-            finally:
-                failed = True
+
+        def search(one: SeedSearch, halt: Callable[[], bool]) -> None:
+            self._run_seed(one, stopping, halt, lambda: None)
+
+        in_threads([partial(search, one) for one in self.seeds], len(self.seeds), halt, look)
 
     def _run_seed(
         self, one: SeedSearch, stopping: Stopping, halt: Callable[[], bool], look: Callable[[], None]
@@ -342,17 +366,12 @@ class Search:
         if self.cluster and self.ours and self.polish not in halves:
             self._assign(self.cluster, halves, most, halt, look, exact=exact)
             return
-        failed = False
-        with ThreadPoolExecutor(len(halves) if self.ours or self.cluster else 1) as pool:
-            left = {pool.submit(h.advance, most, lambda: failed or halt(), exact=exact) for h in halves}
-            try:
-                while left:
-                    done, left = wait(left, timeout=TICK)
-                    for each in done:
-                        each.result()
-                    look()
-            finally:
-                failed = True  # the others need not go on
+
+        def search(half: Half, halt: Callable[[], bool]) -> None:
+            half.advance(most, halt, exact=exact)
+
+        threads = len(halves) if self.ours or self.cluster else 1
+        in_threads([partial(search, half) for half in halves], threads, halt, look)
 
     def _assign(
         self,

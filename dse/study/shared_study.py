@@ -28,12 +28,14 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from dse.catalog.catalog import Catalog
+from dse.core.errors import DseError
 from dse.core.units import FloatArray
 from dse.run.batch import Batch
 from dse.space.design import decode
 from dse.space.genome import Codes, Genome
 from dse.space.space import Space
 from dse.study.archives import Keys, first_of_each
+from dse.study.cluster import running_code
 from dse.study.evolution import EARLY, Evolution
 from dse.study.optuna_study import distribution_of
 from dse.study.tasks import Question
@@ -64,7 +66,6 @@ class Proposed(BaseSampler):
     """Hands a trial the parameters of a design chosen before."""
 
     def __init__(self) -> None:
-        self.distributions: dict[str, BaseDistribution] = {}
         self.values: dict[str, Any] = {}
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -115,7 +116,9 @@ class SharedSearch:
         self.archives = self.question.archives()
         self.genome: Genome = self.archives.genome
         self.sampler = Proposed()
-        judge = f"{self.judge.evaluator.name} {self.judge.evaluator.version}"
+        judge = self.question.judged_by
+        if self.question.source.ours:
+            judge += f" {running_code()}"  # another state of our model is another evaluator
         name = study_name(self.space, self.question.catalog, judge)
         self.study = optuna.create_study(
             storage=self.storage,
@@ -196,6 +199,9 @@ class SharedSearch:
                     values = self._judged(trial)
             except UpdateFinishedTrialError:
                 return  # was taken for dead, and its design put back
+            except DseError:  # the evaluator's word on this design: others would only fail at it too
+                self.study.tell(trial, state=TrialState.FAIL)
+                raise
             except BaseException:
                 self._put_back(self.study.get_trials(deepcopy=False)[trial.number])
                 raise

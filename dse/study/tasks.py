@@ -13,6 +13,7 @@ from uuid import uuid4
 import numpy as np
 
 from dse.catalog.catalog import Catalog
+from dse.core.errors import SpaceError
 from dse.core.units import IntArray
 from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.loading import EvaluatorSource
@@ -47,6 +48,8 @@ class Question:
     """designs that are judged before any other"""
     planned: int
     """designs that fill the space first, of ``auto``"""
+    judged_by: str
+    """name and version of the evaluator: a worker may have another by the same name"""
     token: str = field(default_factory=lambda: uuid4().hex)
     """names this search among all that a worker serves"""
 
@@ -57,8 +60,19 @@ class Question:
         return Archives(genome, niches, len(self.space.objectives), self.space.bounds)
 
     def judge(self, threads: int) -> Judge:
-        """An evaluator of the space; ours judges on so many threads."""
+        """An evaluator of the space; ours judges on so many threads.
+
+        Raises:
+            SpaceError: it is of another version here than where the search was begun.
+
+        """
         evaluator = self.source.make(self.space, self.catalog)
+        made = f"{evaluator.name} {evaluator.version}"
+        if made != self.judged_by:
+            raise SpaceError(
+                f"--evaluator {self.source.source}: a worker has {made}, this command {self.judged_by}; "
+                "install the same on both"
+            )
         if isinstance(evaluator, FirstOrderModel):
             evaluator.threads = threads
         return Judge(evaluator, Genome(self.space.variables), self.space)

@@ -15,7 +15,7 @@ from dse.core.errors import DseError, SpaceError
 from dse.core.units import FloatArray
 from dse.evaluator.explain import Request, evaluate
 from dse.evaluator.figures import HEAT, FigureName
-from dse.evaluator.loading import OURS, EvaluatorSource
+from dse.evaluator.loading import OURS
 from dse.run.front import envelope
 from dse.run.run import Run
 from dse.space.design import decode, levels, unfit
@@ -47,17 +47,18 @@ class WorldFront:
 
 def search_front(
     space: Space,
-    source: EvaluatorSource,
     catalog: Catalog,
-    stopping: Stopping,
     *,
+    stopping: Stopping,
     seed: int,
     known: Sequence[dict[str, Value]] = (),
     stop: Callable[[], bool] = lambda: False,
 ) -> WorldFront:
-    """Search a space as ``dse search`` does, in memory; ``known`` and the baselines' nearest first."""
+    """Search a space as ``dse search`` does, in memory, by our model; ``known`` and the baselines' nearest
+    first.
+    """
     fitting = [d for d in known if _within(space, d)]
-    job = Search(space, source, catalog, seed=seed, trials=stopping.trials, known=fitting)
+    job = Search(space, OURS, catalog, seed=seed, trials=stopping.trials, known=fitting)
     job.run(stopping, stop)
     front = job.common.front(0)
     codes = job.common.codes(front.owners)
@@ -80,21 +81,6 @@ def _within(space: Space, design: dict[str, Value]) -> bool:
             if not inside:
                 return False
     return not unfit(space, design)
-
-
-def answers(
-    run: Run,
-    catalog: Catalog,
-    stopping: Stopping,
-    *,
-    seed: int,
-    watch: Watch,
-    stop: Callable[[], bool],
-    cluster: Cluster | None = None,
-) -> dict[str, Any]:
-    """What a space asks beyond its front: other worlds searched, and designs set side by side."""
-    worlds = what_if_fronts(run, catalog, stopping, seed=seed, watch=watch, stop=stop, cluster=cluster)
-    return {"what_if": worlds, "compare": side_by_side(run.space, catalog)}
 
 
 def what_if_fronts(
@@ -122,7 +108,7 @@ def what_if_fronts(
     for asked in (control, *run.space.what_ifs) if run.space.what_ifs else ():
         with suppress(SpaceError):  # the run itself may hold something else
             worlds.append((asked, _held(run.space, asked)))
-    search = partial(_search_world, stopping=replace(stopping, most=FIRST), seed=seed, known=known)
+    search = partial(search_front, stopping=replace(stopping, most=FIRST), seed=seed, known=known)
     tasks = [(search, space, catalog.with_numbers(asked.catalogue)) for asked, space in worlds]
     fronts: Iterable[WorldFront] = (
         cluster.in_order(tasks, stop)
@@ -136,18 +122,6 @@ def what_if_fronts(
         watch("what if", asked.name)
         out.append(_against(run, reference, asked, space, found))
     return out
-
-
-def _search_world(
-    space: Space,
-    catalog: Catalog,
-    *,
-    stopping: Stopping,
-    seed: int,
-    known: Sequence[dict[str, Value]],
-    stop: Callable[[], bool] = lambda: False,
-) -> WorldFront:
-    return search_front(space, OURS, catalog, stopping, seed=seed, known=known, stop=stop)
 
 
 def _against(
