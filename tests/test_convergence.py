@@ -110,7 +110,7 @@ def test_boxes_touch_every_point(points: np.ndarray) -> None:
     assert len(np.unique(kept, axis=0)) == len(kept)
 
 
-SQUARE = Reference(np.array([10.0, 10.0]), "by hand")
+SQUARE = Reference(np.array([10.0, 10.0]), "by hand", np.array([10.0, 20.0]))
 
 
 def plain(targets: tuple[float, ...] = (1.0, 4.0)) -> Any:
@@ -129,6 +129,9 @@ def test_a_lever_is_worth_what_a_pencil_says() -> None:
     a = math.log(10) * math.log(2.5)
     b = a + math.log(5) * math.log(2) + math.log(2.5) * math.log(2)
     assert less["hypervolume"] == pytest.approx(a / b)
+    a += math.log(10) * math.log(2)  # what cost above the box adds: both serve it from 1
+    b += math.log(10) * math.log(2)
+    assert less["wider"] == pytest.approx(a / b)
     assert less["ladder"] == [4.0, 4.0]
     none = worth(plain(), SQUARE, whole[:0], whole)
     assert not none["feasible"]
@@ -143,7 +146,7 @@ def test_a_restricted_front_never_keeps_more_than_all(points: np.ndarray, more: 
     whole = np.concatenate([points, more])
     whole = whole[non_dominated(whole)]
     space = SimpleNamespace(objectives=("a", "b", "c"), tpot_targets=())
-    box = Reference(np.full(3, 2e3), "by hand")
+    box = Reference(np.full(3, 2e3), "by hand", np.full(3, 4e3))
     some = worth(space, box, points[non_dominated(points)], whole)  # type: ignore[arg-type]
     assert 0.0 <= some["hypervolume"] <= 1.0 + 1e-9
     assert some["factor"] >= 1.0
@@ -161,6 +164,9 @@ def test_the_yardstick_hangs_on_the_question_alone(datacenter: Space, catalog: C
     drawn = [reference_point(bare, model, front * k).point for k in (1.0, 7.0)]
     assert np.array_equal(drawn[0], drawn[1])
     assert drawn[0][0] == max(datacenter.tpot_targets)
+    wider = dict(zip(datacenter.objectives, said.wider / said.point, strict=True))
+    assert wider == {"tpot": 1.0, "cost_per_mtoken": 2.0, "energy_per_token": 2.0}
+    assert reference_point(tighter, OURS.make(tighter, catalog), front).wider[1] == 0.5
 
 
 def told(low: float, high: float, **more: Any) -> dict[str, Any]:
@@ -178,6 +184,9 @@ def test_a_sentence_ranks_only_what_intervals_separate() -> None:
     assert close.startswith("The levers that matter most, not told apart, are pnm and stack")
     nothing = levers_in_a_sentence({"pnm": told(0.9995, 1.0), "flash": told(0.9991, 1.0)})
     assert nothing.startswith("No lever is worth anything")
+    turned = levers_in_a_sentence({"pnm": told(0.5, 0.51, wider=0.9), "stack": told(0.8, 0.82, wider=0.85)})
+    assert turned.startswith("The levers that matter most, not told apart, are pnm and stack")
+    assert "(90.0 % in a wider box)" in turned
     gone = levers_in_a_sentence({"pnm": told(0.0, 0.0, feasible=False), "flash": told(0.99, 1.0)})
     assert "nothing is feasible" in gone
 
@@ -217,12 +226,14 @@ def test_a_lever_that_a_run_holds_is_left_out(catalog: Catalog) -> None:
 
 
 def test_an_agreement_is_told_by_its_worst_figure() -> None:
-    assert Agreement(10, 0.004, 0.1, 0.996, 0.0).sentence == "converged within 0.4 %"
-    assert Agreement(10, 0.001, 0.1, 0.996, 0.0).sentence == "converged within 0.4 %"
-    assert Agreement(10, 0.001, 0.1, 0.996, 0.007).sentence == "converged within 0.7 %"
-    assert Agreement(10, 0.001, 0.1, 0.98, 0.0).sentence == "not converged: 2 %"
-    assert Agreement(10, 0.001, 0.1, 1.0, 0.03).sentence == "not converged: 3 %"
-    assert Agreement(10, 0.5, 0.5, 0.5, exhausted=True).converged
+    assert Agreement(10, 0.004, 0.1, 0.1 / 10, 0.996, 0.0).sentence == "converged within 0.4 %"
+    assert Agreement(10, 0.001, 0.1, 0.1 / 10, 0.996, 0.0).sentence == "converged within 0.4 %"
+    assert Agreement(10, 0.001, 0.1, 0.1 / 10, 0.996, 0.007).sentence == "converged within 0.7 %"
+    assert Agreement(10, 0.001, 0.1, 0.1 / 10, 0.98, 0.0).sentence == "not converged: 2 %"
+    assert Agreement(10, 0.001, 0.1, 0.1 / 10, 1.0, 0.03).sentence == "not converged: 3 %"
+    pocket = Agreement(10, 0.004, 0.2, 0.05, 0.996, 0.0)
+    assert pocket.sentence == "not converged: 5 %"
+    assert Agreement(10, 0.5, 0.5, 0.5, 0.5, exhausted=True).converged
 
 
 def test_a_front_that_moved_over_the_last_doubling_has_not_converged() -> None:

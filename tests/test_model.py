@@ -89,7 +89,7 @@ def test_explain_gives_what_the_search_was_told(
             model,
             model.machine(some.take(np.array([row]))),
             plans,
-            [datacenter.tpot_targets[k] for k in datacenter.operating_points[rung]],
+            datacenter.tpot_targets_at(int(rung)),
         )
         for kind, name in (("costs", "cost_per_mtoken"), ("energies", "energy_per_token"), ("times", "tpot")):
             total = sum(

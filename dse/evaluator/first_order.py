@@ -77,7 +77,13 @@ class FirstOrderModel:
         scenario = space.scenario
         self.software = software_of(catalog, scenario.software)
         self.usage = Usage.of(scenario, one_user=space.target.one_user)
-        self.site = site_row(scenario, self.usage, space.thresholds, space.tpot_targets)
+        self.site = site_row(
+            scenario,
+            self.usage,
+            space.thresholds,
+            space.tpot_targets,
+            fastest=space.target.one_user,
+        )
 
     @cached_property
     def plans(self) -> list[Plans]:

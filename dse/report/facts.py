@@ -187,9 +187,7 @@ def _chosen(facts: Facts, label: str, index: int) -> Chosen:
         plans = [
             int(outcomes.detail[f"plan.{i}"][row, rung]) for i in range(len(run.space.scenario.workloads))
         ]
-        c.parts = explain(
-            ours, machine, plans, [run.space.tpot_targets[k] for k in run.space.operating_points[rung]]
-        )
+        c.parts = explain(ours, machine, plans, run.space.tpot_targets_at(rung))
     c.why = _why(facts, c)
     c.rejected = _rejected(facts, c)
     return c

@@ -187,7 +187,9 @@ def answer(facts: Facts) -> list[str]:
 
 
 def levers_in_a_sentence(levers: Mapping[str, Mapping[str, Any]]) -> str:
-    """What the levers are worth: ranked only where their intervals lie apart."""
+    """What the levers are worth: ranked only where their intervals lie apart, in the box of the question and in
+    a wider one.
+    """
     if not levers:
         return "The space names no levers, or holds them all."
     ranked = sorted(levers.items(), key=lambda kv: low_high(kv[1], "hypervolume")[0])
@@ -196,8 +198,12 @@ def levers_in_a_sentence(levers: Mapping[str, Mapping[str, Any]]) -> str:
             "No lever is worth anything: locked off one at a time, the front keeps at least "
             f"{100 * low_high(ranked[0][1], 'hypervolume')[0]:.1f} % of its hypervolume."
         )
-    first = low_high(ranked[0][1], "hypervolume")[1]
-    top = [(n, v) for n, v in ranked if low_high(v, "hypervolume")[0] <= first]
+    first = ranked[0][1]
+    top = [
+        (n, v)
+        for n, v in ranked
+        if any(m in v and low_high(v, m)[0] <= low_high(first, m)[1] for m in SHARES)  # in either box
+    ]
     if len(top) == 1:
         said = f"The lever that matters most is {top[0][0]}: {_without(top[0][1])}"
     else:
@@ -218,10 +224,15 @@ def _without(v: Mapping[str, Any]) -> str:
         return "nothing is feasible"
     if v["mean"] is None:
         return "nothing lies within the box of the question"
+    wider = f" ({kept(v, 'wider')} in a wider box)" if "wider" in v else ""
     return (
-        f"the front keeps {kept(v)} of its hypervolume and is {interval(v, 'mean', 1.0, 2)} times "
+        f"the front keeps {kept(v)} of its hypervolume{wider} and is {interval(v, 'mean', 1.0, 2)} times "
         "worse in its worst objective on average"
     )
+
+
+SHARES: Final = ("hypervolume", "wider")
+"""measures of a lever that are shares of the hypervolume, in the box of the question and in a wider one"""
 
 
 def low_high(v: Mapping[str, Any], measure: str) -> tuple[float, float]:
@@ -229,7 +240,7 @@ def low_high(v: Mapping[str, Any], measure: str) -> tuple[float, float]:
     low, high = v.get(f"{measure}_range") or (v[measure], v[measure])
     drift = v.get(f"{measure}_drift") or 0.0
     low, high = min(low, low + drift), max(high, high + drift)
-    return (max(low, 0.0), min(high, 1.0)) if measure == "hypervolume" else (max(low, 1.0), max(high, 1.0))
+    return (max(low, 0.0), min(high, 1.0)) if measure in SHARES else (max(low, 1.0), max(high, 1.0))
 
 
 def interval(v: Mapping[str, Any], measure: str, scale: float, digits: int) -> str:
@@ -238,9 +249,9 @@ def interval(v: Mapping[str, Any], measure: str, scale: float, digits: int) -> s
     return low if low == high else f"{low} to {high}"
 
 
-def kept(v: Mapping[str, Any]) -> str:
+def kept(v: Mapping[str, Any], measure: str = "hypervolume") -> str:
     """Share of the hypervolume kept, with its interval."""
-    return f"{interval(v, 'hypervolume', 100.0, 1)} %"
+    return f"{interval(v, measure, 100.0, 1)} %" if measure in v else "-"
 
 
 ALL_IN_DRAM: Final = 0.99
@@ -299,15 +310,28 @@ def lever_worth(d: Document, facts: Facts) -> None:
     goals = facts.run.space.objectives
     box = facts.study["reference_point"]
     worst = ", ".join(f"{OBJECTIVES[o].label.lower()} {shown(o, box['values'][o])}" for o in goals)
+    further = [o for o in goals if box.get("wider", box["values"])[o] > box["values"][o]]
+    bounds = " and ".join(f"{OBJECTIVES[o].label.lower()} to {shown(o, box['wider'][o])}" for o in further)
+    wide = (
+        f" That share hangs on its box: beside it stands the one in a wider box, {bounds}." if bounds else ""
+    )
     d.text(
         "The best designs with each lever locked off, against the best of all, as the searches of this "
         f"run found both ({facts.study['designs']:,} designs, {_searches(facts)}). Hypervolume is of "
-        f"logarithms inside the box that the question fixes ({box['source']}): {worst}. The factor is how "
+        f"logarithms inside the box that the question fixes ({box['source']}): {worst}.{wide} The factor is how "
         "much worse the front is in its worst objective, on average and for a typical (median) box of 1 % "
         "of the whole front. Intervals are over the independent searches, widened by the drift over the "
         "last doubling of designs."
     )
-    header = ["locked", "hypervolume kept", "drift", "mean factor", "typical", *(f"best {o}" for o in goals)]
+    header = [
+        "locked",
+        "hypervolume kept",
+        "drift",
+        "in a wider box",
+        "mean factor",
+        "typical",
+        *(f"best {o}" for o in goals),
+    ]
     d.table(header, [_worth(facts, f"without {k}", v) for k, v in levers.items()])
     if lost:
         said = (
@@ -362,13 +386,14 @@ HOLDS: Final = 0.1
 def _worth(facts: Facts, name: str, v: dict[str, Any]) -> list[str]:
     objectives = facts.run.space.objectives
     if not v["feasible"]:
-        return [name, "nothing feasible", "-", "-", "-", *("-" for _ in objectives)]
+        return [name, "nothing feasible", "-", "-", "-", "-", *("-" for _ in objectives)]
     drift = v.get("hypervolume_drift")
     inside = v["mean"] is not None
     return [
         name,
         kept(v) if inside else "0 %: outside the box",
         "-" if drift is None else f"{round(100 * drift, 1) + 0.0:+.1f} %",
+        kept(v, "wider"),
         interval(v, "mean", 1.0, 2) if inside else "-",
         interval(v, "typical", 1.0, 2) if inside else "-",
         *(shown(o, x) for o, x in zip(objectives, v["best"], strict=True)),

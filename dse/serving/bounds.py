@@ -405,7 +405,10 @@ def may_be_chosen(site: SiteRow, scratch: ScratchRow, least: Least) -> bool:
         target = site.tpot_targets[i]
         shares, pools = least.shared_tpot * less <= target, least.pool_tpot * less <= target
         best = scratch.best_worth[i]
-        if best >= 0.0:
+        if best >= 0.0 and i == site.fastest:
+            if fits and shares and least.shared_tpot * less <= best:
+                return True
+        elif best >= 0.0:
             if fits and (
                 (shares and least.shared_worth * less <= best) or (pools and least.pool_worth * less <= best)
             ):

@@ -77,10 +77,10 @@ def write_result(
 def keep(site: SiteRow, checks: Checks, shared: Mode, pool: Mode, number: int, scratch: ScratchRow) -> None:
     """Keep a plan for every TPOT target for which it is the best so far.
 
-    The admissible plan of least ``worth``, and of equals the first in the grid; a pool's TPOT is never above
-    the shared one, and it wins where both cost the same. Where no plan is admissible, the one with the least
-    total violation speaks for the design. Kept by (value, plan): the order in which plans come does not
-    matter.
+    The admissible plan of least ``worth``, at the target ``fastest`` of least TPOT, and of equals the first
+    in the grid; a pool's TPOT is never above the shared one, and it wins where both cost the same. Where no
+    plan is admissible, the one with the least total violation speaks for the design. Kept by (value, plan):
+    the order in which plans come does not matter.
     """
     shared_excess = checks.excess * max(shared.ttft * site.inverse_ttft_limit, 1.0)
     pool_excess = checks.excess * max(pool.ttft * site.inverse_ttft_limit, 1.0)
@@ -91,6 +91,8 @@ def keep(site: SiteRow, checks: Checks, shared: Mode, pool: Mode, number: int, s
         if may_share or may_pool:
             pools = may_pool and (not may_share or pool.cost <= shared.cost)
             cost = worth(site, pool) if pools else worth(site, shared)
+            if i == site.fastest:
+                cost = shared.tpot
             best = scratch.best_worth[i]
             if best < 0.0 or cost < best or (cost == best and number < scratch.best_plan[i]):
                 scratch.best_worth[i], scratch.best_plan[i] = cost, float(number)

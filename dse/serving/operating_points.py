@@ -1,4 +1,5 @@
-"""Operating points: per design and TPOT target, each workload's cheapest admissible plan.
+"""Operating points: per design and TPOT target, each workload's cheapest admissible plan; of a machine of
+one user its fastest besides.
 
 Chosen by kernels from pairs that ``accounting`` prices; here the results as columns.
 """
@@ -128,9 +129,19 @@ CHECKS: Final = {
 
 
 def site_row(
-    scenario: Scenario, usage: Usage, thresholds: Mapping[str, float], targets: Sequence[float]
+    scenario: Scenario,
+    usage: Usage,
+    thresholds: Mapping[str, float],
+    targets: Sequence[float],
+    *,
+    fastest: bool = False,
 ) -> Any:
-    """The row of how a scenario's machines are used, paid for and limited."""
+    """The row of how a scenario's machines are used, paid for and limited.
+
+    With ``fastest`` a target follows at which plans are compared by their TPOT and have to meet the last.
+    """
+    if fastest:
+        targets = (*targets, targets[-1])
     if len(targets) > TARGETS:
         raise SpaceError(f"tpot_targets: got {len(targets)}, expected at most {TARGETS}")
     columns = {
@@ -149,6 +160,7 @@ def site_row(
         "targets": len(targets),
         "tpot_targets": [*targets, *(0.0 for _ in range(TARGETS - len(targets)))],
         "inverse_targets": [*(1.0 / t for t in targets), *(0.0 for _ in range(TARGETS - len(targets)))],
+        "fastest": len(targets) - 1 if fastest else -1,
     }
     return filled(SiteRow, 1, columns)
 

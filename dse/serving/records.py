@@ -268,6 +268,8 @@ class SiteRow:
     targets: int
     tpot_targets: PerTarget
     inverse_targets: PerTarget
+    fastest: int
+    """target at which the plan of least TPOT is chosen, where one user has the machine; -1 for none"""
 
 
 class ScratchRow:

@@ -118,16 +118,15 @@ class Space:
         """Rung of each workload at every operating point of a design.
 
         First every rung for all workloads alike, then each workload one rung faster than the others: without
-        those a machine would win for being unable to do what is cheapest on a rung.
+        those a machine would win for being unable to do what is cheapest on a rung. For the same reason the
+        machine of one user has a last rung beyond the targets, on which it is as fast as it can be: its few
+        plans lie between targets.
         """
-        count = len(self.scenario.workloads)
-        alike = [(k,) * count for k in range(len(self.tpot_targets))]
-        faster = [
-            tuple(k - (j == i) for j in range(count))
-            for i in range(count)
-            for k in range(1, len(self.tpot_targets))
-        ]
-        return tuple(alike + (faster if count > 1 else []))
+        count, rungs = len(self.scenario.workloads), len(self.tpot_targets)
+        alike = [(k,) * count for k in range(rungs)]
+        faster = [tuple(k - (j == i) for j in range(count)) for i in range(count) for k in range(1, rungs)]
+        fastest = [(rungs,) * count] if self.target.one_user else []
+        return tuple(alike + (faster if count > 1 else []) + fastest)
 
     @property
     def bounds(self) -> tuple[float, ...]:
@@ -136,9 +135,16 @@ class Space:
             self.thresholds.get(o, math.inf) if o != Goal.TTFT else math.inf for o in self.objectives
         )
 
+    def tpot_targets_at(self, point: int) -> tuple[float, ...]:
+        """TPOT target [s] of each workload at an operating point; as fast as it can be, it has to meet the
+        slowest.
+        """
+        slowest = len(self.tpot_targets) - 1
+        return tuple(self.tpot_targets[min(rung, slowest)] for rung in self.operating_points[point])
+
     def tpot_target_at(self, point: int) -> float:
         """TPOT target [s] of an operating point: that of its slowest workload."""
-        return self.tpot_targets[max(self.operating_points[point])]
+        return max(self.tpot_targets_at(point))
 
     def restrict(self, name: str, choices: Sequence[Value], *, reach: bool = True) -> Space:
         """Return the space with a variable held to ``choices`` (one choice fixes it).

@@ -36,7 +36,7 @@ NEAR: Final = 0.8
 ACROSS: Final = 0.3
 """share of mates of a niche that come from the whole front"""
 
-CROSSED: Final = 0.8
+CROSSED: Final = 0.6
 """share of children of two parents; the others change one or two genes of one"""
 
 RATES: Final = np.array([0.1, 0.3, 0.5])
@@ -66,10 +66,10 @@ nothing
 NEIGHBOUR: Final = 0.6
 """share of mutations of an ordered choice that go to the next one"""
 
-PARENTS: Final = 400
+PARENTS: Final = 600
 """most parents of a niche in a generation"""
 
-BOX: Final = 0.005
+BOX: Final = 0.003
 """box of objectives, relative, of which one point is a parent"""
 
 SEEDS: Final = 512

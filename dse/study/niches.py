@@ -1,7 +1,8 @@
 """Parts of a space that keep a front of their own: what is scarce there is bred on, and its worth is known.
 
 The whole space; the space with each lever locked off; each level of every variable of a lever and of every
-variable that others hang on.
+variable that others hang on; each third of every number. Where a size earns nothing until it passes a
+threshold and some choice is made besides, the best designs of that size wait in its third for the choice.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ WHOLE: Final = "whole"
 
 WITHOUT: Final = "without "
 """how the name of a niche begins in which a lever is locked off"""
+
+PARTS: Final = 3
+"""parts of the range of a number"""
+
+FINE: Final = 9
+"""levels from which a number has them"""
 
 Condition = tuple[int, BoolArray]
 """a variable, and for each of its codes and last for its absence whether it will do"""
@@ -52,7 +59,9 @@ def at(variable: str, level: object) -> str:
 
 
 def niches_of(genome: Genome, levers: Sequence[Lever] = (), held: Sequence[str] = ()) -> list[Niche]:
-    """The whole space, each lever off, each level of what decides; ``held`` names more such variables."""
+    """The whole space, each lever off, each level of what decides, each part of every number; ``held`` names
+    more variables that decide.
+    """
     out = [Niche(WHOLE, ())]
     for lever in levers:
         conditions = []
@@ -72,6 +81,12 @@ def niches_of(genome: Genome, levers: Sequence[Lever] = (), held: Sequence[str] 
             table = np.zeros(gene.size + 1, dtype=bool)
             table[k] = True
             out.append(Niche(at(v.name, choice), ((i, table),)))
+    for i, gene in enumerate(genome.genes):
+        if gene.numeric and gene.size >= FINE:
+            for k in range(PARTS):
+                table = np.zeros(gene.size + 1, dtype=bool)
+                table[gene.size * k // PARTS : gene.size * (k + 1) // PARTS] = True
+                out.append(Niche(f"{gene.variable.name}, part {k + 1} of {PARTS}", ((i, table),)))
     return out
 
 

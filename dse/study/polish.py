@@ -23,7 +23,7 @@ from dse.study.niches import WITHOUT
 STEPS: Final = (30, 5)
 """of a number's range, in thousandths"""
 
-SHARE: Final = 0.1
+SHARE: Final = 0.15
 """of a search's designs that the polish may take"""
 
 

@@ -102,7 +102,8 @@ def what_if_fronts(
     rows = np.unique(run.front.rows[box_rows(run.front.points)])
     known = [run.values(int(rows[i])) for i in np.unique(np.linspace(0, len(rows) - 1, WARM).astype(int))]
     said = run.study["reference_point"]
-    reference = Reference(np.array([said["values"][o] for o in run.space.objectives]), said["source"])
+    worst = np.array([said["values"][o] for o in run.space.objectives])
+    reference = Reference.of(run.space, worst, said["source"])
     control = WhatIf(CONTROL, CONTROL.capitalize(), (), {})
     worlds: list[tuple[WhatIf, Space]] = []
     for asked in (control, *run.space.what_ifs) if run.space.what_ifs else ():

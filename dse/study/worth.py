@@ -47,6 +47,14 @@ class Reference:
 
     point: FloatArray
     source: str
+    wider: FloatArray
+    """twice these where neither a limit nor the slowest target ends what counts"""
+
+    @classmethod
+    def of(cls, space: Space, point: FloatArray, source: str) -> Reference:
+        """A box, and the wider one."""
+        ended = {*space.thresholds, *((Goal.TPOT,) if space.tpot_targets else ())}
+        return cls(point, source, np.where([o in ended for o in space.objectives], 1.0, WIDER) * point)
 
 
 def reference_point(space: Space, evaluator: Evaluator, front: FloatArray) -> Reference:
@@ -62,7 +70,7 @@ def reference_point(space: Space, evaluator: Evaluator, front: FloatArray) -> Re
     missing = [o for o in space.objectives if o not in said]
     if not missing:
         source = "stated by the space" if space.reference_point else "its limits and its slowest target"
-        return Reference(np.array([said[o] for o in space.objectives]), source)
+        return Reference.of(space, np.array([said[o] for o in space.objectives]), source)
     genome = Genome(space.variables)
     rng = np.random.default_rng(0)
     codes = genome.draw(rng.random((DRAWN, len(genome.genes))))
@@ -76,7 +84,7 @@ def reference_point(space: Space, evaluator: Evaluator, front: FloatArray) -> Re
         )
     for k, name in enumerate(space.objectives):
         said.setdefault(name, float(typical[k]))
-    return Reference(np.array([said[o] for o in space.objectives]), source)
+    return Reference.of(space, np.array([said[o] for o in space.objectives]), source)
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ def study_of(job: Search) -> dict[str, Any]:
     reference = reference_point(space, job.evaluator, whole.fronts[0])
     if not (whole.fronts[0] <= reference.point).all(axis=1).any():
         source = f"a tenth beyond the worst of the front found: none of it lies in the box {reference.source}"
-        reference = Reference(beyond(whole.fronts[0]), source)
+        reference = Reference.of(space, beyond(whole.fronts[0]), source)
     halves = [
         View(f"seed {s.seed}, half {k + 1}", [f.points for f in h.archives.fronts])
         for s in job.seeds
@@ -129,6 +137,7 @@ def study_of(job: Search) -> dict[str, Any]:
         "reference_point": {
             "values": dict(zip(map(str, space.objectives), reference.point.tolist(), strict=True)),
             "source": reference.source,
+            "wider": dict(zip(map(str, space.objectives), reference.wider.tolist(), strict=True)),
         },
         "ladder": _ladder(space, whole.fronts[0]),
         "levers": {name: found[name] for name in levers},
@@ -158,16 +167,20 @@ def _told(
     return out
 
 
-MEASURES: Final = ("hypervolume", "mean", "typical")
+MEASURES: Final = ("hypervolume", "wider", "mean", "typical")
 """figures of a lever that carry an interval"""
+
+WIDER: Final = 2.0
+"""times the worst values that nothing but an estimate sets: a share of hypervolume is given in that box too"""
 
 
 def worth(space: Space, reference: Reference, points: FloatArray, whole: FloatArray) -> dict[str, Any]:
     """What a restricted front ``points`` loses against ``whole``, both (m, objectives), inside the box.
 
-    ``hypervolume`` kept (of logarithms, below the reference point), ``mean``, ``typical`` (median) and
-    largest ``factor`` by which it is worse in its worst objective over the boxes of the whole front, the
-    ``best`` of each objective, and the ``ladder``: the least money at each TPOT target.
+    ``hypervolume`` kept (of logarithms, below the reference point), and ``wider`` in the wider box;
+    ``mean``, ``typical`` (median) and largest ``factor`` by which it is worse in its worst objective over
+    the boxes of the whole front, the ``best`` of each objective, and the ``ladder``: the least money at each
+    TPOT target.
     """
     targets = boxes(whole[(whole <= reference.point).all(axis=1)])
     common = volume(whole, reference.point)
@@ -179,9 +192,16 @@ def worth(space: Space, reference: Reference, points: FloatArray, whole: FloatAr
         "typical": None,
         "factor": None,
     }
-    out: dict[str, Any] = empty | {"hypervolume": 0.0, "best": None, "ladder": _ladder(space, points)}
+    out: dict[str, Any] = empty | {
+        "hypervolume": 0.0,
+        "wider": 0.0,
+        "best": None,
+        "ladder": _ladder(space, points),
+    }
     if len(points):
         out["best"] = [float(x) for x in points.min(axis=0)]
+        wide = volume(whole, reference.wider)
+        out["wider"] = volume(points, reference.wider) / wide if wide > 0 else 0.0
     if len(inside) and len(targets) and common > 0:
         factors = worst_factors(points, targets)
         out["hypervolume"] = volume(points, reference.point) / common
