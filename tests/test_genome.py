@@ -15,6 +15,7 @@ from dse.space.genome import STEPS, Genome, number_levels
 from dse.space.overrides import load_space
 from dse.space.space import Space
 from dse.space.variables import Variable
+from dse.study.niches import PARTS, WHOLE, niches_of
 
 HOME = Path(__file__).resolve().parent.parent
 
@@ -143,6 +144,22 @@ def test_every_shipped_space_has_a_genome() -> None:
         genome, codes, present = drawn(load_space(name), 200, 0)
         assert present[:, 0].all()
         assert (codes < genome.sizes).all()
+
+
+def test_every_number_has_its_parts_and_every_design_lies_in_one_of_each() -> None:
+    space = load_space("mobile")
+    genome = Genome(space.variables)
+    codes = genome.draw(np.random.default_rng(1).random((500, len(genome.genes))))
+    present = genome.repair(codes)
+    niches = {n.name: n for n in niches_of(genome, space.levers)}
+    assert niches[WHOLE].holds(codes, present).all()
+    for name in ("npu_area", "npu_sram", "npu_clock", "pnm_flops"):
+        there = present[:, genome.index[name]]
+        parts = [n.holds(codes, present) for n in niches.values() if n.name.startswith(f"{name}, part")]
+        assert len(parts) == PARTS
+        assert np.array_equal(np.sum(parts, axis=0), there.astype(int))
+        assert all(p[there].mean() == pytest.approx(1 / PARTS, abs=0.1) for p in parts)
+    assert not any(n.startswith("flash_dies, part") for n in niches)  # few levels
 
 
 def test_a_small_space_is_enumerated_and_a_large_one_is_not() -> None:

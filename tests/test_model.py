@@ -15,7 +15,7 @@ from dse.catalog.catalog import Catalog
 from dse.catalog.prices import price_factor
 from dse.evaluator.explain import explain
 from dse.evaluator.first_order import FirstOrderModel
-from dse.space.design import Design, sample
+from dse.space.design import Design, encode, sample
 from dse.space.space import Space
 
 LLAMA: dict[str, Any] = {"llm": "Llama-3.1-70B", "tensor_parallel": 4}
@@ -315,6 +315,36 @@ def test_a_workload_may_be_one_rung_faster_than_the_others(
     t = outcomes.objectives["tpot"]
     assert (t[:, rungs + between - 1] <= np.maximum(t[:, 0], t[:, 1]) * (1 + 1e-12)).all()
 
+
+def test_the_machine_of_one_user_is_also_as_fast_as_it_can_be(phone: FirstOrderModel, mobile: Space) -> None:
+    """Its last operating point is the fastest of its plans; what is cheapest at a target is never quicker."""
+    outcomes = phone.evaluate(sample(mobile, 2000, np.random.default_rng(3)))
+    tpot, energy = outcomes.objectives["tpot"], outcomes.objectives["energy_per_token"]
+    fits = outcomes.feasible
+    assert fits.shape[1] == len(mobile.tpot_targets) + 1
+    assert mobile.tpot_target_at(fits.shape[1] - 1) == max(mobile.tpot_targets)
+    some, last = fits[:, :-1].any(axis=1), fits[:, -1]
+    assert last[some].all()
+    assert (np.where(fits, tpot, np.inf)[some].min(axis=1) == tpot[some, -1]).all()
+    two = some & (tpot[:, -1] < tpot[:, -2])  # a quicker plan that takes more energy
+    assert two.sum() > 5
+    assert (energy[two, -1] >= energy[two, -2]).all()
+
+
+def test_a_faster_engine_is_no_slower_where_two_plans_change_places(
+    phone: FirstOrderModel, mobile: Space
+) -> None:
+    """Which of two plans takes less energy turns with the size of an engine; the quicker one stays at hand."""
+    rates = np.linspace(1.06e12, 1.19e12, 60)
+    phones = encode(mobile, [STREAMING | {"pnm_flops": float(r)} for r in rates])
+    outcomes = phone.evaluate(phones)
+    assert outcomes.feasible[:, -1].all()
+    tpot = outcomes.objectives["tpot"]
+    assert np.ptp(tpot[:, -2]) > 0.1 * tpot[:, -2].min()  # the cheapest plan jumps
+    assert (np.diff(tpot[:, -1]) <= 0).all()
+
+
+STREAMING: dict[str, float | str] = {"soc_node": "N3", "npu_area": 3.685e-6, "npu_sram": 7.005e6, "npu_clock": 1.192e9, "dram": "lpddr6", "dram_mount": "side_by_side", "dram_channels": 4, "dram_capacity": 2.0**33, "dram_height": 4, "flash": "hbf_mobile", "flash_dies": 1, "flash_cell": "pslc", "pnm": "in_bank", "weights_home": "flash_streamed", "on_package_link": "point_to_point"}  # fmt: skip
 
 BARE = {"compute_node": "N3", "mac_share": 0.25, "sram": "64 MiB", "clock": "1.4 GHz", "flash": "none", "pnm": "none", "domain": 1}  # fmt: skip
 

@@ -80,7 +80,9 @@ def test_more_memory_keeps_every_plan_that_fitted(name: str, catalog: Catalog) -
 
 @pytest.mark.parametrize("name", ["mobile", "xr"])
 def test_a_device_with_flash_takes_the_better_placement(name: str, catalog: Catalog) -> None:
-    """Filling DRAM first or letting DRAM and flash finish together: less energy within the limits."""
+    """Filling DRAM first or letting DRAM and flash finish together: at a target less energy within the limits,
+    beyond the targets less time.
+    """
     space = load_space(name)
     model, designs = FirstOrderModel(space, catalog, threads=1), sample(space, 1500, np.random.default_rng(5))
     rows, work = machine_rows(model.machine(designs)), model.step_work[0]
@@ -91,13 +93,15 @@ def test_a_device_with_flash_takes_the_better_placement(name: str, catalog: Cata
         choose(rows, replace(work, rows=work.rows[i : i + 1].copy()), model.site) for i in range(2)
     )
 
-    def joules(found: Any) -> Any:
+    def least(found: Any) -> Any:
         ratios = (found.capacity, found.longest_request, found.flash_life, found.flash_program)
         fits = np.maximum.reduce([*ratios, found.ttft_ratio, found.tpot_ratio]) <= 1.0
-        return np.where(fits, found.energy, np.inf)
+        compared = found.energy.copy()
+        compared[:, -1] = found.tpot[:, -1]
+        return np.where(fits, compared, np.inf)
 
-    assert np.array_equal(joules(either), np.minimum(joules(level), joules(filled)))
-    wins = (joules(filled) < 0.99 * joules(level)).any(axis=1)
+    assert np.array_equal(least(either), np.minimum(least(level), least(filled)))
+    wins = (least(filled)[:, :-1] < 0.99 * least(level)[:, :-1]).any(axis=1)
     assert wins.any()
     row = int(flash[np.flatnonzero(wins)[0]])
     outcomes = model.evaluate(designs.take(np.array([row])))

@@ -187,8 +187,8 @@ def answer(facts: Facts) -> list[str]:
 
 
 def levers_in_a_sentence(levers: Mapping[str, Mapping[str, Any]]) -> str:
-    """What the levers are worth: ranked only where their intervals lie apart, in the box of the question and in
-    a wider one.
+    """What the levers are worth: ranked only where their intervals lie apart, in the box of the question and
+    in a wider one.
     """
     if not levers:
         return "The space names no levers, or holds them all."
@@ -318,9 +318,9 @@ def lever_worth(d: Document, facts: Facts) -> None:
     d.text(
         "The best designs with each lever locked off, against the best of all, as the searches of this "
         f"run found both ({facts.study['designs']:,} designs, {_searches(facts)}). Hypervolume is of "
-        f"logarithms inside the box that the question fixes ({box['source']}): {worst}.{wide} The factor is how "
-        "much worse the front is in its worst objective, on average and for a typical (median) box of 1 % "
-        "of the whole front. Intervals are over the independent searches, widened by the drift over the "
+        f"logarithms inside the box that the question fixes ({box['source']}): {worst}.{wide} The factor is "
+        "how much worse the front is in its worst objective, on average and for a typical (median) box of 1 "
+        "% of the whole front. Intervals are over the independent searches, widened by the drift over the "
         "last doubling of designs."
     )
     header = [
