@@ -171,7 +171,7 @@ MEASURES: Final = ("hypervolume", "wider", "mean", "typical")
 """figures of a lever that carry an interval"""
 
 WIDER: Final = 2.0
-"""times the worst values that nothing but an estimate sets: a share of hypervolume is given in that box too"""
+"""times the worst values that only an estimate sets: a share of hypervolume is given in that box too"""
 
 
 def worth(space: Space, reference: Reference, points: FloatArray, whole: FloatArray) -> dict[str, Any]:
