@@ -162,6 +162,19 @@ def test_every_number_has_its_parts_and_every_design_lies_in_one_of_each() -> No
     assert not any(n.startswith("flash_dies, part") for n in niches)  # few levels
 
 
+def test_levers_used_together_are_niches() -> None:
+    space = load_space("mobile")
+    genome = Genome(space.variables)
+    codes = genome.draw(np.random.default_rng(1).random((500, len(genome.genes))))
+    present = genome.repair(codes)
+    design = genome.design(codes, present)
+    niches = {n.name: n for n in niches_of(genome, space.levers)}
+    assert len([n for n in niches if " and " in n]) == 6 + 4 + 1  # of four levers two, three and all
+    for k, held in enumerate(niches["flash and pnm"].holds(codes, present)):
+        values = decode(space, design, k)
+        assert held == (values["flash"] != "ufs4" and values["pnm"] != "none")
+
+
 def test_a_small_space_is_enumerated_and_a_large_one_is_not() -> None:
     space = SPACES["mobile"]
     for name in ("npu_area", "npu_sram", "npu_clock", "pnm_flops"):

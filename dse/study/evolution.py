@@ -36,7 +36,7 @@ NEAR: Final = 0.8
 ACROSS: Final = 0.3
 """share of mates of a niche that come from the whole front"""
 
-CROSSED: Final = 0.6
+CROSSED: Final = 0.7
 """share of children of two parents; the others change one or two genes of one"""
 
 RATES: Final = np.array([0.1, 0.3, 0.5])

@@ -1,7 +1,7 @@
 """Parts of a space that keep a front of their own: what is scarce there is bred on, and its worth is known.
 
-The whole space; the space with each lever locked off; each level of every variable of a lever and of every
-variable that others hang on; each third of every number. Where a size earns nothing until it passes a
+The whole space; the space with each lever locked off; two levers and more used together; each level of every
+variable of a lever and of every variable that others hang on; each third of every number. Where a size earns nothing until it passes a
 threshold and some choice is made besides, the best designs of that size wait in its third for the choice.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Final
 
 import numpy as np
@@ -59,8 +60,8 @@ def at(variable: str, level: object) -> str:
 
 
 def niches_of(genome: Genome, levers: Sequence[Lever] = (), held: Sequence[str] = ()) -> list[Niche]:
-    """The whole space, each lever off, each level of what decides, each part of every number; ``held`` names
-    more variables that decide.
+    """The whole space, each lever off, levers together, each level of what decides, each part of every number;
+    ``held`` names more variables that decide.
     """
     out = [Niche(WHOLE, ())]
     for lever in levers:
@@ -72,6 +73,7 @@ def niches_of(genome: Genome, levers: Sequence[Lever] = (), held: Sequence[str] 
                 conditions.append((i, fits))
         if all(table[:-1].any() or _can_be_absent(genome, i) for i, table in conditions):
             out.append(Niche(off(lever.name), tuple(conditions)))  # else the space itself holds the lever on
+    out += _together(genome, levers)
     split = {name for lever in levers for name in lever.fixed} | set(held) | _decide(genome.variables)
     for i, gene in enumerate(genome.genes):
         v = gene.variable
@@ -88,6 +90,23 @@ def niches_of(genome: Genome, levers: Sequence[Lever] = (), held: Sequence[str] 
                 table[gene.size * k // PARTS : gene.size * (k + 1) // PARTS] = True
                 out.append(Niche(f"{gene.variable.name}, part {k + 1} of {PARTS}", ((i, table),)))
     return out
+
+
+def _together(genome: Genome, levers: Sequence[Lever]) -> list[Niche]:
+    """Two levers and more used at once: what pays only together is not found by one step after the other."""
+    used = []
+    for lever in levers:
+        name, choices = next(iter(lever.fixed.items()))
+        if name in genome.index:
+            i = genome.index[name]
+            on: BoolArray = np.array([*(v not in choices for v in _values(genome, i)), False])
+            if on.any():
+                used.append((lever.name, (i, on)))
+    return [
+        Niche(" and ".join(name for name, _ in some), tuple(condition for _, condition in some))
+        for count in range(2, len(used) + 1)
+        for some in combinations(used, count)
+    ]
 
 
 def _can_be_absent(genome: Genome, i: int) -> bool:
