@@ -1,8 +1,9 @@
 """Parts of a space that keep a front of their own: what is scarce there is bred on, and its worth is known.
 
 The whole space; the space with each lever locked off; two levers and more used together; each level of every
-variable of a lever and of every variable that others hang on; each third of every number. Where a size earns nothing until it passes a
-threshold and some choice is made besides, the best designs of that size wait in its third for the choice.
+variable of a lever and of every variable that others hang on; each third of every number. Where a size earns
+nothing until it passes a threshold and some choice is made besides, the best designs of that size wait in its
+third for the choice.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def at(variable: str, level: object) -> str:
 
 
 def niches_of(genome: Genome, levers: Sequence[Lever] = (), held: Sequence[str] = ()) -> list[Niche]:
-    """The whole space, each lever off, levers together, each level of what decides, each part of every number;
+    """The whole space, each lever off, levers together, each level of what decides, parts of every number.
+
     ``held`` names more variables that decide.
     """
     out = [Niche(WHOLE, ())]
