@@ -22,7 +22,7 @@ BIN = Path(sys.executable).parent
         ["ruff", "check", "dse", "tests"],
         ["ruff", "format", "--check", "dse", "tests"],
         ["lint-imports"],
-        ["mypy"],
+        pytest.param(["mypy"], marks=pytest.mark.slow),
     ],
     ids=lambda c: c[0] + c[1] if len(c) > 1 else c[0],
 )
