@@ -209,7 +209,9 @@ def levers_in_a_sentence(levers: Mapping[str, Mapping[str, Any]]) -> str:
     else:
         names = " and ".join(n for n, _ in top)
         parts = "; ".join(f"without {n} {_without(v)}" for n, v in top)
-        said = f"The levers that matter most, not told apart, are {names}: {parts}"
+        close = low_high(top[1][1], "hypervolume")[0] <= low_high(first, "hypervolume")[1]
+        how = "not told apart" if close else "in an order that hangs on the box"
+        said = f"The levers that matter most, {how}, are {names}: {parts}"
     rest = [f"{kept(v)} without {n}" for n, v in ranked if n not in dict(top)]
     return said + (f" (hypervolume kept: {', '.join(rest)})." if rest else ".")
 
