@@ -207,7 +207,8 @@ def levers_in_a_sentence(levers: Mapping[str, Mapping[str, Any]]) -> str:
     if len(top) == 1:
         said = f"The lever that matters most is {top[0][0]}: {_without(top[0][1])}"
     else:
-        names = " and ".join(n for n, _ in top)
+        *others, last = (n for n, _ in top)
+        names = f"{', '.join(others)} and {last}"
         parts = "; ".join(f"without {n} {_without(v)}" for n, v in top)
         close = low_high(top[1][1], "hypervolume")[0] <= low_high(first, "hypervolume")[1]
         how = "not told apart" if close else "in an order that hangs on the box"
