@@ -334,8 +334,11 @@ def baselines(run: Run, model: FirstOrderModel) -> list[dict[str, Any]]:
             continue
         machine = model.devices([b.device])
         outcomes = model.judge(machine, loads if b.only else None)
-        ok = outcomes.feasible[0, : len(run.space.tpot_targets)]
-        rung = int(np.argmax(ok)) if ok.any() else len(ok) - 1
+        shown = list(range(len(run.space.tpot_targets)))
+        if run.space.target.one_user:  # as fast as it can be, as designs are judged too
+            shown.insert(0, len(run.space.operating_points) - 1)
+        ok = outcomes.feasible[0, shown]
+        rung = shown[int(np.argmax(ok)) if ok.any() else -1]
         broken = sorted(
             ((float(r[0, rung]), n) for n, r in outcomes.limit_ratios.items() if r[0, rung] > 1.0),
             reverse=True,
@@ -343,14 +346,14 @@ def baselines(run: Run, model: FirstOrderModel) -> list[dict[str, Any]]:
         _, distance = nearest_design(run.space, model.catalog, model, b.device)
         points = [
             [float(outcomes.objectives[o][0, q]) for o in run.space.objectives]
-            for q in range(len(ok))
-            if ok[q]
+            for q, fits in zip(shown, ok, strict=True)
+            if fits
         ]
         busy = (
             [
                 float(np.mean([outcomes.detail[k][0, q] for k in outcomes.detail if k.startswith("busy.")]))
-                for q in range(len(ok))
-                if ok[q]
+                for q, fits in zip(shown, ok, strict=True)
+                if fits
             ]
             if run.space.target.fleet
             else []
@@ -363,7 +366,9 @@ def baselines(run: Run, model: FirstOrderModel) -> list[dict[str, Any]]:
                 "only": list(b.only),
                 "points": points,
                 "busy": busy,
-                "rungs": [float(run.space.tpot_targets[q]) for q in range(len(ok)) if ok[q]],
+                "rungs": [
+                    float(run.space.tpot_target_at(q)) for q, fits in zip(shown, ok, strict=True) if fits
+                ],
                 "distance": distance,
                 "why_not": f"{broken[0][1]}: {limit_sentence(broken[0][1])}"
                 if broken and not ok.any()
