@@ -306,7 +306,8 @@ def weights_home(c: Chosen) -> str:
 
 def lever_worth(d: Document, facts: Facts) -> None:
     """What each lever is worth, as tables: the same in the document and on the page."""
-    levers, lost = facts.study.get("levers", {}), facts.study.get("lost", {})
+    levers = facts.study.get("levers", {})
+    lost = dict(sorted(facts.study.get("lost", {}).items()))  # as a reloaded run has them
     if not levers and not lost:
         d.text("Not known of this run: it was searched by an older version, or its space names no levers.")
         return
