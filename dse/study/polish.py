@@ -14,7 +14,7 @@ import numpy as np
 from dse.core.pareto import ParetoArchive
 from dse.run.batch import Batch
 from dse.space.genome import Codes
-from dse.study.archives import ENOUGH, Archives, Common, first_of_each, known
+from dse.study.archives import ENOUGH, Archives, Common, known
 from dse.study.convergence import box_rows
 from dse.study.evolution import LARGEST
 from dse.study.half import Half
@@ -36,7 +36,7 @@ class Neighbours:
 
     def __init__(self, archives: Archives, others: Sequence[Half]) -> None:
         self.archives, self.others, self.genome = archives, others, archives.genome
-        self._fronts: dict[tuple[int, bool], ParetoArchive] = {}
+        self._fronts: dict[tuple[int, bool], tuple[ParetoArchive, int]] = {}
         self._designs = -1
 
     def tell(self, batch: Batch) -> None:
@@ -50,7 +50,7 @@ class Neighbours:
         del generation
         codes = self.genome.neighbours(self.centres(), STEPS)
         keys = self.genome.keys(codes, self.genome.repair(codes))
-        first = np.nonzero(first_of_each(keys))[0]
+        first = np.unique(keys, return_index=True)[1]  # in order of keys: they are looked up faster
         first = first[~known(self.archives.seen, keys[first])]
         for other in self.others:
             first = first[~other.knows(keys[first])]
@@ -78,7 +78,10 @@ class Neighbours:
         if designs != self._designs:
             self._designs, self._fronts = designs, {}
         if (niche, bounded) not in self._fronts:
-            self._fronts[niche, bounded] = Common(sides).front(niche, bounded=bounded)
+            self._fronts[niche, bounded] = Common(sides).front(niche, bounded=bounded), 0
+        front, heard = self._fronts[niche, bounded]
         mine = (self.archives.fronts if bounded else self.archives.open)[niche]
-        self._fronts[niche, bounded].insert(mine.points.copy(), mine.owners + designs, mine.tags.copy())
-        return self._fronts[niche, bounded]
+        new = mine.owners >= heard  # what was inserted before stands there, or gave way to better
+        front.insert(mine.points[new], mine.owners[new] + designs, mine.tags[new])
+        self._fronts[niche, bounded] = front, len(self.archives)
+        return front

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,14 +24,17 @@ from dse.space.space import Comparison, Space, WhatIf
 from dse.space.variables import Value
 from dse.study.cluster import Cluster
 from dse.study.convergence import Agreement, box_rows
-from dse.study.search import FIRST, Search, Stopping
+from dse.study.search import Search, Stopping
 from dse.study.worth import MEASURES, Reference, worth
 
 Watch = Callable[[str, Any], None]
 
 
-WARM = 150
+WARM: Final = 150
 """designs of a run's front that the search of another world starts from"""
+
+EACH: Final = 40_000
+"""designs of each half of such a search"""
 
 
 @dataclass
@@ -96,7 +99,7 @@ def what_if_fronts(
     """Search the space in each of its other worlds; each front against that of this one.
 
     Each search starts from designs of the run's own front, so that what differs is the world and not the
-    luck; it ends where halves are compared first, and each figure stands with what its halves say. With a
+    luck; it ends where its halves are compared, and each figure stands with what they say. With a
     cluster each world is a task.
     """
     rows = np.unique(run.front.rows[box_rows(run.front.points)])
@@ -109,7 +112,7 @@ def what_if_fronts(
     for asked in (control, *run.space.what_ifs) if run.space.what_ifs else ():
         with suppress(SpaceError):  # the run itself may hold something else
             worlds.append((asked, _held(run.space, asked)))
-    search = partial(search_front, stopping=replace(stopping, most=FIRST), seed=seed, known=known)
+    search = partial(search_front, stopping=replace(stopping, most=EACH), seed=seed, known=known)
     tasks = [(search, space, catalog.with_numbers(asked.catalogue)) for asked, space in worlds]
     fronts: Iterable[WorldFront] = (
         cluster.in_order(tasks, stop)

@@ -33,7 +33,7 @@ from dse.study import evolution, search, tasks
 from dse.study.auto import AutoSampler
 from dse.study.convergence import beyond, boxes, volume
 from dse.study.judging import Judge
-from dse.study.niches import niches_of
+from dse.study.niches import Niche, niches_of
 from dse.study.search import Search, Stopping
 from dse.study.sweep import sweep
 from dse.study.worth import study_of
@@ -89,10 +89,14 @@ def say(title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
 def without(part: str) -> Iterator[None]:
     """The search with one of its ingredients taken out."""
     whole_only = mock.patch.object(tasks, "niches_of", lambda *a: _niches(*a)[:1])
+    parts_not_kept = mock.patch.object(tasks, "niches_of", _but(", part "))
+    together_not_kept = mock.patch.object(tasks, "niches_of", _but(" and "))
     unforced = mock.patch.object(evolution.Evolution, "_seeds", _unforced)
     constants: dict[str, tuple[Any, ...]] = {
         "niches bred on": (mock.patch.object(evolution, "FROM_NICHES", 0.0),),
         "niches kept": (whole_only,),
+        "niches of parts of numbers": (parts_not_kept,),
+        "niches of levers together": (together_not_kept,),
         "stratified seeds": (unforced,),
         "children of small changes": (mock.patch.object(evolution, "CROSSED", 1.0),),
         "crossover and differences": (mock.patch.object(evolution, "CROSSED", 0.0),),
@@ -115,6 +119,8 @@ PARTS = (
     "nothing",
     "niches bred on",
     "niches kept",
+    "niches of parts of numbers",
+    "niches of levers together",
     "stratified seeds",
     "children of small changes",
     "crossover and differences",
@@ -124,6 +130,11 @@ PARTS = (
 )
 _niches = niches_of
 _batch = Judge.batch
+
+
+def _but(word: str) -> Callable[..., list[Niche]]:
+    """Niches without those that have ``word`` in their names."""
+    return lambda *a: [niche for niche in _niches(*a) if word not in niche.name]
 
 
 def _unforced(self: evolution.Evolution, rng: np.random.Generator, *, first: bool) -> Any:
