@@ -149,8 +149,8 @@ def search(
     """Search a space; ``out`` is the run folder to write, None keeps all in memory.
 
     Without ``trials`` it goes on until two independent halves agree, or for ``timeout`` seconds; with it
-    until so many designs are judged, or ``until="converged"`` if that comes first. ``seeds`` repeats all of
-    it.
+    until so many designs are judged, or ``until="converged"`` if that comes first. With several ``seeds``
+    each is a search of its own until its halves agree; they share ``trials`` and ``timeout``.
 
     ``sampler`` is ``"auto"``, or one of Optuna's: random, qmc, nsga2, nsga3, tpe.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,6 +142,22 @@ def test_a_run_resumes_only_under_its_own_question(run_copy: Path) -> None:
         run(other, run_copy, resume=True)
 
 
+def test_a_front_without_its_designs_is_not_gone_on_with(run_copy: Path, datacenter: Space) -> None:
+    """As the reference runs are shipped: going on would begin anew, and lose the front."""
+    shutil.rmtree(run_copy / "designs")
+    front = (run_copy / "front.npz").read_bytes()
+    with pytest.raises(RunError, match="without the designs"):
+        run(datacenter, run_copy, resume=True)
+    assert (run_copy / "front.npz").read_bytes() == front
+
+
+def test_a_killed_run_says_how_many_designs_its_logs_hold(run_copy: Path) -> None:
+    about = json.loads((run_copy / "run.json").read_text())
+    told = about.pop("evaluated")
+    (run_copy / "run.json").write_text(json.dumps(about))
+    assert load_run(run_copy)[0].trials == told
+
+
 def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run folder"):
         load_run(tmp_path)
@@ -211,6 +229,16 @@ def test_trials_are_designs_evaluated(tmp_path: Path, mobile: Space) -> None:
     result = dse.search(mobile, trials=260, seed=1, evaluator=Counting, out=tmp_path / "a")
     assert result.run.trials == len(result.trials) == judged(tmp_path / "a") == 260
     assert result.run.about["evaluated"] == 260
+
+
+def test_halves_of_a_slow_evaluator_take_turns(mobile: Space, catalog: Catalog) -> None:
+    """It never reaches the designs at which ours are compared: both halves have begun, and are compared."""
+    job = Search(mobile, evaluator_source(Counting), catalog)
+    job.run(Stopping(), lambda: job.evaluated > 1600)
+    first, second = (half.evaluated for half in job.seeds[0].halves)
+    assert min(first, second) >= 500
+    assert job.agreement is not None
+    assert "too few designs" in job.agreement.sentence
 
 
 def test_a_small_space_ends_when_it_is_exhausted(mobile: Space, catalog: Catalog) -> None:

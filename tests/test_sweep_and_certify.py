@@ -158,6 +158,13 @@ def test_certify_writes_and_says(tmp_path: Path, run_copy: Path) -> None:
     assert made["neighbours"]["judged"] > made["neighbours"]["feasible"] > 0
     assert made["exact"]["points"] > 0
     assert load_run(run_copy)[0].study["certificate"] == made
+    other = dse(
+        "sweep", "datacenter", "--out", "t", "--grid", str(few(tmp_path)), "--limit", "ttft=2 s", cwd=tmp_path
+    )
+    assert other.returncode == 0, other.stderr
+    apart = dse("certify", str(run_copy), "--sweep", "t", cwd=tmp_path)
+    assert apart.returncode == 2
+    assert "another question than the run (limits)" in apart.stderr
     wrong = dse("certify", str(run_copy), "--sweep", str(run_copy), cwd=tmp_path)
     assert wrong.returncode == 2
     assert "holds no sweep" in wrong.stderr

@@ -81,7 +81,7 @@ def _exact(run: Run, folder: Path) -> AgainstExact:
     """Compare with the front of a finished sweep.
 
     Raises:
-        RunError: the folder holds no finished sweep of this space's objectives.
+        RunError: the folder holds no finished sweep of this question.
 
     """
     if not (folder / STATE).exists():
@@ -91,9 +91,10 @@ def _exact(run: Run, folder: Path) -> AgainstExact:
     swept = load_sweep(folder)
     if not swept.finished:
         raise RunError(f"--sweep {folder}: is not finished; go on with dse sweep --resume")
-    if swept.archive.space.objectives != run.space.objectives:
+    other = run.space.asked_otherwise(swept.archive.space)
+    if other:
         raise RunError(
-            f"--sweep {folder}: has objectives {list(swept.archive.space.objectives)}, "
-            f"the run {list(run.space.objectives)}"
+            f"--sweep {folder}: is of another question than the run ({', '.join(other)}); sweep the run's "
+            "space with the same --fix, --limit, --year and other changes"
         )
     return against_exact(run, swept)

@@ -22,7 +22,9 @@ def explore(options: argparse.Namespace) -> int:
             say_front(done, out)
             if done.interrupted:
                 return INTERRUPTED
-            run = answered(done.run, options, cluster)
+            run, interrupted = answered(done.run, options, cluster)
+            if interrupted:
+                return INTERRUPTED
             for text in write_reports(run, done.evaluator, out):
                 print(text)
     return OK

@@ -315,9 +315,16 @@ def _budget(p: argparse.ArgumentParser) -> None:
         choices=("converged",),
         help="go on until two independent halves of the search agree (default without --trials)",
     )
-    p.add_argument("--trials", type=_count, help="judge so many designs, all that is searched included")
     p.add_argument(
-        "--timeout", type=_positive, metavar="SECONDS", help="stop after so long, converged or not"
+        "--trials",
+        type=_count,
+        help="judge so many designs, of all seeds and the polish together (a what-if of explore has as many)",
+    )
+    p.add_argument(
+        "--timeout",
+        type=_positive,
+        metavar="SECONDS",
+        help="stop after so long, converged or not; seeds share it (a what-if of explore has as long)",
     )
     p.add_argument("--sampler", default="auto", help="auto, or Optuna's random, qmc, nsga2, nsga3 or tpe")
     p.add_argument("--seed", type=_seed, default=1)

@@ -145,11 +145,14 @@ def say_front(done: job.Outcome, out: Path) -> None:
     print(f"{out / FRONT}")
 
 
-def answered(run: Run, options: argparse.Namespace, cluster: Cluster | None) -> Run:
-    """Answer what the space asks beyond its front; the answers join the study of the run."""
+def answered(run: Run, options: argparse.Namespace, cluster: Cluster | None) -> tuple[Run, bool]:
+    """Answer what the space asks beyond its front, unless Ctrl-C ends it: it says so then.
+
+    The answers join the study of the run.
+    """
     source = evaluator_source(run.about.get("evaluator source"))
     if not source.ours or not (run.space.what_ifs or run.space.comparisons):
-        return run
+        return run, False
     with (
         tqdm(desc="what if", unit="search", file=sys.stderr, dynamic_ncols=True) as bar,
         job.interruptible() as stop,
@@ -163,17 +166,18 @@ def answered(run: Run, options: argparse.Namespace, cluster: Cluster | None) -> 
         worlds = what_if_fronts(
             run, load_catalog(), stopping, seed=options.seed, watch=watch, stop=stop, cluster=cluster
         )
+        interrupted = stop()
     made = {"what_if": worlds, "compare": side_by_side(run.space, load_catalog())}
     study = run.study | made
     save_study(run.path, study)
-    return replace(run, study=study)
+    return replace(run, study=study), interrupted
 
 
 def _compared_with(path: Path, space: Space, source: EvaluatorSource, model: Evaluator) -> Run:
     """The run that a sweep is to be compared with.
 
     Raises:
-        SpaceError: another evaluator judged it, or it has other objectives.
+        SpaceError: another evaluator judged it, or it asks another question.
 
     """
     run = load_run(path)[0]
@@ -181,9 +185,11 @@ def _compared_with(path: Path, space: Space, source: EvaluatorSource, model: Eva
         raise SpaceError(
             f"--run: was judged by {run.about['evaluator']}, this sweep by {model.name} {model.version}"
         )
-    if run.space.objectives != space.objectives:
+    other = run.space.asked_otherwise(space)
+    if other:
         raise SpaceError(
-            f"--run: has objectives {list(run.space.objectives)}, this space {list(space.objectives)}"
+            f"--run: is of another question than this sweep ({', '.join(other)}); sweep the run's space with "
+            "the same --fix, --limit, --year and other changes"
         )
     return run
 
@@ -212,7 +218,7 @@ def sweep(options: argparse.Namespace) -> int:
     ):
         if not options.resume:
             state.path.unlink(missing_ok=True)
-        job.keep_sweep(out, space, source)
+        job.keep_sweep(out, space, source, model)
         done = exact_sweep(
             space,
             model,
@@ -220,7 +226,7 @@ def sweep(options: argparse.Namespace) -> int:
             state=state,
             stop=stop,
             cluster=cluster,
-            asked=SweepQuestion(space, source, load_catalog()),
+            asked=SweepQuestion(space, source, load_catalog(), f"{model.name} {model.version}"),
         )
     if not done.finished:
         print(f"Stopped after {done.designs:,} designs; go on with --resume.")

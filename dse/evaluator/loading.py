@@ -148,6 +148,22 @@ class EvaluatorSource:
             ) from error
         return CheckedEvaluator(made, space, self.source)
 
+    def make_as(self, judged_by: str, space: Space, catalog: Catalog) -> Evaluator:
+        """The same on a worker: the evaluator of this name and version.
+
+        Raises:
+            SpaceError: it is another here than where the work was begun.
+
+        """
+        evaluator = self.make(space, catalog)
+        made = f"{evaluator.name} {evaluator.version}"
+        if made != judged_by:
+            raise SpaceError(
+                f"--evaluator {self.source}: a worker has {made}, this command {judged_by}; install the same "
+                "on both"
+            )
+        return evaluator
+
     def nearest_to_baselines(
         self, space: Space, catalog: Catalog, model: Evaluator
     ) -> list[dict[str, Value]]:

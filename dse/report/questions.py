@@ -121,9 +121,10 @@ def what_ifs(d: Document, facts: Facts) -> None:
         "Each line is the space searched again in another world: a catalogue number changed or a variable "
         "held. The typical factor says how much worse (above 1) or better its "
         "front is for a median box of this run's, in the worst objective; hypervolume is relative to this "
-        "run's, inside the box of the question. Intervals are over the two halves of each search. All "
-        "start from this run's front and end where their halves are first compared: the first line, the "
-        "unchanged world, says what such a search finds, and the others are to be read against it."
+        "run's, inside the box of the question. Intervals are over the two halves of each search, which both "
+        "start from this run's front and end after few designs, so that they are narrower than those of "
+        "independent searches: the first line, the unchanged world, says what such a search finds, and the "
+        "others are to be read against it."
     )
     header = [
         "world",
@@ -157,10 +158,10 @@ def moves(facts: Facts, some: Sequence[Mapping[str, Any]]) -> list[str]:
             f"{OBJECTIVES[o].label.lower()} {shown(o, x)} ({100 * (x / y - 1):+.0f} %)"
             for o, x, y in zip(facts.run.space.objectives, w["best"], own["best"], strict=True)
         )
-        said.append(
-            f"{w['name']}: a typical point {100 * (w['typical'] / own['typical'] - 1):+.0f} % in "
-            f"its worst objective; least {best}."
-        )
+        low, high = ends(w, "typical")
+        apart = low > ends(own, "typical")[1] or high < ends(own, "typical")[0]
+        typical = f"{100 * (w['typical'] / own['typical'] - 1):+.0f} % in its worst objective"
+        said.append(f"{w['name']}: a typical point {typical if apart else 'no different'}; least {best}.")
     return said
 
 
@@ -180,8 +181,14 @@ def _world(facts: Facts, w: dict[str, Any]) -> list[str]:
 
 def ranged(w: Mapping[str, Any], measure: str, scale: float, digits: int) -> str:
     """A figure with its range over halves, one number where both ends read the same."""
-    low, high = (f"{scale * x:.{digits}f}" for x in w.get(f"{measure}_range") or (w[measure], w[measure]))
+    low, high = (f"{scale * x:.{digits}f}" for x in ends(w, measure))
     return low if low == high else f"{low} to {high}"
+
+
+def ends(w: Mapping[str, Any], measure: str) -> tuple[float, float]:
+    """Least and largest of a figure over halves."""
+    low, high = w.get(f"{measure}_range") or (w[measure], w[measure])
+    return low, high
 
 
 def _mostly(facts: Facts, found: dict[str, dict[str, float]]) -> str:

@@ -211,7 +211,9 @@ def levers_in_a_sentence(levers: Mapping[str, Mapping[str, Any]]) -> str:
         names = f"{', '.join(others)} and {last}"
         parts = "; ".join(f"without {n} {_without(v)}" for n, v in top)
         close = low_high(top[1][1], "hypervolume")[0] <= low_high(first, "hypervolume")[1]
-        how = "not told apart" if close else "in an order that hangs on the box"
+        turned = any("wider" in v and low_high(v, "wider")[1] < low_high(first, "wider")[0] for _, v in top)
+        wider = "in another order in a wider box" if turned else "not told apart in a wider box"
+        how = "not told apart" if close else wider
         said = f"The levers that matter most, {how}, are {names}: {parts}"
     rest = [f"{kept(v)} without {n}" for n, v in ranked if n not in dict(top)]
     return said + (f" (hypervolume kept: {', '.join(rest)})." if rest else ".")
@@ -239,10 +241,8 @@ SHARES: Final = ("hypervolume", "wider")
 
 
 def low_high(v: Mapping[str, Any], measure: str) -> tuple[float, float]:
-    """Interval of a lever's figure over halves and seeds, widened by its drift over the last doubling."""
+    """Interval of a lever's figure over halves and seeds, within what it can be."""
     low, high = v.get(f"{measure}_range") or (v[measure], v[measure])
-    drift = v.get(f"{measure}_drift") or 0.0
-    low, high = min(low, low + drift), max(high, high + drift)
     return (max(low, 0.0), min(high, 1.0)) if measure in SHARES else (max(low, 1.0), max(high, 1.0))
 
 
@@ -316,16 +316,14 @@ def lever_worth(d: Document, facts: Facts) -> None:
     worst = ", ".join(f"{OBJECTIVES[o].label.lower()} {shown(o, box['values'][o])}" for o in goals)
     further = [o for o in goals if box.get("wider", box["values"])[o] > box["values"][o]]
     bounds = " and ".join(f"{OBJECTIVES[o].label.lower()} to {shown(o, box['wider'][o])}" for o in further)
-    wide = (
-        f" That share hangs on its box: beside it stands the one in a wider box, {bounds}." if bounds else ""
-    )
+    wide = f" The share depends on its box: beside it stands that in a wider box, {bounds}." if bounds else ""
     d.text(
         "The best designs with each lever locked off, against the best of all, as the searches of this "
         f"run found both ({facts.study['designs']:,} designs, {_searches(facts)}). Hypervolume is of "
         f"logarithms inside the box that the question fixes ({box['source']}): {worst}.{wide} The factor is "
         "how much worse the front is in its worst objective, on average and for a typical (median) box of 1 "
-        "% of the whole front. Intervals are over the independent searches, widened by the drift over the "
-        "last doubling of designs."
+        "% of the whole front. Intervals are over the independent searches, widened by twice their drift "
+        "over the last doubling of designs: as much is still to come."
     )
     header = [
         "locked",
@@ -368,13 +366,16 @@ def _ladder(d: Document, facts: Facts) -> None:
         return
     d.text(f"{OBJECTIVES[money].label}, the least at each target of time per output token:")
     targets = facts.run.space.tpot_targets
-    rows = [["every lever free", *(_price(money, x) for x in own)]]
-    rows += [[f"without {k}", *(_price(money, x) for x in v["ladder"])] for k, v in levers.items()]
+    rows = [["every lever free", *_prices(money, facts.study)]]
+    rows += [[f"without {k}", *_prices(money, v)] for k, v in levers.items()]
     d.table(["", *(f"within {show(t, 's')}" for t in targets)], rows)
 
 
-def _price(money: str, x: float | None) -> str:
-    return "-" if x is None else shown(money, x)
+def _prices(money: str, v: Mapping[str, Any]) -> list[str]:
+    """Least money at each target, with its interval."""
+    ranges = v.get("ladder_range") or [None] * len(v["ladder"])
+    ends = [() if x is None else found or (x,) for x, found in zip(v["ladder"], ranges, strict=True)]
+    return [" to ".join(dict.fromkeys(shown(money, max(x, 0.0)) for x in each)) or "-" for each in ends]
 
 
 def _held(v: dict[str, Any]) -> str:
@@ -391,12 +392,13 @@ def _worth(facts: Facts, name: str, v: dict[str, Any]) -> list[str]:
     objectives = facts.run.space.objectives
     if not v["feasible"]:
         return [name, "nothing feasible", "-", "-", "-", "-", *("-" for _ in objectives)]
-    drift = v.get("hypervolume_drift")
+    drift = v.get("hypervolume_drift") or []
+    moved = [f"{round(100 * x, 1) + 0.0:+.1f} %" for x in (drift if isinstance(drift, list) else [drift])]
     inside = v["mean"] is not None
     return [
         name,
         kept(v) if inside else "0 %: outside the box",
-        "-" if drift is None else f"{round(100 * drift, 1) + 0.0:+.1f} %",
+        " to ".join(dict.fromkeys(moved)) or "-",
         kept(v, "wider"),
         interval(v, "mean", 1.0, 2) if inside else "-",
         interval(v, "typical", 1.0, 2) if inside else "-",

@@ -1,10 +1,11 @@
 """The folder of a run, written so that a kill leaves the old or the new.
 
-    run.json      question, provenance, how it ended
-    space.toml    the space as it was read
-    designs/      every design judged, batch by batch, a file for each independent search: what a resume
-    replays front.csv     the non-dominated operating points, 9 significant digits front.npz     codes of the
-    designs of the front study.json    what halves and niches of the search say: error bar, worth of levers
+- ``run.json``: question, provenance, how it ended
+- ``space.toml``: the space as it was read
+- ``designs/``: every design judged, batch by batch, a file for each independent search: what a resume replays
+- ``front.csv``: the non-dominated operating points, 9 significant digits
+- ``front.npz``: codes of the designs of the front
+- ``study.json``: what halves and niches of the search say: error bar, worth of levers
 
 Files are written beside their place and moved over it; batches are appended and forced to disk.
 """

@@ -186,9 +186,8 @@ class Genome:
     def force(self, row: Codes, i: int, table: BoolArray, rng: np.random.Generator) -> None:
         """Give variable ``i`` of one design a code that ``table`` allows, and the others what that needs.
 
-        The last entry of ``table`` says whether absence will do too; then nothing is made present for it.
-        Where
-        nothing is allowed the design stays as it is.
+        The last entry of ``table`` says whether absence will do too: then nothing is made present for it.
+        Where nothing is allowed the design stays as it is.
         """
         gene = self.genes[i]
         if not table[: gene.size].any():

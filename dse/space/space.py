@@ -113,6 +113,17 @@ class Space:
             f"{self.name}: got variable {name!r}, expected {nearest(name, [v.name for v in self.variables])}"
         )
 
+    def asked_otherwise(self, other: Space) -> list[str]:
+        """What another space asks otherwise, variables apart: fronts of the two are not to be compared."""
+        kinds = {
+            "objectives": (self.objectives, other.objectives),
+            "target": (self.target.name, other.target.name),
+            "TPOT targets": (self.tpot_targets, other.tpot_targets),
+            "limits": (self.thresholds, other.thresholds),
+            "scenario": (self.scenario, other.scenario),
+        }
+        return [kind for kind, (mine, theirs) in kinds.items() if mine != theirs]
+
     @property
     def operating_points(self) -> tuple[tuple[int, ...], ...]:
         """Rung of each workload at every operating point of a design.

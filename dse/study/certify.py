@@ -13,6 +13,7 @@ import numpy as np
 from dse.core.pareto import ParetoArchive, worst_factors
 from dse.core.table import chunks
 from dse.evaluator.protocol import Evaluator
+from dse.run.folder import Folder
 from dse.run.run import Run
 from dse.space.design import Design
 from dse.space.genome import Codes, Genome
@@ -62,8 +63,7 @@ def neighbourhood(
     range.
     """
     space, genome = run.space, Genome(run.space.variables)
-    design, _ = run.archive.joined()
-    centres = genome.codes(design.take(np.unique(run.front.rows)))
+    centres = _codes_of_front(run, genome)
     codes = _distinct(genome, centres)
     judge = Judge(evaluator, genome, space)
     front = ParetoArchive(len(space.objectives))
@@ -93,6 +93,15 @@ def neighbourhood(
         better=int((off > MATTERS).sum()),
         of=len(targets),
     )
+
+
+def _codes_of_front(run: Run, genome: Genome) -> Codes:
+    """Codes of the designs of a front: as kept, with the sizes that a part has once a step switches it on."""
+    kept = Folder(run.path).kept_front()
+    if kept is not None:
+        return kept.codes.copy()
+    design, _ = run.archive.joined()
+    return genome.codes(design.take(np.unique(run.front.rows)))
 
 
 def _distinct(genome: Genome, centres: Codes) -> Codes:

@@ -4,8 +4,8 @@ Both fronts are compared with what they found together. A prototype's 71 pairs t
 never off by over 2 %, whereas the gain in hypervolume alone was wrong in up to a quarter of the cases. A
 dense region hides a thin end, so points count by boxes and the hypervolume has to agree too. What one half
 has just found and the other has not is few boxes at first: 99 % of them have to agree within 3 %. What both
-halves miss at first they may both find later, so their common front must not have moved over the last
-doubling.
+halves miss at first they may both find later, so their common front may have moved by little over the last
+doubling of designs, and few designs are not believed at all.
 """
 
 from __future__ import annotations
@@ -35,9 +35,17 @@ COVERED: Final = 0.95
 NEARLY: Final = (0.99, 0.03)
 """share of the boxes that have to agree within so much besides: a pocket that one half misses is few boxes"""
 
-DRIFT: Final = 0.008
-"""largest move of the common front over the last doubling at which a search has converged: what is still to
-come is 1.3 to 2.3 times that, measured on datacenter searches against ten times as many designs
+DRIFT: Final = 0.009
+"""largest move of the common front over the last doubling of designs at which a search has converged"""
+
+STILL_TO_COME: Final = 2.0
+"""times that move which more designs would still bring: 0.8 to 2.3, measured on datacenter searches against
+ten times as many designs
+"""
+
+BELIEVED: Final = 300_000
+"""designs of two halves from which their agreement is believed: of phone searches with half as many, one in
+eleven agreed within 1 % where both halves lacked the same part of the front
 """
 
 BEYOND: Final = 0.1
@@ -75,16 +83,25 @@ class Agreement:
     """least share of the common hypervolume that a half has"""
     drift: float = np.inf
     """factor less 1 within which the common front of half as many designs reaches 95 % of the boxes of this
-    one
+    one; infinite where none was kept
     """
     exhausted: bool = False
     """whether the halves have judged every design of the space"""
 
     @property
     def converged(self) -> bool:
-        """Whether the search is done: halves agree, and did not both move over the last doubling."""
-        agree = self.within <= WITHIN and self.hypervolume >= SHARE
-        return self.exhausted or (agree and self.nearly <= NEARLY[1] and self.drift <= DRIFT)
+        """Whether the search is done: enough designs, halves agree, and did not both move over the last
+        doubling.
+        """
+        agree = self.within <= WITHIN and self.hypervolume >= SHARE and self.nearly <= NEARLY[1]
+        return self.exhausted or (agree and self.drift <= DRIFT and self.designs >= BELIEVED)
+
+    @property
+    def error(self) -> float:
+        """The error bar: what the halves disagree by, and where known what more designs would still bring."""
+        moved = STILL_TO_COME * self.drift if np.isfinite(self.drift) else 0.0
+        worst = max(self.within, 1.0 - self.hypervolume, moved)
+        return max(worst, self.nearly) if self.nearly > NEARLY[1] else worst
 
     @property
     def sentence(self) -> str:
@@ -93,14 +110,14 @@ class Agreement:
             return "exact: every design of the space judged"
         if not np.isfinite(self.within):
             return "not converged: no two independent fronts to compare"
-        worst = max(self.within, 1.0 - self.hypervolume, self.drift if np.isfinite(self.drift) else 0.0)
-        if self.nearly > NEARLY[1]:
-            worst = max(worst, self.nearly)
-        return (
-            f"converged within {100 * worst:.2g} %"
-            if self.converged
-            else f"not converged: {100 * worst:.2g} %"
-        )
+        error = f"{100 * self.error:.2g} %"
+        if self.converged:
+            return f"converged within {error}"
+        if self.designs < BELIEVED:
+            return f"not converged: halves agree within {error}, on too few designs to be believed"
+        if not np.isfinite(self.drift):
+            return f"not converged: halves agree within {error}, how far they still move is not known"
+        return f"not converged: {error}"
 
     def as_data(self) -> dict[str, Any]:
         """As plain numbers; None where a half found nothing."""

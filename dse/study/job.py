@@ -334,6 +334,11 @@ def _same(folder: Folder, space: Space, about: Mapping[str, Any]) -> None:
             f"{folder.path}: was searched by dse {manifest.get('dse')}, whose log cannot be gone on with; "
             "its front can still be read; search again into another --out"
         )
+    if not any(folder.logs()) and folder.kept_front() is not None:
+        raise RunError(
+            f"{folder.path}: holds a front without the designs that were judged for it, so that it cannot be "
+            "gone on with; its front can still be read; search again into another --out"
+        )
     asked = {
         "seeds": 1,
         "storage": None,
@@ -445,11 +450,17 @@ def load_run(
         archive=archive,
         front=front,
         about=manifest,
-        trials=int(manifest.get("evaluated", manifest.get("told", len(archive)))),
+        trials=_judged_in(folder, manifest) or len(archive),
         path=path,
         study=read_study(path) or {},
     )
     return run, model
+
+
+def _judged_in(folder: Folder, manifest: Mapping[str, Any]) -> int:
+    """Designs judged in a run: as it said at its end, else, of one that was killed, what its logs hold."""
+    said = manifest.get("evaluated", manifest.get("told"))
+    return sum(len(b) for log in folder.logs() for b in log.batches()) if said is None else int(said)
 
 
 def _front_again(folder: Folder, space: Space, model: Evaluator) -> tuple[Archive, Front]:
@@ -485,10 +496,11 @@ SWEPT: Final = "sweep.json"
 """question of a sweep, beside its state and its space"""
 
 
-def keep_sweep(out: Path, space: Space, source: EvaluatorSource) -> None:
-    """Write what is swept, so that the sweep can be read again."""
+def keep_sweep(out: Path, space: Space, source: EvaluatorSource, model: Evaluator) -> None:
+    """Write what is swept and who judges it, so that the sweep can be read again."""
     write_atomically(out / SPACE, space.text)
     question = {"overrides": list(space.overrides), "evaluator source": source.source}
+    question["evaluator"] = f"{model.name} {model.version}"
     write_atomically(out / SWEPT, json.dumps(question, indent=1, sort_keys=True) + "\n")
 
 
@@ -497,6 +509,7 @@ def load_sweep(path: Path, catalog: Catalog | None = None) -> Swept:
 
     Raises:
         RunError: it holds none.
+        SpaceError: another evaluator judged it.
 
     """
     catalog = catalog or load_catalog()
@@ -506,7 +519,9 @@ def load_sweep(path: Path, catalog: Catalog | None = None) -> Swept:
         raise RunError(f"{path}: holds no sweep that can be read ({error})") from error
     space = read_space(Folder(path).space_text(), str(path), catalog)
     space = apply(space, overrides_of(question["overrides"]), catalog)
-    model = evaluator_source(question["evaluator source"]).make(space, catalog)
+    source = evaluator_source(question["evaluator source"])
+    model = source.make(space, catalog)
+    _same_evaluator(path, question, source, model)
     return SweepState(path / STATE).load(space, model)
 
 

@@ -8,9 +8,12 @@ from typing import Any, Final
 import numpy as np
 
 from dse.core.compilation import kernel
+from dse.core.table import chunks
 from dse.core.units import BoolArray, FloatArray, IntArray
+from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.protocol import Evaluator, Outcomes
 from dse.run.batch import Batch
+from dse.space.design import Design
 from dse.space.genome import Codes, Genome
 from dse.space.limits import Limit
 from dse.space.objectives import OBJECTIVES, Goal
@@ -20,6 +23,9 @@ UNSERVED: Final = 100.0
 """added to the violation of a design that breaks a limit of its own and is not served: what else it breaks is
 not known, so it stands behind all that are
 """
+
+PART: Final = 256
+"""fewest designs of our model that are worth a thread of their own"""
 
 
 def own_points(objectives: FloatArray, feasible: BoolArray, kept: BoolArray) -> None:
@@ -76,11 +82,10 @@ class Judge:
         """
         n, goals = len(codes), len(self.objectives)
         design = self.genome.design(codes, self.genome.repair(codes))
-        screened = getattr(self.evaluator, "screened", None) if asked is None else None
-        if screened is None:
-            outcomes, rows, violation = self.evaluator.evaluate(design), np.arange(n), np.zeros(n)
+        if asked is None and isinstance(self.evaluator, FirstOrderModel):
+            rows, outcomes, violation = self._screened(self.evaluator, design)
         else:
-            rows, outcomes, violation = next(iter(screened([design])))
+            outcomes, rows, violation = self.evaluator.evaluate(design), np.arange(n), np.zeros(n)
         row = tag = np.empty(0, dtype=np.int64)
         points = np.empty((0, goals))
         nearest = np.full((n, goals), np.nan, dtype=np.float32)
@@ -113,6 +118,13 @@ class Judge:
             open_violation=open_violation.astype(np.float32)[: n if self.bounded else 0],
             **told,
         )
+
+    def _screened(self, model: FirstOrderModel, design: Design) -> tuple[IntArray, Outcomes, FloatArray]:
+        """Rows that our model serves, their outcomes, and violation, (n,); a part on each thread."""
+        cuts = list(chunks(len(design), max(-(-len(design) // model.threads), PART)))
+        parts = list(model.screened(design.take(cut) for cut in cuts))
+        rows = np.concatenate([r + cut.start for (r, _, _), cut in zip(parts, cuts, strict=True)])
+        return rows, Outcomes.concat([o for _, o, _ in parts]), np.concatenate([v for _, _, v in parts])
 
     def _held(self, outcomes: Outcomes) -> Iterator[FloatArray]:
         """Limits that hold whatever is searched: all but those on objectives of the search."""

@@ -46,9 +46,13 @@ COMPARED: Final = 1000
 """trials of a seed from which they are halved: fewer are one search, whose front has no error bar"""
 
 FIRST: Final = 80_000
-"""designs of each half at which the halves are compared first; then at every doubling. Halves of half as many
-agreed on phones while both of one seed in eleven lacked the same part of the front
-"""
+"""designs of each half at which the halves are compared first; then at every doubling"""
+
+FIRST_OF_OTHERS: Final = 500
+"""the same where the evaluator is another than ours: its halves take turns, and it may be slow"""
+
+HALVED: Final = 0.6
+"""most of a front's designs after which an earlier one was kept that tells its move over a doubling"""
 
 MOST: Final = 640_000
 """designs of each half after which a search gives up converging"""
@@ -121,6 +125,8 @@ class Snapshot:
     """Fronts of every niche at one comparison, halves together."""
 
     designs: int
+    bounded: bool
+    """whether they hold the limits on objectives: while no design does they are of all"""
     fronts: list[FloatArray]
 
 
@@ -133,6 +139,8 @@ class SeedSearch:
     agreements: list[Agreement] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
     """at the last comparisons, oldest first"""
+    doubled: tuple[Snapshot, Snapshot] | None = None
+    """of the last comparison, and of half as many designs; None where no such one was kept"""
 
     @property
     def evaluated(self) -> int:
@@ -145,8 +153,10 @@ class SeedSearch:
 
         Only what can be enumerated is known to be; in a large space no child may be new for other reasons.
         """
-        genome = self.halves[0].archives.genome
-        return all(h.exhausted for h in self.halves) and len(genome.enumerated(ENUMERATED)) > 0
+        if not all(h.exhausted for h in self.halves):
+            return False
+        every = len(self.halves[0].archives.genome.enumerated(ENUMERATED))
+        return every > 0 and all(len(h.archives.seen) >= every for h in self.halves)
 
     def compare(self) -> Agreement:
         """Compare the halves, and keep their fronts.
@@ -161,9 +171,12 @@ class SeedSearch:
             found = agreement([(a.fronts if bounded else a.open)[0].points for a in sides], self.evaluated)
             count = range(len(sides[0].niches))
             kept = [common.front(i, bounded=bounded).points for i in count]
-            drift = drifted(self.snapshots[-1].fronts[0], kept[0]) if self.snapshots else np.inf
+            now = Snapshot(self.evaluated, bounded, kept)
+            half = [s for s in self.snapshots if s.bounded == bounded and s.designs <= HALVED * now.designs]
+            self.doubled = (half[-1], now) if half else None
+            drift = drifted(half[-1].fronts[0], kept[0]) if half else np.inf
             self.agreements.append(replace(found, drift=drift, exhausted=self.exhausted))
-            self.snapshots = [*self.snapshots, Snapshot(self.evaluated, kept)][-2:]
+            self.snapshots = [*self.snapshots, now][-DOUBLINGS:]
         return self.agreements[-1]
 
 
@@ -193,6 +206,12 @@ def in_threads(
                 look()
         finally:
             failed = True
+
+
+def _or_after(seconds: float, halt: Callable[[], bool]) -> Callable[[], bool]:
+    """Halt from so many seconds on too."""
+    end = time.monotonic() + seconds
+    return lambda: halt() or time.monotonic() > end
 
 
 class Search:
@@ -284,7 +303,7 @@ class Search:
     def agreement(self) -> Agreement | None:
         """What the halves of the seed that agrees least say of each other; None before any was compared."""
         said = [s.agreements[-1] for s in self.seeds if s.agreements]
-        return max(said, key=lambda a: (not a.converged, a.within)) if said else None
+        return max(said, key=lambda a: (not a.converged, a.error)) if said else None
 
     def run(self, stopping: Stopping, stop: Callable[[], bool], watch: Watch | None = None) -> None:
         """Go on until done, or until ``stop`` says so."""
@@ -296,7 +315,8 @@ class Search:
         self._run_seeds(stopping, halt, self._look(stopping, watch))
         found = sum(s.evaluated for s in self.seeds)
         if self.sampler == AUTO and not halt():
-            most = int(POLISHED * found) if stopping.trials is None else stopping.trials - found
+            left = 2**62 if stopping.trials is None else stopping.trials - found
+            most = min(int(POLISHED * found), left) if stopping.converged else left
             self._advance([self.polish], most, halt, self._look(stopping, watch), exact=True)
         if stopping.trials is not None and not stopping.converged:
             self._use_up(stopping.trials, halt)
@@ -311,8 +331,9 @@ class Search:
     def _run_seeds(self, stopping: Stopping, halt: Callable[[], bool], look: Callable[[], None]) -> None:
         """Search with every seed: one after the other, on a cluster side by side."""
         if self.cluster is None:
-            for one in self.seeds:
-                self._run_seed(one, stopping, halt, look)
+            for k, one in enumerate(self.seeds):
+                share = max(self.end - time.monotonic(), 0.0) / (len(self.seeds) - k)
+                self._run_seed(one, stopping, _or_after(share, halt), look)
             return
 
         def search(one: SeedSearch, halt: Callable[[], bool]) -> None:
@@ -327,6 +348,8 @@ class Search:
         for most, exact in self._marks(stopping):
             self._advance(one.halves, most, halt, look, exact=exact)
             if halt():
+                for half in one.halves:
+                    half.close()  # the front will count what is pending, and so does its error bar
                 break
             found = one.compare()
             nothing = most >= FIRST and not any(len(h.archives.open[0]) for h in one.halves)
@@ -347,8 +370,9 @@ class Search:
         marks = [most >> k for k in range(DOUBLINGS) if most >> k]
         if stopping.converged:
             marks = [most]
-            while FIRST << len(marks) - 1 < most:
-                marks.append(FIRST << len(marks) - 1)
+            first = FIRST if self.ours else FIRST_OF_OTHERS
+            while first << len(marks) - 1 < most:
+                marks.append(first << len(marks) - 1)
         for mark in sorted(marks):
             yield mark, mark == most and stopping.trials is not None
 
@@ -409,9 +433,12 @@ class Search:
 
     def _use_up(self, trials: int, halt: Callable[[], bool]) -> None:
         """Spend what the polish left of a number of trials that was asked for, exactly."""
-        for one in self.seeds:
-            for half in one.halves:
-                half.advance(half.evaluated + max(trials - self.evaluated, 0), halt, exact=True)
+        halves = [(one, half) for one in self.seeds for half in one.halves]
+        for k, (one, half) in enumerate(halves):
+            share = -(-max(trials - self.evaluated, 0) // (len(halves) - k))
+            if share and not halt():
+                half.advance(half.evaluated + share, halt, exact=True)
+                one.compare()
 
     def progress(self, stopping: Stopping) -> Progress:
         """Where the search stands."""

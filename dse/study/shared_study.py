@@ -28,7 +28,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from dse.catalog.catalog import Catalog
-from dse.core.errors import DseError
+from dse.core.errors import DseError, RunError
 from dse.core.units import FloatArray
 from dse.run.batch import Batch
 from dse.space.design import decode
@@ -104,8 +104,7 @@ class SharedSearch:
     storage: BaseStorage
     seed: int
     trials: int | None
-    judged: int = 0
-    """trials that this process told"""
+    """trials to be told by all processes together"""
     _watched: dict[int, Watched] = field(default_factory=dict)
     _queue: list[Codes] = field(default_factory=list)
 
@@ -199,6 +198,8 @@ class SharedSearch:
                     values = self._judged(trial)
             except UpdateFinishedTrialError:
                 return  # was taken for dead, and its design put back
+            except RunError:
+                raise  # the storage is away: others put the design back when it gives no more signs of life
             except DseError:  # the evaluator's word on this design: others would only fail at it too
                 self.study.tell(trial, state=TrialState.FAIL)
                 raise
@@ -211,7 +212,6 @@ class SharedSearch:
                 if not self.study.get_trials(deepcopy=False)[trial.number].state.is_finished():
                     raise
                 return  # the same, at the last moment
-        self.judged += 1
 
     def _judged(self, trial: Trial) -> FloatArray:
         """Judge the design of a trial at every operating point; the objectives of one of them to tell."""

@@ -86,6 +86,8 @@ class SweepQuestion:
     space: Space
     source: EvaluatorSource
     catalog: Catalog
+    judged_by: str
+    """name and version of the evaluator: a worker may have another by the same name"""
     block: int = BLOCK
     token: str = field(default_factory=lambda: uuid4().hex)
     """names this sweep among all that a worker serves"""
@@ -165,7 +167,7 @@ def swept_span(asked: SweepQuestion, first: int, blocks: int) -> Swept:
         position, designs, evaluator = taken
     else:
         position, designs = 0, grid(asked.space, asked.block)
-        evaluator = asked.source.make(asked.space, asked.catalog)
+        evaluator = asked.source.make_as(asked.judged_by, asked.space, asked.catalog)
         if isinstance(evaluator, FirstOrderModel):
             evaluator.threads = 1  # as many spans are swept at a time as there are threads
     whole = Swept(Archive(asked.space))

@@ -13,7 +13,6 @@ from uuid import uuid4
 import numpy as np
 
 from dse.catalog.catalog import Catalog
-from dse.core.errors import SpaceError
 from dse.core.units import IntArray
 from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.loading import EvaluatorSource
@@ -66,13 +65,7 @@ class Question:
             SpaceError: it is of another version here than where the search was begun.
 
         """
-        evaluator = self.source.make(self.space, self.catalog)
-        made = f"{evaluator.name} {evaluator.version}"
-        if made != self.judged_by:
-            raise SpaceError(
-                f"--evaluator {self.source.source}: a worker has {made}, this command {self.judged_by}; "
-                "install the same on both"
-            )
+        evaluator = self.source.make_as(self.judged_by, self.space, self.catalog)
         if isinstance(evaluator, FirstOrderModel):
             evaluator.threads = threads
         return Judge(evaluator, Genome(self.space.variables), self.space)
@@ -84,7 +77,7 @@ class Question:
             Evolution(archives, [seed, number], self.first, seeds=self.planned)
             if self.sampler == AUTO
             else OptunaStrategy(
-                archives, self.sampler, [seed, number], len(self.space.tpot_targets), self.first
+                archives, self.sampler, [seed, number], len(self.space.operating_points), self.first
             )
         )
         return Half(judge, archives, strategy, log, slow=not isinstance(judge.evaluator, FirstOrderModel))

@@ -25,7 +25,7 @@ from dse.space.variables import Value
 from dse.study.cluster import Cluster
 from dse.study.convergence import Agreement, box_rows
 from dse.study.search import Search, Stopping
-from dse.study.worth import MEASURES, Reference, worth
+from dse.study.worth import MEASURES, Reference, span, worth
 
 Watch = Callable[[str, Any], None]
 
@@ -44,7 +44,7 @@ class WorldFront:
     points: FloatArray
     designs: list[dict[str, Value]]
     halves: list[FloatArray]
-    """what each independent half found"""
+    """what each half found, from the same designs"""
     agreement: Agreement | None
 
 
@@ -136,8 +136,7 @@ def _against(
     lost = worth(run.space, reference, found.points, whole)
     halves = [worth(run.space, reference, h, whole) for h in found.halves]
     for name in MEASURES:
-        values = [x[name] for x in (lost, *halves) if x[name] is not None]
-        lost[f"{name}_range"] = [min(values), max(values)] if len(values) > 1 else None
+        lost[f"{name}_range"] = span([x[name] for x in (lost, *halves)])
     return {
         "name": asked.name,
         "question": asked.question,

@@ -23,7 +23,7 @@ from dse.space.objectives import MONEY, Goal
 from dse.space.space import Space
 from dse.space.variables import Value
 from dse.study.archives import Common
-from dse.study.convergence import beyond, box_rows, boxes, volume
+from dse.study.convergence import STILL_TO_COME, beyond, box_rows, boxes, volume
 from dse.study.judging import Judge
 from dse.study.niches import at, off
 from dse.study.search import Search
@@ -117,29 +117,30 @@ def study_of(job: Search) -> dict[str, Any]:
         if len(job.seeds) > 1
     ]
     doubled = [
-        (View("before", s.snapshots[0].fronts), View("after", s.snapshots[-1].fronts))
+        (View("before", s.doubled[0].fronts), View("after", s.doubled[1].fronts))
         for s in job.seeds
-        if len(s.snapshots) > 1
+        if s.doubled
     ]
     views = [v for v in (*halves, *seeds) if len(v.fronts[0])]  # a search that never began says nothing
     doubled = [(a, b) for a, b in doubled if len(a.fronts[0])]
     index = {n.name: i for i, n in enumerate(job.niches)}
     levers = {lever.name: index[off(lever.name)] for lever in space.levers if off(lever.name) in index}
     lost = missing_levels(job, fronts[0], index)
+    own = _told(space, reference, 0, whole, views, doubled)
     found = {
         name: _told(space, reference, i, whole, views, doubled) | {"binds": held_by(job, fronts[i])}
         for name, i in [*levers.items(), *((n, index[n]) for n, _ in lost)]
     }
     return {
         "designs": job.evaluated,
-        "seeds": len(job.seeds),
+        "seeds": sum(s.evaluated > 0 for s in job.seeds),
         "agreement": [[a.as_data() for a in s.agreements] for s in job.seeds],
         "reference_point": {
             "values": dict(zip(map(str, space.objectives), reference.point.tolist(), strict=True)),
             "source": reference.source,
             "wider": dict(zip(map(str, space.objectives), reference.wider.tolist(), strict=True)),
         },
-        "ladder": _ladder(space, whole.fronts[0]),
+        **{k: v for k, v in own.items() if k.startswith("ladder")},
         "levers": {name: found[name] for name in levers},
         "lost": {name: found[name] | {"to": to} for name, to in lost},
     }
@@ -153,18 +154,42 @@ def _told(
     views: Sequence[View],
     doubled: Sequence[tuple[View, View]],
 ) -> dict[str, Any]:
-    """Worth of one niche: by all together, with the interval over searches and the largest drift of a seed
-    over its last doubling.
+    """Worth of one niche: by all together, with the range over searches, widened by what more designs would
+    still move it, and the smallest and largest drift of a seed over its last doubling.
     """
     out = worth(space, reference, whole.fronts[niche], whole.fronts[0])
     each = [worth(space, reference, v.fronts[niche], v.fronts[0]) for v in views]
-    moved = [tuple(worth(space, reference, v.fronts[niche], v.fronts[0]) for v in pair) for pair in doubled]
+    moved = [[worth(space, reference, v.fronts[niche], v.fronts[0]) for v in pair] for pair in doubled]
     for name in MEASURES:
-        values = [x[name] for x in (out, *each) if x[name] is not None]
-        out[f"{name}_range"] = [min(values), max(values)] if values and each else None
-        drift = [b[name] - a[name] for a, b in moved if a[name] is not None and b[name] is not None]
-        out[f"{name}_drift"] = max(drift, key=abs) if drift else None
+        drift = out[f"{name}_drift"] = span([difference(a[name], b[name]) for a, b in moved])
+        out[f"{name}_range"] = widened([x[name] for x in (out, *each)], drift) if each else None
+    out["ladder_range"] = []
+    for i in range(len(out["ladder"])):
+        drift = span([difference(a["ladder"][i], b["ladder"][i]) for a, b in moved])
+        rungs = [x["ladder"][i] for x in (out, *each)]
+        out["ladder_range"].append(widened(rungs, drift) if each else None)
     return out
+
+
+def widened(values: Sequence[float | None], drift: Sequence[float] | None) -> list[float] | None:
+    """The range of a figure over searches, and of what its drift says more designs would make of it."""
+    found = span(values)
+    if found is None:
+        return None
+    low, high = found
+    ends = [0.0, *(STILL_TO_COME * x for x in drift or ())]
+    return [low + min(ends), high + max(ends)]
+
+
+def difference(before: float | None, after: float | None) -> float | None:
+    """How far a figure moved, where both are known."""
+    return None if before is None or after is None else after - before
+
+
+def span(values: Sequence[float | None]) -> list[float] | None:
+    """The least and the largest of what is known; None of nothing."""
+    known = [v for v in values if v is not None]
+    return [min(known), max(known)] if known else None
 
 
 MEASURES: Final = ("hypervolume", "wider", "mean", "typical")

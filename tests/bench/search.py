@@ -2,9 +2,9 @@
 
 Run: python -m tests.bench.search [--sections spaces grids ...] [--spaces ...] [--seeds 11] [--out FILE] [--keep DIR].
 
-``spaces``: every space, many seeds, the default settings, against a reference: the union of those searches and of one
-with another seed at ten times the designs; the share of its hypervolume that this one alone brought is stated. One row
-a space: designs, seconds, share of the hypervolume of the reference (median, worst), factor within which 95 % of its
+``spaces``: every space, many seeds, the default settings, against a reference: the union of those searches, of one with
+another seed at ten times the designs, and with --others SECONDS of every other method for so long; the share of its
+hypervolume that each of the latter brought alone is stated. One row a space: designs, seconds, share of the hypervolume of the reference (median, worst), factor within which 95 % of its
 boxes are reached (median, worst) and the largest, points over 1 % worse in every objective, how often a search that
 said it had converged was off by over 2 % or had under 99 % of the hypervolume, the spread of levels' shares on the
 front, and of what levers are worth. What was searched is kept in --keep: a benchmark that was stopped goes on.
@@ -34,7 +34,7 @@ from dse.space.space import Space
 from dse.study.convergence import beyond, boxes, volume
 from dse.study.search import Search, Stopping
 from dse.study.worth import study_of
-from tests.bench.methods import SECTIONS, section
+from tests.bench.methods import METHODS, SECTIONS, section
 
 SPACES = (
     "mobile",
@@ -56,6 +56,9 @@ REFERENCE_SEED = 9001
 """no seed of the searches that are compared"""
 
 MATTERS = 0.01
+
+NEVER_ENDING = 10**7
+"""designs of a method that ends by time"""
 
 
 def searched(space: Space, seed: int, trials: int | None = None) -> tuple[Search, float]:
@@ -89,7 +92,7 @@ def spread(values: list[float | None]) -> float | None:
 
 def kept_run(keep: Path, name: str, seed: int, trials: int | None = None) -> dict[str, Any]:
     """What a search found and said, run once: a benchmark that was stopped goes on where it was."""
-    path = keep / f"{name}-{seed}.pickle"
+    path = keep / (f"{name}-{seed}.pickle" if trials is None else f"{name}-{seed}-{trials}.pickle")
     if not path.exists():
         space = load_space(name)
         searched(space, 1, 400)  # compiles
@@ -108,15 +111,30 @@ def kept_run(keep: Path, name: str, seed: int, trials: int | None = None) -> dic
     return kept
 
 
-def one_space(name: str, seeds: int, keep: Path) -> dict[str, Any]:
+def others(keep: Path, name: str, seconds: float) -> dict[str, FloatArray]:
+    """Fronts of every other method after so many seconds."""
+    out = {}
+    for method, run in METHODS.items():
+        if method == "auto":
+            continue
+        path = keep / f"{name}-{method}-{seconds:g}s.pickle"
+        if not path.exists():
+            points, designs = run(load_space(name), REFERENCE_SEED, NEVER_ENDING, seconds)
+            path.write_bytes(pickle.dumps((points, designs)))
+        out[method] = pickle.loads(path.read_bytes())[0]  # noqa: S301 - written above
+    return out
+
+
+def one_space(name: str, seeds: int, keep: Path, seconds: float) -> dict[str, Any]:
     """The row of a space."""
     runs = [kept_run(keep, name, seed) for seed in range(1, seeds + 1)]
     fronts = [r["points"] for r in runs]
     most = TIMES * int(np.median([r["designs"] for r in runs]))
     best = kept_run(keep, name, REFERENCE_SEED, most)
     alone = best["points"]
+    theirs = others(keep, name, seconds) if seconds else {}
     union = ParetoArchive(alone.shape[1])
-    for points in (alone, *fronts):
+    for points in (alone, *theirs.values(), *fronts):
         index = np.zeros(len(points), dtype=np.int64)
         union.insert(points.copy(), index, index)
     reference = beyond(union.points)
@@ -130,13 +148,14 @@ def one_space(name: str, seeds: int, keep: Path) -> dict[str, Any]:
             "designs": best["designs"],
             "seconds": best["seconds"],
             "alone": volume(alone, reference) / whole,
+            "others": {method: volume(points, reference) / whole for method, points in theirs.items()},
         },
         "levels": {k: spread([s[k] for s in shares]) for k in shares[0]},
         "levers": {
             k: {
                 "kept": [s[k]["hypervolume"] for s in studies],
                 "spread": spread([s[k]["hypervolume"] for s in studies]),
-                "drift": max(abs(s[k]["hypervolume_drift"] or 0.0) for s in studies),
+                "drift": max(abs(x) for s in studies for x in s[k]["hypervolume_drift"] or [0.0]),
                 "mean spread": spread([s[k]["mean"] for s in studies]),
             }
             for k in studies[0]
@@ -180,6 +199,7 @@ def line(row: dict[str, Any]) -> str:
         f"  worse in all {100 * each('worse in all').max():.1f} %  converged {len(done)} of {len(runs)}, wrong {wrong}"
         f"  levels' spread {100 * max(row['levels'].values()):.1f} %  levers' spread/drift [%]: {levers}"
         f"  reference {row['reference']['designs']:,} designs, alone {100 * row['reference']['alone']:.2f} %"
+        + "".join(f", {k} {100 * v:.2f} %" for k, v in row["reference"]["others"].items())
     )
 
 
@@ -193,7 +213,15 @@ def main() -> None:
     every = ["spaces", *SECTIONS]
     options.add_argument("--sections", nargs="*", default=every, choices=every)
     options.add_argument("--out", type=Path)
-    options.add_argument("--keep", type=Path, default=Path(".bench"), help="folder of what was searched")
+    options.add_argument(
+        "--keep",
+        type=Path,
+        default=Path(".bench"),
+        help="folder of what was searched, by one version of the code: empty it after a change of the search",
+    )
+    options.add_argument(
+        "--others", type=float, default=0.0, help="seconds for each other method, 0 for none"
+    )
     asked = options.parse_args()
     for name in asked.sections:
         if name != "spaces":
@@ -201,7 +229,7 @@ def main() -> None:
             continue
         rows = []
         for space in asked.spaces:
-            rows.append(one_space(space, asked.seeds, asked.keep))
+            rows.append(one_space(space, asked.seeds, asked.keep, asked.others))
             print(line(rows[-1]), flush=True)
             if asked.out:
                 kept = json.loads(asked.out.read_text()) if asked.out.exists() else {}
