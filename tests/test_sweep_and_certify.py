@@ -159,7 +159,7 @@ def test_certify_writes_and_says(tmp_path: Path, run_copy: Path) -> None:
     assert made["exact"]["points"] > 0
     assert load_run(run_copy)[0].study["certificate"] == made
     other = dse(
-        "sweep", "datacenter", "--out", "t", "--grid", str(few(tmp_path)), "--limit", "ttft=2 s", cwd=tmp_path
+        "sweep", "datacenter", "--out", "t", "--grid", str(few(tmp_path)), "--limit", "ttft=1 s", cwd=tmp_path
     )
     assert other.returncode == 0, other.stderr
     apart = dse("certify", str(run_copy), "--sweep", "t", cwd=tmp_path)

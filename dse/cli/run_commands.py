@@ -82,7 +82,7 @@ def _bar(name: str, trials: int | None) -> Iterator[Watch]:
     ) as bar:
 
         def watch(p: Progress) -> None:
-            said = p.agreement.sentence if p.agreement else "not compared yet"
+            said = p.agreement.so_far if p.agreement else "not compared yet"
             bar.total = p.wanted
             bar.set_postfix_str(f"feasible {100 * p.feasible:.0f} %, {said}", refresh=False)
             bar.update(p.trials - bar.n)

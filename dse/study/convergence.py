@@ -104,6 +104,11 @@ class Agreement:
         return max(worst, self.nearly) if self.nearly > NEARLY[1] else worst
 
     @property
+    def so_far(self) -> str:
+        """The same of a search that goes on, in few words."""
+        return f"halves within {100 * self.error:.2g} %" if np.isfinite(self.within) else "not compared yet"
+
+    @property
     def sentence(self) -> str:
         """The error bar in words."""
         if self.exhausted:
