@@ -6,7 +6,7 @@ Other worlds, designs side by side, levels on the front.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -155,13 +155,13 @@ def moves(facts: Facts, some: Sequence[Mapping[str, Any]]) -> list[str]:
             said.append(f"{w['name']}: nothing is feasible.")
             continue
         best = ", ".join(
-            f"{OBJECTIVES[o].label.lower()} {shown(o, x)} ({100 * (x / y - 1):+.0f} %)"
+            f"{OBJECTIVES[o].label.lower()} {shown(o, x)} ({moved(x / y)})"
             for o, x, y in zip(facts.run.space.objectives, w["best"], own["best"], strict=True)
         )
         low, high = ends(w, "typical")
         apart = low > ends(own, "typical")[1] or high < ends(own, "typical")[0]
-        typical = f"{100 * (w['typical'] / own['typical'] - 1):+.0f} % in its worst objective"
-        said.append(f"{w['name']}: a typical point {typical if apart else 'no different'}; least {best}.")
+        typical = f"{moved(w['typical'] / own['typical'])} in its worst objective" if apart else SAME
+        said.append(f"{w['name']}: a typical point {typical}; least {best}.")
     return said
 
 
@@ -183,6 +183,15 @@ def ranged(w: Mapping[str, Any], measure: str, scale: float, digits: int) -> str
     """A figure with its range over halves, one number where both ends read the same."""
     low, high = (f"{scale * x:.{digits}f}" for x in ends(w, measure))
     return low if low == high else f"{low} to {high}"
+
+
+SAME: Final = "no different"
+
+
+def moved(factor: float) -> str:
+    """How far a figure moved, in whole per cent."""
+    percent = round(100 * (factor - 1))
+    return f"{percent:+d} %" if percent else SAME
 
 
 def ends(w: Mapping[str, Any], measure: str) -> tuple[float, float]:
