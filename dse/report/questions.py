@@ -155,12 +155,15 @@ def moves(facts: Facts, some: Sequence[Mapping[str, Any]]) -> list[str]:
             said.append(f"{w['name']}: nothing is feasible.")
             continue
         best = ", ".join(
-            f"{OBJECTIVES[o].label.lower()} {shown(o, x)} ({moved(x / y)})"
-            for o, x, y in zip(facts.run.space.objectives, w["best"], own["best"], strict=True)
+            f"{OBJECTIVES[o].label.lower()} {shown(o, w['best'][k])} "
+            f"({moved(w['best'][k] / own['best'][k]) if apart(least(w, k), least(own, k)) else SAME})"
+            for k, o in enumerate(facts.run.space.objectives)
         )
-        low, high = ends(w, "typical")
-        apart = low > ends(own, "typical")[1] or high < ends(own, "typical")[0]
-        typical = f"{moved(w['typical'] / own['typical'])} in its worst objective" if apart else SAME
+        typical = moved(w["typical"] / own["typical"])
+        if apart(ends(w, "typical"), ends(own, "typical")):
+            typical += " in its worst objective"
+        else:
+            typical = SAME
         said.append(f"{w['name']}: a typical point {typical}; least {best}.")
     return said
 
@@ -169,7 +172,7 @@ def _world(facts: Facts, w: dict[str, Any]) -> list[str]:
     goals = facts.run.space.objectives
     if not w["feasible"]:
         return [w["name"], "-", "nothing feasible", *("-" for _ in goals), "-"]
-    best = [shown(o, x) for o, x in zip(goals, w["best"], strict=True)]
+    best = [" to ".join(dict.fromkeys(shown(o, x) for x in least(w, k))) for k, o in enumerate(goals)]
     return [
         w["name"],
         "-" if w["typical"] is None else ranged(w, "typical", 1.0, 2),
@@ -186,6 +189,18 @@ def ranged(w: Mapping[str, Any], measure: str, scale: float, digits: int) -> str
 
 
 SAME: Final = "no different"
+
+
+def apart(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether two ranges do not touch."""
+    return one[0] > other[1] or one[1] < other[0]
+
+
+def least(w: Mapping[str, Any], objective: int) -> tuple[float, float]:
+    """Range over halves of the least of an objective; of runs of before the one number."""
+    ranges = w.get("best_range") or [(x, x) for x in w["best"]]
+    low, high = ranges[objective]
+    return low, high
 
 
 def moved(factor: float) -> str:

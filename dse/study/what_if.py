@@ -137,6 +137,8 @@ def _against(
     halves = [worth(run.space, reference, h, whole) for h in found.halves]
     for name in MEASURES:
         lost[f"{name}_range"] = span([x[name] for x in (lost, *halves)])
+    each = [x["best"] for x in (lost, *halves) if x["best"] is not None]
+    lost["best_range"] = [span(found) for found in zip(*each, strict=True)]
     return {
         "name": asked.name,
         "question": asked.question,
