@@ -247,9 +247,9 @@ def test_an_agreement_is_told_by_its_worst_figure() -> None:
 def test_neither_few_designs_nor_an_unknown_drift_make_a_front_converged() -> None:
     few, unknown = Agreement(MANY // 2, 0.004, 0.1, 0.01, 1.0, 0.0), Agreement(MANY, 0.004, 0.1, 0.01, 1.0)
     assert not few.converged
-    assert few.sentence == "not converged: halves agree within 0.4 %, on too few designs to be believed"
+    assert few.sentence == "not converged: 0.4 %, from too few designs to be believed"
     assert not unknown.converged
-    assert "how far they still move is not known" in unknown.sentence
+    assert "how far both still move is not known" in unknown.sentence
 
 
 def test_a_front_drifts_against_one_of_half_the_designs(mobile: Space, catalog: Catalog) -> None:

@@ -119,9 +119,9 @@ class Agreement:
         if self.converged:
             return f"converged within {error}"
         if self.designs < BELIEVED:
-            return f"not converged: halves agree within {error}, on too few designs to be believed"
+            return f"not converged: {error}, from too few designs to be believed"
         if not np.isfinite(self.drift):
-            return f"not converged: halves agree within {error}, how far they still move is not known"
+            return f"not converged: {error} between halves, how far both still move is not known"
         return f"not converged: {error}"
 
     def as_data(self) -> dict[str, Any]:
