@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -153,8 +152,9 @@ def test_a_sweep_and_a_search_survive_a_killed_worker(tmp_path: Path) -> None:
     for name, arguments in jobs.items():
         run(tmp_path, *arguments, "--out", f"{name}-here")
         process = begin(tmp_path, *arguments, "--out", f"{name}-there", "--workers", "2")
-        until(partial(workers_of, process))[0].send_signal(signal.SIGKILL)
-        assert process.poll() is None, "the worker was to be killed before the end"
+        at_work = until(lambda: workers_of(process) or process.poll() is not None, 120.0)  # noqa: B023
+        assert process.poll() is None, f"ended before a worker was killed: {process.communicate()}"
+        at_work[0].send_signal(signal.SIGKILL)
         ended(process)
         here, there = ((tmp_path / f"{name}-{x}" / FRONT).read_bytes() for x in ("here", "there"))
         assert here == there, name
