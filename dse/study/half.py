@@ -138,6 +138,7 @@ class Half:
             self._take(logged)
         if self.pending:
             self.archives.learn(Batch.joined(self.pending))
+            self.generation = self.pending[0].generation + 1  # what comes after, if anything, is another
             self.pending = []
 
     def _learn(self, hear: Callable[[Batch], None]) -> None:

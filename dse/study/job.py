@@ -521,7 +521,8 @@ def load_sweep(path: Path, catalog: Catalog | None = None) -> Swept:
     space = apply(space, overrides_of(question["overrides"]), catalog)
     source = evaluator_source(question["evaluator source"])
     model = source.make(space, catalog)
-    _same_evaluator(path, question, source, model)
+    of_before = {"evaluator": f"{model.name} {model.version}"}  # sweeps that did not say who judged them
+    _same_evaluator(path, of_before | question, source, model)
     return SweepState(path / STATE).load(space, model)
 
 

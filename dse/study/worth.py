@@ -126,7 +126,6 @@ def study_of(job: Search) -> dict[str, Any]:
     index = {n.name: i for i, n in enumerate(job.niches)}
     levers = {lever.name: index[off(lever.name)] for lever in space.levers if off(lever.name) in index}
     lost = missing_levels(job, fronts[0], index)
-    own = _told(space, reference, 0, whole, views, doubled)
     found = {
         name: _told(space, reference, i, whole, views, doubled) | {"binds": held_by(job, fronts[i])}
         for name, i in [*levers.items(), *((n, index[n]) for n, _ in lost)]
@@ -140,7 +139,7 @@ def study_of(job: Search) -> dict[str, Any]:
             "source": reference.source,
             "wider": dict(zip(map(str, space.objectives), reference.wider.tolist(), strict=True)),
         },
-        **{k: v for k, v in own.items() if k.startswith("ladder")},
+        **_ladders(space, 0, whole, views, doubled),
         "levers": {name: found[name] for name in levers},
         "lost": {name: found[name] | {"to": to} for name, to in lost},
     }
@@ -163,12 +162,20 @@ def _told(
     for name in MEASURES:
         drift = out[f"{name}_drift"] = span([difference(a[name], b[name]) for a, b in moved])
         out[f"{name}_range"] = widened([x[name] for x in (out, *each)], drift) if each else None
-    out["ladder_range"] = []
-    for i in range(len(out["ladder"])):
-        drift = span([difference(a["ladder"][i], b["ladder"][i]) for a, b in moved])
-        rungs = [x["ladder"][i] for x in (out, *each)]
-        out["ladder_range"].append(widened(rungs, drift) if each else None)
-    return out
+    return out | _ladders(space, niche, whole, views, doubled)
+
+
+def _ladders(
+    space: Space, niche: int, whole: View, views: Sequence[View], doubled: Sequence[tuple[View, View]]
+) -> dict[str, Any]:
+    """Least money of a niche at each TPOT target, with its interval."""
+    own, *each = (_ladder(space, v.fronts[niche]) for v in (whole, *views))
+    moved = [[_ladder(space, v.fronts[niche]) for v in pair] for pair in doubled]
+    ranges = [
+        widened([x[i] for x in (own, *each)], span([difference(a[i], b[i]) for a, b in moved]))
+        for i in range(len(own))
+    ]
+    return {"ladder": own, "ladder_range": ranges if each else [None] * len(own)}
 
 
 def widened(values: Sequence[float | None], drift: Sequence[float] | None) -> list[float] | None:
