@@ -122,11 +122,10 @@ def what_ifs(d: Document, facts: Facts) -> None:
         "held. The typical factor says how much worse (above 1) or better its "
         "front is for a median box of this run's, in the worst objective; hypervolume is relative to this "
         "run's, inside the box of the question. Intervals are over the two halves of each search, which both "
-        "start from this run's front and end after few designs, so that they are narrower than those of "
-        "independent searches: the first line, the unchanged world, says what such a search finds, and the "
-        "others are to be read against it. Both halves can miss a part of a front that lies far from this "
-        "run's, by up to 7 % where that was measured: search such a world on its own before relying on a few "
-        "per cent."
+        "start from this run's front, widened by twice what its last doubling of designs moved. The first "
+        "line, the unchanged world, says what such a search finds, and the others are to be read against it. "
+        "What both halves miss, a part of a front that lies far from this run's, is in no interval: search "
+        "such a world on its own before relying on a few per cent."
     )
     header = [
         "world",

@@ -82,6 +82,7 @@ class Genome:
         self.sizes: IntArray = np.array([g.size for g in self.genes], dtype=np.int64)
         self.numeric: BoolArray = np.array([g.numeric and g.size > 1 for g in self.genes])
         self.ordered: BoolArray = np.array([g.ordered for g in self.genes])
+        self._unordered = np.nonzero(~self.ordered)[0]
         rng = np.random.default_rng(HASH_SEED)
         self._offsets = np.r_[0, np.cumsum(self.sizes + 1)[:-1]]
         self._hashes = rng.integers(0, 2**63, size=int((self.sizes + 1).sum()), dtype=np.uint64)
@@ -145,7 +146,14 @@ class Genome:
 
     def keys(self, codes: Codes, present: BoolArray) -> NDArray[np.uint64]:
         """One 64-bit key a row: equal where the same variables are present with the same codes."""
-        at = self._offsets + np.where(present, codes + 1, 0)
+        return self._hashed(codes, present, np.arange(len(self.genes)))
+
+    def combinations(self, codes: Codes, present: BoolArray) -> NDArray[np.uint64]:
+        """One 64-bit key a row: equal where every choice that has no order is the same."""
+        return self._hashed(codes, present, self._unordered)
+
+    def _hashed(self, codes: Codes, present: BoolArray, some: IntArray) -> NDArray[np.uint64]:
+        at = self._offsets[some] + np.where(present[:, some], codes[:, some] + 1, 0)
         out: NDArray[np.uint64] = np.bitwise_xor.reduce(self._hashes[at], axis=1)
         return out
 

@@ -71,6 +71,7 @@ class Archives:
         self.bounds: FloatArray = np.array(bounds or [np.inf] * objectives)
         """limit on each objective"""
         self._codes = Grown((len(genome.genes),), np.int16)
+        self._combinations = Grown((), np.uint64)
         self._inside = Grown((-(-len(niches) // 8),), np.uint8)
         self._violation, self._open_violation = Grown((), np.float32), Grown((), np.float32)
         self.fronts = self._fronts(slack)
@@ -94,6 +95,11 @@ class Archives:
         return self._codes.rows
 
     @property
+    def combinations(self) -> Keys:
+        """(n,) key of what each design chooses of all that has no order."""
+        return self._combinations.rows
+
+    @property
     def violation(self) -> NDArray[np.float32]:
         """(n,) 0 where a design is feasible."""
         return self._violation.rows
@@ -108,6 +114,7 @@ class Archives:
         present = self.genome.repair(batch.codes)
         self.seen = merged(self.seen, self.genome.keys(batch.codes, present))
         first = self._codes.append(batch.codes)
+        self._combinations.append(self.genome.combinations(batch.codes, present))
         self._violation.append(batch.violation)
         open_violation = batch.open_violation if len(batch.open_violation) else batch.violation
         self._open_violation.append(open_violation)

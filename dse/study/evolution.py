@@ -30,6 +30,14 @@ LEVERS: Final = 2.0
 what the lever is worth hangs on it
 """
 
+COMBINATIONS: Final = 0.5
+"""share of children for whose parent a combination of unordered choices is drawn first, each as likely as
+another: of 4,000 boxes of a laptop's front some thirty hold the cheapest machines, with flash that streams
+"""
+
+SAME_COMBINATION: Final = 0.25
+"""share of children whose mate and difference are of their parent's combination: its sizes move together"""
+
 NEAR: Final = 0.8
 """share of mates that are near on the front"""
 
@@ -216,8 +224,7 @@ class Evolution:
         for i in np.unique(picked):
             at = np.nonzero(picked == i)[0]
             owners, points = pools[i]
-            parent = rng.integers(0, len(owners), len(at))
-            tries = rng.integers(0, len(owners), (len(at), DRAWN))
+            parent, tries = self._drawn(owners, len(at), rng)
             far = ((points[tries] - points[parent][:, None, :]) ** 2).sum(axis=2) + (
                 tries == parent[:, None]
             ) * 1e9
@@ -228,6 +235,26 @@ class Evolution:
                 mate = np.where(kin[1, at] < ACROSS, whole[rng.integers(0, len(whole), len(at))], mate)
             family[:, at] = owners[parent], mate, owners[tries[:, 1]], owners[tries[:, 2]]
         return self._bred(family, rng)
+
+    def _drawn(self, owners: IntArray, count: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+        """Parents (count,) of those that own a front, and (count, DRAWN) others of which their mates are."""
+        keys = self.archives.combinations[owners]
+        _, combination, sizes = np.unique(keys, return_inverse=True, return_counts=True)
+        sorted_by = np.argsort(combination, kind="stable")
+        starts = np.cumsum(sizes) - sizes
+
+        def drawn_of(chosen: IntArray) -> IntArray:
+            within = (rng.random(chosen.shape) * sizes[chosen]).astype(np.int64)
+            return np.asarray(sorted_by[starts[chosen] + within])
+
+        first = rng.random(count) < COMBINATIONS
+        parent = np.where(
+            first, drawn_of(rng.integers(0, len(sizes), count)), rng.integers(0, len(owners), count)
+        )
+        others = rng.integers(0, len(owners), (count, DRAWN))
+        same = np.nonzero(rng.random(count) < SAME_COMBINATION)[0]
+        others[same] = drawn_of(np.repeat(combination[parent[same], None], DRAWN, axis=1))
+        return parent, others
 
     def _bred(self, family: IntArray, rng: np.random.Generator) -> Codes:
         """Children of parents and mates: uniform crossover, SBX, differences, mutation."""

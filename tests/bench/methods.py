@@ -101,6 +101,10 @@ def without(part: str) -> Iterator[None]:
         "stratified seeds": (unforced,),
         "children of small changes": (mock.patch.object(evolution, "CROSSED", 1.0),),
         "crossover and differences": (mock.patch.object(evolution, "CROSSED", 0.0),),
+        "combinations bred on": (
+            mock.patch.object(evolution, "COMBINATIONS", 0.0),
+            mock.patch.object(evolution, "SAME_COMBINATION", 0.0),
+        ),
         "ends of ranges": (mock.patch.object(evolution, "TO_AN_END", (0.0, 0.0)),),
         "every operating point": (mock.patch.object(Judge, "batch", _one_point),),
         "polish": (mock.patch.object(search, "POLISHED", 0.0),),
