@@ -35,7 +35,7 @@ COVERED: Final = 0.95
 NEARLY: Final = (0.99, 0.03)
 """share of the boxes that have to agree within so much besides: a pocket that one half misses is few boxes"""
 
-DRIFT: Final = 0.009
+DRIFT: Final = 0.01
 """largest move of the common front over the last doubling of designs at which a search has converged"""
 
 STILL_TO_COME: Final = 2.0

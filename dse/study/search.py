@@ -46,7 +46,7 @@ COMPARED: Final = 1000
 """trials of a seed from which they are halved: fewer are one search, whose front has no error bar"""
 
 FIRST: Final = 80_000
-"""designs of each half at which the halves are compared first; then at every doubling"""
+"""designs of each half at which the halves are compared first; then at every doubling and between"""
 
 FIRST_OF_OTHERS: Final = 500
 """the same where the evaluator is another than ours: its halves take turns, and it may be slow"""
@@ -371,8 +371,9 @@ class Search:
         if stopping.converged:
             marks = [most]
             first = FIRST if self.ours else FIRST_OF_OTHERS
-            while first << len(marks) - 1 < most:
-                marks.append(first << len(marks) - 1)
+            while first < most:
+                marks += [x for x in (first, first + first // 2) if x < most]
+                first *= 2
         for mark in sorted(marks):
             yield mark, mark == most and stopping.trials is not None
 
