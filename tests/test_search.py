@@ -441,6 +441,24 @@ def test_halves_know_nothing_of_each_other(mobile: Space, catalog: Catalog) -> N
     assert np.array_equal(alone.archives.whole.points, job.seeds[0].halves[1].archives.whole.points)
 
 
+def test_halves_are_compared_at_doublings_and_between(
+    mobile: Space, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their common front is told to have moved since half as many designs, whatever came between."""
+    monkeypatch.setattr("dse.study.search.FIRST", 500)
+    job = Search(mobile, OURS, catalog)
+    job.run(Stopping(converged=True, most=2000), lambda: False)
+    (one,) = job.seeds
+    at = np.array([a.designs for a in one.agreements]) / 2
+    assert len(at) == 5
+    assert (at >= [500, 750, 1000, 1500, 2000]).all()
+    assert (at <= 1.1 * np.array([500, 750, 1000, 1500, 2000])).all()  # whole generations
+    assert np.isfinite([a.drift for a in one.agreements]).tolist() == [False, False, True, True, True]
+    assert one.doubled is not None
+    before, after = one.doubled
+    assert before.designs / after.designs == pytest.approx(0.5, abs=0.06)
+
+
 def test_several_seeds_are_searched_each_on_its_own(mobile: Space, catalog: Catalog) -> None:
     many = in_memory(mobile, catalog, trials=4000, seed=5, seeds=2)
     one = in_memory(mobile, catalog, trials=2000, seed=6)
