@@ -221,7 +221,9 @@ def test_niches_of_a_run_agree_with_a_search_of_the_locked_space(mobile: Space, 
     for v in [*study["levers"].values(), *study["lost"].values()]:
         assert 0 <= v["hypervolume"] <= 1
         low, high = v["hypervolume_range"]
-        assert low <= v["hypervolume"] <= high
+        assert low <= v["hypervolume"] <= high <= 1
+        for own, whole_space in zip(v["ladder_range"], study["ladder_range"], strict=True):
+            assert not own or own[0] >= whole_space[0]  # no part is cheaper than the whole
         assert v["factor"] is None or v["factor"] >= 1
 
 

@@ -155,14 +155,22 @@ def _told(
 ) -> dict[str, Any]:
     """Worth of one niche: by all together, with the range over searches, widened by what more designs would
     still move it, and the smallest and largest drift of a seed over its last doubling.
+
+    No part of a space is better than the whole, nor cheaper at any target.
     """
     out = worth(space, reference, whole.fronts[niche], whole.fronts[0])
     each = [worth(space, reference, v.fronts[niche], v.fronts[0]) for v in views]
     moved = [[worth(space, reference, v.fronts[niche], v.fronts[0]) for v in pair] for pair in doubled]
     for name in MEASURES:
         drift = out[f"{name}_drift"] = span([difference(a[name], b[name]) for a, b in moved])
-        out[f"{name}_range"] = widened([x[name] for x in (out, *each)], drift) if each else None
-    return out | _ladders(space, niche, whole, views, doubled)
+        found = widened([x[name] for x in (out, *each)], drift) if each else None
+        out[f"{name}_range"] = found and np.clip(found, *POSSIBLE[name]).tolist()
+    ladders = _ladders(space, niche, whole, views, doubled)
+    least = _ladders(space, 0, whole, views, doubled)["ladder_range"]
+    for mine, floor in zip(ladders["ladder_range"], least, strict=True):
+        if mine and floor:
+            mine[:] = (max(x, floor[0]) for x in mine)
+    return out | ladders
 
 
 def _ladders(
@@ -199,7 +207,15 @@ def span(values: Sequence[float | None]) -> list[float] | None:
     return [min(known), max(known)] if known else None
 
 
-MEASURES: Final = ("hypervolume", "wider", "mean", "typical")
+POSSIBLE: Final = {
+    "hypervolume": (0.0, 1.0),
+    "wider": (0.0, 1.0),
+    "mean": (1.0, np.inf),
+    "typical": (1.0, np.inf),
+}
+"""values that a figure of a part of a space can have"""
+
+MEASURES: Final = tuple(POSSIBLE)
 """figures of a lever that carry an interval"""
 
 WIDER: Final = 2.0
