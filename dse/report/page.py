@@ -127,6 +127,7 @@ def page_data(facts: Facts) -> dict[str, Any]:
         "levers": _levers(facts),
         "convergence": facts.study.get("agreement"),
         "agreement": run.about.get("agreement", ""),
+        "rule": facts.study.get("rule", ""),
         "swept": facts.study.get("sweep"),
         "constraints": {limit.value: limit.sentence for limit in Limit},
         "command": run.about.get("command", ""),

@@ -48,6 +48,14 @@ BELIEVED: Final = 300_000
 eleven agreed within 1 % where both halves lacked the same part of the front
 """
 
+RULE: Final = (
+    f"from {BELIEVED:,} designs on when {100 * COVERED:g} % of the {100 * BOX:g} % boxes of the common front "
+    f"are reached within {100 * WITHIN:g} % by each half and {100 * NEARLY[0]:g} % within "
+    f"{100 * NEARLY[1]:g} %, each has at least {100 * SHARE:g} % of the common hypervolume, and their common "
+    f"front moved by at most {100 * DRIFT:g} % over the last doubling"
+)
+"""when a search has converged, in words"""
+
 BEYOND: Final = 0.1
 """of the front's range, in logarithms: how far beyond its worst values the hypervolume is measured"""
 

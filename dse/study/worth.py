@@ -23,7 +23,7 @@ from dse.space.objectives import MONEY, Goal
 from dse.space.space import Space
 from dse.space.variables import Value
 from dse.study.archives import Common
-from dse.study.convergence import STILL_TO_COME, beyond, box_rows, boxes, volume
+from dse.study.convergence import RULE, STILL_TO_COME, beyond, box_rows, boxes, volume
 from dse.study.judging import Judge
 from dse.study.niches import at, off
 from dse.study.search import Search
@@ -134,6 +134,7 @@ def study_of(job: Search) -> dict[str, Any]:
         "designs": job.evaluated,
         "seeds": sum(s.evaluated > 0 for s in job.seeds),
         "agreement": [[a.as_data() for a in s.agreements] for s in job.seeds],
+        "rule": RULE,
         "reference_point": {
             "values": dict(zip(map(str, space.objectives), reference.point.tolist(), strict=True)),
             "source": reference.source,
