@@ -245,7 +245,7 @@ def _rejected(facts: Facts, c: Chosen) -> str:
     if better.any():
         row = int(np.argmin(np.where(better, worst, np.inf)))
         factor, name = max((float(r[row, c.rung]), n) for n, r in outcomes.limit_ratios.items())
-        how = f"by {100 * (factor - 1):.2g} %" if factor < 11 else f"{factor:.3g} times over"
+        how = f"by {100 * (factor - 1):.2g} %" if factor < 2 else f"{factor:.3g} times over"
         other = decode(run.space, design, row)
         return (
             f"A design with {_differs(run, c.values, other)} would beat it, but breaks {name} {how}: "

@@ -32,7 +32,7 @@ what the lever is worth hangs on it
 
 COMBINATIONS: Final = 0.5
 """share of children for whose parent a combination of unordered choices is drawn first, each as likely as
-another: of 4,000 boxes of a laptop's front some thirty hold the cheapest machines, with flash that streams
+another: of 4,300 boxes of a laptop's front some twenty hold the cheapest machines, with flash that streams
 """
 
 SAME_COMBINATION: Final = 0.25

@@ -126,8 +126,11 @@ def study_of(job: Search) -> dict[str, Any]:
     index = {n.name: i for i, n in enumerate(job.niches)}
     levers = {lever.name: index[off(lever.name)] for lever in space.levers if off(lever.name) in index}
     lost = missing_levels(job, fronts[0], index)
+    ladders = _ladders(space, 0, whole, views, doubled)
+    least = ladders["ladder_range"]
     found = {
-        name: _told(space, reference, i, whole, views, doubled) | {"binds": held_by(job, fronts[i])}
+        name: _told(space, reference, i, whole, views, doubled, least=least)
+        | {"binds": held_by(job, fronts[i])}
         for name, i in [*levers.items(), *((n, index[n]) for n, _ in lost)]
     }
     return {
@@ -140,7 +143,7 @@ def study_of(job: Search) -> dict[str, Any]:
             "source": reference.source,
             "wider": dict(zip(map(str, space.objectives), reference.wider.tolist(), strict=True)),
         },
-        **_ladders(space, 0, whole, views, doubled),
+        **ladders,
         "levers": {name: found[name] for name in levers},
         "lost": {name: found[name] | {"to": to} for name, to in lost},
     }
@@ -153,11 +156,13 @@ def _told(
     whole: View,
     views: Sequence[View],
     doubled: Sequence[tuple[View, View]],
+    *,
+    least: Sequence[list[float] | None],
 ) -> dict[str, Any]:
     """Worth of one niche: by all together, with the range over searches, widened by what more designs would
     still move it, and the smallest and largest drift of a seed over its last doubling.
 
-    No part of a space is better than the whole, nor cheaper at any target.
+    No part of a space is better than the whole, nor cheaper than its ``least`` money at any target.
     """
     out = worth(space, reference, whole.fronts[niche], whole.fronts[0])
     each = [worth(space, reference, v.fronts[niche], v.fronts[0]) for v in views]
@@ -167,7 +172,6 @@ def _told(
         found = widened([x[name] for x in (out, *each)], drift) if each else None
         out[f"{name}_range"] = found and np.clip(found, *POSSIBLE[name]).tolist()
     ladders = _ladders(space, niche, whole, views, doubled)
-    least = _ladders(space, 0, whole, views, doubled)["ladder_range"]
     for mine, floor in zip(ladders["ladder_range"], least, strict=True):
         if mine and floor:
             mine[:] = (max(x, floor[0]) for x in mine)
