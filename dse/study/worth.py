@@ -325,4 +325,4 @@ def held_by(job: Search, front: ParetoArchive) -> dict[str, float]:
     if "burst" in outcomes.detail:
         slowed = outcomes.detail["burst"][each, tags] < SLOWED * outcomes.objectives[Goal.TPOT][each, tags]
         shares["heat"] = float(np.mean(slowed))
-    return dict(sorted(((n, v) for n, v in shares.items() if v > 0), key=lambda x: -x[1]))
+    return dict(sorted(((n, v) for n, v in shares.items() if v > 0), key=lambda x: (-x[1], x[0])))
