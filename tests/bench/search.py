@@ -103,7 +103,7 @@ def kept_run(keep: Path, name: str, seed: int, trials: int | None = None) -> dic
             "seconds": seconds,
             "said": job.seeds[0].agreements[-1],
             "levels": levels_on_front(job),
-            "levers": study_of(job)["levers"],
+            "levers": study_of(job)["levers"] if trials is None else {},
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(pickle.dumps(found))
