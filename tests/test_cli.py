@@ -360,6 +360,32 @@ def test_what_a_space_asks_is_answered(tmp_path: Path) -> None:
     assert above <= below  # logic next to the cold plate is never slower
 
 
+def test_worlds_already_searched_outlive_a_kill(tmp_path: Path) -> None:
+    """The same command searches only worlds that its study lacks; a search gone on with keeps them all."""
+    text = (HOME / "search_spaces" / "stacking.toml").read_text()
+    kept, _, rest = text.partition("[[what_if]]")
+    (tmp_path / "few.toml").write_text(
+        kept + "".join("[[what_if]]" + t for t in rest.split("[[what_if]]")[:2])
+    )
+    asked = (str(tmp_path / "few.toml"), "--trials", "150", "--out")
+    assert dse("explore", *asked, str(tmp_path)).returncode == 0
+    file = tmp_path / "stacking" / "study.json"
+    whole = json.loads(file.read_text())
+    assert len(whole["what_if"]) == 3
+    killed = [w | {"question": "as found"} for w in whole["what_if"][:2]]
+    file.write_text(json.dumps(whole | {"what_if": killed}))
+    assert dse("explore", *asked, str(tmp_path)).returncode == 0
+    assert json.loads(file.read_text())["what_if"] == [*killed, whole["what_if"][2]]
+    again = dse("search", *asked, str(tmp_path / "stacking"), "--resume")
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert json.loads(file.read_text())["what_if"] == [*killed, whole["what_if"][2]]
+    other = dse(
+        "search", str(tmp_path / "few.toml"), "--trials", "400", "--out", str(file.parent), "--resume"
+    )
+    assert other.returncode == 0, other.stderr[-2000:]
+    assert "what_if" not in json.loads(file.read_text())  # they were compared with another front
+
+
 @pytest.mark.slow
 def test_a_review_compares_devices(tmp_path: Path, searched: Callable[[str], Path]) -> None:
     """Two bodies searched with few trials, their technologies side by side; a datacenter's run is refused."""

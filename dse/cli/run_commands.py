@@ -162,9 +162,15 @@ def answered(run: Run, options: argparse.Namespace, cluster: Cluster | None) -> 
             bar.set_postfix_str(f"{stage} {detail}")
             bar.update()
 
-        stopping = settings_of(options).stopping
         worlds = what_if_fronts(
-            run, load_catalog(), stopping, seed=options.seed, watch=watch, stop=stop, cluster=cluster
+            run,
+            load_catalog(),
+            settings_of(options).stopping,
+            seed=options.seed,
+            watch=watch,
+            stop=stop,
+            keep=lambda worlds: save_study(run.path, run.study | {"what_if": worlds}),
+            cluster=cluster,
         )
         interrupted = stop()
     made = {"what_if": worlds, "compare": side_by_side(run.space, load_catalog())}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import threading
@@ -256,7 +257,7 @@ def _ended(job: Search, folder: Folder, *, interrupted: bool) -> Outcome:
     folder.keep_front(kept)
     front = front_at(space, archive.joined()[1], kept.rows, kept.points)
     folder.write_front(space, archive, front)
-    study = study_of(job)
+    study = _still_true(read_study(folder.path) or {}, front) | study_of(job)
     save_study(folder.path, study)
     said = job.agreement.sentence if job.agreement else "not compared"
     folder.update(evaluated=job.evaluated, front=len(front), finished=not interrupted, agreement=said)
@@ -270,6 +271,12 @@ def _ended(job: Search, folder: Folder, *, interrupted: bool) -> Outcome:
         study=study,
     )
     return Outcome(run, job.evaluator, interrupted, said)
+
+
+def _still_true(before: Mapping[str, Any], front: Front) -> dict[str, Any]:
+    """What a study says besides its search (what-ifs, a certificate, a sweep) where its front is the same."""
+    code = hashlib.sha256(np.ascontiguousarray(front.points).tobytes()).hexdigest()[:16]
+    return dict(before) if before.get("of_front") == code else {"of_front": code}
 
 
 def kept_front(common: Common, seeds: int) -> KeptFront:

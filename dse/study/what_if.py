@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ import numpy as np
 from dse.catalog.catalog import Catalog
 from dse.core.errors import DseError, SpaceError
 from dse.core.units import FloatArray
+from dse.core.version import __version__
 from dse.evaluator.explain import Request, evaluate
 from dse.evaluator.figures import HEAT, FigureName
 from dse.evaluator.loading import OURS
@@ -101,10 +103,13 @@ def what_if_fronts(
     seed: int,
     watch: Watch,
     stop: Callable[[], bool],
+    keep: Callable[[list[dict[str, Any]]], None],
     cluster: Cluster | None = None,
 ) -> list[dict[str, Any]]:
     """Search the space in each of its other worlds; each front against that of this one.
 
+    ``keep`` is given the worlds so far after each, and those that the run's study already holds, asked in the
+    same way, are not searched again: an hour of them outlives a kill.
     Each search starts from designs of the run's own front, so that what differs is the world and not the
     luck; it ends when it has converged or after so many designs, and each figure stands with what its halves
     say and what more designs would still bring. With a cluster each world is a task.
@@ -119,20 +124,37 @@ def what_if_fronts(
     for asked in (control, *run.space.what_ifs) if run.space.what_ifs else ():
         with suppress(SpaceError):  # the run itself may hold something else
             worlds.append((asked, _held(run.space, asked)))
-    search = partial(search_front, stopping=replace(stopping, most=EACH), seed=seed, known=known)
-    tasks = [(search, space, catalog.with_numbers(asked.catalogue)) for asked, space in worlds]
+    stopping = replace(stopping, most=EACH)
+    had = {w.get("asked"): w for w in run.study.get("what_if", ())}
+    codes = [_code(space, catalog, asked, stopping, seed) for asked, space in worlds]
+    search = partial(search_front, stopping=stopping, seed=seed, known=known)
+    tasks = [
+        (search, space, catalog.with_numbers(asked.catalogue))
+        for (asked, space), code in zip(worlds, codes, strict=True)
+        if code not in had
+    ]
     fronts: Iterable[WorldFront] = (
         cluster.in_order(tasks, stop)
         if cluster
         else (search(space, changed, stop=stop) for _, space, changed in tasks if not stop())
     )
-    out = []
-    for (asked, space), found in zip(worlds, fronts, strict=False):
-        if stop():
-            break
+    coming, out = iter(fronts), []
+    for (asked, space), code in zip(worlds, codes, strict=True):
+        if code not in had:
+            found = next(coming, None)
+            if found is None or stop():
+                break
+            had[code] = _against(run, reference, asked, space, found) | {"asked": code}
         watch("what if", asked.name)
-        out.append(_against(run, reference, asked, space, found))
+        out.append(had[code])
+        keep(out)
     return out
+
+
+def _code(space: Space, catalog: Catalog, asked: WhatIf, stopping: Stopping, seed: int) -> str:
+    """What a world's front hangs on besides the run's own, in short."""
+    parts = (space.text, space.overrides, catalog.digest, asked, stopping, seed, __version__)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def _against(
