@@ -187,6 +187,18 @@ def test_a_sentence_ranks_only_what_intervals_separate() -> None:
     assert close.startswith("The levers that matter most, not told apart, are pnm and stack")
     nothing = levers_in_a_sentence({"pnm": told(0.9995, 1.0), "flash": told(0.9991, 1.0)})
     assert nothing.startswith("No lever is worth anything")
+    little = levers_in_a_sentence({"pnm": told(0.9995, 1.0), "flash": told(0.996, 0.998)})
+    assert little.startswith(
+        "No lever is worth more than 1 % of the hypervolume: the front keeps 99.6 to 99.8 %"
+    )
+    elsewhere = levers_in_a_sentence(
+        {"pnm": told(0.995, 1.0, wider=0.9), "flash": told(0.996, 0.998, wider=1.0)}
+    )
+    assert "(90.0 % in a wider box)" in elsewhere
+    one = levers_in_a_sentence({"pnm": told(0.981, 0.984)})
+    assert one.startswith(
+        "The one lever that is asked about is pnm: without it the front keeps 98.1 to 98.4 %"
+    )
     turned = levers_in_a_sentence({"pnm": told(0.5, 0.51, wider=0.9), "stack": told(0.8, 0.82, wider=0.85)})
     assert turned.startswith("The levers that matter most, in another order in a wider box, are pnm and")
     blurred = levers_in_a_sentence({"pnm": told(0.5, 0.51, wider=0.9), "stack": told(0.8, 0.82, wider=0.9)})

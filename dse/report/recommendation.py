@@ -198,7 +198,12 @@ def levers_in_a_sentence(levers: Mapping[str, Mapping[str, Any]]) -> str:
             "No lever is worth anything: locked off one at a time, the front keeps at least "
             f"{100 * low_high(ranked[0][1], 'hypervolume')[0]:.1f} % of its hypervolume."
         )
+    if all(low_high(v, m)[0] >= LITTLE_LOST for _, v in ranked for m in SHARES if m in v):
+        each = ", ".join(f"{kept(v)} without {n}" for n, v in ranked)
+        return f"No lever is worth more than 1 % of the hypervolume: the front keeps {each}."
     first = ranked[0][1]
+    if len(ranked) == 1:
+        return f"The one lever that is asked about is {ranked[0][0]}: without it {_without(first)}."
     top = [
         (n, v)
         for n, v in ranked
@@ -221,6 +226,10 @@ def levers_in_a_sentence(levers: Mapping[str, Mapping[str, Any]]) -> str:
 
 NOTHING_LOST: Final = 0.999
 """share of the hypervolume from which a lever is said to be worth nothing: niches are kept to a thousandth"""
+
+
+LITTLE_LOST: Final = 0.99
+"""share of the hypervolume from which no lever is said to matter most: less than what a front is converged within"""
 
 
 def _without(v: Mapping[str, Any]) -> str:
