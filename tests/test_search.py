@@ -95,7 +95,7 @@ def test_the_front_does_not_depend_on_threads(
     ],
 )
 def test_a_cut_log_resumes_to_the_same_front(
-    sampler: str, trials: int, tmp_path: Path, datacenter: Space
+    sampler: str, trials: int, tmp_path: Path, datacenter: Space, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Every log of a finished run cut somewhere, as a kill leaves it: what is missing is judged again."""
     whole = run(datacenter, tmp_path / "a", trials=trials, sampler=sampler)
@@ -106,6 +106,7 @@ def test_a_cut_log_resumes_to_the_same_front(
     (tmp_path / "b" / "front.npz").unlink()
     assert run(datacenter, tmp_path / "b", trials=trials, sampler=sampler, resume=True) == whole
     assert judged(tmp_path / "b") == trials
+    assert "[W " not in capfd.readouterr().err  # no warning of Optuna's, a line a trial
 
 
 def test_a_damaged_log_is_told_and_not_taken(tmp_path: Path, mobile: Space) -> None:
