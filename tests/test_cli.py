@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from dse.api import load_run
 from dse.run.folder import Folder
 
 HOME = Path(__file__).resolve().parent.parent
@@ -358,6 +360,22 @@ def test_what_a_space_asks_is_answered(tmp_path: Path) -> None:
     below = study["compare"][0]["rows"][3]["cells"][0]["prompt"]
     above = study["compare"][0]["rows"][7]["cells"][0]["prompt"]
     assert above <= below  # logic next to the cold plate is never slower
+
+
+def test_exploring_never_replaces_a_front_that_cannot_be_gone_on_with(tmp_path: Path) -> None:
+    """A shipped front has no log: it is moved beside, whole, and the command says where."""
+    asked = ("explore", "mobile", "--trials", "150", "--out", str(tmp_path))
+    assert dse(*asked).returncode == 0
+    shutil.rmtree(tmp_path / "mobile" / "designs")
+    shipped = {p.name: p.read_bytes() for p in (tmp_path / "mobile").iterdir() if p.is_file()}
+    refused = dse("search", "mobile", "--trials", "150", "--out", str(tmp_path / "mobile"))
+    assert (refused.returncode, "already holds a run" in refused.stderr) == (2, True)
+    again = dse(*asked)
+    assert again.returncode == 0, again.stderr[-2000:]
+    aside = tmp_path / "mobile-earlier-1"
+    assert f"kept in {aside}" in again.stderr
+    assert {p.name: p.read_bytes() for p in aside.iterdir()} == shipped
+    assert len(load_run(tmp_path / "mobile").front) == len(load_run(aside).front)
 
 
 def test_worlds_already_searched_outlive_a_kill(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from dse.cli.report_commands import write_reports
 from dse.cli.run_commands import answered, say_front, searched
@@ -18,6 +19,12 @@ def explore(options: argparse.Namespace) -> int:
         for name in options.spaces or ["datacenter", "mobile"]:
             space = load_space(name)
             out = options.out / space.name
+            if Folder(out).holds_front_alone():
+                print(
+                    f"dse: note: {out} held a front without the designs that were judged for it; it is kept "
+                    f"in {Folder(out).move_aside()}",
+                    file=sys.stderr,
+                )
             done = searched(space, out, options, cluster, resume=Folder(out).holds_run())
             say_front(done, out)
             if done.interrupted:

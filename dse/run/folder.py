@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -129,7 +130,7 @@ class Folder:
             RunError: the folder holds a run already, or cannot be written.
 
         """
-        if fresh and self.holds_run():
+        if fresh and (self.holds_run() or self.holds_front_alone()):
             raise RunError(f"{self.path}: already holds a run; use --resume to go on, or another --out")
         versions = {p: metadata.version(p) for p in PACKAGES}
         write_atomically(self.path / SPACE, space.text)
@@ -175,6 +176,25 @@ class Folder:
     def holds_run(self) -> bool:
         """Whether designs have been judged into it."""
         return any(self.logs()) or any((self.path / name).exists() for name in OLD_LOGS[:1])
+
+    def holds_front_alone(self) -> bool:
+        """Whether a front is there without the designs that were judged for it, as fronts are shipped."""
+        return (self.path / CODES).exists() and not self.holds_run()
+
+    def move_aside(self) -> Path:
+        """Move the whole folder beside its place, under the first free name; return where it went.
+
+        Raises:
+            RunError: it cannot be moved.
+
+        """
+        numbered = (self.path.with_name(f"{self.path.name}-earlier-{n}") for n in itertools.count(1))
+        beside = next(path for path in numbered if not path.exists())
+        try:
+            self.path.rename(beside)
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be moved to {beside} ({error})") from error
+        return beside
 
     def log(self, name: str) -> BatchLog:
         """The log of one independent search of the run."""
