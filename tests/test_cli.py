@@ -362,6 +362,13 @@ def test_what_a_space_asks_is_answered(tmp_path: Path) -> None:
     assert above <= below  # logic next to the cold plate is never slower
 
 
+def test_a_misspelt_flag_shows_no_password() -> None:
+    done = dse("search", "mobile", "--strage", "postgresql://me:secret@host/db")
+    assert done.returncode == 2
+    assert "--strage" in done.stderr
+    assert "secret" not in done.stderr
+
+
 def test_exploring_never_replaces_a_front_that_cannot_be_gone_on_with(tmp_path: Path) -> None:
     """A shipped front has no log: it is moved beside, whole, and the command says where."""
     asked = ("explore", "mobile", "--trials", "150", "--out", str(tmp_path))

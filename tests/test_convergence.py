@@ -263,7 +263,7 @@ def test_neither_few_designs_nor_an_unknown_drift_make_a_front_converged() -> No
     assert not few.converged
     assert few.sentence == "not converged: 0.4 %, from too few designs to be believed"
     assert not unknown.converged
-    assert "how far both still move is not known" in unknown.sentence
+    assert "how far both halves still move is not known" in unknown.sentence
 
 
 def test_a_front_that_still_moves_is_believed_from_more_designs_on() -> None:

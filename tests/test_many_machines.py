@@ -216,10 +216,13 @@ def test_two_places_or_none_that_answers_are_refused(tmp_path: Path, monkeypatch
         searched(space, tmp_path, Settings(trials=5), Where(workers=2, storage="x"), resume=False, command="")
     with pytest.raises(SpaceError, match="--trials or --timeout"):
         searched(space, tmp_path, Settings(), Where(storage="x"), resume=False, command="")
-    for wrong in ("postgresql:/me:secret@host/db", "postgresql://me:sec ret@host/db"):
+    for wrong in ("postgresql:/me:secret@host/db", "postgresql://me:sec ret@host/db", "me:secret@host/db"):
         with pytest.raises(SpaceError) as said:
             asked_storage(wrong)
         assert "secret" not in str(said.value)
+    for workers in (-1, 0, 1.5, True):
+        with pytest.raises(SpaceError, match="--workers: got"):
+            Where(workers=workers)  # type: ignore[arg-type]
     with pytest.raises(SpaceError, match="NOT_SET is not set"):
         asked_storage("env:NOT_SET")
     monkeypatch.setenv("A_STORAGE", "mysql://me:secret@here/db")

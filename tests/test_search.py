@@ -152,6 +152,59 @@ def test_a_front_without_its_designs_is_not_gone_on_with(run_copy: Path, datacen
     assert (run_copy / "front.npz").read_bytes() == front
 
 
+def test_a_log_that_cannot_be_read_costs_no_front(tmp_path: Path, mobile: Space) -> None:
+    run(mobile, tmp_path / "a", trials=400)
+    log = Folder(tmp_path / "a").logs()[-1].path
+    raw = bytearray(log.read_bytes())
+    raw[40] ^= 0xFF
+    log.write_bytes(bytes(raw))
+    before = {name: (tmp_path / "a" / name).read_bytes() for name in ("front.npz", "run.json")}
+    with pytest.raises(RunError, match="damaged"):
+        run(mobile, tmp_path / "a", trials=450, resume=True)
+    assert {name: (tmp_path / "a" / name).read_bytes() for name in before} == before
+
+
+def test_damaged_files_of_a_run_are_told_by_name(run_copy: Path) -> None:
+    whole = (run_copy / "front.npz").read_bytes()
+    (run_copy / "front.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunError, match=r"front\.npz: cannot be read"):
+        load_run(run_copy)
+    (run_copy / "front.npz").write_bytes(whole)
+    (run_copy / "study.json").write_text("{")
+    with pytest.raises(RunError, match=r"study\.json: cannot be read"):
+        load_run(run_copy)
+
+
+def test_an_error_bar_is_of_all_designs_of_a_run(tmp_path: Path, mobile: Space) -> None:
+    """Resumed with fewer trials than its logs hold: what the front is of is what the error bar is of."""
+    settings = {"resume": True, "command": "test"}
+    first = search(mobile, tmp_path / "a", Settings(trials=3000), resume=False, command="test")
+    fewer = search(mobile, tmp_path / "a", Settings(trials=1000), **settings)  # type: ignore[arg-type]
+    assert np.array_equal(fewer.run.front.points, first.run.front.points)
+    agreements = [json.loads((tmp_path / "a" / "study.json").read_text())["agreement"][-1][-1]]
+    assert agreements[0]["designs"] > 0.8 * 3000
+
+
+def test_changes_made_twice_are_read_again_as_they_were(tmp_path: Path) -> None:
+    space = load_space("mobile").in_year(2028).limit(bom="90 USD").in_year(2031)
+    space = space.with_objectives("tpot", "bom", "energy_per_token").with_objectives("tpot", "bom")
+    done = search(space, tmp_path / "a", Settings(trials=200), resume=False, command="test")
+    read = load_run(tmp_path / "a")[0]
+    assert read.space == space
+    assert read.space.scenario.year == 2031
+    assert np.array_equal(read.front.points, done.run.front.points)
+
+
+def test_a_run_without_a_single_design_says_so(tmp_path: Path, mobile: Space) -> None:
+    with pytest.raises(InfeasibleError, match="no design was judged"):
+        search(mobile, tmp_path / "a", Settings(seeds=3, timeout=1e-9), resume=False, command="test")
+
+
+def test_fewer_trials_than_seeds_are_refused() -> None:
+    with pytest.raises(SpaceError, match="at least one for each"):
+        _ = Settings(trials=3, seeds=5).stopping
+
+
 def test_a_killed_run_says_how_many_designs_its_logs_hold(run_copy: Path) -> None:
     about = json.loads((run_copy / "run.json").read_text())
     told = about.pop("evaluated")

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dse.catalog.catalog import Catalog
+from dse.catalog.catalog import Catalog, load_catalog
 from dse.core.errors import RunError, SpaceError
 from dse.evaluator.first_order import FirstOrderModel
 from dse.run.front import non_dominated
 from dse.space.design import grid
 from dse.space.overrides import Overrides, load_space, read_grid
+from dse.space.overrides import again as applied_again
 from dse.space.space import Space
 from dse.study.certify import against_exact, neighbourhood
 from dse.study.job import Settings, load_run, load_sweep, search
@@ -78,6 +79,37 @@ def test_a_stopped_sweep_goes_on_where_it_stood(tmp_path: Path, catalog: Catalog
         sweep(space, model, state=state)
 
 
+def test_a_sweep_writes_nothing_before_it_knows_that_it_may(tmp_path: Path) -> None:
+    fixed = [
+        x for f in (*SMALL, "dram_mount=pop", "on_package_link=bus", "npu_sram=16MiB") for x in ("--fix", f)
+    ]
+    swept = dse("sweep", "mobile", *fixed, "--out", "s", cwd=tmp_path)
+    assert swept.returncode == 0, swept.stderr[-2000:]
+    before = {p.name: p.read_bytes() for p in (tmp_path / "s").iterdir()}
+    for arguments, message in (
+        (("sweep", "mobile", "--fix", "pnm=none", "--out", "s", "--resume"), "another space, grid"),
+        (("sweep", "mobile", *fixed, "--out", "s"), "holds a finished sweep"),
+        (("search", "mobile", "--trials", "100", "--out", "s"), "holds a sweep"),
+        (("sweep", "mobile", *fixed, "--out", "nowhere", "--resume"), "no sweep to go on with"),
+    ):
+        refused = dse(*arguments, cwd=tmp_path)
+        assert (refused.returncode, message in refused.stderr) == (2, True), refused.stderr
+    assert {p.name: p.read_bytes() for p in (tmp_path / "s").iterdir()} == before
+    run = dse("search", "mobile", "--trials", "300", "--out", "r", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr[-2000:]
+    over = dse("sweep", "mobile", *fixed, "--out", "r", cwd=tmp_path)
+    assert (over.returncode, "holds a run" in over.stderr) == (2, True)
+    other = dse("certify", "r", "--sweep", "s", cwd=tmp_path)
+    assert (other.returncode, "--fix" in other.stderr) == (2, True), other.stderr
+
+
+def test_a_grid_that_leaves_a_variable_without_a_level_is_refused(mobile: Space) -> None:
+    held = mobile.with_grid(dram_channels=[1])
+    with pytest.raises(SpaceError, match="dram_channels: none of 1 is possible with dram lpddr5x"):
+        held.on_grid()
+    assert held.with_grid(dram=["lpddr6"]).on_grid().variable("dram_channels").choices == (1.0,)
+
+
 @pytest.mark.slow
 def test_kill_9_of_a_sweep_and_resume(tmp_path: Path) -> None:
     command = ["sweep", "mobile", "--out", "s", "--fix", "soc_node=N3"]
@@ -108,9 +140,7 @@ def test_a_grid_file_sets_levels(tmp_path: Path) -> None:
     space = load_space("mobile", Overrides(grid=read_grid(file)))
     assert space.variable("npu_area").grid == pytest.approx((5e-6, 1.2e-5))
     assert space.variable("dram").grid == ("lpddr6",)
-    from dse.space.overrides import overrides_of
-
-    again = load_space("mobile", overrides_of(list(space.overrides)))
+    again = applied_again(load_space("mobile"), space.overrides, load_catalog())
     assert again.variable("npu_area").grid == pytest.approx(space.variable("npu_area").grid)
     for text, message in (
         ('npu_area = ["5 kg"]', "npu_area"),

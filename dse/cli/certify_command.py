@@ -82,6 +82,7 @@ def _exact(run: Run, folder: Path) -> AgainstExact:
 
     Raises:
         RunError: the folder holds no finished sweep of this question.
+        InfeasibleError: no design of the sweep met every limit.
 
     """
     if not (folder / STATE).exists():
@@ -91,6 +92,8 @@ def _exact(run: Run, folder: Path) -> AgainstExact:
     swept = load_sweep(folder)
     if not swept.finished:
         raise RunError(f"--sweep {folder}: is not finished; go on with dse sweep --resume")
+    if not len(swept.front):
+        raise InfeasibleError(f"--sweep {folder}: none of its designs met every limit: it has no front")
     other = run.space.asked_otherwise(swept.archive.space)
     if other:
         raise RunError(

@@ -10,7 +10,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dse.catalog.catalog import use_catalog
 from dse.core.compilation import use_threads
@@ -49,9 +49,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+class Parser(argparse.ArgumentParser):
+    """One whose refusals name no password, as of a URL after a flag that is misspelt."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end with exit code 2."""
+        super().error(masked(message))
+
+
 def parser() -> argparse.ArgumentParser:
     """Every command with its flags and an example."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="dse",
         description="Search the design space of LLM-inference hardware: flash, PNM, 3D stacks, interconnect.",
     )

@@ -14,7 +14,7 @@ from dse.report.page import page_html
 from dse.report.recommendation import document, recommendation_json
 from dse.run.folder import FRONT, write_atomically
 from dse.run.run import Run
-from dse.study import job
+from dse.study.infeasible import killers
 from dse.study.job import load_run
 
 
@@ -81,7 +81,7 @@ def _need_front(run: Run, folder: Path) -> None:
         from dse.core.errors import InfeasibleError
 
         _, outcomes = run.archive.joined()
-        raise InfeasibleError(f"{folder}: " + job.killers(run.space, outcomes, len(run.archive)))
+        raise InfeasibleError(f"{folder}: " + killers(run.space, outcomes, len(run.archive)))
 
 
 def review(options: argparse.Namespace) -> int:

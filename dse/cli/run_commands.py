@@ -18,7 +18,16 @@ from dse.core.errors import INTERRUPTED, OK, InfeasibleError, RunError, SpaceErr
 from dse.core.units import show
 from dse.evaluator.loading import EvaluatorSource, evaluator_source
 from dse.evaluator.protocol import Evaluator
-from dse.run.folder import FRONT, csv_text, read_study, save_study, write_atomically
+from dse.run.folder import (
+    FRONT,
+    MANIFEST,
+    SWEPT,
+    Folder,
+    csv_text,
+    read_study,
+    save_study,
+    write_atomically,
+)
 from dse.run.front import front_rows
 from dse.run.run import Run
 from dse.space.objectives import OBJECTIVES
@@ -209,8 +218,8 @@ def sweep(options: argparse.Namespace) -> int:
     out = options.out or Path("results") / f"{space.name}-sweep"
     asked = [space.name, space.text, *space.overrides, load_catalog().digest, f"{model.name} {model.version}"]
     state = SweepState(out / STATE, hashlib.sha256("\n".join(asked).encode()).hexdigest())
-    if state.unfinished and not options.resume:
-        raise RunError(f"{out}: holds an unfinished sweep; use --resume to go on, or another --out")
+    space.on_grid()  # refuses levels that leave a variable without any
+    _room_for_sweep(out, state, resume=options.resume)
     with (
         tqdm(
             desc=f"{space.name} grid",
@@ -222,8 +231,6 @@ def sweep(options: argparse.Namespace) -> int:
         connected(options.workers, options.scheduler) as cluster,
         job.interruptible() as stop,
     ):
-        if not options.resume:
-            state.path.unlink(missing_ok=True)
         job.keep_sweep(out, space, source, model)
         done = exact_sweep(
             space,
@@ -259,6 +266,25 @@ def sweep(options: argparse.Namespace) -> int:
             save_study(options.against, study | {"sweep": kept})
     print(out / FRONT)
     return OK
+
+
+def _room_for_sweep(out: Path, state: SweepState, *, resume: bool) -> None:
+    """See that a sweep can be written where it is asked for, before anything is.
+
+    Raises:
+        RunError: a run is there, or a sweep that this one would replace or, with ``resume``, does not go on
+            with.
+
+    """
+    if Folder(out).holds_run() or (out / MANIFEST).exists():
+        raise RunError(f"{out}: holds a run; use another --out")
+    begun = state.path.exists() or (out / SWEPT).exists()
+    if resume and not begun:
+        raise RunError(f"{out}: holds no sweep to go on with; leave out --resume, or mend --out")
+    if begun and not resume:
+        how = "an unfinished" if state.unfinished or not state.path.exists() else "a finished"
+        raise RunError(f"{out}: holds {how} sweep; use --resume to go on with it, or another --out")
+    state.check()
 
 
 def check(options: argparse.Namespace) -> int:

@@ -125,7 +125,9 @@ def what_ifs(d: Document, facts: Facts) -> None:
         "start from this run's front, widened by twice what its last doubling of designs moved. The first "
         "line, the unchanged world, says what such a search finds, and the others are to be read against it. "
         "What both halves miss, a part of a front that lies far from this run's, is in no interval: search "
-        "such a world on its own before relying on a few per cent."
+        "such a world on its own before relying on a few per cent. "
+        f"{sum(w.get('converged', False) for w in found)} of {len(found)} of these searches converged by the "
+        "rule of the run before the designs ended that a world is given."
     )
     header = [
         "world",
@@ -133,6 +135,7 @@ def what_ifs(d: Document, facts: Facts) -> None:
         "hypervolume",
         *(f"best {OBJECTIVES[o].label.lower()} [{OBJECTIVES[o].unit}]" for o in goals),
         "on its front",
+        "error bar of its search",
     ]
     drawn = pictures(facts)
     for question in dict.fromkeys(w["question"] for w in found):
@@ -172,7 +175,7 @@ def moves(facts: Facts, some: Sequence[Mapping[str, Any]]) -> list[str]:
 def _world(facts: Facts, w: dict[str, Any]) -> list[str]:
     goals = facts.run.space.objectives
     if not w["feasible"]:
-        return [w["name"], "-", "nothing feasible", *("-" for _ in goals), "-"]
+        return [w["name"], "-", "nothing feasible", *("-" for _ in goals), "-", "-"]
     best = [" to ".join(dict.fromkeys(shown(o, x) for x in least(w, k))) for k, o in enumerate(goals)]
     return [
         w["name"],
@@ -180,7 +183,15 @@ def _world(facts: Facts, w: dict[str, Any]) -> list[str]:
         f"{ranged(w, 'hypervolume', 100.0, 0)} %",
         *best,
         _mostly(facts, w["levels"]),
+        _error_bar(w),
     ]
+
+
+def _error_bar(w: Mapping[str, Any]) -> str:
+    """How far the search of a world had come."""
+    error = w.get("error")
+    known = "not known" if error is None else f"{100 * error:.2g} %"
+    return known if w.get("converged") else f"{known}, not converged"
 
 
 def ranged(w: Mapping[str, Any], measure: str, scale: float, digits: int) -> str:

@@ -229,7 +229,7 @@ NOTHING_LOST: Final = 0.999
 
 
 LITTLE_LOST: Final = 0.99
-"""share of the hypervolume from which no lever is said to matter most: less than what a front is converged within"""
+"""share of the hypervolume from which no lever is said to matter most: a front is converged within as much"""
 
 
 def _without(v: Mapping[str, Any]) -> str:

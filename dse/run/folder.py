@@ -18,11 +18,12 @@ import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -46,13 +47,26 @@ def save_study(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_study(path: Path) -> dict[str, Any] | None:
-    """Read the study of a run, if one was made."""
+    """Read the study of a run, if one was made.
+
+    Raises:
+        RunError: it cannot be read.
+
+    """
     file = path / STUDY
     if not file.exists():
         return None
-    raw: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file}: cannot be read ({error}); remove it, a search makes it again") from error
+    if not isinstance(raw, dict):
+        raise RunError(f"{file}: is no study of ours; remove it, a search makes it again")
     return raw
 
+
+SWEPT: Final = "sweep.json"
+"""question of a sweep, beside its state and its space"""
 
 MANIFEST, DESIGNS, FRONT, CODES, SPACE = "run.json", "designs", "front.csv", "front.npz", "space.toml"
 
@@ -132,6 +146,8 @@ class Folder:
         """
         if fresh and (self.holds_run() or self.holds_front_alone()):
             raise RunError(f"{self.path}: already holds a run; use --resume to go on, or another --out")
+        if (self.path / SWEPT).exists():
+            raise RunError(f"{self.path}: holds a sweep; use another --out")
         versions = {p: metadata.version(p) for p in PACKAGES}
         write_atomically(self.path / SPACE, space.text)
         manifest = {"dse": __version__, "packages": versions, "overrides": list(space.overrides), **about}
@@ -239,15 +255,28 @@ class Folder:
         """Drop the front of an earlier end: until there is a new one the logs are what the run has."""
         (self.path / CODES).unlink(missing_ok=True)
 
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Put manifest and front back as they were where a run turns out not to be readable."""
+        files = [self.path / name for name in (MANIFEST, CODES)]
+        before = {file: file.read_bytes() for file in files if file.is_file()}
+        try:
+            yield
+        except RunError:
+            for file, content in before.items():
+                if not file.exists() or file.read_bytes() != content:
+                    write_bytes(file, content)
+            raise
+
     def kept_front(self) -> KeptFront | None:
         """Designs of the front by their codes, None where a search was killed before it had one."""
         path = self.path / CODES
         if not path.exists():
             return None
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
                 return KeptFront(stored["codes"], stored["rows"], stored["points"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise RunError(f"{path}: cannot be read ({error}); remove it, the logs have it all") from error
 
     def write_front(self, space: Space, archive: Archive, front: Front) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,7 +11,7 @@ from typing import Final
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.core.errors import SpaceError
 from dse.space.reader import read_space, space_text
-from dse.space.space import Space
+from dse.space.space import OBJECTIVE, Space
 
 
 @dataclass(frozen=True)
@@ -100,18 +101,33 @@ def _pair(text: str, flag: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def overrides_of(texts: list[str]) -> Overrides:
-    """Read recorded overrides back."""
-    found: dict[str, list[str]] = {}
+def again(space: Space, texts: Sequence[str], catalog: Catalog) -> Space:
+    """Apply recorded overrides to a space again, in the order in which they were applied.
+
+    Raises:
+        SpaceError: one is at fault, or of a kind that this version does not know.
+
+    """
+    objectives = tuple(text.removeprefix(OBJECTIVE) for text in texts if text.startswith(OBJECTIVE))
     for text in texts:
         flag, _, value = text.partition(" ")
-        found.setdefault(flag.removeprefix("--"), []).append(value)
-    return Overrides(
-        fix=tuple(found.get("fix", ())),
-        limit=tuple(found.get("limit", ())),
-        model=found["model"][0] if "model" in found else None,
-        objectives=tuple(found.get("objective", ())),
-        traffic=found["traffic"][0] if "traffic" in found else None,
-        year=float(found["year"][0]) if "year" in found else None,
-        grid=tuple(found.get("grid", ())),
-    )
+        one = Overrides()
+        match flag:
+            case "--fix":
+                one = Overrides(fix=(value,))
+            case "--limit":
+                one = Overrides(limit=(value,))
+            case "--grid":
+                one = Overrides(grid=(value,))
+            case "--model":
+                one = Overrides(model=value)
+            case "--traffic":
+                one = Overrides(traffic=value)
+            case "--year":
+                one = Overrides(year=float(value))
+            case "--objective":  # all of them are one change
+                one, objectives = Overrides(objectives=objectives), ()
+            case _:
+                raise SpaceError(f"{space.name}: recorded override {text!r} is of no kind that is known")
+        space = apply(space, one, catalog)
+    return space

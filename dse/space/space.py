@@ -18,6 +18,9 @@ from dse.space.scenario import Scenario
 from dse.space.targets import Target
 from dse.space.variables import Value, Variable, parse_value
 
+FIX, OBJECTIVE = "--fix ", "--objective "
+"""how changes of the two kinds begin in the list of those that a run records"""
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -114,13 +117,17 @@ class Space:
         )
 
     def asked_otherwise(self, other: Space) -> list[str]:
-        """What another space asks otherwise, variables apart: fronts of the two are not to be compared."""
+        """What another space asks otherwise, levels of its grid apart: fronts of the two are not to be
+        compared.
+        """
         kinds = {
             "objectives": (self.objectives, other.objectives),
             "target": (self.target.name, other.target.name),
             "TPOT targets": (self.tpot_targets, other.tpot_targets),
             "limits": (self.thresholds, other.thresholds),
             "scenario": (self.scenario, other.scenario),
+            "--fix": tuple({x for x in s.overrides if x.startswith(FIX)} for s in (self, other)),
+            "variables": tuple({v.name for v in s.variables} for s in (self, other)),
         }
         return [kind for kind, (mine, theirs) in kinds.items() if mine != theirs]
 
@@ -299,8 +306,9 @@ class Space:
                 raise SpaceError(
                     f"--objective: got {name!r}, expected one of {', '.join(self.target.objectives)}"
                 )
-        space = replace(self, objectives=tuple(names))
-        return space.noted(*(f"--objective {name}" for name in names))
+        kept = tuple(change for change in self.overrides if not change.startswith(OBJECTIVE))
+        space = replace(self, objectives=tuple(names), overrides=kept)
+        return space.noted(*(f"{OBJECTIVE}{name}" for name in names))
 
     def noted(self, *changes: str) -> Space:
         """Return the space with changes added to the list that a run records."""
@@ -329,7 +337,12 @@ class Space:
         return space
 
     def on_grid(self) -> Space:
-        """Return the space with every variable held to its coarse levels: what a sweep enumerates."""
+        """Return the space with every variable held to its coarse levels: what a sweep enumerates.
+
+        Raises:
+            SpaceError: a level of one variable leaves another, which hangs on it, without any.
+
+        """
         held = []
         for v in self.variables:
             if v.discrete:
@@ -339,6 +352,15 @@ class Space:
                 held.append(replace(v, kind="ordinal", choices=v.grid))
             else:
                 held.append(v)
+        for whole, v in zip(self.variables, held, strict=True):
+            for earlier in held:
+                for level in earlier.choices if v.discrete else ():
+                    if whole.possible_with(earlier.name, level) and not v.possible_with(earlier.name, level):
+                        raise SpaceError(
+                            f"--grid: {v.name}: none of {_listed(v.choices)} is possible with "
+                            f"{earlier.name} {_listed([level])}; add a level that is, or leave "
+                            f"{_listed([level])} out of {earlier.name}"
+                        )
         return replace(self, variables=tuple(held), overrides=(*self.overrides, "--grid coarse"))
 
     def without(self, lever: Lever) -> Space:
@@ -347,3 +369,7 @@ class Space:
         for name, choices in lever.fixed.items():
             space = space.restrict(name, choices, reach=False)
         return space
+
+
+def _listed(levels: Sequence[Value]) -> str:
+    return ", ".join(level if isinstance(level, str) else f"{level:g}" for level in levels)

@@ -60,6 +60,11 @@ class Variable:
             c for c in self.choices if all(values.get(n) in ok for n, ok in self.needs.get(c, {}).items())
         )
 
+    def possible_with(self, earlier: str, level: Value) -> bool:
+        """Whether a choice is left where an earlier variable has a level, or the variable is absent then."""
+        absent = level not in self.active_if.get(earlier, {level})
+        return absent or any(level in self.needs.get(c, {}).get(earlier, {level}) for c in self.choices)
+
 
 def parse_value(variable: Variable, text: object, where: str) -> Value:
     """Read one value of a variable as written by a person.

@@ -19,7 +19,7 @@ from dse.space.design import Design
 from dse.space.genome import Codes, Genome
 from dse.space.space import Space
 from dse.study.archives import first_of_each
-from dse.study.convergence import COVERED, beyond, boxes, volume
+from dse.study.convergence import COVERED, beyond, boxes, hypervolume_ratio, volume
 from dse.study.judging import Judge
 from dse.study.sweep import Swept
 
@@ -139,7 +139,6 @@ def against_exact(run: Run, swept: Swept) -> AgainstExact:
     own, exact = run.front.points, swept.front.points
     targets = boxes(exact)
     off = worst_factors(own, targets) - 1.0
-    reference = beyond(exact)
     archive, _ = run.archive.joined()
     mine = set(archetypes(run.space, archive.take(run.front.rows)))
     theirs = archetypes(swept.archive.space, swept.archive.joined()[0].take(swept.front.rows))
@@ -147,7 +146,7 @@ def against_exact(run: Run, swept: Swept) -> AgainstExact:
     missed = sorted({a for a, x in zip(theirs, far, strict=True) if x and a not in mine})
     return AgainstExact(
         points=len(exact),
-        hypervolume=volume(own, reference) / volume(exact, reference),
+        hypervolume=hypervolume_ratio(swept.front, run.front),
         within=float(np.quantile(off, COVERED)),
         largest=float(off.max()),
         missed=missed,

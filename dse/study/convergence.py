@@ -19,7 +19,7 @@ import numpy as np
 
 from dse.core.pareto import worst_factors
 from dse.core.units import FloatArray, IntArray
-from dse.run.front import Front, Scale, hypervolume, non_dominated
+from dse.run.front import Front, non_dominated
 
 BOX: Final = 0.01
 """relative size of the boxes of objectives by which fronts are compared"""
@@ -126,7 +126,7 @@ class Agreement:
     @property
     def so_far(self) -> str:
         """The same of a search that goes on, in few words."""
-        return f"halves within {100 * self.error:.2g} %" if np.isfinite(self.within) else "not compared yet"
+        return f"error bar {100 * self.error:.2g} %" if np.isfinite(self.within) else "not compared yet"
 
     @property
     def sentence(self) -> str:
@@ -139,7 +139,7 @@ class Agreement:
         if self.converged:
             return f"converged within {error}"
         if self.designs >= BELIEVED and not np.isfinite(self.drift):
-            return f"not converged: {error} between halves, how far both still move is not known"
+            return f"not converged: {error}, how far both halves still move is not known"
         if not self.enough:
             return f"not converged: {error}, from too few designs to be believed"
         return f"not converged: {error}"
@@ -193,5 +193,5 @@ def volume(points: FloatArray, reference: FloatArray) -> float:
 
 def hypervolume_ratio(exact: Front, front: Front) -> float:
     """Share of an exact front's hypervolume that another front dominates."""
-    scale = Scale.of(exact.points)
-    return hypervolume(front.points, scale) / hypervolume(exact.points, scale)
+    reference = beyond(exact.points)
+    return volume(front.points, reference) / volume(exact.points, reference)

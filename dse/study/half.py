@@ -19,8 +19,8 @@ DURABLE: Final = 5.0
 """s: a slow evaluator is given as many designs at a time as it judges in this, so that no more is ever lost
 """
 
-FEWEST: Final = 16
-"""designs a slow evaluator is given at first"""
+FEWEST: Final = 1
+"""designs a slow evaluator is given at first: one may take minutes"""
 
 
 MOST_AT_ONCE: Final = 4096

@@ -11,29 +11,29 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.core.errors import InfeasibleError, RunError, SpaceError, masked
 from dse.core.pareto import ParetoArchive
-from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.loading import EvaluatorSource, Factory, evaluator_source
-from dse.evaluator.protocol import Evaluator, Outcomes
+from dse.evaluator.protocol import Evaluator
 from dse.run.archive import Archive
-from dse.run.folder import SPACE, Folder, KeptFront, read_study, save_study, write_atomically
+from dse.run.folder import SPACE, SWEPT, Folder, KeptFront, read_study, save_study, write_atomically
 from dse.run.front import Front, front_at, front_of
 from dse.run.log import BatchLog
 from dse.run.run import Run
 from dse.space.design import encode
-from dse.space.genome import Codes, Genome
-from dse.space.limits import limit_sentence
-from dse.space.overrides import apply, overrides_of
+from dse.space.genome import Genome
+from dse.space.overrides import again
 from dse.space.reader import read_space
 from dse.space.space import Space
 from dse.study.archives import Archives, Common
 from dse.study.cluster import Cluster, connected
+from dse.study.infeasible import why_nothing
+from dse.study.judging import judged_again
 from dse.study.niches import niches_of
 from dse.study.samplers import AUTO
 from dse.study.search import Progress, Search, Stopping, Watch, half_name
@@ -98,18 +98,38 @@ class Settings:
         for name, count, least in (("seed", self.seed, 0), ("seeds", self.seeds, 1)):
             if isinstance(count, bool) or not isinstance(count, int) or count < least:
                 raise SpaceError(f"--{name}: got {count!r}, expected a whole number from {least}")
-        return Stopping.asked(
+        asked = Stopping.asked(
             until=self.until, trials=self.trials, timeout=self.timeout, sampler=self.sampler
         )
+        if asked.trials is not None and asked.trials < self.seeds:
+            raise SpaceError(
+                f"--trials: got {self.trials} for {self.seeds} seeds, expected at least one for each"
+            )
+        return asked
 
 
 @dataclass(frozen=True)
 class Where:
-    """Where a search runs: here, on workers, or as one of many processes on a shared study."""
+    """Where a search runs: here, on workers, or as one of many processes on a shared study.
+
+    Raises:
+        SpaceError: a number of workers that is none, or an address that is no text.
+
+    """
 
     workers: int | None = None
     scheduler: str | None = None
     storage: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is none of these."""
+        count = self.workers
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+            raise SpaceError(f"--workers: got {count!r}, expected a whole number from 1")
+        for name in ("scheduler", "storage"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise SpaceError(f"--{name}: got {value!r}, expected a text")
 
 
 def searched(
@@ -158,22 +178,23 @@ def search(
     about = _about(space, source, catalog, settings, command)
     if resume:
         _same(folder, space, about)
-    folder.begin(space, about, fresh=not resume)
-    folder.forget_front()
-    job = Search(
-        space,
-        source,
-        catalog,
-        sampler=settings.sampler,
-        seed=settings.seed,
-        seeds=settings.seeds,
-        trials=settings.trials,
-        folder=folder,
-        cluster=cluster,
-    )
-    with interruptible() as stop:
-        job.run(stopping, stop, watch)
-        interrupted = stop()
+    with folder.restored():
+        folder.begin(space, about, fresh=not resume)
+        folder.forget_front()
+        job = Search(
+            space,
+            source,
+            catalog,
+            sampler=settings.sampler,
+            seed=settings.seed,
+            seeds=settings.seeds,
+            trials=settings.trials,
+            folder=folder,
+            cluster=cluster,
+        )
+        with interruptible() as stop:
+            job.run(stopping, stop, watch)
+            interrupted = stop()
     return _ended(job, folder, interrupted=interrupted)
 
 
@@ -296,15 +317,6 @@ def kept_front(common: Common, seeds: int) -> KeptFront:
     return KeptFront(common.codes(owners), rows.astype(np.int64), front.tags.copy())
 
 
-def judged_again(space: Space, genome: Genome, codes: Codes, evaluator: Evaluator) -> Archive:
-    """Designs of a front with all that the evaluator says of them."""
-    archive = Archive(space)
-    codes = codes.copy()
-    design = genome.design(codes, genome.repair(codes))
-    archive.add(design, evaluator.evaluate(design))
-    return archive
-
-
 def _about(
     space: Space, source: EvaluatorSource, catalog: Catalog, settings: Settings, command: str
 ) -> dict[str, Any]:
@@ -375,58 +387,6 @@ def _same(folder: Folder, space: Space, about: Mapping[str, Any]) -> None:
             )
 
 
-JUDGED_AGAIN: Final = 20_000
-"""designs judged again, by our model, to say why nothing is feasible"""
-
-FEW_AGAIN: Final = 200
-"""the same by another evaluator, which may take long"""
-
-
-def why_nothing(job: Search) -> str:
-    """Name the limit that kills most and the smallest relaxation that lets one design live.
-
-    The designs nearest to feasible are judged again, for what each breaks.
-    """
-    codes = np.concatenate([s.archives.codes for s in job.sides])
-    violation = np.concatenate([s.archives.violation for s in job.sides])
-    most = JUDGED_AGAIN if isinstance(job.evaluator, FirstOrderModel) else FEW_AGAIN
-    nearest_first = np.argsort(violation, kind="stable")[:most]
-    archive = judged_again(job.space, job.genome, codes[nearest_first], job.evaluator)
-    _, outcomes = archive.joined()
-    return killers(job.space, outcomes, len(codes))
-
-
-def killers(space: Space, outcomes: Outcomes, judged: int) -> str:
-    """What kills designs of which none is feasible, in words."""
-    counts = {name: int((r > 1.0).all(axis=1).sum()) for name, r in outcomes.limit_ratios.items()}
-    killer = max(counts, key=lambda k: counts[k])
-    total = len(next(iter(outcomes.objectives.values())))
-    which = f"{total:,}" if total == judged else f"the {total:,} nearest to feasible"
-    broken = sum((r > 1.0).astype(int) for r in outcomes.limit_ratios.values())
-    lines = [
-        f"{space.name}: none of {judged:,} designs met every limit.",
-        f"The limit that kills most: {killer}, {counts[killer]:,} of {which} ({limit_sentence(killer)}).",
-    ]
-    alone = [
-        (float(r[broken == 1][r[broken == 1] > 1.0].min()), name)
-        for name, r in outcomes.limit_ratios.items()
-        if ((broken == 1) & (r > 1.0)).any()
-    ]
-    if alone:
-        factor, name = min(alone)
-        lines.append(f"Smallest relaxation that lets one design live: {name} by {100 * (factor - 1):.2g} %.")
-    else:
-        worst = np.maximum.reduce(list(outcomes.limit_ratios.values()))
-        row, rung = np.unravel_index(int(np.argmin(worst)), worst.shape)
-        needs = [
-            f"{n} by {100 * (float(r[row, rung]) - 1):.2g} %"
-            for n, r in outcomes.limit_ratios.items()
-            if r[row, rung] > 1
-        ]
-        lines.append("No single limit is enough; the nearest design needs " + " and ".join(needs) + ".")
-    return "\n".join(lines)
-
-
 def load_run(
     path: Path, catalog: Catalog | None = None, evaluator: str | Factory | EvaluatorSource | None = None
 ) -> tuple[Run, Evaluator]:
@@ -445,7 +405,7 @@ def load_run(
     folder = Folder(path)
     manifest = folder.manifest()
     space = read_space(folder.space_text(), str(path), catalog)
-    space = apply(space, overrides_of(manifest.get("overrides", [])), catalog)
+    space = again(space, manifest.get("overrides", []), catalog)
     source = evaluator_source(evaluator or manifest.get("evaluator source"))
     model = source.make(space, catalog)
     _same_evaluator(path, manifest, source, model)
@@ -499,10 +459,6 @@ def _learnt(log: BatchLog, genome: Genome, space: Space) -> Archives:
     return archives
 
 
-SWEPT: Final = "sweep.json"
-"""question of a sweep, beside its state and its space"""
-
-
 def keep_sweep(out: Path, space: Space, source: EvaluatorSource, model: Evaluator) -> None:
     """Write what is swept and who judges it, so that the sweep can be read again."""
     write_atomically(out / SPACE, space.text)
@@ -525,7 +481,7 @@ def load_sweep(path: Path, catalog: Catalog | None = None) -> Swept:
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: holds no sweep that can be read ({error})") from error
     space = read_space(Folder(path).space_text(), str(path), catalog)
-    space = apply(space, overrides_of(question["overrides"]), catalog)
+    space = again(space, question["overrides"], catalog)
     source = evaluator_source(question["evaluator source"])
     model = source.make(space, catalog)
     of_before = {"evaluator": f"{model.name} {model.version}"}  # sweeps that did not say who judged them

@@ -12,6 +12,7 @@ from dse.core.table import chunks
 from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.protocol import Evaluator, Outcomes
+from dse.run.archive import Archive
 from dse.run.batch import Batch
 from dse.space.design import Design
 from dse.space.genome import Codes, Genome
@@ -130,3 +131,12 @@ class Judge:
         """Limits that hold whatever is searched: all but those on objectives of the search."""
         yield from (r for name, r in outcomes.limit_ratios.items() if name != Limit.OBJECTIVE)
         yield from (outcomes.objectives[n] / x for n, x in self.others.items() if n in outcomes.objectives)
+
+
+def judged_again(space: Space, genome: Genome, codes: Codes, evaluator: Evaluator) -> Archive:
+    """Designs of a front with all that the evaluator says of them."""
+    archive = Archive(space)
+    codes = codes.copy()
+    design = genome.design(codes, genome.repair(codes))
+    archive.add(design, evaluator.evaluate(design))
+    return archive

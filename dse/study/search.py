@@ -322,6 +322,9 @@ class Search:
             self._use_up(stopping.trials, halt)
         for side in self.sides:
             side.close()
+        for one in self.seeds:
+            if one.evaluated:
+                one.compare()  # a log may hold more than was asked for
         if watch:
             watch(self.progress(stopping))
 

@@ -24,6 +24,9 @@ T = TypeVar("T")
 PATIENCE: Final = 120.0
 """s for which a server that does not answer is asked again"""
 
+AT_FIRST: Final = 15.0
+"""s for the same before it has answered at all: an address may be wrong"""
+
 RACING: Final = 10.0
 """s for the same where several processes made the same thing at the same moment"""
 
@@ -47,6 +50,8 @@ def asked_storage(asked: str) -> str:
         if not found:
             raise SpaceError(f"--storage {asked}: the environment variable {name} is not set")
     kind = found.partition("://")[0]
+    if "://" not in found and re.search(r":[^/]*@", found):
+        raise SpaceError("--storage: is no URL, expected postgresql://USER:PASSWORD@HOST/DATABASE")
     if "://" in found and re.search(r"\s", found):
         raise SpaceError("--storage: the URL has a blank in it; write %20 for one in a password")
     if found.startswith("postgres") and "://" not in found and ":" in found:
@@ -110,7 +115,7 @@ def _server(storage: str) -> ServerStorage:
     url = re.sub(r"^postgresql://", "postgresql+psycopg://", storage)
     more = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
     try:
-        return _asked_again(lambda: ServerStorage(url, engine_kwargs=more))
+        return _asked_again(lambda: ServerStorage(url, engine_kwargs=more), AT_FIRST)
     except ImportError as error:
         raise SpaceError(
             f"--storage: PostgreSQL needs a driver, which is not installed ({error.__cause__ or error}); "
@@ -120,8 +125,8 @@ def _server(storage: str) -> ServerStorage:
         raise RunError(f"--storage {masked(storage)}: cannot be opened ({masked(str(error))})") from error
 
 
-def _asked_again(operation: Callable[[], T]) -> T:
-    """Ask a server until it answers, or patience ends.
+def _asked_again(operation: Callable[[], T], most: float = PATIENCE) -> T:
+    """Ask a server until it answers, or patience ends, after ``most`` seconds at the latest.
 
     Raises:
         RunError: no answer.
@@ -135,7 +140,7 @@ def _asked_again(operation: Callable[[], T]) -> T:
             return operation()
         except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
             cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-            patience = _patience(cause)
+            patience = min(_patience(cause), most)
             if time.monotonic() - start >= patience:
                 said = masked(str(cause)).splitlines()[0]
                 raise RunError(

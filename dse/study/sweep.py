@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 from uuid import uuid4
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -224,6 +225,19 @@ class SweepState:
         )
         write_bytes(self.path, body.getvalue())
 
+    def check(self) -> None:
+        """Refuse a state of another question.
+
+        Raises:
+            RunError: it is, or cannot be read.
+
+        """
+        if self.question and self.path.exists() and str(self._read()["question"]) != self.question:
+            raise RunError(
+                f"{self.path}: is of another space, grid, catalogue or evaluator; use the same, or "
+                "another --out"
+            )
+
     def load(self, space: Space, evaluator: Evaluator) -> Swept:
         """What was swept so far; its front is judged again.
 
@@ -233,12 +247,8 @@ class SweepState:
         """
         if not self.path.exists():
             return Swept(Archive(space))
+        self.check()
         raw = self._read()
-        if self.question and str(raw["question"]) != self.question:
-            raise RunError(
-                f"{self.path}: is of another space, grid, catalogue or evaluator; use the same, or "
-                "another --out"
-            )
         columns = {k.removeprefix("column "): v for k, v in raw.items() if k.startswith("column ")}
         archive = Archive(space)
         if columns:
@@ -249,7 +259,7 @@ class SweepState:
 
     def _read(self) -> dict[str, Any]:
         try:
-            with np.load(self.path, allow_pickle=False) as stored:
+            with np.load(io.BytesIO(self.path.read_bytes()), allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise RunError(f"{self.path}: cannot be read ({error}); remove it to sweep anew") from error

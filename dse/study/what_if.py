@@ -179,6 +179,8 @@ def _against(
         "question": asked.question,
         **lost,
         "agreement": None if found.agreement is None else found.agreement.as_data(),
+        "converged": found.agreement is not None and found.agreement.converged,
+        "error": found.agreement.error if found.agreement and np.isfinite(found.agreement.error) else None,
         "levels": levels(space, found.designs),
         "front": [f"{x:.4g} {y:.4g}" for x, y in envelope(found.points[:, :2])],
     }
