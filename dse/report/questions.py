@@ -126,8 +126,8 @@ def what_ifs(d: Document, facts: Facts) -> None:
         "line, the unchanged world, says what such a search finds, and the others are to be read against it. "
         "What both halves miss, a part of a front that lies far from this run's, is in no interval: search "
         "such a world on its own before relying on a few per cent. "
-        f"{sum(w.get('converged', False) for w in found)} of {len(found)} of these searches converged by the "
-        "rule of the run before the designs ended that a world is given."
+        f"{sum(w.get('converged', False) for w in found)} of these {len(found)} searches converged by the "
+        "rule of the run with the designs that a world is given."
     )
     header = [
         "world",

@@ -88,7 +88,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """The same for bytes.
+    """The same for bytes, which are on the disk before they take the place.
 
     Raises:
         RunError: the folder cannot be written.
@@ -102,7 +102,10 @@ def write_bytes(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave the new name on an empty file
         os.replace(temporary, path)
     except OSError as error:
         with suppress(OSError):
