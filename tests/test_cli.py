@@ -377,6 +377,8 @@ def test_exploring_never_replaces_a_front_that_cannot_be_gone_on_with(tmp_path: 
     shipped = {p.name: p.read_bytes() for p in (tmp_path / "mobile").iterdir() if p.is_file()}
     refused = dse("search", "mobile", "--trials", "150", "--out", str(tmp_path / "mobile"))
     assert (refused.returncode, "already holds a run" in refused.stderr) == (2, True)
+    assert dse(*asked, "--seeds", "0").returncode == 2
+    assert not (tmp_path / "mobile-earlier-1").exists()
     again = dse(*asked)
     assert again.returncode == 0, again.stderr[-2000:]
     aside = tmp_path / "mobile-earlier-1"

@@ -216,7 +216,12 @@ def test_two_places_or_none_that_answers_are_refused(tmp_path: Path, monkeypatch
         searched(space, tmp_path, Settings(trials=5), Where(workers=2, storage="x"), resume=False, command="")
     with pytest.raises(SpaceError, match="--trials or --timeout"):
         searched(space, tmp_path, Settings(), Where(storage="x"), resume=False, command="")
-    for wrong in ("postgresql:/me:secret@host/db", "postgresql://me:sec ret@host/db", "me:secret@host/db"):
+    for wrong in (
+        "postgresql:/me:secret@host/db",
+        "postgresql://me:sec ret@host/db",
+        "me:secret@host/db",
+        "me:sec/secret@host/db",
+    ):
         with pytest.raises(SpaceError) as said:
             asked_storage(wrong)
         assert "secret" not in str(said.value)

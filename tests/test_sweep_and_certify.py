@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,6 +103,22 @@ def test_a_sweep_writes_nothing_before_it_knows_that_it_may(tmp_path: Path) -> N
     assert (over.returncode, "holds a run" in over.stderr) == (2, True)
     other = dse("certify", "r", "--sweep", "s", cwd=tmp_path)
     assert (other.returncode, "--fix" in other.stderr) == (2, True), other.stderr
+
+
+def test_fronts_of_other_ranges_or_choices_are_of_another_question(mobile: Space) -> None:
+    """Levels of a grid are no other question: a search held to them is compared with the sweep of the whole."""
+
+    def changed(name: str, **to: Any) -> Space:
+        return replace(
+            mobile, variables=tuple(replace(v, **to) if v.name == name else v for v in mobile.variables)
+        )
+
+    assert mobile.asked_otherwise(changed("npu_area", high=1e-5)) == ["ranges"]
+    assert mobile.asked_otherwise(changed("dram", choices=("lpddr6",))) == ["choices"]
+    assert mobile.asked_otherwise(mobile.fix(dram="lpddr6")) == ["--fix", "choices"]
+    for same in (mobile.on_grid(), mobile.with_grid(npu_area=["5 mm2"]), mobile.with_grid(dram=["lpddr6"])):
+        assert not mobile.asked_otherwise(same)
+        assert not same.asked_otherwise(mobile)
 
 
 def test_a_grid_that_leaves_a_variable_without_a_level_is_refused(mobile: Space) -> None:

@@ -6,8 +6,9 @@ import argparse
 import sys
 
 from dse.cli.report_commands import write_reports
-from dse.cli.run_commands import answered, say_front, searched
+from dse.cli.run_commands import answered, say_front, searched, settings_of
 from dse.core.errors import INTERRUPTED, OK
+from dse.evaluator.loading import evaluator_source
 from dse.run.folder import Folder
 from dse.space.overrides import load_space
 from dse.study.cluster import connected
@@ -15,6 +16,7 @@ from dse.study.cluster import connected
 
 def explore(options: argparse.Namespace) -> int:
     """The whole job for each space."""
+    _ = settings_of(options).stopping, evaluator_source(options.evaluator)  # refused before a folder is moved
     with connected(options.workers, options.scheduler) as cluster:
         for name in options.spaces or ["datacenter", "mobile"]:
             space = load_space(name)

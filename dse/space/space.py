@@ -21,6 +21,9 @@ from dse.space.variables import Value, Variable, parse_value
 FIX, OBJECTIVE = "--fix ", "--objective "
 """how changes of the two kinds begin in the list of those that a run records"""
 
+COARSELY = "--grid coarse"
+"""the change that holds a space to the levels of its grid, in that list"""
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -120,15 +123,18 @@ class Space:
         """What another space asks otherwise, levels of its grid apart: fronts of the two are not to be
         compared.
         """
-        kinds = {
+        kinds: dict[str, tuple[object, ...]] = {
             "objectives": (self.objectives, other.objectives),
             "target": (self.target.name, other.target.name),
             "TPOT targets": (self.tpot_targets, other.tpot_targets),
             "limits": (self.thresholds, other.thresholds),
             "scenario": (self.scenario, other.scenario),
             "--fix": tuple({x for x in s.overrides if x.startswith(FIX)} for s in (self, other)),
-            "variables": tuple({v.name for v in s.variables} for s in (self, other)),
+            "ranges": tuple({v.name: (v.low, v.high) for v in s.variables} for s in (self, other)),
         }
+        if not any(COARSELY in s.overrides for s in (self, other)):  # that narrows choices to the grid's
+            kinds["choices"] = tuple({v.name: v.choices for v in s.variables} for s in (self, other))
+
         return [kind for kind, (mine, theirs) in kinds.items() if mine != theirs]
 
     @property
@@ -361,7 +367,7 @@ class Space:
                             f"{earlier.name} {_listed([level])}; add a level that is, or leave "
                             f"{_listed([level])} out of {earlier.name}"
                         )
-        return replace(self, variables=tuple(held), overrides=(*self.overrides, "--grid coarse"))
+        return replace(self, variables=tuple(held), overrides=(*self.overrides, COARSELY))
 
     def without(self, lever: Lever) -> Space:
         """Return the space with a lever locked off."""

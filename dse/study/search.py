@@ -359,8 +359,6 @@ class Search:
             ended = all(h.exhausted for h in one.halves)
             if (stopping.converged and found.converged) or ended or nothing:
                 break
-        if one.evaluated:
-            one.compare()
 
     def _marks(self, stopping: Stopping) -> Iterator[tuple[int, bool]]:
         """Designs of each half at which the halves are compared, and whether they are to be that many

@@ -50,7 +50,7 @@ def asked_storage(asked: str) -> str:
         if not found:
             raise SpaceError(f"--storage {asked}: the environment variable {name} is not set")
     kind = found.partition("://")[0]
-    if "://" not in found and re.search(r":[^/]*@", found):
+    if "://" not in found and re.search(r":.*@", found):
         raise SpaceError("--storage: is no URL, expected postgresql://USER:PASSWORD@HOST/DATABASE")
     if "://" in found and re.search(r"\s", found):
         raise SpaceError("--storage: the URL has a blank in it; write %20 for one in a password")
