@@ -6,21 +6,24 @@ The command line is its user.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from weakref import finalize
 
 from dse.catalog.catalog import Catalog, load_catalog
 from dse.core.errors import DseError
 from dse.core.units import Figure
-from dse.evaluator.explain import Evaluation, Request
+from dse.evaluator.explain import Evaluation
 from dse.evaluator.explain import evaluate as evaluate_request
+from dse.evaluator.explain import fit as fit_request
+from dse.evaluator.fitting import Fits
 from dse.evaluator.loading import EvaluatorSource, Factory
 from dse.evaluator.protocol import Evaluator, Outcomes
+from dse.evaluator.request import PlanRequest, Request
 from dse.run.run import Run
 from dse.space.objectives import Goal
 from dse.space.overrides import load_space
@@ -40,6 +43,7 @@ __all__ = [
     "SearchResult",
     "Space",
     "evaluate",
+    "fit",
     "load_catalog",
     "load_run",
     "load_space",
@@ -211,28 +215,53 @@ def load_run(path: str | Path, *, evaluator: str | Factory | EvaluatorSource | N
     return SearchResult(run, judge, str(run.about.get("agreement", "")))
 
 
+class Asked(TypedDict, total=False):
+    """A workload and a plan as arguments of ``evaluate`` and ``fit``; what is left out is the space's own.
+
+    ``llm``, ``software``; ``input_tokens`` and ``output_tokens`` of a closed loop of requests, of which
+    ``prefix_share`` is found in a cache, or ``context`` for one decode step whose prompts are not charged;
+    ``draft_tokens`` and their ``acceptance``. Number formats are the space's for its own models, those of the
+    checkpoint for others, and for all with ``published``; ``formats`` names them by class (``attention``,
+    ``ffn``, ``experts``, ``head``, ``kv_cache``, or all ``weights``), ``weight_bits``, ``kv_bits`` and
+    ``compute_bits`` in numbers. ``batch`` requests are in flight over all ``pipeline`` stages of
+    ``tensor_parallel`` times ``data_parallel`` packages; ``attention`` is ``tp``, ``dp`` or ``sp``
+    (``context_parallel``: ranks that split the KV cache by position), ``expert_parallel`` the ranks over
+    which whole experts are dealt.
+    """
+
+    llm: str | None
+    software: str | None
+    input_tokens: float | None
+    output_tokens: float | None
+    context: float | None
+    prefix_share: float | None
+    draft_tokens: float | None
+    acceptance: float | None
+    formats: Mapping[str, str]
+    published: bool
+    weight_bits: float | None
+    kv_bits: float | None
+    compute_bits: float | None
+    batch: int
+    tensor_parallel: int
+    data_parallel: int
+    pipeline: int
+    expert_parallel: int | None
+    context_parallel: int
+    attention: str
+
+
 def evaluate(
     space: str | Space,
     *,
     variables: Mapping[str, object] | None = None,
     device: str | None = None,
-    llm: str | None = None,
-    batch: int = 1,
-    tensor_parallel: int = 1,
-    attention: str = "tp",
-    context: float | None = None,
-    input_tokens: float | None = None,
-    output_tokens: float | None = None,
-    weight_bits: float | None = None,
-    kv_bits: float | None = None,
-    compute_bits: float | None = None,
-    software: str | None = None,
     catalog: Catalog | None = None,
+    **asked: Unpack[Asked],
 ) -> Point:
     """Evaluate one design (``variables``) or existing machine (``device``) under one plan, by our model.
 
-    What is left out is the space's own; ``context`` asks for a decode step at that context, prompts not
-    charged.
+    ``Asked`` says what may be asked for: the workload, its formats, the plan.
 
     >>> import dse
     >>> point = dse.evaluate("datacenter", device="h100_sxm", llm="Llama-3.1-70B", tensor_parallel=4)
@@ -244,26 +273,48 @@ def evaluate(
     Raises:
         SpaceError: an unknown variable, a value outside its range, a plan that cannot be.
         DataError: an unknown device, model or software stack.
+        InfeasibleError: a plan that cannot run, with the nearest that can.
 
     """
-    request = Request(
-        llm=llm,
-        software=software,
-        weight_bits=weight_bits,
-        kv_bits=kv_bits,
-        compute_bits=compute_bits,
-        context=context,
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-    )
+    request, plan = _split(asked)
     found = evaluate_request(
-        space,
-        variables=variables,
-        device=device,
-        request=request,
-        batch=batch,
-        tensor_parallel=tensor_parallel,
-        attention=attention,
-        catalog=catalog,
+        space, variables=variables, device=device, request=request, plan=plan, catalog=catalog
     )
     return Point(**{**vars(found), "objectives": {Goal(k).value: v for k, v in found.objectives.items()}})
+
+
+def fit(
+    space: str | Space,
+    *,
+    variables: Mapping[str, object] | None = None,
+    device: str | None = None,
+    catalog: Catalog | None = None,
+    **asked: Unpack[Asked],
+) -> Fits:
+    """How a model fits one design or existing machine: memory by class, and the most that fits.
+
+    >>> import dse
+    >>> found = dse.fit("datacenter", device="h100_sxm", llm="Llama-3.1-8B", context=8192)
+    >>> found.fits, found.fewest
+    (True, '1 package (tp 1)')
+
+    Raises:
+        SpaceError: an unknown variable, a value outside its range, a plan that cannot be.
+        DataError: an unknown device, model or software stack.
+
+    """
+    request, plan = _split(asked)
+    return fit_request(space, variables=variables, device=device, request=request, plan=plan, catalog=catalog)
+
+
+def _split(asked: Asked) -> tuple[Request, PlanRequest]:
+    """Arguments of a workload, and of a plan.
+
+    Raises:
+        TypeError: an argument of another name.
+
+    """
+    of_plan = {f.name for f in fields(PlanRequest)}
+    plan = {k: v for k, v in asked.items() if k in of_plan}
+    workload = {k: v for k, v in asked.items() if k not in of_plan}
+    return Request(**workload), PlanRequest(**plan)  # type: ignore[arg-type]

@@ -309,8 +309,21 @@ def test_a_model_is_imported_and_used(tmp_path: Path) -> None:
     done = dse(
         "catalog", "import-llm", "config.json", "--name", "tiny", "--out", "mine/llm/tiny.toml", cwd=tmp_path
     )
+    assert done.returncode == 2
+    assert "odd = 1" in done.stderr
+    done = dse(
+        "catalog",
+        "import-llm",
+        "config.json",
+        "--name",
+        "tiny",
+        "--out",
+        "mine/llm/tiny.toml",
+        "--accept-unknown",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
-    assert "not mapped: odd = 1" in done.stdout
+    assert "taken by your word: odd = 1" in done.stdout
     done = dse(
         "--catalog",
         "mine",
@@ -324,7 +337,7 @@ def test_a_model_is_imported_and_used(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert "tiny" in done.stdout
+    assert "NOTE: tiny: imported with odd = 1" in done.stdout
     done = dse("--catalog", "nowhere", "catalog", cwd=tmp_path)
     assert done.returncode == 2
     assert "--catalog nowhere" in done.stderr

@@ -30,6 +30,7 @@ WORDS = {
         "if",
         "ifs",
         "in",
+        "no",
     ),
     *(
         "job",

@@ -11,12 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dse import evaluate
-from dse.catalog.catalog import Catalog
+from dse.catalog.catalog import Catalog, load_catalog
 from dse.catalog.prices import price_factor
+from dse.core.errors import InfeasibleError
 from dse.evaluator.explain import explain
 from dse.evaluator.first_order import FirstOrderModel
-from dse.space.design import Design, encode, sample
+from dse.space.design import Design, complete, encode, sample
+from dse.space.limits import Limit
+from dse.space.overrides import load_space
 from dse.space.space import Space
+from dse.space.variables import parse_value
 
 LLAMA: dict[str, Any] = {"llm": "Llama-3.1-70B", "tensor_parallel": 4}
 
@@ -214,8 +218,15 @@ def test_break_even_limit_breaks_even(catalog: Catalog) -> None:
 
 
 def test_pipeline_depth_fits_what_one_stage_cannot() -> None:
-    small = evaluate("datacenter", device="h100_sxm", llm="Llama-3.1-405B", batch=1, tensor_parallel=1)
-    assert small.plan["pipeline depth"] == 8
+    asked: dict[str, Any] = {"device": "h100_sxm", "llm": "Llama-3.1-405B", "formats": {"weights": "fp8"}}
+    with pytest.raises(InfeasibleError, match="does not fit 1 package"):
+        evaluate("datacenter", **asked, context=8192)
+    deep = evaluate("datacenter", **asked, context=8192, batch=8, pipeline=8)
+    assert (deep.plan["pipeline depth"], deep.figures["packages"].value) == (8, 8)
+    deeper = evaluate("datacenter", **asked, context=8192, batch=16, pipeline=16)
+    assert deeper.throughput == pytest.approx(
+        2 * deep.throughput, rel=0.05
+    )  # twice the stages work side by side
 
 
 def test_whole_domains_are_paid_for(datacenter: Space, catalog: Catalog) -> None:
@@ -357,7 +368,19 @@ def _built(**changed: Any) -> Any:
 
 def test_every_dram_pays_its_area_on_the_logic_die() -> None:
     """800 mm2: what memory adds is 16 mm2 a PHY of HBM4e and 2.5 mm2 a TB/s of controllers; DRAM on logic pays 0.25 a TB/s of pads."""
-    alone = _built(compute_area="800 mm2", fast_memory="none").limits["die_area"]
+    space = load_space("datacenter")
+    bare = complete(
+        space,
+        {
+            k: parse_value(space.variable(k), v, "")
+            for k, v in {**BARE, "compute_area": "800 mm2", "fast_memory": "none"}.items()
+        },
+    )
+    alone = float(
+        FirstOrderModel(space, load_catalog(), 1)
+        .machine(encode(space, [bare]))
+        .limit_ratios[Limit.DIE_AREA][0]
+    )
     hbm = _built(compute_area="800 mm2", fast_memory="hbm4e", stacks=6, stack_height=12)
     on_logic = _built(
         compute_area="800 mm2",

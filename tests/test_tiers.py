@@ -258,7 +258,7 @@ def test_the_engine_flips_at_the_hand_computed_intensity(llm: str, bits: float, 
     twice that with one byte an element.
     """
     model = transformer(load_catalog().llm(llm))
-    assert model.attention_flops / (model.kv_elements * bits / 8) == pytest.approx(intensity, rel=0.002)
+    assert model.decode_flops(1000) / model.read_bytes(1000, bits) == pytest.approx(intensity, rel=0.002)
     m, c = made(capacity=1e13, bandwidth=8e12)
     for share, near in ((0.97, 0.0), (1.03, 1.0)):
         at_8bit = intensity * 8e12 * share * (bits / 8.0)  # engines are rated at 8 bit

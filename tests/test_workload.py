@@ -38,7 +38,7 @@ def test_parameters_within_one_percent_and_kv_exact(name: str, catalog: Catalog)
 def test_attention_intensity(name: str, bits: float, flop_per_byte: float, catalog: Catalog) -> None:
     """GQA-8: 64 query heads over 8 KV heads; MLA: 2 x 128 x (576 + 512) FLOP over 576 elements."""
     m = transformer(catalog.llm(name))
-    assert m.attention_flops / (m.kv_elements * bits / 8) == pytest.approx(flop_per_byte, rel=0.002)
+    assert m.decode_flops(1000) / m.read_bytes(1000, bits) == pytest.approx(flop_per_byte, rel=0.002)
 
 
 def test_sampled_contexts_have_the_moments_of_the_closed_form() -> None:

@@ -13,14 +13,14 @@ from math import isqrt
 from typing import Final
 
 from dse.calibration.resolve import (
-    STORED_BITS,
-    arithmetic_bits,
     device_name,
     llm_entry,
     number_format,
     stack_name,
+    units_of,
 )
 from dse.catalog.catalog import Catalog
+from dse.catalog.formats import STORED_BITS, arithmetic_bits
 from dse.core.axes import GROUPS
 from dse.core.errors import DataError
 from dse.space.scenario import ModelLoad
@@ -166,26 +166,26 @@ def workload(
     named = re.search(r"nvfp4|mxfp4|fp8|int4|awq", row.get("model_path", "").lower())
     overall = number_format(row.get("precision", ""), number_format(named[0] if named else "", "bf16"))
     dense = number_format(row.get("gemm_quant_mode", ""), overall)
-    experts = number_format(row.get("moe_quant_mode", ""), dense) if entry.shape["experts"] else dense
+    experts = number_format(row.get("moe_quant_mode", ""), dense) if entry.experts else dense
     published = entry.precision.removesuffix(" (experts)")
     if entry.precision.endswith("(experts)"):
         asked = "nvfp4" if "nvfp4" in row.get("model_path", "").lower() else experts
         dense, experts = "bf16", asked if published == "int4" and asked in REQUANTISED else published
     kv = 8.0 if dense in {"fp8", "nvfp4"} and stack != "sglang" else 16.0
     attention = dense if dense != "nvfp4" else _attention_of_fp4(entry.attention)
-    bits = arithmetic_bits
+    units = units_of(catalog, device)
     return ModelLoad(
         llm,
         1.0,
         1e9,
         STORED_BITS[dense],
         kv,
-        float(bits(catalog, device, dense)),
+        float(arithmetic_bits(units, dense)),
         expert_bits=STORED_BITS[experts],
         attention_bits=STORED_BITS[attention],
         head_bits=16.0,
-        expert_compute_bits=float(bits(catalog, device, experts)),
-        attention_compute_bits=float(bits(catalog, device, attention)),
+        expert_compute_bits=float(arithmetic_bits(units, experts)),
+        attention_compute_bits=float(arithmetic_bits(units, attention)),
         score_compute_bits=16.0,
         head_compute_bits=16.0,
     ), f"{dense}/{experts}" if experts != dense else dense

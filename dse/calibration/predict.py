@@ -40,8 +40,9 @@ SITE: Final = {
 NO_LIMIT: Final = 1e12
 
 
-CLAIMED: Final = 0.9
-"""share of the memory that vLLM and TensorRT-LLM take by default for weights and KV cache"""
+SETTLED: Final = 6
+CLOSE: Final = 1e-3
+"""rounds and relative change after which the sequences that fit are taken as found"""
 
 
 @dataclass(frozen=True)
@@ -170,10 +171,14 @@ def prepare(cases: Sequence[Case], catalog: Catalog, batches: FloatArray | None 
     built = machines(catalog, devices)
     work = lowered(cases, plans, batch, catalog)
     room = _room(built, work, stages)
-    if (batch > room).any():  # a queue forms; what fits decodes
-        replicas = np.array([float(p.replicas) for p in plans])
-        batch = np.where(room > 0, np.maximum(np.minimum(batch, room), np.minimum(batch, replicas)), batch)
+    replicas = np.array([float(p.replicas) for p in plans])
+    for _ in range(SETTLED):  # a queue forms; what fits decodes: the p95 of fewer sequences is more for each
+        fits = np.where(room > 0, np.maximum(np.minimum(batch, room), np.minimum(batch, replicas)), batch)
+        if (fits >= batch * (1.0 - CLOSE)).all():
+            break
+        batch = fits
         work = lowered(cases, plans, batch, catalog)
+        room = _room(built, work, stages)
     apart = [c.prefill or c.plan for c in cases]
     both = all(c.prefill is None for c in cases)
     prompts = work if both else lowered(cases, apart, np.array([p.batch for p in apart]), catalog)
@@ -197,9 +202,9 @@ def _roomy(machine: Machine) -> Machine:
 
 
 def _room(machine: Machine, work: PairWork, stages: FloatArray) -> FloatArray:
-    """Sequences per stage whose KV cache fits, at the share of memory that runtimes claim."""
+    """Sequences per stage whose KV cache fits in what runtimes claim of the memory."""
     plans = work.plans
-    free = machine.fast.capacity * CLAIMED - plans.resident / stages
+    free = machine.fast.capacity - plans.resident / stages
     each = plans.live_p95 / plans.per_rank
     out: FloatArray = free / np.maximum(each, 1.0) * plans.attention_dp
     return out

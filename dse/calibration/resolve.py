@@ -41,21 +41,6 @@ FORMATS: Final = {
 """label -> number format of weights"""
 
 
-STORED_BITS: Final = {"bf16": 16.0, "fp8": 8.0, "int8": 8.0, "nvfp4": 4.5, "mxfp4": 4.25, "int4": 4.25}
-"""bits in memory, block scales included: 8 per 16 values (NVFP4), 8 per 32 (MXFP4), 16 per 64 or 128 (INT4)
-"""
-
-
-NATIVE: Final = {"bf16": 16, "fp8": 8, "int8": 8, "nvfp4": 4, "mxfp4": 8, "int4": 16}
-"""bits of the arithmetic where the chip has the format: MXFP4 runs against 8-bit activations, INT4 is
-weight-only
-"""
-
-
-UNIT: Final = {"fp8": "fp8", "int8": "int8", "nvfp4": "fp4", "mxfp4": "fp4"}
-"""what a chip must have to multiply in a format"""
-
-
 def _plain(name: str) -> str:
     """Lower case, without the organisation, with one kind of separator."""
     return re.sub(r"[\s_]+", "-", name.strip().lower().rsplit("/", 1)[-1])
@@ -149,8 +134,6 @@ def number_format(label: str, fallback: str = "bf16") -> str:
     return FORMATS[key]
 
 
-def arithmetic_bits(catalog: Catalog, device: str, fmt: str) -> int:
-    """Bits in which ``device`` multiplies weights of a format: its own where the chip has it, else 16."""
-    has = catalog.entry("device", device).attributes.get("formats", "").split()
-    need = UNIT.get(fmt)
-    return NATIVE[fmt] if need is None or need in has else 16
+def units_of(catalog: Catalog, device: str) -> list[str]:
+    """Number formats that a device multiplies in beside 16 bit."""
+    return catalog.entry("device", device).attributes.get("formats", "").split()

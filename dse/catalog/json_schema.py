@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from typing import Any
 
 from dse.catalog.entries import YEAR
+from dse.catalog.formats import CACHE_FORMATS, CLASSES, STORED_BITS
+from dse.catalog.layer_groups import FEED_FORWARDS, MIXERS
 from dse.catalog.schema import (
     ATTENTION,
     FFN,
     KEYS,
     KINDS,
     LINEAR,
+    LLM_GROUPED,
     LLM_OPTIONAL,
     LLM_SHAPE,
     LLM_TEXT,
@@ -58,34 +63,70 @@ def _number(found: Field) -> dict[str, Any]:
     }
 
 
+def _groups(kinds: Mapping[str, type[Any]]) -> dict[str, Any]:
+    """An array of groups of layers, one of several kinds each."""
+    words = {"int": {"type": "integer"}, "bool": {"type": "boolean"}, "str": {"type": "string"}}
+    return {
+        "type": "array",
+        "items": {
+            "oneOf": [
+                {
+                    "type": "object",
+                    "properties": {"kind": {"const": name}}
+                    | {f.name: words[str(f.type)] for f in fields(cls)},
+                    "required": ["kind", *(f.name for f in fields(cls) if f.default is MISSING)],
+                    "additionalProperties": False,
+                }
+                for name, cls in kinds.items()
+            ]
+        },
+    }
+
+
+def _llm_schema() -> dict[str, Any]:
+    """Schema of a language model."""
+    text = {"type": "string"}
+    count = {"type": "integer", "minimum": 0}
+    return {
+        "title": "dse catalogue: llm",
+        "properties": {
+            **{
+                k: ({"type": "boolean"} if k in {"tied_embeddings", "expert_bias"} else text)
+                for k in LLM_TEXT
+            },
+            "aliases": {"type": "array", "items": text},
+            "unverified": {"type": "array", "items": text},
+            "ffn": {"enum": list(FFN)},
+            "linear": {"enum": list(LINEAR)},
+            "attention": {"enum": list(ATTENTION)},
+            "shape": {
+                "type": "object",
+                "properties": dict.fromkeys(LLM_SHAPE + LLM_OPTIONAL, count),
+                "required": list(LLM_GROUPED),
+                "additionalProperties": False,
+            },
+            "mixer": _groups(MIXERS),
+            "feed_forward": _groups(FEED_FORWARDS),
+            "formats": {
+                "type": "object",
+                "properties": {
+                    c: {"enum": list(CACHE_FORMATS if c == "kv_cache" else STORED_BITS)} for c in CLASSES
+                },
+                "additionalProperties": False,
+            },
+            "published": {"type": "object"},
+        },
+        "required": ["name", "source", "attention", "ffn", "shape"],
+        "additionalProperties": False,
+    }
+
+
 def json_schema(kind: str) -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of one kind of catalogue file, made from ``KINDS``."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}
     text = {"type": "string"}
     if kind == "llm":
-        count = {"type": "integer", "minimum": 0}
-        return head | {
-            "title": "dse catalogue: llm",
-            "properties": {
-                **{
-                    k: ({"type": "boolean"} if k in {"tied_embeddings", "expert_bias"} else text)
-                    for k in LLM_TEXT
-                },
-                "aliases": {"type": "array", "items": text},
-                "ffn": {"enum": list(FFN)},
-                "linear": {"enum": list(LINEAR)},
-                "attention": {"enum": list(ATTENTION)},
-                "shape": {
-                    "type": "object",
-                    "properties": dict.fromkeys(LLM_SHAPE + LLM_OPTIONAL, count),
-                    "required": list(LLM_SHAPE),
-                    "additionalProperties": False,
-                },
-                "published": {"type": "object"},
-            },
-            "required": ["name", "source", "attention", "ffn", "shape"],
-            "additionalProperties": False,
-        }
+        return head | _llm_schema()
     spec = KINDS[kind]
     attributes = {
         name: ({"enum": list(allowed)} if allowed else text) for name, allowed in spec.attributes.items()

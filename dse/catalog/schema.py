@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
 
+from dse.catalog.formats import STORED_BITS
 from dse.core.errors import DataError, nearest
 
 READINESS: Final = ("shipping", "sampled", "announced", "paper")
@@ -96,10 +97,13 @@ def _words(text: str) -> tuple[str, ...]:
 
 LLM_TEXT: Final = _words(
     "name title source attention hf_id aliases ffn tied_embeddings attention_bias expert_bias "
-    "linear precision note"
+    "linear precision note unverified"
 )
 
 LLM_SHAPE: Final = _words("layers hidden query_heads kv_heads head_dim vocab max_context")
+
+LLM_GROUPED: Final = _words("layers hidden vocab max_context")
+"""what a shape gives where groups of layers say the rest"""
 
 LLM_OPTIONAL: Final = _words(
     "full_attention_layers q_lora_rank kv_lora_rank qk_rope_head_dim qk_nope_head_dim v_head_dim "
@@ -107,13 +111,25 @@ LLM_OPTIONAL: Final = _words(
     "dense_layers_ffn_hidden linear_attention_layers linear_key_heads linear_value_heads "
     "linear_key_head_dim linear_value_head_dim linear_conv_kernel linear_state_bytes attention_layers "
     "ffn_layers ffn_width_total shared_expert_hidden moe_latent index_heads index_head_dim "
-    "index_topk mtp_layers"
+    "index_topk mtp_layers positions embedding_width per_layer_embedding per_layer_vocab "
+    "other_parameters"
 )
 
-ATTENTION: Final = ("mha", "gqa", "mqa", "mla", "hybrid")
+ATTENTION: Final = ("mha", "gqa", "mqa", "mla", "compressed", "hybrid")
 
 LINEAR: Final = ("gated_deltanet", "mamba2")
 
-FFN: Final = ("swiglu", "geglu", "gelu", "relu2")
+FFN: Final = (
+    "swiglu",
+    "geglu",
+    "gelu",
+    "relu",
+    "relu2",
+    "silu",
+    "xielu",
+    "relu gated",
+    "relu2 gated",
+    "situ gated",
+)
 
-PRECISIONS: Final = ("bf16", "fp16", "fp8", "mxfp4", "nvfp4", "int4", "int8")
+PRECISIONS: Final = tuple(STORED_BITS)

@@ -6,11 +6,87 @@ parameter count (within 1 %) and KV bytes per token (exactly) for every catalogu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from functools import cached_property
+from typing import Any, Final
 
+from dse.catalog.layers import (
+    ATTENTION_KERNELS,
+    FEED_FORWARD_KERNELS,
+    Attention,
+    Dense,
+    Experts,
+    LatentAttention,
+    Mixer,
+    MixerCount,
+)
 from dse.catalog.llm import LlmEntry
+from dse.catalog.recurrences import GatedDeltaNet, Mamba2
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What mixers of one kind keep of a sequence: entries of its positions, or a state of one size."""
+
+    shards: float
+    """ranks over which it can be spread by head (1: every rank of a group holds it whole)"""
+    held_elements: float = 0.0
+    """elements an entry adds to what a sequence holds, all layers"""
+    read_elements: float = 0.0
+    """elements of an entry that a token reads, all layers; more than are held where layers share a cache"""
+    window: float = 0.0
+    """entries kept (0: all)"""
+    tokens_per_entry: float = 1.0
+    topk: float = 0.0
+    """entries that a sparse attention selects (0: all)"""
+    index_bytes: float = 0.0
+    """bytes of an entry's index keys, all layers"""
+    index_flops: float = 0.0
+    """indexer FLOP for each entry, all layers"""
+    decode_flops: float = 0.0
+    """decode FLOP per token and entry read (latent attention absorbed)"""
+    prefill_flops: float = 0.0
+    """prefill FLOP per token and entry read (latent attention not absorbed)"""
+    state_bytes: float = 0.0
+    """what a sequence keeps however long it is, all layers: recurrent states, rings of last positions"""
+    state_traffic: float = 0.0
+    """bytes of it that a token reads and writes"""
+    fixed_flops: float = 0.0
+    """FLOP per token however long its context is"""
+
+    def growth(self, bits: float) -> float:
+        """KV bytes a token adds, index keys apart; a window not yet full."""
+        return self.held_elements * bits / 8 / self.tokens_per_entry
+
+    def _kept(self, context: float) -> float:
+        """Entries of ``context`` positions."""
+        entries = context / self.tokens_per_entry
+        return min(entries, self.window) if self.window else entries
+
+    def _seen(self, context: float) -> float:
+        """Entries that a token reads."""
+        return min(self._kept(context), self.topk) if self.topk else self._kept(context)
+
+    def held_bytes(self, context: float, bits: float) -> float:
+        """Bytes of a sequence of ``context`` tokens, state apart; a window stops growing."""
+        entries = self._kept(context)
+        return self.held_elements * entries * bits / 8 + self.index_bytes * entries
+
+    def read_bytes(self, context: float, bits: float) -> float:
+        """Bytes a token reads at ``context``, state apart."""
+        return self.read_elements * self._seen(context) * bits / 8 + self.index_bytes * self._kept(context)
+
+    def flops(self, context: float) -> float:
+        """Attention FLOP of one token at ``context``, indexer included."""
+        growing = self.decode_flops * self._seen(context) + self.index_flops * self._kept(context)
+        return growing + self.fixed_flops
+
+    def prompt_flops(self, tokens: float, pairs: float) -> float:
+        """Attention FLOP of ``tokens`` new tokens with ``pairs`` query-key pairs."""
+        entries = pairs / self.tokens_per_entry
+        limit = self.window or self.topk
+        chosen = min(entries, tokens * limit) if limit else entries
+        return self.prefill_flops * chosen + self.index_flops * entries + self.fixed_flops * tokens
 
 
 @dataclass(frozen=True)
@@ -19,14 +95,15 @@ class Transformer:
 
     name: str
     layers: float
-    """pairs of a mixer (attention or linear) and a feed-forward block; half of the blocks where they stand
-    alone
+    """pairs of a mixer (attention or recurrence) and a feed-forward block; half of the blocks where they
+    stand alone, none for one that stands beside another
     """
     moe_layers: int
     hidden: int
     vocab: int
     query_heads: int
     kv_heads: int
+    """of the mixers that keep most of the cache; 1 where a latent has no heads to shard"""
     attention: float
     """parameters of the attention projections, all layers"""
     ffn: float
@@ -41,29 +118,13 @@ class Transformer:
     embedding: float
     """parameters of the embedding table: gathered, never streamed"""
     norms: float
-    kv_elements: float
-    """KV elements a token leaves behind in layers with full attention, all layers summed"""
-    kv_windowed_elements: float
-    window: int
-    attention_flops: float
-    """decode FLOP per token and context position, full-attention layers (MLA absorbed)"""
-    windowed_flops: float
-    prefill_flops: float
-    """prefill FLOP per token and context position, full-attention layers (MLA not absorbed)"""
-    windowed_prefill_flops: float
-    state_bytes: float
-    """recurrent state per sequence, all linear-attention layers"""
-    latent: bool
-    """MLA: the cache has no heads to shard, tensor-parallel ranks hold copies"""
+    caches: tuple[Cache, ...]
+    """one for each kind of mixer, by what it keeps"""
+    crossing_width: float
+    """query plus output elements of attention per token, all layers"""
     tied: bool
-    head_width: float
-    """query plus output elements of attention per token and layer"""
-    topk: int = 0
-    """positions a sparse attention selects (0: all)"""
-    index_elements: float = 0.0
-    """8-bit elements of the indexer's key cache per token, all layers"""
-    index_flops: float = 0.0
-    """indexer FLOP per token and context position, all layers"""
+    gathered: float = 0.0
+    """parameters of other tables of which a token takes a row: positions, embeddings of each layer"""
     attention_layers: float = 1.0
     """layers that keep a KV cache"""
     mtp_layers: int = 0
@@ -71,52 +132,80 @@ class Transformer:
     """kernel launches of all layers, in dense GQA layers: latent, sparse and linear attention take more"""
     shared: float = 0.0
     """parameters of shared experts, all MoE layers: of ``ffn`` the part that needs no routing"""
+    query_counts: tuple[int, ...] = ()
+    """heads of each kind of mixer, which tensor-parallel ranks divide"""
+    key_counts: tuple[int, ...] = ()
+    """key-value heads of each kind of attention"""
+
+    def tensor_fault(self, ranks: int) -> str:
+        """Why engines refuse to split attention over so many ranks; empty where they do not.
+
+        vLLM, SGLang and TensorRT-LLM deal whole heads: ranks divide the query heads, and key-value heads
+        divide by the ranks or are copied to several of them.
+        """
+        odd = [h for h in self.query_counts if h % ranks]
+        if odd:
+            return f"{odd[0]} heads do not divide by {ranks} tensor-parallel ranks"
+        odd = [k for k in self.key_counts if k % ranks and ranks % k]
+        if odd:
+            return f"{odd[0]} key-value heads neither divide by {ranks} tensor-parallel ranks nor into them"
+        return ""
 
     @property
     def parameters(self) -> float:
         """Total parameter count; a tied head is the embedding itself."""
         head = 0.0 if self.tied else self.head
-        return self.attention + self.ffn + self.expert * self.experts + head + self.embedding + self.norms
+        tables = self.embedding + self.gathered
+        return self.attention + self.ffn + self.expert * self.experts + head + tables + self.norms
+
+    @property
+    def active(self) -> float:
+        """Parameters that one token multiplies with: all but the tables it takes a row of."""
+        routed = self.expert * self.experts_per_token
+        return self.attention + self.ffn + routed + self.head + self.norms
 
     @property
     def streamed(self) -> float:
         """Parameters that live in memory and are read by a step: all but an untied embedding."""
         return self.attention + self.ffn + self.expert * self.experts + self.head + self.norms
 
-    def kv_bytes_per_token(self, bits: float) -> float:
-        """KV bytes one token leaves behind over all attention layers, windows not yet full."""
-        return (self.kv_elements + self.kv_windowed_elements) * bits / 8
+    @cached_property
+    def state_bytes(self) -> float:
+        """What a sequence keeps however long it is, all layers."""
+        return sum(c.state_bytes for c in self.caches)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether some attention reads entries that it selects."""
+        return any(c.topk for c in self.caches)
+
+    @cached_property
+    def index_bytes_per_token(self) -> float:
+        """Index keys a token leaves behind, B."""
+        return sum(c.index_bytes / c.tokens_per_entry for c in self.caches)
+
+    def kv_bytes_per_token(self, bits: float, *, windows: bool = True) -> float:
+        """KV bytes one token leaves behind over all attention layers, index keys apart.
+
+        Windows count as not yet full, or not at all.
+        """
+        return sum(c.growth(bits) for c in self.caches if windows or not c.window)
 
     def held_bytes(self, context: float, bits: float) -> float:
         """Cache bytes of one sequence of ``context`` tokens; windowed layers stop growing."""
-        windowed = min(context, float(self.window)) if self.window else 0.0
-        elements = self.kv_elements * context + self.kv_windowed_elements * windowed
-        return elements * bits / 8 + self.index_elements * context
-
-    def seen(self, context: float) -> float:
-        """Positions that a full-attention layer reads of ``context``: a sparse one reads its top k."""
-        return min(context, float(self.topk)) if self.topk else context
+        return sum(c.held_bytes(context, bits) for c in self.caches)
 
     def read_bytes(self, context: float, bits: float) -> float:
         """Cache bytes one token reads at ``context``, recurrent state apart."""
-        windowed = min(context, float(self.window)) if self.window else 0.0
-        elements = self.kv_elements * self.seen(context) + self.kv_windowed_elements * windowed
-        return elements * bits / 8 + self.index_elements * context
+        return sum(c.read_bytes(context, bits) for c in self.caches)
 
     def decode_flops(self, context: float) -> float:
         """Attention FLOP of one token at ``context`` (MLA absorbed, indexer included)."""
-        windowed = min(context, float(self.window)) if self.window else 0.0
-        return (
-            self.attention_flops * self.seen(context)
-            + self.windowed_flops * windowed
-            + self.index_flops * context
-        )
+        return sum(c.flops(context) for c in self.caches)
 
     def prompt_flops(self, tokens: float, pairs: float) -> float:
         """Attention FLOP of ``tokens`` new tokens with ``pairs`` query-key pairs (MLA not absorbed)."""
-        chosen = min(pairs, tokens * self.topk) if self.topk else pairs
-        windowed = min(pairs, tokens * float(self.window)) if self.window else 0.0
-        return self.prefill_flops * chosen + self.windowed_prefill_flops * windowed + self.index_flops * pairs
+        return sum(c.prompt_flops(tokens, pairs) for c in self.caches)
 
 
 def transformer(entry: LlmEntry) -> Transformer:
@@ -126,191 +215,179 @@ def transformer(entry: LlmEntry) -> Transformer:
     absorbed MLA 2 x heads x (2 x latent + rope). Source: the model's config.json.
     """
     s = entry.shape
-    layers, hidden = s["layers"], s["hidden"]
-    linear = s["linear_attention_layers"]
-    attention_layers = s["attention_layers"] or layers - linear
-    full = min(
-        s["full_attention_layers"] or (0 if s["sliding_window"] else attention_layers), attention_layers
-    )
-    windowed = attention_layers - full
-    per_layer, norm, kv, flops, prefill, width = _attention(entry)
-    indexer, index_width, index_flops = _indexer(entry)
-    attention = attention_layers * (per_layer + indexer) + linear * LINEAR_LAYERS[entry.linear](entry)
-    moe, experts = s["moe_layers"], s["experts"]
-    dense_layers = s["ffn_layers"] or (layers - moe if not s["attention_layers"] else 0)
-    dense, expert = _feed_forward(entry, dense_layers)
-    embedding = float(s["vocab"] * hidden)
+    hidden = s["hidden"]
+    mixers, blocks = entry.mixers or mixers_of(entry), entry.feed_forwards or feed_forwards_of(entry)
+    counts = [(m, m.count(hidden)) for m in mixers]
+    routed = [b for b in blocks if isinstance(b, Experts)]
+    alone = sum(m.layers for m in mixers if not m.beside) + sum(b.layers for b in blocks if not b.beside)
+    width = s["embedding_width"] or hidden
+    embedding, extra = float(s["vocab"] * width), s["per_layer_embedding"]
+    outside = float(s["other_parameters"]) + (0.0 if width == hidden else 2.0 * width * hidden)
+    if extra:  # a gate and a projection in each layer, one projection of the embedding for all
+        outside += s["layers"] * (3 * hidden * extra + hidden) + extra
+    main = max(counts, key=lambda c: c[0].layers * c[1].held_elements, default=None)
+    kernels = sum(m.layers * c.kernels for m, c in counts)
+    kernels += sum(b.layers for b in blocks) * FEED_FORWARD_KERNELS
     return Transformer(
         name=entry.name,
-        layers=(attention_layers + linear + dense_layers + moe) / 2,
-        moe_layers=moe,
+        layers=alone / 2,
+        moe_layers=sum(b.layers for b in routed),
         hidden=hidden,
         vocab=s["vocab"],
         query_heads=s["query_heads"],
-        kv_heads=s["kv_heads"],
-        attention=float(attention),
-        ffn=float(dense),
-        expert=expert,
-        experts=experts,
-        experts_per_token=s["experts_per_token"],
-        expert_hidden=s["expert_hidden"],
+        kv_heads=int(main[1].shards) if main else 1,
+        attention=float(sum(m.layers * c.parameters for m, c in counts)) + outside,
+        ffn=float(sum(b.layers * b.parameters(hidden) for b in blocks)),
+        expert=sum(b.layers * b.expert(hidden) for b in routed),
+        experts=routed[0].experts if routed else 0,
+        experts_per_token=routed[0].computed_per_token if routed else 0,
+        expert_hidden=max((b.width for b in routed), default=0),
         head=embedding,
         embedding=embedding,
-        norms=float(2 * layers * hidden + hidden + attention_layers * norm),
-        kv_elements=float(full * kv),
-        kv_windowed_elements=float(windowed * kv),
-        window=s["sliding_window"],
-        attention_flops=float(full * flops),
-        windowed_flops=float(windowed * flops),
-        prefill_flops=float(full * prefill),
-        windowed_prefill_flops=float(windowed * prefill),
-        state_bytes=float(linear * s["linear_state_bytes"]),
-        latent=entry.attention == "mla",
+        norms=float(2 * s["layers"] * hidden + hidden + sum(m.layers * c.norms for m, c in counts)),
+        caches=_caches(counts),
+        crossing_width=float(sum(m.layers * c.width for m, c in counts)),
         tied=entry.tied_embeddings,
-        head_width=float(width),
-        topk=s["index_topk"],
-        index_elements=float(attention_layers * index_width),
-        index_flops=float(attention_layers * index_flops),
-        attention_layers=max(float(attention_layers), 1.0),
+        gathered=float(s["positions"] * hidden + s["layers"] * s["per_layer_vocab"] * extra),
+        attention_layers=max(float(sum(m.layers for m in mixers if m.caches)), 1.0),
         mtp_layers=s["mtp_layers"],
-        launches=_launches(entry, attention_layers, linear, dense_layers + moe),
-        shared=_shared(entry),
+        launches=kernels / (ATTENTION_KERNELS + FEED_FORWARD_KERNELS),
+        shared=sum(b.layers * b.shared(hidden) for b in routed),
+        query_counts=tuple(sorted({m.shared_heads for m in mixers})),
+        key_counts=tuple(sorted({int(c.shards) for m, c in counts if m.caches})),
     )
 
 
-MIXER_KERNELS: Final = {"gqa": 6, "mla": 11, "linear": 8}
-"""kernels of a mixer: norm, QKV, rotary, cache write, attention, output; MLA adds two down-projections'
-norms, the query's up-projection and the two absorbed products; a linear layer its convolution, gates and norm
-"""
+def _caches(counts: list[tuple[Mixer, MixerCount]]) -> tuple[Cache, ...]:
+    """What mixers keep; those that keep it in the same way are summed."""
+    alike: dict[tuple[float, ...], list[tuple[int, MixerCount]]] = {}
+    for mixer, c in counts:
+        key = (c.shards, c.window, c.tokens_per_entry, c.topk)
+        alike.setdefault(key, []).append((mixer.layers, c))
 
+    def total(members: list[tuple[int, MixerCount]], name: str) -> float:
+        return float(sum(layers * getattr(c, name) for layers, c in members))
 
-INDEXER_KERNELS: Final = 10
-"""kernels of a sparse attention's indexer: three projections, norm, rotary, two quantisations, scores, top k,
-gather
-"""
-
-
-FEED_FORWARD_KERNELS: Final = 4
-"""norm, gate and up, activation, down; what routing adds is the stack's ``moe_layer_overhead``"""
-
-
-def _launches(entry: LlmEntry, attention: int, linear: int, feed_forward: int) -> float:
-    """Kernel launches of all layers over those of one dense GQA layer."""
-    mixer = MIXER_KERNELS["mla" if entry.attention == "mla" else "gqa"]
-    mixer += INDEXER_KERNELS if entry.shape["index_heads"] else 0
-    every = attention * mixer + linear * MIXER_KERNELS["linear"] + feed_forward * FEED_FORWARD_KERNELS
-    return every / (MIXER_KERNELS["gqa"] + FEED_FORWARD_KERNELS)
-
-
-def _feed_forward(entry: LlmEntry, dense_layers: int) -> tuple[float, float]:
-    """Parameters of dense, shared and router layers, and of one routed expert over all MoE layers.
-
-    A latent MoE projects to ``moe_latent`` before its experts and back; gpt-oss experts carry biases.
-    """
-    s = entry.shape
-    moe, hidden, experts = s["moe_layers"], s["hidden"], s["experts"]
-    matrices = 3 if entry.ffn in {"swiglu", "geglu"} else 2
-    width = s["dense_layers_ffn_hidden"] or s["ffn_hidden"]
-    dense = matrices * hidden * (s["ffn_width_total"] or dense_layers * width)
-    if entry.attention_bias == "qkv+o" and entry.ffn == "gelu":
-        dense += dense_layers * (width + hidden)
-    latent = s["moe_latent"]
-    router = moe * (experts * hidden + 2 * hidden * latent)
-    expert = float(moe * matrices * (latent or hidden) * s["expert_hidden"]) if experts else 0.0
-    if entry.expert_bias:
-        expert += moe * (2 * s["expert_hidden"] + hidden)
-    return float(dense + router) + _shared(entry), expert
-
-
-def _shared(entry: LlmEntry) -> float:
-    """Parameters of the shared experts of all MoE layers."""
-    s = entry.shape
-    matrices = 3 if entry.ffn in {"swiglu", "geglu"} else 2
-    width = s["shared_expert_hidden"] or s["shared_experts"] * s["expert_hidden"]
-    return float(s["moe_layers"] * matrices * s["hidden"] * width)
-
-
-def _attention(entry: LlmEntry) -> tuple[int, int, int, int, int, int]:
-    """Per layer: parameters, norm parameters, KV elements, decode and prefill FLOP, width."""
-    s = entry.shape
-    h, heads, kv_heads, dim = s["hidden"], s["query_heads"], s["kv_heads"], s["head_dim"]
-    if entry.attention == "mla":
-        nope, rope, v, latent, q = (
-            s["qk_nope_head_dim"],
-            s["qk_rope_head_dim"],
-            s["v_head_dim"],
-            s["kv_lora_rank"],
-            s["q_lora_rank"],
+    return tuple(
+        Cache(
+            shards=float(shards),
+            window=float(window),
+            tokens_per_entry=float(each),
+            topk=float(topk),
+            **{
+                name: total(members, name)
+                for name in (
+                    "held_elements",
+                    "read_elements",
+                    "index_bytes",
+                    "index_flops",
+                    "decode_flops",
+                    "prefill_flops",
+                    "state_bytes",
+                    "state_traffic",
+                    "fixed_flops",
+                )
+            },
         )
-        queries = h * q + q * heads * (nope + rope) if q else h * heads * (nope + rope)
-        weights = queries + h * (latent + rope) + latent * heads * (nope + v) + heads * v * h
-        decode = 2 * heads * (latent + rope) + 2 * heads * latent
-        return (
-            weights,
-            q + latent,
-            latent + rope,
-            decode,
-            2 * heads * (nope + rope + v),
-            heads * (2 * latent + rope),
-        )
-    gate = (
-        2 if entry.attention == "hybrid" and entry.linear == "gated_deltanet" else 1
-    )  # gated output doubles queries
-    weights = h * heads * dim * gate + 2 * h * kv_heads * dim + heads * dim * h
-    if "qkv" in entry.attention_bias:
-        weights += (heads + 2 * kv_heads) * dim
-    if "+o" in entry.attention_bias:
-        weights += h
-    return weights, 0, 2 * kv_heads * dim, 4 * heads * dim, 4 * heads * dim, 2 * heads * dim
-
-
-def _indexer(entry: LlmEntry) -> tuple[int, int, int]:
-    """Per layer of a sparse attention: parameters, key elements and FLOP per position.
-
-    DeepSeek-V3.2 sparse attention: queries of ``index_heads`` heads from the query latent, one key
-    head and one weight per head from the hidden state (arXiv 2512.02556).
-    """
-    s = entry.shape
-    heads, dim = s["index_heads"], s["index_head_dim"]
-    if not heads:
-        return 0, 0, 0
-    weights = (s["q_lora_rank"] or s["hidden"]) * heads * dim + s["hidden"] * (dim + heads)
-    return weights, dim, 2 * heads * dim
-
-
-def _delta_net(entry: LlmEntry) -> int:
-    """Parameters of one gated-delta-net layer (Qwen3-Next config.json)."""
-    s = entry.shape
-    keys = s["linear_key_heads"] * s["linear_key_head_dim"]
-    values = s["linear_value_heads"] * s["linear_value_head_dim"]
-    projections = s["hidden"] * (2 * keys + 2 * values + 2 * s["linear_value_heads"])
-    convolution = (2 * keys + values) * s["linear_conv_kernel"]
-    return (
-        projections
-        + convolution
-        + values * s["hidden"]
-        + s["linear_value_head_dim"]
-        + 2 * s["linear_value_heads"]
+        for (shards, window, each, topk), members in alike.items()
     )
 
 
-def _mamba2(entry: LlmEntry) -> int:
-    """Parameters of one Mamba-2 layer.
-
-    Input projection, convolution, decay, norm, output (Nemotron-H config.json).
+def mixers_of(entry: LlmEntry) -> tuple[Any, ...]:
+    """The mixers that a ``shape`` without groups names: layers of one attention, some of them windowed,
+    and recurrences.
     """
     s = entry.shape
-    inner = s["linear_value_heads"] * s["linear_value_head_dim"]
-    states = s["linear_key_heads"] * s["linear_key_head_dim"]
-    projections = s["hidden"] * (2 * inner + 2 * states + s["linear_value_heads"])
-    convolution = (inner + 2 * states) * (s["linear_conv_kernel"] + 1)
-    return projections + convolution + 3 * s["linear_value_heads"] + inner + inner * s["hidden"]
+    linear = s["linear_attention_layers"]
+    attending = s["attention_layers"] or s["layers"] - linear
+    full = min(s["full_attention_layers"] or (0 if s["sliding_window"] else attending), attending)
+    out: list[Any] = []
+    for layers, window in ((full, 0), (attending - full, s["sliding_window"])):
+        if layers and entry.attention == "mla":
+            out.append(_latent(entry, layers, window))
+        elif layers:
+            gated = entry.attention == "hybrid" and entry.linear == GatedDeltaNet.kind
+            out.append(
+                Attention(
+                    layers=layers,
+                    heads=s["query_heads"],
+                    kv_heads=s["kv_heads"],
+                    head_dim=s["head_dim"],
+                    window=window,
+                    biased=entry.attention_bias,
+                    gate_width=s["query_heads"] * s["head_dim"] if gated else 0,
+                )
+            )
+    if linear and entry.linear == Mamba2.kind:
+        out.append(
+            Mamba2(
+                layers=linear,
+                heads=s["linear_value_heads"],
+                head_dim=s["linear_value_head_dim"],
+                groups=s["linear_key_heads"],
+                state=s["linear_key_head_dim"],
+                conv_kernel=s["linear_conv_kernel"],
+            )
+        )
+    elif linear:
+        out.append(
+            GatedDeltaNet(
+                layers=linear,
+                key_heads=s["linear_key_heads"],
+                value_heads=s["linear_value_heads"],
+                key_dim=s["linear_key_head_dim"],
+                value_dim=s["linear_value_head_dim"],
+                conv_kernel=s["linear_conv_kernel"],
+            )
+        )
+    return tuple(out)
 
 
-LINEAR_LAYERS: Final[Mapping[str, Callable[[LlmEntry], int]]] = {
-    "gated_deltanet": _delta_net,
-    "mamba2": _mamba2,
-}
+def _latent(entry: LlmEntry, layers: int, window: int) -> LatentAttention:
+    s = entry.shape
+    return LatentAttention(
+        layers=layers,
+        heads=s["query_heads"],
+        kv_lora_rank=s["kv_lora_rank"],
+        qk_nope_head_dim=s["qk_nope_head_dim"],
+        qk_rope_head_dim=s["qk_rope_head_dim"],
+        v_head_dim=s["v_head_dim"],
+        q_lora_rank=s["q_lora_rank"],
+        index_heads=s["index_heads"],
+        index_head_dim=s["index_head_dim"],
+        index_topk=s["index_topk"],
+        window=window,
+    )
+
+
+def feed_forwards_of(entry: LlmEntry) -> tuple[Any, ...]:
+    """The feed-forward blocks that a ``shape`` without groups names."""
+    s = entry.shape
+    moe, gated = s["moe_layers"], entry.ffn in {"swiglu", "geglu"}
+    dense = s["ffn_layers"] or (s["layers"] - moe if not s["attention_layers"] else 0)
+    biased = entry.attention_bias == "qkv+o" and entry.ffn == "gelu"
+    out: list[Any] = []
+    if s["ffn_width_total"]:  # blocks of unequal width: their sum at once, and the blocks that remain
+        out += [Dense(layers=1, width=s["ffn_width_total"], gated=gated)]
+        dense -= 1
+        out += [Dense(layers=dense, width=0, gated=gated)] if dense else []
+    elif dense:
+        width = s["dense_layers_ffn_hidden"] or s["ffn_hidden"]
+        out.append(Dense(layers=dense, width=width, gated=gated, biased=biased))
+    if moe and s["experts"]:
+        out.append(
+            Experts(
+                layers=moe,
+                experts=s["experts"],
+                per_token=s["experts_per_token"],
+                width=s["expert_hidden"],
+                gated=gated,
+                shared_width=s["shared_expert_hidden"] or s["shared_experts"] * s["expert_hidden"],
+                latent=s["moe_latent"],
+                biased=entry.expert_bias,
+            )
+        )
+    return tuple(out)
 
 
 TAIL: Final = 3

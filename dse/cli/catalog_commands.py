@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from dse.catalog.catalog import load_catalog
+from dse.catalog.hf_families import families
 from dse.catalog.hf_import import import_llm as read_config
 from dse.catalog.json_schema import json_schema
+from dse.catalog.llm import LlmEntry
 from dse.catalog.schema import KINDS
 from dse.catalog.transformer import transformer
 from dse.core.errors import OK, DataError, RunError, nearest
@@ -23,8 +25,6 @@ from dse.space.reader import shipped_spaces
 def catalog(options: argparse.Namespace) -> int:
     """List kinds, entries, or one entry's numbers; or import a model."""
     if options.kind == "import-llm":
-        from dse.cli.catalog_commands import import_llm
-
         return import_llm(options)
     if options.schema is not None:
         for kind in [*KINDS, "llm"]:
@@ -32,6 +32,8 @@ def catalog(options: argparse.Namespace) -> int:
         write_atomically(options.schema / "space.json", json.dumps(space_schema(), indent=1) + "\n")
         print(f"{options.schema}: {len(KINDS) + 2} schemas")
         return OK
+    if options.kind == "families":
+        return _print_families()
     c = load_catalog()
     if options.kind is None:
         for kind, group in sorted(c.entries.items()):
@@ -44,7 +46,8 @@ def catalog(options: argparse.Namespace) -> int:
         return _print_llms(c, options.name)
     if options.kind not in c.entries:
         raise DataError(
-            f"catalog: got kind {options.kind!r}, expected {nearest(options.kind, [*c.entries, 'llm'])}"
+            f"catalog: got kind {options.kind!r}, expected "
+            f"{nearest(options.kind, [*c.entries, 'llm', 'families'])}"
         )
     for name in [options.name] if options.name else sorted(c.entries[options.kind]):
         entry = c.entry(options.kind, name)
@@ -61,17 +64,27 @@ def catalog(options: argparse.Namespace) -> int:
     return OK
 
 
-def _print_llms(c: Any, name: str | None) -> int:
-    from dse.catalog.transformer import transformer
+def _print_families() -> int:
+    """Families that ``import-llm`` reads, and those that it refuses and why."""
+    every = families()
+    read = sorted(n for n, f in every.items() if not f.refused)
+    print(f"{len(read)} families are read: {', '.join(read)}")
+    for why in dict.fromkeys(f.refused for f in every.values() if f.refused):
+        names = sorted(n for n, f in every.items() if f.refused == why)
+        print(f"refused, {why}: {', '.join(names)}")
+    return OK
 
+
+def _print_llms(c: Any, name: str | None) -> int:
     for n in [name] if name else sorted(c.llms):
         t = transformer(c.llm(n))
         published = c.llm(n).published.get("params_total", 0.0)
         print(
-            f"{n:26s} {t.parameters / 1e9:9.3f} G parameters "
-            f"({100 * (t.parameters / published - 1) if published else 0:+.2f} % of published), "
-            f"KV {t.kv_bytes_per_token(16) / 1024:8.1f} KiB a token at 16 bit, {c.llm(n).attention}"
+            f"{n:26s} {100 * (t.parameters / published - 1) if published else 0:+.2f} % of the published "
+            f"count: {described(c.llm(n))}"
         )
+        for line in c.llm(n).unverified:
+            print(f"{'':26s} not known, taken by the importer's word: {line}")
     return OK
 
 
@@ -101,20 +114,53 @@ def import_llm(options: argparse.Namespace) -> int:
         raise DataError(
             f"--name: got {options.llm_name!r}, expected letters, digits, dots and dashes, e.g. my-model-7B"
         )
-    made = read_config(Path(options.name), options.llm_name)
+    made = read_config(
+        Path(options.name),
+        options.llm_name,
+        family=options.family or "",
+        accept_unknown=options.accept_unknown,
+    )
     out: Any = options.out or Path(f"{made.entry.name}.toml")
     write_atomically(out, made.text)
-    t = transformer(made.entry)
-    print(
-        f"{made.entry.name}: {t.parameters / 1e9:.3f} G parameters, KV "
-        f"{t.kv_bytes_per_token(16) / 1024:.1f} KiB a token at 16 bit, {made.entry.attention}, "
-        f"{made.entry.ffn}, {made.entry.precision}"
-    )
+    print(f"{made.entry.name}: {described(made.entry)}")
+    for line in made.warnings:
+        print(f"  note: {line}")
     for line in made.assumed:
         print(f"  assumed: {line}")
-    for line in made.unmapped:
-        print(f"  not mapped: {line}")
-    if not (made.unmapped or made.assumed):
+    for line in made.unverified:
+        print(f"  not known, taken by your word: {line}; every output of this model says so")
+    if not (made.unverified or made.assumed):
         print("  every key that bears on bytes or FLOP was mapped")
     print(f"{out}; put it into DIR/llm and use it with: dse --catalog DIR ...")
     return OK
+
+
+def described(entry: LlmEntry) -> str:
+    """Counts of a model in one line: parameters, cache, state, kinds and formats."""
+    t = transformer(entry)
+    parts = [f"{t.parameters / 1e9:.3f} G parameters"]
+    if t.experts:
+        parts.append(f"{t.active / 1e9:.3f} G active a token")
+    index, every = t.index_bytes_per_token, t.kv_bytes_per_token(16)
+    cache = f"KV {(every + index) / 1024:.1f} KiB a token at 16 bit"
+    beyond = t.kv_bytes_per_token(16, windows=False)
+    if index:
+        cache += f" ({every / 1024:.1f} of entries, {index / 1024:.1f} of index keys)"
+    if beyond < every:
+        cache += f", {beyond / 1024:.1f} KiB once windows are full"
+    parts.append(cache)
+    if t.state_bytes:
+        parts.append(f"state {t.state_bytes / 2**20:.1f} MiB a sequence")
+    parts += [entry.attention, entry.ffn, formats_of(entry)]
+    return ", ".join(parts)
+
+
+def formats_of(entry: LlmEntry) -> str:
+    """Number formats of a model by class, alike ones together."""
+    names = ["attention", "ffn", *(["experts"] if entry.experts else []), "head", "kv_cache"]
+    by_format: dict[str, list[str]] = {}
+    for name in names:
+        by_format.setdefault(entry.format_of(name), []).append(name.replace("_", " "))
+    if len(by_format) == 1:
+        return next(iter(by_format))
+    return "; ".join(f"{fmt} ({', '.join(of)})" for fmt, of in by_format.items())

@@ -5,56 +5,94 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from dse.api import evaluate as evaluate_point
-from dse.catalog.catalog import load_catalog
-from dse.cli.printing import print_evaluation, print_measured
-from dse.core.errors import OK, SpaceError
+from dse.api import load_run
+from dse.catalog.catalog import Catalog, load_catalog
+from dse.cli.printing import broken_limits, print_evaluation, print_measured
+from dse.core.errors import NOTHING, OK, SpaceError
 from dse.evaluator.explain import Evaluation
+from dse.evaluator.first_order import FirstOrderModel
+from dse.run.run import Run
+from dse.space.limits import Limit
+from dse.space.overrides import load_space
+from dse.space.space import Space
 from dse.space.targets import TARGETS
 
 
 def evaluate(options: argparse.Namespace) -> int:
     """One design or machine under one plan, and measured rows beside it."""
+    catalog = load_catalog()
+    if options.point is not None:
+        return _front_point(options, catalog)
+    if options.device is None and options.space is None:
+        raise SpaceError("evaluate: give a SPACE with --set, a RUN with --point, or --device NAME")
+    e = evaluate_point(target_of(options, catalog), **machine_of(options), **asked_of(options, catalog))
+    rows = _measured(options, e, catalog)
+    if options.json:
+        print(json.dumps({**asdict(e), "measured": rows}, indent=1, sort_keys=True))
+    else:
+        print_evaluation(e, named=options.space is not None)
+        print_measured(rows)
+    return NOTHING if broken_limits(e, named=options.space is not None) else OK
+
+
+def target_of(options: argparse.Namespace, catalog: Catalog) -> str | Space:
+    """The space that a machine is asked about; names of device and model are made the catalogue's.
+
+    Raises:
+        SpaceError: a device and design variables at once.
+
+    """
     from dse.calibration.resolve import device_name, llm_entry
 
-    catalog = load_catalog()
-    if options.device is None and options.space is None:
-        raise SpaceError("evaluate: give a SPACE with --set, or --device NAME")
     if options.device is not None and options.set:
-        raise SpaceError("evaluate: give --set or --device, not both")
+        raise SpaceError(f"{options.command}: give --set or --device, not both")
     if options.device is not None:
         options.device = device_name(catalog, options.device)
     if options.model is not None:
         options.model = llm_entry(catalog, options.model).name
-    target = options.space or _usual_space(catalog.entry("device", str(options.device)).attributes)
-    variables = dict(_pair(text) for text in options.set) if options.device is None else None
-    e = evaluate_point(
-        target,
-        variables=variables,
-        device=options.device,
-        llm=options.model,
-        batch=options.batch,
-        tensor_parallel=options.tp,
-        attention=options.attention,
-        context=options.context,
-        input_tokens=options.input,
-        output_tokens=options.output,
-        weight_bits=options.weight_bits,
-        kv_bits=options.kv_bits,
-        compute_bits=options.compute_bits,
-        software=options.software,
-        catalog=catalog,
-    )
-    rows = _measured(options, e, target, catalog)
-    if options.json:
-        print(json.dumps({**asdict(e), "measured": rows}, indent=1, sort_keys=True))
-        return OK
-    print_evaluation(e)
-    print_measured(rows)
-    return OK
+    if options.space is not None:
+        return str(options.space)
+    usual = load_space(_usual_space(catalog.entry("device", str(options.device)).attributes))
+    theirs = {k: v for k, v in usual.thresholds.items() if k != Limit.TTFT}
+    return replace(usual, thresholds=theirs)  # nobody has asked for the space's time to first token
+
+
+def machine_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The machine that is asked about, as arguments of ``dse.evaluate``."""
+    variables = dict(_pair(text, "--set", "variable=value, e.g. stacks=8") for text in options.set)
+    return {"variables": variables if options.device is None else None, "device": options.device}
+
+
+def asked_of(options: argparse.Namespace, catalog: Catalog) -> dict[str, Any]:
+    """Workload, formats and plan, as arguments of ``dse.evaluate``."""
+    return {
+        "llm": options.model,
+        "batch": options.batch,
+        "tensor_parallel": options.tp,
+        "attention": options.attention,
+        "pipeline": options.pp,
+        "data_parallel": options.dp,
+        "expert_parallel": options.ep,
+        "context_parallel": options.cp,
+        "context": options.context,
+        "input_tokens": options.input,
+        "output_tokens": options.output,
+        "prefix_share": options.prefix_share,
+        "draft_tokens": options.draft_tokens,
+        "acceptance": options.acceptance,
+        "weight_bits": options.weight_bits,
+        "kv_bits": options.kv_bits,
+        "compute_bits": options.compute_bits,
+        "formats": dict(_pair(text, "--format", "class=name, e.g. experts=mxfp4") for text in options.format),
+        "published": options.space is None and options.model is not None,
+        "software": options.software,
+        "catalog": catalog,
+    }
 
 
 def _usual_space(said: Mapping[str, str]) -> str:
@@ -64,18 +102,84 @@ def _usual_space(said: Mapping[str, str]) -> str:
     )
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _pair(text: str, flag: str, form: str) -> tuple[str, str]:
     name, mark, value = text.partition("=")
     if not mark or not value:
-        raise SpaceError(f"--set: got {text!r}, expected variable=value, e.g. stacks=8")
+        raise SpaceError(f"{flag}: got {text!r}, expected {form}")
     return name.strip(), value.strip()
 
 
-def _measured(options: argparse.Namespace, e: Evaluation, target: str, catalog: Any) -> list[dict[str, Any]]:
+def _front_point(options: argparse.Namespace, catalog: Catalog) -> int:
+    """A point of a run's front: under the plans that the search chose, or as the flags ask."""
+    from dse.report.facts import point_parts
+
+    if options.space is None or not Path(options.space).is_dir():
+        raise SpaceError(
+            f"--point: got {options.space!r}, expected the folder of a run, e.g. results/datacenter"
+        )
+    if options.device is not None or options.set:
+        raise SpaceError("--point: names a design; leave out --device and --set")
+    loaded = load_run(options.space)
+    if not isinstance(loaded.evaluator, FirstOrderModel):
+        raise SpaceError(
+            f"{options.space}: judged by another evaluator, whose designs have no breakdown here"
+        )
+    run, points = loaded.run, len(loaded.run.front)
+    if options.point >= points:
+        raise SpaceError(
+            f"--point: got {options.point}, expected a number from 0 to {points - 1}, as in front.csv"
+        )
+    if _asks(options):
+        variables = run.values(int(run.front.rows[options.point]))
+        found: list[Evaluation] = [
+            evaluate_point(run.space, variables=variables, **asked_of(options, catalog))
+        ]
+    else:
+        found = point_parts(run, loaded.evaluator, options.point)
+        for e, load in zip(found, run.space.scenario.workloads, strict=True):
+            e.name = f"point {options.point} of {options.space}, {load.llm}"
+    if options.json:
+        print(json.dumps([asdict(e) for e in found], indent=1, sort_keys=True))
+        return OK
+    _print_design(run, options.point)
+    for e in found:
+        print()
+        print_evaluation(e)
+    return OK
+
+
+def _asks(options: argparse.Namespace) -> bool:
+    """Whether flags ask for another workload or plan than the search chose."""
+    usual = {"batch": 1, "tp": 1, "pp": 1, "dp": 1, "cp": 1, "attention": "tp"}
+    workload = (
+        "model",
+        "context",
+        "input",
+        "output",
+        "prefix_share",
+        "draft_tokens",
+        "acceptance",
+        "software",
+    )
+    given = (*workload, "ep", "weight_bits", "kv_bits", "compute_bits")
+    asked = any(getattr(options, k) is not None for k in given) or bool(options.format)
+    return asked or any(getattr(options, k) != v for k, v in usual.items())
+
+
+def _print_design(run: Run, index: int) -> None:
+    from dse.report.facts import variable_text
+
+    values = run.values(int(run.front.rows[index]))
+    print(
+        f"Design of point {index}: " + ", ".join(f"{k} {variable_text(run, k, v)}" for k, v in values.items())
+    )
+
+
+def _measured(options: argparse.Namespace, e: Evaluation, catalog: Catalog) -> list[dict[str, Any]]:
     from dse.calibration.neighbours import beside, measured_cases
     from dse.calibration.neighbours import nearest_rows as nearest_cases
 
-    if options.device is None or not TARGETS[target].fleet:  # what was measured serves a fleet
+    if options.device is None or not TARGETS[e.target].fleet:  # what was measured serves a fleet
         return []
     found = measured_cases(options.device, str(e.plan["llm"]), catalog)
     return beside(

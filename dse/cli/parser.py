@@ -136,31 +136,74 @@ def _evaluating(sub: Any) -> None:
         "dse evaluate --device h100_sxm --model Llama-3.1-70B --batch 32 --tp 4 --input 1024 --output 1024",
         "evaluate_command",
     )
+    p.add_argument("space", metavar="SPACE|RUN", nargs="?")
+    p.add_argument("--point", type=_row, metavar="N", help="of a run's folder: a point of its front.csv")
+    _machine(p)
+    _plan(p)
+    p.add_argument("--json", action="store_true")
+
+    p = _command(
+        sub,
+        "fit",
+        "does a model fit, and how much: largest batch, longest context, fewest packages",
+        "dse fit --model Llama-3.1-70B --input 1024 --output 1024",
+        "fit_command",
+    )
     p.add_argument("space", metavar="SPACE", nargs="?")
+    _machine(p)
+    _plan(p)
+    p.add_argument("--json", action="store_true")
+
+
+def _machine(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="VAR=VALUE",
-        help="a design variable; the rest take their first choice or middle",
+        help="a design variable; the rest take their first choice or middle, which is printed",
     )
     p.add_argument("--device", help="a machine of the catalogue")
     p.add_argument("--model", help="a language model of the catalogue")
-    p.add_argument("--batch", type=_count, default=1)
-    p.add_argument("--tp", type=_count, default=1, help="packages that share the model")
+
+
+def _plan(p: argparse.ArgumentParser) -> None:
+    """Workload, number formats and plan."""
+    p.add_argument("--batch", type=_count, default=1, help="requests in flight over all stages")
+    p.add_argument("--tp", type=_count, default=1, help="tensor-parallel packages")
+    p.add_argument("--pp", type=_count, default=1, help="pipeline stages")
+    p.add_argument("--dp", type=_count, default=1, help="copies of attention, each of --tp packages")
+    p.add_argument("--ep", type=_count, help="ranks over which whole experts are dealt (default: all)")
+    p.add_argument(
+        "--cp", type=_count, default=1, help="ranks that split the KV cache by position: 1, or --tp"
+    )
     p.add_argument(
         "--attention",
         choices=("tp", "dp", "sp"),
         default="tp",
-        help="attention tensor-parallel, data-parallel (MoE models), or with the KV cache split by position",
+        help="of the --tp packages: tensor-parallel, data-parallel, or with the KV cache split by position",
     )
     p.add_argument("--input", type=_positive, help="input tokens of a closed loop of requests")
     p.add_argument("--output", type=_positive, help="output tokens of a closed loop of requests")
     p.add_argument("--context", type=_positive, help="one decode step at this context; prompts not charged")
-    for name in ("weight-bits", "kv-bits", "compute-bits"):
-        p.add_argument(f"--{name}", type=_positive)
+    p.add_argument("--prefix-share", type=_share, help="share of the input found in a prefix cache")
+    p.add_argument("--draft-tokens", type=_positive, help="tokens drafted per sequence and pass")
+    p.add_argument("--acceptance", type=_share, help="probability that a drafted token is accepted")
+    p.add_argument(
+        "--format",
+        action="append",
+        default=[],
+        metavar="CLASS=NAME",
+        help="number format of weights, attention, ffn, experts, head or kv_cache, e.g. experts=mxfp4 "
+        "(default: of the model's checkpoint; of the space for its own models where one is named)",
+    )
+    for name, meaning in (
+        ("weight-bits", "bits of every weight"),
+        ("kv-bits", "bits of the KV cache"),
+        ("compute-bits", "bits of the arithmetic"),
+    ):
+        p.add_argument(f"--{name}", type=_positive, help=meaning)
     p.add_argument("--software", help="software stack (pooled, vllm, sglang, trtllm, textbook, ideal)")
-    p.add_argument("--json", action="store_true")
 
 
 def _looking(sub: Any) -> None:
@@ -253,6 +296,16 @@ def _reporting(sub: Any) -> None:
     p.add_argument("--schema", type=Path, metavar="DIR", help="write a JSON Schema per kind, for editors")
     p.add_argument("--out", type=Path, help="import-llm: file to write (default NAME.toml)")
     p.add_argument("--name", dest="llm_name", help="import-llm: name of the model (default: as in the file)")
+
+    p.add_argument(
+        "--family",
+        help="import-llm: read a model_type that is not known as one that is; marks every later output",
+    )
+    p.add_argument(
+        "--accept-unknown",
+        action="store_true",
+        help="import-llm: take keys that are not known to change nothing; marks every later output",
+    )
 
     p = _command(sub, "init", "copy the shipped spaces to edit", "dse init my_spaces", "catalog_commands")
     p.add_argument("folder", type=Path, metavar="DIR")
@@ -392,6 +445,24 @@ def _seed(text: str) -> int:
     if not text.isdigit() or len(text) > DIGITS:
         raise argparse.ArgumentTypeError(f"got {text[:20]!r}, expected a whole number from 0 to 1e9, e.g. 1")
     return int(text)
+
+
+def _row(text: str) -> int:
+    """A row of a table, counted from 0."""
+    if not text.isdecimal() or len(text) > DIGITS:
+        raise argparse.ArgumentTypeError(f"got {text[:20]!r}, expected a whole number from 0, e.g. 17")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    """A share of a whole."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"got {text[:20]!r}, expected a share from 0 to 1, e.g. 0.6")
+    return value
 
 
 def _positive(text: str) -> float:

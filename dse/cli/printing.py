@@ -18,18 +18,36 @@ def _table(title: str, parts: dict[str, float], unit: str) -> None:
         print(f"  {name:32s} {show(value, unit):>14s} {100 * value / total if total else 0:5.1f} %")
 
 
-def print_evaluation(e: Evaluation) -> None:
+def broken_limits(e: Evaluation, *, named: bool) -> list[str]:
+    """Limits that are broken; those that a space sets, rather than physics, only where it was ``named``."""
+    theirs = () if named else ASKED
+    return [
+        n for r, n in sorted(((r, n) for n, r in e.limits.items() if r > 1), reverse=True) if n not in theirs
+    ]
+
+
+ASKED = (Limit.TTFT, Limit.FLASH_LIFE, Limit.RACK_POWER, Limit.COLD_START, Limit.OBJECTIVE)
+"""limits whose threshold is a space's, not of physics"""
+
+
+def print_evaluation(e: Evaluation, *, named: bool = True) -> None:
     """Print one evaluation with its breakdowns."""
-    broken = sorted(((r, n) for n, r in e.limits.items() if r > 1), reverse=True)
+    broken = broken_limits(e, named=named)
     if broken:
-        print("NOT POSSIBLE: " + "; ".join(f"{n}: {limit_sentence(n)}" for _, n in broken[:3]))
+        print("BREAKS LIMITS: " + "; ".join(f"{n}: {limit_sentence(n)}" for n in broken[:3]))
+    for note in e.notes:
+        print(f"NOTE: {note}")
     print(
         f"{e.name}: "
         + ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in e.plan.items())
     )
+    if e.unset:
+        shown = ", ".join(f"{k} = {v if isinstance(v, str) else f'{v:g}'}" for k, v in e.unset.items())
+        print(f"  not set, taken as: {shown}")
+    first = "" if e.ttft is None else f"first token {show(e.ttft, 's')}, "
     print(
         f"  decode step {show(e.decode_time, 's')}, time per output token {show(e.tpot, 's')}, "
-        f"first token {show(e.ttft, 's')}, {e.throughput:,.0f} token/s"
+        f"{first}{e.throughput:,.0f} token/s"
     )
     for name, value in e.objectives.items():
         print(f"  {OBJECTIVES[name].label}: {show(value, OBJECTIVES[name].unit)}")
@@ -43,12 +61,14 @@ def print_evaluation(e: Evaluation) -> None:
         "USD",
     )
     _table("Carbon per million output tokens", e.carbons, "kgCO2e")
+    if e.memory:
+        _table("Memory of a package", {k: f.value for k, f in e.memory.items() if f.value}, "B")
     print("\nLimits (share used; above 100 % breaks)")
     for name, ratio in sorted(e.limits.items(), key=lambda kv: -kv[1]):
         if name != "available" and ratio > 0:
-            print(
-                f"  {name:32s} {100 * ratio:8.1f} %{'  BROKEN: ' + limit_sentence(name) if ratio > 1 else ''}"
-            )
+            mark = f"  BROKEN: {limit_sentence(name)}" if name in broken else ""
+            asked = "  (of the space, not asked for here)" if ratio > 1 and not mark else ""
+            print(f"  {name:32s} {100 * ratio:8.1f} %{mark}{asked}")
     late = e.limits.get("available", 0.0)
     if late > 1:
         print(f"  {'available':32s}  BROKEN: {Limit.AVAILABLE.sentence}")

@@ -11,3 +11,8 @@ def number(x: float) -> str:
 def inert(text: str) -> str:
     """Text that no spreadsheet runs: a leading = + - @ or control character is quoted."""
     return "'" + text if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
+
+
+def counted(number: float, noun: str) -> str:
+    """A number of things: ``1 die``, ``2 dies``, ``1,024 requests``."""
+    return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"

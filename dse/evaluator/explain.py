@@ -5,14 +5,13 @@ Python.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from dse.catalog.catalog import Catalog, load_catalog
-from dse.core.axes import GROUPS
-from dse.core.errors import SpaceError
+from dse.core.errors import InfeasibleError, SpaceError
 from dse.core.records import filled
 from dse.core.units import Figure
 from dse.evaluator import breakdown
@@ -20,6 +19,9 @@ from dse.evaluator.breakdown import OperatingPoint, scalar
 from dse.evaluator.device_figures import device_figures
 from dse.evaluator.figures import FigureName, figures
 from dse.evaluator.first_order import FirstOrderModel
+from dse.evaluator.fitting import Fits, Fitting, fits_of
+from dse.evaluator.request import PlanRequest, Request, asked, bits_described, check, formats_from
+from dse.evaluator.runnable import obstacle
 from dse.evaluator.site import site as site_of
 from dse.hardware.machine import Machine
 from dse.serving.accounting import worth
@@ -34,7 +36,7 @@ from dse.space.design import complete, encode, unfit
 from dse.space.limits import Limit
 from dse.space.objectives import OBJECTIVES, Goal
 from dse.space.reader import read_space, space_text
-from dse.space.scenario import ModelLoad, RequestClass, RequestMix, mix_of
+from dse.space.scenario import RequestMix
 from dse.space.space import Space
 from dse.space.variables import Value, parse_value
 
@@ -42,9 +44,11 @@ FAR_TOO_DEEP = 999_999
 """shown where no depth makes a model fit"""
 ANY_TPOT = 1e9
 """s; a target that every plan meets"""
-LONGEST_BITS = 32
-COMPUTE_BITS = (4, 8, 16)
-ATTENTION = ("tp", "dp", "sp")
+
+FAR_TOO_DEEP = 999_999
+"""shown where no depth makes a model fit"""
+ANY_TPOT = 1e9
+"""s; a target that every plan meets"""
 
 
 @dataclass
@@ -59,7 +63,10 @@ class Evaluation:
     unthrottled_time: float
     tpot: float
     """s per output token, arriving prompts included where they share the machine"""
-    ttft: float
+    ttft: float | None
+    """s to the first token of the prompt asked about; None for a decode step whose prompts are not charged"""
+    space_ttft: float
+    """s to the first token of the prompt that was asked about, or else of the space's ``ttft_input``"""
     throughput: float
     """output tokens/s of one copy of the model"""
     objectives: dict[str, float]
@@ -79,21 +86,12 @@ class Evaluation:
     """bandwidths, capacities, flash break-even and the like, by ``FigureName``"""
     site: dict[str, Figure] = field(default_factory=dict)
     """what the scenario's demand takes of a site, by ``SiteFigure``; empty for a device"""
-
-
-@dataclass(frozen=True)
-class Request:
-    """A workload as a person asks about it; what is left out is the space's own."""
-
-    llm: str | None = None
-    software: str | None = None
-    weight_bits: float | None = None
-    kv_bits: float | None = None
-    compute_bits: float | None = None
-    context: float | None = None
-    """a decode step at this context, prompts not charged"""
-    input_tokens: float | None = None
-    output_tokens: float | None = None
+    memory: dict[str, Figure] = field(default_factory=dict)
+    """bytes of a package by class, at the p95 of what is held; sums to its memory"""
+    unset: dict[str, Value] = field(default_factory=dict)
+    """design variables that were not given, with the values they took"""
+    notes: list[str] = field(default_factory=list)
+    """what every reader must know: keys of the model's configuration that were not known"""
 
 
 def evaluate(
@@ -102,50 +100,125 @@ def evaluate(
     variables: Mapping[str, object] | None = None,
     device: str | None = None,
     request: Request | None = None,
-    batch: int = 1,
-    tensor_parallel: int = 1,
-    attention: str = "tp",
+    plan: PlanRequest | None = None,
     catalog: Catalog | None = None,
 ) -> Evaluation:
     """Evaluate one design (``variables``) or existing machine (``device``) under one plan.
 
-    ``tensor_parallel`` is the group that shares the model; ``attention`` is ``tp``, ``dp`` or ``sp``
-    (tensor-parallel with the KV cache split by position). Demand fills every domain. With memory below the
-    fast one, of both placements the better.
+    Demand fills every domain. With memory below the fast one, of both placements the better.
+
+    Raises:
+        SpaceError: an unknown variable, a value outside its range, a plan that cannot be.
+        DataError: an unknown device, model or software stack.
+        InfeasibleError: a plan that cannot run: it does not fit the packages asked for, ranks do not divide
+            the heads, or requests are longer than the model takes; with the nearest that runs.
+
+    """
+    if device is not None and variables:
+        raise SpaceError("give variables or device, not both: a machine that exists has its own")
+    request, plan = request or Request(), plan or PlanRequest()
+    check(request, plan)
+    catalog = catalog or load_catalog()
+    space = _space(target, catalog)
+    if space.target.one_user and plan != PlanRequest():
+        raise SpaceError(
+            f"plan: {space.name} serves one user on one package: leave batch and parallel ranks at 1"
+        )
+    posed = replace(asked(space, catalog, request, plan, _units(catalog, device)), tpot_targets=(ANY_TPOT,))
+    model = FirstOrderModel(posed, catalog, 1)
+    machine, name, unset = _machine(model, variables, device)
+    load, entry = posed.scenario.workloads[0], catalog.llm(posed.scenario.workloads[0].llm)
+    fitting = Fitting.of(machine, posed.scenario, catalog)
+    fault = obstacle(fitting, plan, entry)
+    if fault:
+        raise InfeasibleError(f"{name}: {fault}")
+    plans = single_plan(
+        plan.group,
+        batch=plan.stage_batch,
+        attention_dp=plan.attention_dp,
+        expert_parallel=plan.expert_parallel or plan.group,
+        stages=plan.pipeline,
+        context_parallel=plan.by_position,
+        either_placement=bool(machine.tiered[0]),
+    )
+    work = lower_step(load, plans, catalog, posed.scenario, model.software)
+    out = evaluation(model, machine, work, _better(model, machine, work), ANY_TPOT)
+    out.name, out.unset = name, unset
+    out.plan = _asked_plan(posed, plan)
+    formats = bits_described(load, routed=bool(entry.experts))
+    out.plan["formats"] = f"{formats} ({formats_from(space, request)})"
+    if posed.scenario.mix.computed_tokens > 0 and not posed.target.one_user:
+        shares = "arriving prompts" in out.times
+        out.plan["prompts"] = "on these packages" if shares else "on packages of their own"
+    out.memory = {name: Figure(v, "B") for name, v in fitting.memory(plan).items()}
+    out.notes = [f"{entry.name}: imported with {u}: not known, taken by word" for u in entry.unverified]
+    if request.context is not None:
+        out.ttft = None
+        out.limits.pop(Limit.TTFT, None)
+    return out
+
+
+def fit(
+    target: str | Space,
+    *,
+    variables: Mapping[str, object] | None = None,
+    device: str | None = None,
+    request: Request | None = None,
+    plan: PlanRequest | None = None,
+    catalog: Catalog | None = None,
+) -> Fits:
+    """How a model fits one design or existing machine: memory by class, and the most that fits.
 
     Raises:
         SpaceError: an unknown variable, a value outside its range, a plan that cannot be.
         DataError: an unknown device, model or software stack.
 
     """
-    if device is not None and variables:
-        raise SpaceError("give variables or device, not both: a machine that exists has its own")
-    _check_numbers(request or Request(), batch, tensor_parallel)
-    catalog = catalog or load_catalog()
-    asked = _asked(target, catalog, request or Request(), batch)
-    model = FirstOrderModel(asked, catalog, 1)
-    machine, name = _machine(model, variables, device)
-    _check_plan(asked, batch, tensor_parallel, attention)
-    plans = single_plan(
-        tensor_parallel,
-        data_parallel=attention == "dp",
-        batch=batch,
-        context_parallel=attention == "sp",
-        either_placement=bool(machine.tiered[0]),
-    )
-    work = lower_step(asked.scenario.workloads[0], plans, catalog, asked.scenario, model.software)
-    out = evaluation(model, machine, work, _better(model, machine, work), ANY_TPOT)
-    out.name = name
-    out.plan = {
-        "llm": asked.scenario.workloads[0].llm,
-        "batch": batch,
-        "group": tensor_parallel,
-        "attention": attention,
-        "pipeline depth": out.plan["pipeline depth"],
-        "context": asked.scenario.mix.context,
-        "software": asked.scenario.software,
+    request, plan, catalog = request or Request(), plan or PlanRequest(), catalog or load_catalog()
+    check(request, plan)
+    space = _space(target, catalog)
+    posed = asked(space, catalog, request, plan, _units(catalog, device))
+    machine, name, _ = _machine(FirstOrderModel(posed, catalog, 1), variables, device)
+    load = posed.scenario.workloads[0]
+    entry = catalog.llm(load.llm)
+    fitting = Fitting.of(machine, posed.scenario, catalog)
+    formats = f"{bits_described(load, routed=bool(entry.experts))} ({formats_from(space, request)})"
+    return fits_of(fitting, plan, name, obstacle(fitting, plan, entry), formats)
+
+
+def _asked_plan(space: Space, plan: PlanRequest) -> dict[str, str | float | bool]:
+    """The plan and what it serves, as it was asked for."""
+    scenario = space.scenario
+    out: dict[str, str | float | bool] = {
+        "llm": scenario.workloads[0].llm,
+        "batch": plan.batch,
+        "group": plan.group,
+        "attention": plan.attention,
+        "pipeline depth": plan.pipeline,
+        "context": scenario.mix.context,
+        "software": scenario.software,
     }
+    if plan.data_parallel > 1:
+        out["data parallel"] = plan.data_parallel
+    if plan.expert_parallel is not None:
+        out["expert parallel"] = plan.expert_parallel
+    if plan.context_parallel > 1:
+        out["context parallel"] = plan.context_parallel
     return out
+
+
+def _space(target: str | Space, catalog: Catalog) -> Space:
+    if isinstance(target, Space):
+        return target
+    said = space_text(target)
+    return catalog.kept(("space", *said), lambda: read_space(*said, catalog))
+
+
+def _units(catalog: Catalog, device: str | None) -> list[str] | None:
+    """Number formats that a device multiplies in beside 16 bit; None for a design, which has all."""
+    if device is None:
+        return None
+    return catalog.entry("device", device).attributes.get("formats", "").split()
 
 
 def _better(model: FirstOrderModel, machine: Machine, work: StepWork) -> int:
@@ -161,20 +234,6 @@ def _better(model: FirstOrderModel, machine: Machine, work: StepWork) -> int:
         return found.checks.excess * max(found.result.ttft_ratio, 1.0), worth(found.site, found.mode)
 
     return min(range(len(work.rows)), key=badness)
-
-
-def _check_numbers(request: Request, batch: object, tensor_parallel: object) -> None:
-    """Refuse counts that are no whole numbers from 1, and request numbers that are not finite and above 0."""
-    for name, count in (("batch", batch), ("tensor_parallel", tensor_parallel)):
-        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-            raise SpaceError(f"{name}: got {count!r}, expected a whole number from 1")
-    for f in fields(request):
-        value = getattr(request, f.name)
-        if value is None or f.name in {"llm", "software"}:
-            continue
-        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if not (number and np.isfinite(value) and value > 0):
-            raise SpaceError(f"{f.name}: got {value!r}, expected a number above 0")
 
 
 def explain(
@@ -232,6 +291,7 @@ def _evaluated(model: FirstOrderModel, point: OperatingPoint, work: StepWork, nu
         unthrottled_time=pair.step.unthrottled,
         tpot=tpot,
         ttft=found.result.ttft,
+        space_ttft=found.result.ttft,
         throughput=found.plan.batch * pair.fitted.depth / tpot,
         objectives={goal.value: scalar(getattr(e, goal.attribute)) * goal.scale for goal in goals},
         times=_times(found, tpot, work.tokens_per_step),
@@ -288,71 +348,10 @@ def _times(found: Trace, tpot: float, tokens_per_step: float) -> dict[str, float
     return times
 
 
-def _asked(target: str | Space, catalog: Catalog, request: Request, batch: int) -> Space:
-    """The space with one workload, as asked, and a demand that fills every domain."""
-    space = target
-    if not isinstance(space, Space):
-        said = space_text(space)
-        space = catalog.kept(("space", *said), lambda: read_space(*said, catalog))
-    scenario = space.scenario
-    load = next((w for w in scenario.workloads if w.llm == request.llm), scenario.workloads[0])
-    weight_bits, kv_bits = request.weight_bits or load.weight_bits, request.kv_bits or load.kv_bits
-    usual = float(COMPUTE_BITS[-1]) if weight_bits >= COMPUTE_BITS[-1] else load.compute_bits
-    compute_bits = usual if request.compute_bits is None else request.compute_bits
-    stored = (weight_bits, kv_bits)
-    if compute_bits not in COMPUTE_BITS or not all(1 <= bits <= LONGEST_BITS for bits in stored):
-        raise SpaceError(
-            f"precision: got {weight_bits:g}/{kv_bits:g}/{compute_bits:g} bit, expected 1 to 32, "
-            "compute 4, 8 or 16"
-        )
-    software = request.software or scenario.software
-    catalog.entry("software", software)
-    alone = ModelLoad(
-        llm=catalog.llm(request.llm or load.llm).name,
-        weight=1.0,
-        concurrency=1.0 if space.target.one_user else float(batch * GROUPS[-1]),
-        weight_bits=weight_bits,
-        kv_bits=kv_bits,
-        compute_bits=compute_bits,
-    )
-    mix = _mix(scenario.mix, request)
-    scenario = replace(scenario, workloads=(alone,), software=software, mix=mix)
-    return replace(space, scenario=scenario, tpot_targets=(ANY_TPOT,))
-
-
-def _mix(usual: RequestMix, request: Request) -> RequestMix:
-    """Neither a context nor tokens asks about the scenario's own mix."""
-    if request.context is not None:
-        return mix_of(request.context)
-    if request.input_tokens is not None or request.output_tokens is not None:
-        asked = RequestClass("asked", 1.0, request.input_tokens or 1.0, request.output_tokens or 1.0)
-        return RequestMix((asked,))
-    return usual
-
-
-def _check_plan(space: Space, batch: int, tensor_parallel: int, attention: str) -> None:
-    """Refuse a plan that cannot be.
-
-    Raises:
-        SpaceError: it cannot.
-
-    """
-    lone = attention == "dp" and batch < tensor_parallel
-    if tensor_parallel not in GROUPS or attention not in ATTENTION or lone:
-        raise SpaceError(
-            f"plan: got tensor_parallel {tensor_parallel}, attention {attention!r}, batch {batch}; "
-            "expected a "
-            f"power of two up to {GROUPS[-1]}, tp, dp or sp, and with dp a batch of at least the group"
-        )
-    if space.target.one_user and (batch, tensor_parallel, attention) != (1, 1, "tp"):
-        raise SpaceError(
-            f"plan: {space.name} serves one user on one package: leave batch and tensor_parallel at 1"
-        )
-
-
 def _machine(
     model: FirstOrderModel, variables: Mapping[str, object] | None, device: str | None
-) -> tuple[Machine, str]:
+) -> tuple[Machine, str, dict[str, Value]]:
+    """The machine, its name, and the variables that were not given with the values they took."""
     space = model.space
     if device is not None:
         entry = model.catalog.entry("device", device)
@@ -364,12 +363,14 @@ def _machine(
         # a machine that exists does not depend on what it serves
         bare = replace(space.scenario, workloads=(), mix=RequestMix(()))
         key = ("machine", device, space.target.name, repr(bare), repr(sorted(space.thresholds.items())))
-        return model.catalog.kept((*key, model.weights), lambda: model.devices([device])), entry.title
+        made = model.catalog.kept((*key, model.weights), lambda: model.devices([device]))
+        return made, entry.title, {}
     values: dict[str, Value] = {}
     for name, text in (variables or {}).items():
         values[name] = parse_value(space.variable(name), text, space.name)
-    made = complete(space, values)
-    faults = unfit(space, made)
+    whole = complete(space, values)
+    faults = unfit(space, whole)
     if faults:
         raise SpaceError("\n".join(f"{space.name}: {f}" for f in faults))
-    return model.machine(encode(space, [made])), space.name
+    unset = {k: v for k, v in whole.items() if k not in values}
+    return model.machine(encode(space, [whole])), space.name, unset

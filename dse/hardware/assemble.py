@@ -88,7 +88,7 @@ def assemble(
     values = PartValues(catalog, parts, scenario.body)
     reads, joint_load = fast_reads(values)
     flash, staged = flash_tier(values)
-    fast = fast_tier(values, reads, staged, scenario.applications)
+    fast = fast_tier(values, reads, staged, scenario)
     pnm, pnm_limits = engine(values)
     host = compute(values)
     standing = _standing(values, fast, flash)

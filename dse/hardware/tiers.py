@@ -11,6 +11,7 @@ from dse.hardware.machine import Fast, Flash, ReadLine, Tier
 from dse.hardware.part_values import PartValues
 from dse.hardware.parts import UNBOUNDED
 from dse.physics import flash, memory, package
+from dse.space.scenario import Scenario
 
 LEAST_FAST = 0.01
 """share of the fast memory that counts as free where applications and engines leave none: a limit says so"""
@@ -46,18 +47,24 @@ def fast_reads(values: PartValues) -> tuple[dict[ReadLine, FloatArray], FloatArr
 
 
 def fast_tier(
-    values: PartValues, reads: dict[ReadLine, FloatArray], staged: FloatArray, applications: float
+    values: PartValues, reads: dict[ReadLine, FloatArray], staged: FloatArray, scenario: Scenario
 ) -> Fast:
-    """The fast memory that engines, ``staged`` flash reads [B] and ``applications`` [B] leave."""
+    """The fast memory that engines, ``staged`` flash reads [B], applications and the runtime's reserve leave.
+
+    Runtimes claim a share of the memory (``memory_share`` of the software stack): the rest goes to the
+    driver, to fragments and to activations of prompts.
+    """
     memories = values.parts.memory
     inside = values.pnm_site == PnmSite.FAST
     usable = memories.capacity * (1.0 - np.where(inside, values.pnm("capacity_loss"), 0.0))
+    claimed = usable * values.catalog.value("software", scenario.software, "memory_share")
+    left = claimed - staged - scenario.applications
     refresh = usable * values.memory("refresh_power_per_byte")
     idle = values.memory("static_power_per_byte") + values.memory("refresh_power_per_byte")
     return Fast(
         bandwidth=memories.host_bandwidth,
         write_bandwidth=memories.host_bandwidth,
-        capacity=np.maximum(usable - staged - applications, np.maximum(LEAST_FAST * usable, 1.0)),
+        capacity=np.maximum(left, np.maximum(LEAST_FAST * usable, 1.0)),
         latency=values.memory("access_latency"),
         energy=total(reads.values()),
         standby_power=usable * idle,

@@ -171,7 +171,7 @@ def _box(run: Run) -> FloatArray | None:
 
 def _chosen(facts: Facts, label: str, index: int) -> Chosen:
     run, ours = facts.run, facts.ours
-    design, outcomes = run.archive.joined()
+    design, _ = run.archive.joined()
     row, rung = int(run.front.rows[index]), int(run.front.operating_points[index])
     c = Chosen(
         label=label,
@@ -183,14 +183,19 @@ def _chosen(facts: Facts, label: str, index: int) -> Chosen:
         binds=facts.binds[index],
     )
     if ours is not None:
-        machine = ours.machine(design.take(np.array([row])))
-        plans = [
-            int(outcomes.detail[f"plan.{i}"][row, rung]) for i in range(len(run.space.scenario.workloads))
-        ]
-        c.parts = explain(ours, machine, plans, run.space.tpot_targets_at(rung))
+        c.parts = point_parts(run, ours, index)
     c.why = _why(facts, c)
     c.rejected = _rejected(facts, c)
     return c
+
+
+def point_parts(run: Run, ours: FirstOrderModel, index: int) -> list[Evaluation]:
+    """Breakdowns of a point of a front, a workload each, under the plans that the search chose."""
+    design, outcomes = run.archive.joined()
+    row, rung = int(run.front.rows[index]), int(run.front.operating_points[index])
+    machine = ours.machine(design.take(np.array([row])))
+    plans = [int(outcomes.detail[f"plan.{i}"][row, rung]) for i in range(len(run.space.scenario.workloads))]
+    return explain(ours, machine, plans, run.space.tpot_targets_at(rung))
 
 
 def _why(facts: Facts, c: Chosen) -> str:

@@ -77,16 +77,17 @@ def fit(machine: MachineRow, plan: PlanRow, scratch: ScratchRow) -> Fit:
     """Pipeline depth, and bytes held over memory.
 
     One longest request must fit beside the weights; each stage holds the KV of its layers. Stages are as few
-    as hold the weights beside all KV, and one longest request beside its share of them.
+    as hold the weights beside all KV, and one longest request beside its share of them, and as many as the
+    plan asks for.
     """
     whole, least = machine.memory, machine.fast_capacity * (1.0 / LARGE)
     live = min(plan.live_p95, LARGE)
     spread = machine.fast_on_chip * plan.activations  # where the fast tier is the scratchpad itself
     held = live + plan.prefix_held + spread
     room = max(whole - held, least)
-    depth = 1.0
-    if plan.resident > room:
-        depth = min(roofline.pipeline_depth(plan.resident, room), LARGE)
+    depth = plan.stages
+    if plan.resident > room * depth:
+        depth = max(min(roofline.pipeline_depth(plan.resident, room), LARGE), depth)
     if plan.resident + plan.longest > whole * depth:
         deeper = min(roofline.pipeline_depth(plan.resident + plan.longest, whole), LARGE)
         if deeper * max(scratch.inverse_deepest, plan.batch * scratch.inverse_concurrency) <= 1.0:

@@ -58,6 +58,8 @@ class Plans:
     """with flash: fast memory takes all it can hold (else no more than balances the tiers)"""
     sub_batch_interleaving: BoolArray
     """with PNM: the batch runs as two halves, one on the host while the other is near its data"""
+    stages: FloatArray
+    """least pipeline depth; deeper where the model does not fit so many"""
 
     def __post_init__(self) -> None:
         for column in fields(self):
@@ -83,6 +85,8 @@ def plans_of(
     fill_fast_tier: BoolArray,
     context_parallel: BoolArray | None = None,
     sub_batch_interleaving: BoolArray | None = None,
+    *,
+    stages: float = 1.0,
 ) -> Plans:
     """Plans from rows of (group, replicas, expert ranks, batch).
 
@@ -107,6 +111,7 @@ def plans_of(
         sub_batch_interleaving=np.zeros(len(rows), dtype=bool)
         if sub_batch_interleaving is None
         else sub_batch_interleaving,
+        stages=np.full(len(rows), stages),
     )
 
 
@@ -127,15 +132,17 @@ def plan_grid(
 ) -> Plans:
     """Enumerate the plans of a model: every shape and batch, then again for what some machines alone can do.
 
-    Dense models: tensor-parallel groups of 1 to 64. MoE models also attention data-parallel
-    groups of 2 to 512 with at least one sequence per rank. With ``context_parallel`` also tensor-parallel
-    groups of more ranks than KV heads whose cache is split by position. Batches are powers of two to 4096.
+    Dense models: tensor-parallel groups of 1 to 64 that divide the heads, as engines ask. MoE models also
+    attention data-parallel groups of 2 to 512 with at least one sequence per rank. With ``context_parallel``
+    also tensor-parallel groups of more ranks than KV heads whose cache is split by position. Batches are
+    powers of two to 4096.
     With ``tiers`` (memory below the fast one) each stands again overflowing, with ``near`` (PNM)
     again in halves.
     """
-    heads = 1 if model.latent else model.kv_heads
+    heads = model.kv_heads
     batches = [2**k for k in range(int(np.log2(LARGEST_BATCH)) + 1)]
-    shapes = [(g, 1, sliced_experts(model, g) if model.experts else 1) for g in GROUPS if g <= LARGEST_TENSOR]
+    tensor = [g for g in GROUPS if g <= LARGEST_TENSOR and not model.tensor_fault(g)]
+    shapes = [(g, 1, sliced_experts(model, g) if model.experts else 1) for g in tensor]
     if model.experts:
         shapes += [(g, g, g) for g in GROUPS if g > 1]
     split = [False] * len(shapes)
@@ -155,16 +162,20 @@ def plan_grid(
 def single_plan(
     group: int,
     *,
-    data_parallel: bool,
     batch: int,
+    data_parallel: bool = False,
+    attention_dp: int = 0,
+    expert_parallel: int = 0,
+    stages: int = 1,
     context_parallel: bool = False,
     either_placement: bool = False,
 ) -> Plans:
-    """One plan, as a person asks for it; experts are dealt whole.
+    """One plan, as a person asks for it; experts are dealt whole unless ``expert_parallel`` ranks are named.
 
     With ``either_placement`` it stands twice: tiers that finish together, then fast memory filled.
     """
     fill = [False, True] if either_placement else [False]
-    row = (group, group if data_parallel else 1, group, batch)
+    copies = attention_dp or (group if data_parallel else 1)
+    row = (group, copies, expert_parallel or group, batch)
     split = np.full(len(fill), context_parallel)
-    return plans_of([row] * len(fill), [0] * len(fill), np.array(fill), split)
+    return plans_of([row] * len(fill), [0] * len(fill), np.array(fill), split, stages=float(stages))

@@ -131,6 +131,8 @@ class PlanRow:
     plan_shape: int
     fill_fast_tier: int
     sub_batch_interleaving: int
+    stages: float
+    """least pipeline depth"""
     flop: PerOperator
     weights: PerOperator
     """weight bytes read"""

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from dse.catalog.catalog import Catalog
-from dse.catalog.transformer import Transformer, transformer
+from dse.catalog.transformer import Cache, Transformer, transformer
 from dse.core.axes import OPERATORS
 from dse.core.records import dtype_of, filled
 from dse.core.units import BoolArray, FloatArray, IntArray
@@ -82,16 +82,17 @@ class _Ranks:
     """ranks that share attention and dense weights"""
     slices: FloatArray
     """ranks that share an expert"""
-    kv: FloatArray
-    """ranks over which the KV cache is spread"""
+    by_position: BoolArray
+    """whether ranks share the KV cache by position"""
 
     @staticmethod
-    def of(model: Transformer, plans: Plans, rows: Any = slice(None)) -> _Ranks:
+    def of(plans: Plans, rows: Any = slice(None)) -> _Ranks:
         g, d, e = plans.group[rows], plans.attention_dp[rows], plans.expert_parallel[rows]
-        heads = 1.0 if model.latent else float(model.kv_heads)
-        return _Ranks(
-            g, d, e, g / d, g / e, np.where(plans.context_parallel[rows], g / d, np.minimum(g / d, heads))
-        )
+        return _Ranks(g, d, e, g / d, g / e, plans.context_parallel[rows])
+
+    def over(self, cache: Cache) -> FloatArray:
+        """Ranks over which a cache is spread: by head, or by position."""
+        return np.where(self.by_position, self.tensor, np.minimum(self.tensor, cache.shards))
 
 
 def _expert_loads(
@@ -158,7 +159,7 @@ def _asked(
     skew: float,
 ) -> _Asked:
     """Lower a workload under p plans; kept from scenario to scenario that differ in catalogue numbers."""
-    r = _Ranks.of(model, plans)
+    r = _Ranks.of(plans)
     resident = plans.batch / r.replicas  # sequences an attention rank holds
     tokens = plans.at_once / r.replicas  # those it sees at once
     rows, every = tokens * load.positions, plans.at_once * load.positions
@@ -182,7 +183,7 @@ def _asked(
     crossing = ACTIVATION_BYTES * np.stack(
         [
             rows * 2.0 * model.layers * model.hidden * np.ones(len(plans)),
-            rows * model.layers * model.head_width / r.tensor,
+            rows * model.crossing_width / r.tensor,
             rows * 2.0 * model.layers * model.hidden,
             pairs * 2.0 * model.moe_layers * model.hidden,
             every * (model.hidden + model.vocab / r.group),
@@ -203,6 +204,7 @@ def _asked(
         "plan_shape": plans.plan_shape,
         "fill_fast_tier": plans.fill_fast_tier,
         "sub_batch_interleaving": plans.sub_batch_interleaving,
+        "stages": plans.stages,
         "flop": flop.T,
         "weights": weights.T,
         "mean_flop": mean_flop.T,
@@ -212,7 +214,7 @@ def _asked(
         "joule_experts": even[EXPERTS],
         **dict.fromkeys(("streamed_dense", "streamed_experts", "streamed_cache", "computed"), 0.0),
         "crossing": crossing.T,
-        "kv_pieces": tokens * np.maximum((1.0 if model.latent else float(model.kv_heads)) / r.tensor, 1.0),
+        "kv_pieces": tokens * np.maximum(model.kv_heads / r.tensor, 1.0),
         "activations": 2.0 * rows * model.hidden * ACTIVATION_BYTES,
         "reduce_bytes": rows * model.hidden * ACTIVATION_BYTES,
         "reduces": _reduces(model, plans, r.tensor > 1),
@@ -297,28 +299,38 @@ def _cache(
     """KV bytes read, held and written by ``resident`` sequences of a rank, ``tokens`` of which pass at
     once.
     """
-    context = mix.context
-    prefix = 0.0 if model.topk else model.kv_elements * mix.prefix_context * load.kv_bits / 8
-    read = tokens * (model.read_bytes(context, load.kv_bits) + 2.0 * model.state_bytes) / r.kv
-    kv_prefix, prefix_held = tokens * prefix / r.kv, resident * prefix / r.kv
-    p95 = memory.resident_p95(context, mix.deviation, mix.longest, resident, P95)
-    held = (
-        p95 * model.held_bytes(context, load.kv_bits) / max(context, 1.0) + resident * model.state_bytes
-    ) / r.kv
-    longest = model.held_bytes(longest_request, load.kv_bits) / r.kv
+    context, bits = mix.context, load.kv_bits
+    p95 = memory.resident_p95(context, mix.deviation, mix.longest, resident, P95) / max(context, 1.0)
     inputs = mix.mean([c.input_tokens for c in mix.classes])
-    written = resident * load.tokens_per_step * model.kv_bytes_per_token(load.kv_bits)
-    if mix.output_tokens >= 1.0:
-        written = written + arriving * model.held_bytes(mix.computed_tokens, load.kv_bits)
+    out = dict.fromkeys(
+        ("read", "kv_prefix", "prefix_held", "kv_written", "held", "longest", "prefix_written", "prompt_kv"),
+        np.zeros(len(resident)),
+    )
+    for cache in model.caches:
+        spread = r.over(cache)
+        kept = 0.0 if cache.window else cache.growth(bits)
+        # a sparse attention selects anew for each token: it does not read a prefix once for all
+        shared = 0.0 if cache.topk else kept * mix.prefix_context
+        several = cache.read_elements / max(cache.held_elements, 1.0)  # layers that read one cache
+        written = resident * load.tokens_per_step * cache.growth(bits)
+        if mix.output_tokens >= 1.0:
+            written = written + arriving * cache.held_bytes(mix.computed_tokens, bits)
+        held = p95 * cache.held_bytes(context, bits) + resident * cache.state_bytes
+        for name, value in (
+            ("read", tokens * (cache.read_bytes(context, bits) + cache.state_traffic)),
+            ("kv_prefix", tokens * shared * several),
+            ("prefix_held", resident * shared),
+            ("kv_written", written),
+            ("held", held),
+            ("longest", cache.held_bytes(longest_request, bits)),
+            ("prefix_written", kept * mix.prefix_written),
+            ("prompt_kv", cache.held_bytes(inputs, bits)),
+        ):
+            out[name] = out[name] + value / spread
     return {
-        "kv_live": np.maximum(read - kv_prefix, 0.0),
-        "kv_prefix": kv_prefix,
-        "kv_written": written / r.kv,
-        "live_p95": np.maximum(held - prefix_held, 0.0),
-        "prefix_held": prefix_held,
-        "longest": np.broadcast_to(longest, r.group.shape),
-        "prefix_written": model.kv_elements * load.kv_bits / 8 * mix.prefix_written / r.kv,
-        "prompt_kv": model.held_bytes(inputs, load.kv_bits) / r.kv,
+        "kv_live": np.maximum(out.pop("read") - out["kv_prefix"], 0.0),
+        "live_p95": np.maximum(out.pop("held") - out["prefix_held"], 0.0),
+        **out,
     }
 
 
@@ -364,8 +376,8 @@ def _places(
     """
     p = len(tokens)
     layers = model.attention_layers
-    entry = model.kv_bytes_per_token(load.kv_bits) / layers / r.kv
-    run = entry * (1.0 if model.topk else max(context, 1.0))
+    entry = _growth(model, load, r) / layers
+    run = entry * (1.0 if model.sparse else max(context, 1.0))
     out = {
         "kv_run": np.maximum(run, 1.0),
         "resident_experts": np.zeros(p),
@@ -394,10 +406,18 @@ def _places(
     }
 
 
+def _growth(model: Transformer, load: ModelLoad, r: _Ranks) -> FloatArray:
+    """KV bytes that a token leaves behind on a rank."""
+    total = np.zeros(len(r.group))
+    for cache in model.caches:
+        total = total + cache.growth(load.kv_bits) / r.over(cache)
+    return total
+
+
 def _resident(model: Transformer, load: ModelLoad, r: _Ranks) -> FloatArray:
     """Weight bytes a rank holds, embedding included; more ranks than experts hold copies."""
     dealt = model.experts / np.minimum(r.expert_parallel, max(model.experts, 1)) / r.slices
-    ends = model.head + (0.0 if model.tied else model.embedding)
+    ends = model.head + (0.0 if model.tied else model.embedding) + model.gathered
     return (
         model.attention / r.tensor * load.stored("projections")
         + model.ffn / r.tensor * load.stored("ffn")
@@ -440,7 +460,7 @@ def _prefill(
 
     Each attention replica prefills a prompt of its own.
     """
-    r = _Ranks.of(model, plans, _shape_plans(plans))
+    r = _Ranks.of(plans, _shape_plans(plans))
     every = tokens * r.replicas
     loads = (
         _expert_loads(model, every, r.expert_parallel, skew) if tokens > 0 else (np.zeros(len(every)),) * 4
@@ -464,7 +484,7 @@ def _prefill(
         "tokens": tokens,
         "flop": flop.T,
         "weights": weights.T,
-        "kv": tokens * model.kv_bytes_per_token(load.kv_bits) / r.kv,
+        "kv": tokens * _growth(model, load, r),
         "reduce_bytes": np.where(r.tensor > 1, tokens * model.hidden * ACTIVATION_BYTES, 0.0),
         "exchange_bytes": _exchanged(model, load, r, tokens * np.ones(len(every)), loads[0], loads[2]),
         "joule_flop": per_precision(_columns(load), joule_flop),

@@ -13,12 +13,13 @@ from typing import Any, Final
 import numpy as np
 
 from dse.catalog.catalog import Catalog
-from dse.core.errors import DseError, SpaceError
+from dse.core.errors import DseError, InfeasibleError, SpaceError
 from dse.core.units import FloatArray
 from dse.core.version import __version__
-from dse.evaluator.explain import Request, evaluate
+from dse.evaluator.explain import evaluate
 from dse.evaluator.figures import HEAT, FigureName
 from dse.evaluator.loading import OURS
+from dse.evaluator.request import PlanRequest, Request
 from dse.run.front import envelope
 from dse.run.run import Run
 from dse.space.design import decode, levels, unfit
@@ -211,11 +212,12 @@ def _compared(space: Space, c: Comparison, catalog: Catalog) -> dict[str, Any]:
                     c.space or replace(space, what_ifs=(), comparisons=()),
                     variables=dict(r.design),
                     request=Request(llm=c.llm, context=c.context),
-                    batch=batch,
-                    tensor_parallel=c.tensor_parallel,
-                    attention=c.attention,
+                    plan=PlanRequest(batch, c.tensor_parallel, c.attention),
                     catalog=catalog.with_numbers(r.catalogue),
                 )
+            except InfeasibleError:
+                cells.append({"fault": "does not fit"})
+                continue
             except DseError as error:
                 cells.append({"fault": str(error).splitlines()[0]})
                 continue
@@ -228,7 +230,7 @@ def _compared(space: Space, c: Comparison, catalog: Catalog) -> dict[str, Any]:
                     "messages": e.times.get("collectives", 0.0) / e.decode_time,
                     "unthrottled": e.unthrottled_time,
                     "energy": e.objectives["energy_per_token"],
-                    "prompt": e.ttft,
+                    "prompt": e.space_ttft,
                     "engine": [op for op, where in e.engines.items() if where == "pnm"],
                     "heat": heat,
                     "clock": e.figures[FigureName.CLOCK_LEVEL].value,

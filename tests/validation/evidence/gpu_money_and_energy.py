@@ -18,6 +18,7 @@ from dse.evaluator.explain import Evaluation
 from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.site import at_price, list_price
 from dse.hardware.machine import CarbonLine
+from dse.space.limits import Limit
 from dse.space.reader import read_space, space_text
 from dse.space.space import Space
 
@@ -70,10 +71,11 @@ class PublishedRange:
 
 
 def _space(catalog: Catalog, utilisation: float, year: float = YEAR) -> Space:
-    """The datacenter's accounting in a year."""
+    """The datacenter's accounting in a year, without its limit on the first token: no source states one."""
     space = read_space(*space_text("datacenter"), catalog)
     numbers = {**space.scenario.numbers, "year": year, "utilisation": utilisation}
-    return replace(space, scenario=replace(space.scenario, numbers=numbers))
+    limits = {k: v for k, v in space.thresholds.items() if k != Limit.TTFT}
+    return replace(space, scenario=replace(space.scenario, numbers=numbers), thresholds=limits)
 
 
 # what, device, model, batch, tensor parallel, input, output, bits, whole node, low, nominal, high, source
@@ -180,7 +182,10 @@ def tokens(catalog: Catalog) -> list[PublishedRange]:
         share = (
             e.decode_time / e.tpot if "alone" in what or not rented else 1.0
         )  # API prices ask for the prompt apart
-        seconds = e.figures["packages"].value / e.throughput / space.scenario.utilisation * share
+        if "alone" in what or not rented:
+            seconds = e.figures["packages"].value / e.throughput / space.scenario.utilisation * share
+        else:  # prompts may run on packages of their own, which are rented too
+            seconds = e.site["packages"].value / e.site["output tokens/s, all demand at once"].value
         out.append(
             PublishedRange(what, source, "USD/Mtok", low, nominal, high, seconds * price.amount / HOUR * 1e6)
         )

@@ -1,0 +1,133 @@
+"""Counts that a checkpoint or a name states, set beside what the configuration comes to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from dse.catalog.formats import STORED_BITS
+from dse.catalog.hf_config import read_json
+from dse.catalog.hf_formats import Formats
+from dse.catalog.transformer import Transformer
+from dse.core.errors import DataError
+
+EXACT: Final = 0.02
+"""difference to a count that a file states above which the configuration was misread"""
+
+NAMED_DOUBT: Final = 0.15
+NAMED_WRONG: Final = 0.30
+"""difference to a count in a name, which is rounded, above which to warn and to refuse"""
+
+BILLION: Final = 1e9
+
+
+def checked(
+    t: Transformer,
+    raw: Mapping[str, Any],
+    folder: Path,
+    formats: Formats,
+    names: list[str],
+    *,
+    more: bool = False,
+) -> list[str]:
+    """Warnings of a count set beside those that a file or a name states.
+
+    With ``more`` a checkpoint holds other weights too (encoders of images): it must not state less.
+
+    Raises:
+        DataError: a file states a count more than 2 % away, or only a name does and is more than 30 % away.
+
+    """
+    stated = _stated(raw, folder)
+    if stated is not None:
+        where, count, in_bytes = stated
+        mine = checkpoint_bytes(t, formats) if in_bytes else t.parameters
+        with_drafts = mine * (1.0 + _draft_share(t))
+        off = min((m / count - 1.0 for m in (mine, with_drafts)), key=abs)
+        if abs(off) > EXACT and not (more and off < 0.0):
+            unit = "GB" if in_bytes else "G parameters"
+            raise DataError(
+                f"{where}: states {count / BILLION:.4g} {unit}, the configuration comes to "
+                f"{mine / BILLION:.4g} ({100 * off:+.1f} %); expected a difference of at most 2 %: the model "
+                "does something that is not known here, or its files are not of one checkpoint"
+            )
+        return []
+    for name in names:
+        told = named_count(name)
+        if told is None:
+            continue
+        off = t.parameters / told - 1.0
+        text = (
+            f"{name!r} says {told / BILLION:.4g} G parameters, the configuration comes to "
+            f"{t.parameters / BILLION:.4g} G ({100 * off:+.1f} %)"
+        )
+        if abs(off) > NAMED_WRONG:
+            raise DataError(f"{text}; expected a difference of at most 30 %: names are rounded, not so far")
+        return [text] if abs(off) > NAMED_DOUBT else []
+    return []
+
+
+def _draft_share(t: Transformer) -> float:
+    """Parameters of draft layers over those of the model: each has a layer's size and a projection."""
+    if not t.mtp_layers:
+        return 0.0
+    routed = (t.expert * t.experts + t.shared) / max(t.moe_layers, 1)
+    layer = t.attention / max(t.layers, 1) + (routed or t.ffn / max(t.layers, 1))
+    return t.mtp_layers * (layer + 2.0 * t.hidden**2) / t.parameters
+
+
+def checkpoint_bytes(t: Transformer, formats: Formats) -> float:
+    """Bytes of the weights in a checkpoint, scales included."""
+    embedding = t.embedding + t.gathered
+    head = 0.0 if t.tied else t.head
+    routed = t.expert * t.experts
+    return (
+        t.attention * _bits(formats, "attention")
+        + t.ffn * _bits(formats, "ffn")
+        + routed * _bits(formats, "experts")
+        + head * _bits(formats, "head")
+        + (embedding + t.norms) * 16.0
+    ) / 8
+
+
+def _bits(formats: Formats, name: str) -> float:
+    """Bits a weight with its share of a scale of 16 bit over the group that the file names."""
+    fmt = formats.of(name)
+    if fmt.startswith("int") and formats.group:
+        return int(fmt.removeprefix("int")) + 16.0 / formats.group
+    return STORED_BITS[fmt]
+
+
+def _stated(raw: Mapping[str, Any], folder: Path) -> tuple[str, float, bool] | None:
+    """Where a count is stated, the count, and whether it is one of bytes."""
+    for key in ("num_parameters", "n_params", "total_params", "parameter_count"):
+        value = raw.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+            return f"config.json: {key}", float(value), False
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return None
+    metadata = read_json(index).get("metadata")
+    if not isinstance(metadata, Mapping):
+        return None
+    for key, in_bytes in (("total_parameters", False), ("total_size", True)):
+        value = metadata.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+            return f"{index}: metadata.{key}", float(value), in_bytes
+    return None
+
+
+def named_count(name: str) -> float | None:
+    """Parameters that a name states: ``70B``, ``355m``, ``1T``; not those a token takes (``A3B``)."""
+    plain = re.sub(r"[-_.]?(?:[aA]|e|E)\d+(?:\.\d+)?[bB]\b", " ", name)
+    found = re.findall(
+        r"(?<![\w.])(?:(\d+)x)?(\d+(?:\.\d+)?)\s?([bBmMtT])(?![a-zA-Z])", plain.replace("_", "-")
+    )
+    if not found:
+        return None
+    times, number, unit = found[0]
+    if times:  # 8x7B counts shared layers several times
+        return None
+    return float(number) * {"m": 1e6, "b": 1e9, "t": 1e12}[unit.lower()]

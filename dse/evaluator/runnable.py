@@ -1,0 +1,71 @@
+"""Why a plan cannot run at all, and what works that is nearest to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dse.catalog.llm import LlmEntry
+from dse.core.axes import GROUPS
+from dse.core.text import counted
+from dse.core.units import show
+from dse.evaluator.fitting import LONGEST, Fitting
+from dse.evaluator.request import PlanRequest
+
+
+def obstacle(fitting: Fitting, plan: PlanRequest, entry: LlmEntry) -> str:
+    """Why a plan cannot run, with the nearest that can; empty where it runs.
+
+    A context beyond the model's, heads that ranks do not divide, or bytes that do not fit the packages asked
+    for.
+    """
+    model = fitting.model
+    fault = model.tensor_fault(plan.tensor_ranks)
+    if fault:
+        works = max(g for g in GROUPS if g <= plan.tensor_ranks and not model.tensor_fault(g))
+        return (
+            f"{entry.name}: {fault}; engines (vLLM, SGLang, TensorRT-LLM) deal whole heads and refuse this; "
+            f"nearest: tp {works}, with dp or pp for more packages"
+        )
+    scenario, stated = fitting.scenario, entry.shape["max_context"]
+    longest = scenario.numbers.get("longest_request", scenario.mix.longest)
+    if stated and longest > stated:
+        whose = (
+            "the space's longest request has" if "longest_request" in scenario.numbers else "asked for were"
+        )
+        return (
+            f"{entry.name} takes contexts of up to {stated:,} tokens, {whose} {longest:,.0f}; nearest: "
+            f"{stated:,} tokens of input and output together, or --context {stated}"
+        )
+    if plan.pipeline > model.layers:
+        return f"{entry.name} has {model.layers:g} layers, {plan.pipeline} stages were asked for"
+    if fitting.fits(plan):
+        return ""
+    return _too_large(fitting, plan, entry)
+
+
+def _too_large(fitting: Fitting, plan: PlanRequest, entry: LlmEntry) -> str:
+    """What does not fit, and the nearest that does: fewer requests, shorter ones, more packages."""
+    weights = fitting.work(plan).rows[0].resident * plan.group
+    room = float(fitting.machine.fast.capacity[0]) * plan.packages
+    lower = float(fitting.machine.flash.capacity[0] + fitting.machine.far.capacity[0]) * plan.packages
+    said = (
+        f"{entry.name} with {counted(plan.batch, 'request')} in flight does not fit {plan.described()}: "
+        f"weights {show(weights, 'B')}, room {show(room + lower, 'B')} after the runtime's reserve"
+    )
+    works = []
+    batch = fitting.largest_batch(plan)
+    if batch:
+        works.append(f"a batch of {batch}")
+    if fitting.scenario.mix.decode_only and batch < plan.batch:
+        most = entry.shape["max_context"] or LONGEST
+        context = fitting.longest_context(plan, most)
+        if context:
+            works.append(f"a context of {context:,} tokens")
+    more = fitting.fewest_packages(plan)
+    if more is not None:
+        works.append(more.described())
+    elif not batch:
+        least = fitting.fewest_packages(replace(plan, batch=1, pipeline=1))
+        if least is not None:
+            works.append(f"{least.described()} with a batch of {fitting.largest_batch(least)}")
+    return f"{said}; nearest that works: {', or '.join(works) if works else 'nothing on this machine'}"
