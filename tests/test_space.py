@@ -127,7 +127,7 @@ def test_overrides_are_recorded() -> None:
         (Overrides(fix=("pnm",)), "name=value"),
         (Overrides(fix=("stacks=99",)), "1 to 12"),
         (Overrides(fix=("clock=1 GB",)), "clock"),
-        (Overrides(limit=("ttft=-1",)), "above 0"),
+        (Overrides(limit=("ttft=-1 s",)), "above 0"),
         (Overrides(limit=("colour=1",)), "colour"),
         (Overrides(model="gpt-9"), "gpt-9"),
         (Overrides(year=1200), "1200"),

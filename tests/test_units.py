@@ -22,7 +22,7 @@ from dse.core.units import ATOMS, convert, parse, show, unit
         ("0.07 USD/kWh", "USD/J", 0.07 / 3.6e6),
         ("1 TFLOP/s/mm2/GHz", "FLOP/m2", 1e9),
         ("4 y", "s", 4 * 365 * 86400),
-        ("2.5", "s", 2.5),
+        ("2.5 s", "s", 2.5),
     ],
 )
 def test_parse_converts_to_si(text: str, wanted: str, value: float) -> None:

@@ -36,6 +36,8 @@ class Catalog:
     ) -> None:
         self.entries = entries
         self.llms = llms
+        self.own: Mapping[tuple[str, str], str] = {}
+        """files that were added to the shipped ones: text by kind and name"""
         self.digest = digest
         self._kept: dict[tuple[Any, ...], Any] = {}
 
@@ -200,7 +202,7 @@ class Catalog:
         """Return a catalogue with other numbers in it: (kind, entry, field, value in SI) each."""
         out = self
         for kind, name, field_name, value in numbers:
-            unit = KINDS[kind].field(field_name).unit
+            unit = KINDS[kind].field_of(field_name).unit
             quantity = Quantity(value, value, value, unit, "estimate: set by the caller")
             old = out.entry(kind, name)
             entry = dataclass_replace(old, values={**old.values, field_name: quantity})
@@ -252,6 +254,9 @@ def _files(roots: Iterable[Any], kind: str) -> dict[str, Any]:
     return found
 
 
+OWN: Final = "catalogue"
+"""folder in that of a run, with the files that were added to the shipped catalogue"""
+
 EXTRA = "DSE_CATALOG"
 """environment variable of a folder whose files are added to the catalogue"""
 
@@ -294,11 +299,29 @@ def load_catalog(extra: Path | None = None) -> Catalog:
     return _load(extra or (_checked(Path(named)) if named else None))
 
 
+def catalog_beside(run: Path) -> Catalog:
+    """The catalogue of a run: with the own files that travel with it, unless others are asked for.
+
+    Raises:
+        DataError: faults of any file, all of them at once.
+
+    """
+    own = run / OWN
+    return load_catalog(own if own.is_dir() and not os.environ.get(EXTRA) else None)
+
+
+MOST_CHARACTERS: Final = 5_000_000
+"""of a catalogue file"""
+
+
 def _text(path: Any, where: str) -> str:
     try:
-        return str(path.read_text(encoding="utf-8"))
+        text = str(path.read_text(encoding="utf-8")).removeprefix("\ufeff")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{where}: cannot be read ({error})") from error
+    if len(text) > MOST_CHARACTERS:
+        raise DataError(f"{where}: {len(text)} characters, expected an entry of at most {MOST_CHARACTERS}")
+    return text
 
 
 @lru_cache(maxsize=8)
@@ -323,7 +346,15 @@ def _load(extra: Path | None) -> Catalog:
     if problems:
         raise DataError("\n".join(problems))
     code = digest.hexdigest()[:16]
-    return stored(f"catalog-{code}", lambda: _read(texts, code))
+    found = stored(f"catalog-{code}", lambda: _read(texts, code))
+    shipped = {(kind, stem) for kind, stem in texts if extra is None or not _in(extra, kind, stem)}
+    found.own = {key: text for key, text in texts.items() if key not in shipped}
+    return found
+
+
+def _in(folder: Path, kind: str, stem: str) -> bool:
+    """Whether a folder holds an entry."""
+    return (folder / kind / f"{stem}.toml").is_file()
 
 
 def _read(texts: Mapping[tuple[str, str], str], digest: str) -> Catalog:
@@ -344,9 +375,26 @@ def _read(texts: Mapping[tuple[str, str], str], digest: str) -> Catalog:
                 entries.setdefault(kind, {})[stem] = read_entry(kind, text, f"{kind}/{stem}.toml")
         except DataError as error:
             problems.append(str(error))
+    problems += _unknown_names(entries)
     if problems:
         raise DataError("\n".join(problems))
     return Catalog(entries, llms, digest)
+
+
+def _unknown_names(entries: Mapping[str, Mapping[str, Entry]]) -> list[str]:
+    """Attributes that name an entry which is not there."""
+    out = []
+    for kind, group in entries.items():
+        for attribute, other in KINDS[kind].names.items():
+            known = entries.get(other, {})
+            called = {e.attributes.get("choice", name) for name, e in known.items()} | set(known)
+            for stem, entry in group.items():
+                name = entry.attributes.get(attribute, "")
+                if name and name not in called:
+                    out.append(
+                        f"{kind}/{stem}.toml: {attribute}: got {name!r}, expected {nearest(name, called)}"
+                    )
+    return out
 
 
 def _rests_on(key: tuple[Any, ...], moved: set[tuple[str, str]]) -> bool:

@@ -161,11 +161,30 @@ def read_entry(kind: str, text: str, where: str) -> Entry:
             faults.add(name, value, "one of " + ", ".join(choices or ("a name",)))
         elif isinstance(value, str):
             attributes[name] = value
+            for word in value.split() if name in spec.words else ():
+                if word not in spec.words[name]:
+                    faults.add(name, word, nearest(word, spec.words[name]))
+    for name in spec.required:
+        if name not in attributes and raw.get(name) is None:
+            choices = spec.attributes[name]
+            expected = "one of " + ", ".join(choices) if choices else f"an entry of kind {spec.names[name]}"
+            faults.add(name, None, expected)
     table = raw.get("values", {})
     if not isinstance(table, dict):
         faults.add("values", table, "a table of numbers")
         table = {}
     values = _values(table, spec, faults)
+    for name, by_value in spec.demands.items():
+        for needed in by_value.get(attributes.get(name, ""), ()):
+            if needed not in table:
+                unit = spec.fields[needed].unit
+                faults.add(
+                    f"values.{needed}",
+                    None,
+                    f"a number in {unit}, which a file of {name} {attributes[name]} must give: without it "
+                    "its size would count as 0",
+                    f'{{ low = 1, nominal = 2, high = 3, unit = "{unit}", source = "..." }}',
+                )
     available = _quantity(faults, "available", YEAR, raw.get("available"))
     faults.raise_if_any(DataError)
     assert available is not None  # noqa: S101 - the faults above would have raised

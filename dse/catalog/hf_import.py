@@ -97,8 +97,8 @@ def import_llm(
     if unknown and not accept_unknown:
         raise DataError(
             f"{where}: family {known.name}: {'; '.join(unknown)}: not known to change nothing in this "
-            "family; expected keys that are (dse catalog families lists the families), or --accept-unknown to import "
-            "it all the same, which marks every later output"
+            "family; expected keys that are (dse catalog families lists the families), or --accept-unknown to "
+            "import it all the same, which marks every later output"
         )
     c.assumed += [
         f"{k} = {_shown(v)}: the family's default, the configuration leaves it out"

@@ -220,3 +220,5 @@ def toml_table(text: str, where: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{where}: not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise DataError(f"{where}: nested too deeply, expected tables of a few levels") from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Final
 
@@ -49,8 +49,16 @@ class Kind:
     fields: Mapping[str, Field]
     attributes: Mapping[str, tuple[str, ...]]
     """words that each attribute may take, none where any will do"""
+    required: tuple[str, ...] = ()
+    """attributes that every file has"""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """attributes that name an entry, and its kind"""
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """attributes that list words, and those that they may list"""
+    demands: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    """fields that a file must give where an attribute has a value"""
 
-    def field(self, path: str) -> Field:
+    def field_of(self, path: str) -> Field:
         """The field that ``path`` (``endurance.pslc``, ``read_energy``) names.
 
         Raises:
@@ -83,6 +91,10 @@ def _kinds() -> dict[str, Kind]:
             kind["title"],
             {f: Field(**values) for f, values in kind["fields"].items()},
             {a: tuple(words) for a, words in kind.get("attributes", {}).items()},
+            tuple(kind.get("required", ())),
+            kind.get("names", {}),
+            {a: tuple(words) for a, words in kind.get("words", {}).items()},
+            kind.get("demands", {}),
         )
         for name, kind in raw.items()
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dse.catalog.catalog import load_catalog
+from dse.catalog.catalog import catalog_beside
 from dse.cli.run_commands import progress_every
 from dse.core.errors import OK, InfeasibleError, RunError
 from dse.run.folder import read_study, save_study, write_atomically
@@ -40,7 +40,7 @@ def certify(options: argparse.Namespace) -> int:
     for sentence in sentences(near, exact, len(run.front)):
         print(sentence)
     made = {"neighbours": asdict(near)} | ({"exact": asdict(exact)} if exact else {})
-    made |= {"front": {"points": len(run.front), "catalogue": load_catalog().digest}}
+    made |= {"front": {"points": len(run.front), "catalogue": catalog_beside(options.run_folder).digest}}
     write_atomically(options.run_folder / CERTIFICATE, json.dumps(made, indent=1, sort_keys=True) + "\n")
     save_study(options.run_folder, (read_study(options.run_folder) or {}) | {"certificate": made})
     print(options.run_folder / CERTIFICATE)

@@ -11,7 +11,7 @@ from typing import Any
 
 from dse.api import evaluate as evaluate_point
 from dse.api import load_run
-from dse.catalog.catalog import Catalog, load_catalog
+from dse.catalog.catalog import Catalog, catalog_beside, load_catalog
 from dse.cli.printing import broken_limits, print_evaluation, print_measured
 from dse.core.errors import NOTHING, OK, SpaceError
 from dse.evaluator.explain import Evaluation
@@ -27,7 +27,7 @@ def evaluate(options: argparse.Namespace) -> int:
     """One design or machine under one plan, and measured rows beside it."""
     catalog = load_catalog()
     if options.point is not None:
-        return _front_point(options, catalog)
+        return _front_point(options)
     if options.device is None and options.space is None:
         raise SpaceError("evaluate: give a SPACE with --set, a RUN with --point, or --device NAME")
     e = evaluate_point(target_of(options, catalog), **machine_of(options), **asked_of(options, catalog))
@@ -109,7 +109,7 @@ def _pair(text: str, flag: str, form: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _front_point(options: argparse.Namespace, catalog: Catalog) -> int:
+def _front_point(options: argparse.Namespace) -> int:
     """A point of a run's front: under the plans that the search chose, or as the flags ask."""
     from dse.report.facts import point_parts
 
@@ -119,7 +119,7 @@ def _front_point(options: argparse.Namespace, catalog: Catalog) -> int:
         )
     if options.device is not None or options.set:
         raise SpaceError("--point: names a design; leave out --device and --set")
-    loaded = load_run(options.space)
+    loaded, catalog = load_run(options.space), catalog_beside(Path(options.space))
     if not isinstance(loaded.evaluator, FirstOrderModel):
         raise SpaceError(
             f"{options.space}: judged by another evaluator, whose designs have no breakdown here"

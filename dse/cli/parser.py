@@ -6,13 +6,14 @@ Exit codes: 0 done, 2 bad input, 3 nothing feasible, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dse.catalog.catalog import use_catalog
+from dse.catalog.catalog import EXTRA, OWN, use_catalog
 from dse.core.compilation import use_threads
 from dse.core.errors import BAD_INPUT, INTERRUPTED, NOTHING, OK, DseError, InfeasibleError, masked
 from dse.core.version import __version__
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.catalog is not None:
             use_catalog(options.catalog)
+        elif getattr(options, "resume", False) and (own := _kept_catalog(options)) is not None:
+            use_catalog(own)
         if getattr(options, "threads", None) is not None:
             use_threads(options.threads)
         code: int = options.run(options)
@@ -47,6 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return OK
     return code
+
+
+def _kept_catalog(options: argparse.Namespace) -> Path | None:
+    """Own catalogue files of the run that a command goes on with."""
+    out = getattr(options, "out", None)
+    kept = out / OWN if out is not None else None
+    return kept if kept is not None and kept.is_dir() and not os.environ.get(EXTRA) else None
 
 
 class Parser(argparse.ArgumentParser):
@@ -216,6 +226,7 @@ def _looking(sub: Any) -> None:
     )
     p.add_argument("space", metavar="SPACE")
     p.add_argument("--probe", action="store_true")
+    _evaluator(p)
     _overrides(p)
 
     p = _command(

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dse.catalog.catalog import load_catalog
+from dse.catalog.catalog import catalog_beside
 from dse.core.errors import OK
 from dse.report.facts import gather
 from dse.report.page import page_html
@@ -20,7 +20,7 @@ from dse.study.job import load_run
 
 def write_reports(run: Run, model: Any, out: Path) -> list[str]:
     """Write page and recommendation of a run; the answer in sentences, and where they are."""
-    facts = gather(run, model, load_catalog())
+    facts = gather(run, model, catalog_beside(run.path))
     write_atomically(out / "dashboard.html", page_html(facts))
     return [*_recommendation(facts, run.path, out), str(out / "dashboard.html")]
 
@@ -49,7 +49,7 @@ def dashboard(options: argparse.Namespace) -> int:
     """Write the page of a run."""
     run, model = _loaded(options.run_folder)
     _need_front(run, options.run_folder)
-    write_atomically(options.static, page_html(gather(run, model, load_catalog())))
+    write_atomically(options.static, page_html(gather(run, model, catalog_beside(options.run_folder))))
     print(options.static)
     return OK
 
@@ -58,7 +58,9 @@ def recommend(options: argparse.Namespace) -> int:
     """Write the recommendation of a run."""
     run, model = _loaded(options.run_folder)
     _need_front(run, options.run_folder)
-    for text in _recommendation(gather(run, model, load_catalog()), options.run_folder, options.out):
+    for text in _recommendation(
+        gather(run, model, catalog_beside(options.run_folder)), options.run_folder, options.out
+    ):
         print(text)
     return OK
 
@@ -66,7 +68,7 @@ def recommend(options: argparse.Namespace) -> int:
 def _loaded(folder: Path) -> tuple[Run, Any]:
     """A run rebuilt from its folder, with a word if the catalogue has changed since."""
     run, model = load_run(folder)
-    now = load_catalog().digest
+    now = catalog_beside(folder).digest
     if run.about.get("catalogue") != now:
         print(
             f"dse: note: {folder} was searched with catalogue {run.about.get('catalogue')}, now "
@@ -91,7 +93,7 @@ def review(options: argparse.Namespace) -> int:
     found = []
     for folder in options.run_folders:
         run, model = load_run(folder)
-        found.append(gather(run, model, load_catalog()))
+        found.append(gather(run, model, catalog_beside(folder)))
     written = reviewed(found)
     write_atomically(options.out / "review.md", written.markdown())
     write_atomically(options.out / "review.html", written.html())

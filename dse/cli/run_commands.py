@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from tqdm import tqdm
 
 from dse.catalog.catalog import load_catalog
@@ -30,8 +31,9 @@ from dse.run.folder import (
 )
 from dse.run.front import front_rows
 from dse.run.run import Run
+from dse.space.design import sample
 from dse.space.objectives import OBJECTIVES
-from dse.space.overrides import COARSE, Overrides, load_space, read_grid
+from dse.space.overrides import COARSE, Overrides, apply, load_space, read_grid
 from dse.space.space import Space
 from dse.study import job
 from dse.study.cluster import Cluster, connected
@@ -68,6 +70,10 @@ def settings_of(options: argparse.Namespace) -> job.Settings:
     return job.Settings(
         options.sampler, options.seed, options.seeds, options.until, options.trials, options.timeout
     )
+
+
+CHECKED: Final = 64
+"""designs that a check judges"""
 
 
 LOGGED: Final = 10.0
@@ -116,9 +122,20 @@ def searched(
         )
 
 
+def _asked(options: argparse.Namespace) -> Space:
+    """The space with what the command line changes; a choice that this drops elsewhere is told."""
+    whole = load_space(options.space)
+    space = apply(whole, _given(options), load_catalog())
+    fixed = {text.partition("=")[0].strip() for text in options.fix}
+    for name, kept, dropped in space.narrowed(whole):
+        if name not in fixed:
+            print(f"note: --fix also holds {name} to {', '.join(kept)} (without {', '.join(dropped)})")
+    return space
+
+
 def search(options: argparse.Namespace) -> int:
     """Search one space into a run folder."""
-    space = load_space(options.space, _given(options))
+    space = _asked(options)
     out = options.out or Path("results") / f"{space.name}-seed{options.seed}"
     where = job.Where(options.workers, options.scheduler, options.storage)
     with _bar(space.name, options.trials) as watch:
@@ -211,7 +228,7 @@ def _compared_with(path: Path, space: Space, source: EvaluatorSource, model: Eva
 
 def sweep(options: argparse.Namespace) -> int:
     """Enumerate the coarse grid; compare a run with it."""
-    space = load_space(options.space, _given(options))
+    space = _asked(options)
     source = evaluator_source(options.evaluator)
     model = source.make(space, load_catalog())
     against = _compared_with(options.against, space, source, model) if options.against else None
@@ -288,8 +305,10 @@ def _room_for_sweep(out: Path, state: SweepState, *, resume: bool) -> None:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Read a space; with --probe look into it."""
-    space = load_space(options.space, _given(options))
+    """Read a space and judge some designs of it, as a search would; with --probe look into it."""
+    space = _asked(options)
+    model = evaluator_source(options.evaluator).make(space, load_catalog())
+    model.evaluate(sample(space, CHECKED, np.random.default_rng(0)))
     active = sum(1 for v in space.variables if not v.active_if)
     print(
         f"{space.name}: {len(space.variables)} variables ({active} always active), "

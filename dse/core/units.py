@@ -150,17 +150,39 @@ def convert(value: float, given: str, wanted: str) -> float:
     return value * source.factor / target.factor
 
 
+TWO_READINGS: Final = {
+    "s": ("ms", "s"),
+    "m": ("mm", "um"),
+    "m2": ("mm2", "m2"),
+    "B": ("GB", "GiB"),
+    "B/s": ("GB/s", "TB/s"),
+    "1/s": ("MHz", "GHz"),
+    "FLOP/s": ("TFLOP/s", "GFLOP/s"),
+    "J": ("mJ", "J"),
+    "W": ("W", "kW"),
+    "K": ("K",),
+}
+"""units in which a bare number is not clear, and two in which people write it"""
+
+
 def parse(text: str, wanted: str) -> float:
-    """Parse ``"1.2 TB/s"`` into the SI unit ``wanted``; a bare number is taken as SI.
+    """Parse ``"1.2 TB/s"`` into the SI unit ``wanted``.
+
+    A bare number is taken as SI only where people write no other: pure numbers, tokens, years, dollars.
 
     Raises:
-        UnitError: no number, an unknown unit, a wrong dimension, or not finite.
+        UnitError: no number, an unknown unit, a wrong dimension, not finite, or a bare number that may be
+            read in two ways.
 
     """
     match = _NUMBER.match(text)
     if match is None:
         raise UnitError(f"{text!r} is not a number with a unit, e.g. '1.2 {wanted}'")
-    given = match.group(2).strip() or wanted
+    given = match.group(2).strip()
+    if not given and wanted in TWO_READINGS:
+        examples = " or ".join(f"'{text.strip()} {u}'" for u in TWO_READINGS[wanted])
+        raise UnitError(f"{text!r} has no unit and may be read in two ways: write {examples}")
+    given = given or wanted
     return convert(float(match.group(1)), given, wanted)
 
 

@@ -19,6 +19,7 @@ from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import transformer
 from dse.core.compilation import threads as core_threads
 from dse.core.compilation import workers
+from dse.core.errors import Faults, SpaceError
 from dse.core.table import chunks, total
 from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.core.version import __version__
@@ -27,6 +28,7 @@ from dse.evaluator.protocol import Outcomes, objective_ratio
 from dse.hardware.assemble import FORMS, assemble
 from dse.hardware.machine import Machine
 from dse.hardware.parts import Parts
+from dse.hardware.vocabulary import check_variables
 from dse.serving.machine_rows import machine_rows
 from dse.serving.operating_points import (
     CAP,
@@ -74,6 +76,7 @@ class FirstOrderModel:
         self.space, self.catalog, self.bounds = space, catalog, bounds
         self.threads = threads or core_threads()
         self.form = FORMS[space.target.name]
+        _check(space, catalog)
         scenario = space.scenario
         self.software = software_of(catalog, scenario.software)
         self.usage = Usage.of(scenario, one_user=space.target.one_user)
@@ -236,3 +239,15 @@ class FirstOrderModel:
 def model_of(space: Space, catalog: Catalog, threads: int = 0) -> FirstOrderModel:
     """Return our model of a space; ``threads`` 0 takes every core that the process may use."""
     return FirstOrderModel(space, catalog, threads)
+
+
+def _check(space: Space, catalog: Catalog) -> None:
+    """Refuse variables of a space that the model does not read, and choices that it does not know.
+
+    Raises:
+        SpaceError: those that it does not, a line each.
+
+    """
+    faults = Faults(space.name)
+    check_variables(space, catalog, faults)
+    faults.raise_if_any(SpaceError)

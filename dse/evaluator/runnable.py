@@ -27,7 +27,7 @@ def obstacle(fitting: Fitting, plan: PlanRequest, entry: LlmEntry) -> str:
             f"nearest: tp {works}, with dp or pp for more packages"
         )
     scenario, stated = fitting.scenario, entry.shape["max_context"]
-    longest = scenario.numbers.get("longest_request", scenario.mix.longest)
+    longest = scenario.longest_request
     if stated and longest > stated:
         whose = (
             "the space's longest request has" if "longest_request" in scenario.numbers else "asked for were"

@@ -27,6 +27,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from dse.catalog.catalog import OWN
 from dse.core.errors import RunError
 from dse.core.units import IntArray
 from dse.core.version import __version__
@@ -155,6 +156,11 @@ class Folder:
         write_atomically(self.path / SPACE, space.text)
         manifest = {"dse": __version__, "packages": versions, "overrides": list(space.overrides), **about}
         write_atomically(self.path / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+
+    def keep_catalog(self, own: Mapping[tuple[str, str], str]) -> None:
+        """Keep the catalogue files that were added to the shipped ones: they travel with the run."""
+        for (kind, name), text in own.items():
+            write_atomically(self.path / OWN / kind / f"{name}.toml", text)
 
     def manifest(self) -> dict[str, Any]:
         """Read the manifest.

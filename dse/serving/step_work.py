@@ -115,7 +115,7 @@ def lower_step(
     """Lower one workload under its p plans, as a software stack serves it."""
     model, mix, numbers = transformer(catalog.llm(load.llm)), scenario.mix, scenario.numbers
     skew = numbers.get("routing_skew", catalog.value("software", scenario.software, "routing_skew"))
-    longest = numbers.get("longest_request", mix.longest)
+    longest = scenario.longest_request
     asked = _asked(model, load, plans, mix, longest=longest, ttft_input=scenario.ttft_input, skew=skew)
     rows = asked.rows.copy()
     for name, column in _streams(load, software, asked.flop, asked.weights).items():

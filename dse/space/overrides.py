@@ -68,6 +68,19 @@ def apply(space: Space, o: Overrides, catalog: Catalog) -> Space:
     return space.on_grid() if COARSE in o.grid else space
 
 
+def _recorded(text: str, flag: str) -> dict[str, object]:
+    """A change as an earlier version may have recorded it: a bare number is in SI."""
+    name, value = _pair(text, flag)
+    return {name: _number(value)}
+
+
+def _number(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 COARSE: Final = "coarse"
 """the grid as the space has it"""
 
@@ -114,9 +127,15 @@ def again(space: Space, texts: Sequence[str], catalog: Catalog) -> Space:
         one = Overrides()
         match flag:
             case "--fix":
-                one = Overrides(fix=(value,))
+                space = space.fix(**_recorded(value, "--fix"))
+                continue
             case "--limit":
-                one = Overrides(limit=(value,))
+                space = space.limit(**_recorded(value, "--limit"))
+                continue
+            case "--grid" if value != COARSE:
+                name, levels = _pair(value, "--grid")
+                space = space.with_grid(**{name: [_number(x) for x in levels.split(",")]})
+                continue
             case "--grid":
                 one = Overrides(grid=(value,))
             case "--model":

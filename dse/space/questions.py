@@ -148,7 +148,7 @@ def catalogue_numbers(
                 f"{key}.{path}", name, f"an entry of {kind}, or several", '"memory/hbm*.price_per_byte"'
             )
         try:
-            unit = KINDS[kind].field(field).unit
+            unit = KINDS[kind].field_of(field).unit
         except DataError:
             faults.add(f"{key}.{path}", field, nearest(field, KINDS[kind].paths()))
             continue
@@ -218,7 +218,7 @@ def _choices(known: Known, name: str, value: object, key: str, faults: Faults) -
         return ()
     try:
         return tuple(
-            parse_value(known[name], v, key) for v in (value if isinstance(value, list) else [value])
+            parse_value(known[name], str(v), key) for v in (value if isinstance(value, list) else [value])
         )
     except SpaceError as error:
         faults.lines.append(str(error))

@@ -30,6 +30,16 @@ def check_names(space: Space, catalog: Catalog, faults: Faults) -> None:
     for load in space.scenario.workloads:
         if load.llm not in catalog.llms:
             faults.add("scenario.workload.llm", load.llm, nearest(load.llm, catalog.llms))
+            continue
+        longest = space.scenario.longest_request
+        most = catalog.llm(load.llm).shape["max_context"]
+        if most and longest > most:
+            faults.add(
+                "scenario.longest_request",
+                longest,
+                f"at most the {most} tokens of context that {load.llm} takes: shorter requests, or a model "
+                "that takes them",
+            )
     for baseline in space.baselines:
         if baseline.device not in catalog.entries["device"]:
             faults.add(

@@ -130,6 +130,11 @@ class Scenario:
         return self._number("ttft_input")
 
     @property
+    def longest_request(self) -> float:
+        """Tokens of the longest request that must fit: as stated, or what the traffic's lengths reach."""
+        return self.numbers.get("longest_request", self.mix.longest)
+
+    @property
     def pue(self) -> float:
         """Watts of the site per watt of its racks."""
         return self._number("pue")

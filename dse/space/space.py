@@ -25,6 +25,15 @@ COARSELY = "--grid coarse"
 """the change that holds a space to the levels of its grid, in that list"""
 
 
+def _said(value: object, unit: str) -> str:
+    """A value as a person would write it: a number of the API is in SI."""
+    bare = isinstance(value, int | float) and not isinstance(value, bool)
+    if not bare:
+        return str(value)
+    text = f"{value:.12g}" if isinstance(value, float) else str(value)
+    return text if unit == "1" else f"{text} {unit}"
+
+
 @dataclass(frozen=True)
 class Baseline:
     """A machine that exists or that a paper describes, judged under the same accounting."""
@@ -207,6 +216,16 @@ class Space:
                 space = space.restrict(earlier, kept)
         return space
 
+    def narrowed(self, whole: Space) -> list[tuple[str, list[str], list[str]]]:
+        """Variables with fewer choices than in ``whole``: the name, what is kept and what is dropped."""
+        out = []
+        for v in self.variables:
+            before = whole.variable(v.name)
+            dropped = [str(c) for c in before.choices if c not in v.choices] if v.discrete else []
+            if before.discrete and dropped:
+                out.append((v.name, [str(c) for c in v.choices], dropped))
+        return out
+
     def fix(self, **values: object) -> Space:
         """Return the space with variables held to values, in SI or as text with a unit.
 
@@ -221,7 +240,7 @@ class Space:
         space = self
         for name, value in values.items():
             held = space.restrict(name, [parse_value(space.variable(name), value, "--fix")])
-            space = held.noted(f"--fix {name}={value}")
+            space = held.noted(f"--fix {name}={_said(value, space.variable(name).unit)}")
         return space
 
     def limit(self, **limits: object) -> Space:
@@ -240,13 +259,15 @@ class Space:
             if name not in space.target.thresholds:
                 raise SpaceError(f"--limit: got {name!r}, expected {nearest(name, space.target.thresholds)}")
             try:
-                number = parse(str(value), space.target.threshold_unit(name))
+                unit = space.target.threshold_unit(name)
+                si = isinstance(value, int | float) and not isinstance(value, bool)
+                number = float(value) if si else parse(str(value), unit)  # type: ignore[arg-type]
             except UnitError as error:
                 raise SpaceError(f"--limit {name}: {error}") from error
             if number <= 0:
                 raise SpaceError(f"--limit {name}: got {value!r}, expected a number above 0")
             space = replace(space, thresholds={**space.thresholds, name: number}).noted(
-                f"--limit {name}={value}"
+                f"--limit {name}={_said(value, space.target.threshold_unit(name))}"
             )
         return space
 
@@ -274,10 +295,16 @@ class Space:
         ['Llama-3.1-70B']
 
         Raises:
-            DataError: the catalogue has no such model.
+                DataError: the catalogue has no such model.
+            SpaceError: it does not take requests as long as the space's.
 
         """
-        (catalog or load_catalog()).llm(llm)
+        most = (catalog or load_catalog()).llm(llm).shape["max_context"]
+        if most and self.scenario.longest_request > most:
+            raise SpaceError(
+                f"--model: {llm} takes contexts of up to {most} tokens, the space's longest request has "
+                f"{self.scenario.longest_request:g}: a model that takes them, or a space of shorter requests"
+            )
         first = self.scenario.workloads[0]
         total = sum(w.concurrency for w in self.scenario.workloads)
         load = replace(first, llm=llm, weight=1.0, concurrency=total)
@@ -307,6 +334,11 @@ class Space:
             SpaceError: the target has no objective of that name.
 
         """
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise SpaceError(
+                f"--objective: got {', '.join(twice)} more than once, expected every objective once"
+            )
         for name in names:
             if name not in self.target.objectives:
                 raise SpaceError(
@@ -338,7 +370,9 @@ class Space:
             if not parsed:
                 raise SpaceError(f"--grid: {name}: got no level, expected at least one")
             changed = tuple(replace(v, grid=parsed) if v.name == name else v for v in space.variables)
-            said = ",".join(f"{v:.12g}" if isinstance(v, float) else str(v) for v in parsed)
+            said = ",".join(
+                _said(float(f"{v:.12g}"), old.unit) if isinstance(v, float) else v for v in parsed
+            )
             space = replace(space, variables=changed).noted(f"--grid {name}={said}")
         return space
 

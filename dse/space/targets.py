@@ -69,6 +69,29 @@ SCENARIO_UNITS: Final[Mapping[str, str]] = {
 }
 """SI unit of every number that a scenario may give; ``Scenario`` says what each is"""
 
+ABOVE_ZERO: Final = 5e-324
+
+SCENARIO_BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
+    "year": (2000.0, 2100.0),
+    "volume": (1.0, 1e12),
+    "lifetime": (ABOVE_ZERO, 3.2e9),
+    "weight_update_interval": (ABOVE_ZERO, 3.2e9),
+    "ttft_input": (1.0, 1e9),
+    "longest_request": (1.0, 1e9),
+    "popularity_life": (ABOVE_ZERO, 3.2e9),
+    "pue": (1.0, 10.0),
+    "electricity_price": (0.0, 1e-3),
+    "utilisation": (ABOVE_ZERO, 1.0),
+    "site_power": (ABOVE_ZERO, 1e13),
+    "battery": (ABOVE_ZERO, 1e9),
+    "ambient": (200.0, 400.0),
+    "daily_use": (ABOVE_ZERO, 86400.0),
+    "resident_day": (0.0, 86400.0),
+    "application_memory": (0.0, 1e15),
+    "sustained_after": (0.0, 1e6),
+}
+"""least and most of every number that a scenario may give, SI"""
+
 _EVERYWHERE = ("year", "volume", "lifetime", "weight_update_interval", "ttft_input")
 
 _DATACENTER: Final = Target(

@@ -81,7 +81,8 @@ def parse_value(variable: Variable, text: object, where: str) -> Value:
             )
         return str(text)
     try:
-        number = parse(str(text), variable.unit)
+        si = isinstance(text, int | float) and not isinstance(text, bool)
+        number = float(text) if si else parse(str(text), variable.unit)  # type: ignore[arg-type]
     except UnitError as error:
         raise SpaceError(f"{where}: {variable.name}: {error}") from error
     if variable.kind == "ordinal":

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dse.catalog.catalog import Catalog, load_catalog
+from dse.catalog.catalog import Catalog, catalog_beside, load_catalog
 from dse.core.errors import InfeasibleError, RunError, SpaceError, masked
 from dse.core.pareto import ParetoArchive
 from dse.evaluator.loading import EvaluatorSource, Factory, evaluator_source
@@ -180,6 +180,7 @@ def search(
         _same(folder, space, about)
     with folder.restored():
         folder.begin(space, about, fresh=not resume)
+        folder.keep_catalog(catalog.own)
         folder.forget_front()
         job = Search(
             space,
@@ -262,6 +263,7 @@ def search_shared(
         raise InfeasibleError(f"{space.name}: no trial was finished; give it longer than --timeout")
     half = job.seeds[0].halves[0]
     folder.begin(space, about, fresh=False)
+    folder.keep_catalog(catalog.own)
     folder.write_log(half_name(settings.seed, 0), found)
     half.advance(len(found), lambda: True)
     return _ended(job, folder, interrupted=interrupted)
@@ -401,7 +403,7 @@ def load_run(
         InfeasibleError: the run holds no designs yet.
 
     """
-    catalog = catalog or load_catalog()
+    catalog = catalog or catalog_beside(path)
     folder = Folder(path)
     manifest = folder.manifest()
     space = read_space(folder.space_text(), str(path), catalog)
@@ -475,7 +477,7 @@ def load_sweep(path: Path, catalog: Catalog | None = None) -> Swept:
         SpaceError: another evaluator judged it.
 
     """
-    catalog = catalog or load_catalog()
+    catalog = catalog or catalog_beside(path)
     try:
         question = json.loads((path / SWEPT).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
