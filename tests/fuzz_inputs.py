@@ -13,7 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from dse.calibration.rows import predict_rows, read_rows, shipped_rows
+from dse.calibration.forms import read_table
+from dse.calibration.rows import predict_rows, shipped_rows
 from dse.catalog.hf_config import NAMES
 from dse.catalog.hf_families import families
 from dse.catalog.hf_import import import_llm
@@ -176,7 +177,7 @@ def run_table(content: list[dict[str, str]]) -> str:
     writer.writerows(content)
     file = _place() / "rows.csv"
     file.write_text(text.getvalue(), encoding="utf-8")
-    out = predict_rows(read_rows(file)[1], shipped_catalog())
+    out = predict_rows(read_table(file).rows, shipped_catalog())
     failed = [r["reason"] for r in out if not r["predicted_tpot_ms"]]
     if failed:
         raise DseError(failed[0])

@@ -252,9 +252,7 @@ def _entry_name(rng: random.Random, kind: str, text: str, lines: list[Line]) -> 
     return f"{key}: {word} -> {made}", None if real else True, changed
 
 
-def _entry_noise(
-    rng: random.Random, _kind: str, text: str, _lines_: list[Line]
-) -> tuple[str, bool | None, str]:
+def _entry_noise(rng: random.Random, _kind: str, text: str, *_: object) -> tuple[str, bool | None, str]:
     at = rng.randrange(len(text))
     return "noise", None, text[:at] + rng.choice('"[]{}=,\\#\x00é') + text[at:]
 

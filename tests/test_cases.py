@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from dse.catalog.hf_import import import_llm
@@ -187,6 +188,64 @@ def test_more_packages_than_asked_for_are_not_taken(tmp_path: Path) -> None:
     done = run(line + " --pp 2 --format weights=fp8", tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(r"packages +16\b", done.stdout)
+
+
+def test_bare_times_of_a_limit_are_refused(tmp_path: Path) -> None:
+    (line,) = commands("56-limit-without-unit")
+    done = run(line, tmp_path)
+    assert done.returncode == 2
+    assert "tpot" in done.stderr
+    assert "30 ms" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_limit_that_a_search_meets_by_itself_is_met(tmp_path: Path) -> None:
+    """Set at the best cost that the same search finds without it; one it cannot meet is named as it was set."""
+    limited, free = (line.replace("--trials 200", "--trials 400") for line in commands("58-false-infeasible"))
+    assert run(free, tmp_path).returncode == 0
+    costs = pd.read_csv(tmp_path / "without" / "front.csv")["cost_per_mtoken [USD]"]
+    reached = limited.replace("=0.15", f"={1.001 * costs.min()}")
+    assert run(reached, tmp_path).returncode == 0
+    assert pd.read_csv(tmp_path / "with" / "front.csv")["cost_per_mtoken [USD]"].max() <= 1.001 * costs.min()
+    done = run(limited.replace("=0.15", "=0.0001").replace("--out with", "--out none"), tmp_path)
+    assert done.returncode == 3
+    assert "kills most: cost_per_mtoken" in done.stderr
+
+
+def test_going_on_loses_no_point(tmp_path: Path) -> None:
+    """Every point of the earlier front is met or beaten by one of the later."""
+    first, second = commands("59-resume-loses-points")
+    assert run(first.partition(" && ")[0], tmp_path).returncode == 0
+    front = tmp_path / "run" / "front.csv"
+    before = pd.read_csv(front)
+    assert run(second, tmp_path).returncode == 0
+    goals = ["tpot [s]", "cost_per_mtoken [USD]", "energy_per_token [J]"]
+    after = pd.read_csv(front)[goals].to_numpy()
+    assert all((after <= point * (1 + 1e-9)).all(axis=1).any() for point in before[goals].to_numpy())
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [("72-l4-without-die-area", "die_area"), ("73-unknown-memory-name", "did you mean 'gddr6'")],
+)
+def test_a_device_that_leaves_out_or_misnames_is_refused(case: str, said: str, tmp_path: Path) -> None:
+    folder = CASES / case / "catalogue"
+    done = run(f"dse --catalog {folder} evaluate --device l4 --model Llama-3.1-8B --batch 1", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "l4.toml" in done.stderr
+
+
+def test_the_same_device_with_its_area_decodes_as_its_memory_reads(tmp_path: Path) -> None:
+    """8 GB of weights at 300 GB/s are 27 ms; public case 72 states about 33 ms."""
+    text = (CASES / "72-l4-without-die-area" / "catalogue" / "device" / "l4.toml").read_text()
+    area = 'die_area = { low = 294, nominal = 294, high = 294, unit = "mm2", source = "datasheet" }'
+    (tmp_path / "own" / "device").mkdir(parents=True)
+    (tmp_path / "own" / "device" / "l4.toml").write_text(text + area + "\n")
+    line = "dse --catalog own evaluate --device l4 --model Llama-3.1-8B --input 1024 --output 256"
+    done = run(line + " --format weights=fp8", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 0.027 < seconds(done.stdout, "decode step") < 0.036
 
 
 def test_evaluate_and_predict_keep_the_same_memory_back(tmp_path: Path) -> None:

@@ -6,12 +6,16 @@ traps are handled here and nowhere else, by rules that look at labels, never at 
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Final
 
+from scipy.optimize import brentq
+
+from dse.calibration.forms import OFF
 from dse.calibration.resolve import (
     device_name,
     llm_entry,
@@ -21,6 +25,8 @@ from dse.calibration.resolve import (
 )
 from dse.catalog.catalog import Catalog
 from dse.catalog.formats import STORED_BITS, arithmetic_bits
+from dse.catalog.llm import LlmEntry
+from dse.catalog.transformer import transformer
 from dse.core.axes import GROUPS
 from dse.core.errors import DataError
 from dse.space.scenario import ModelLoad
@@ -37,6 +43,12 @@ MOST_RANKS: Final = 4096
 
 
 MOST_TOKENS: Final = 1e8
+
+
+MOST_DRAFTS: Final = 64.0
+
+
+MOST_SHARED: Final = 0.999
 
 
 WIDE: Final = 16
@@ -86,6 +98,8 @@ class Case:
     """batch times attention data-parallel size, as labelled"""
     workers: tuple[int, int] = (1, 1)
     """prefill and decode workers of a disaggregated row"""
+    prefix_share: float = 0.0
+    """share of the prompt whose KV cache an earlier request left"""
 
     @property
     def configuration(self) -> tuple[object, ...]:
@@ -101,6 +115,9 @@ class Case:
             self.prefill,
             self.input_tokens,
             self.output_tokens,
+            self.load.draft_tokens,
+            self.load.acceptance,
+            self.prefix_share,
         )
 
 
@@ -122,11 +139,14 @@ def case_of(row: Mapping[str, str], catalog: Catalog) -> Case:
     prefill = (
         ranks(row, "prefill_", catalog.value("device", device, "domain", 8.0)) if mode == "disagg" else None
     )
-    if plan.stages > entry.shape["layers"]:
-        raise DataError(
-            f"pp_size: got {plan.stages}, expected at most the {entry.shape['layers']} layers of {entry.name}"
-        )
+    _startable(row, entry, (plan, prefill))
     label = "" if mode == "agg" else "decode_"
+    draft_tokens, acceptance = drafts(row)
+    load = replace(load, draft_tokens=draft_tokens, acceptance=acceptance)
+    longest = entry.shape["max_context"]
+    if _number(row, "isl") + _number(row, "osl") > longest:
+        asked = f"{_number(row, 'isl') + _number(row, 'osl'):,.0f} tokens"
+        raise DataError(f"isl and osl: {asked}, {entry.name} takes at most {longest:,.0f}")
     drawn = DRAWN if dumped(row.get("silicon_data_source", "")) else 1.0
     return Case(
         id=row.get("id", ""),
@@ -149,7 +169,89 @@ def case_of(row: Mapping[str, str], catalog: Catalog) -> Case:
         stated=_stated(row),
         labelled=_number(row, label + "batch_size") * _count(row, label + "attention_dp_size"),
         workers=(_count(row, "prefill_num_workers"), _count(row, "decode_num_workers")),
+        prefix_share=prefix_share(row),
     )
+
+
+def _startable(row: Mapping[str, str], entry: LlmEntry, plans: Sequence[RankPlan | None]) -> None:
+    """What engines refuse: heads that ranks do not divide, more stages than layers.
+
+    Raises:
+        DataError: which, and why.
+
+    """
+    for name in ("tp_size", "pp_size"):
+        _count(row, name)  # also where a disaggregated row does not ask for it
+    for p in filter(None, plans):
+        fault = transformer(entry).tensor_fault(p.group // p.replicas)
+        if fault:
+            raise DataError(f"tp_size: {fault}: engines refuse to start")
+        if p.stages > entry.shape["layers"]:
+            raise DataError(f"pp_size: got {p.stages}, {entry.name} has {entry.shape['layers']} layers")
+
+
+def drafts(row: Mapping[str, str]) -> tuple[float, float]:
+    """Tokens drafted per pass and the chance that one is taken; zeros where nothing is drafted.
+
+    SGLang tells the mean tokens won by a pass of k drafts instead: 1 + a + ... + a^k.
+
+    Raises:
+        DataError: the row drafts and does not say how many tokens, or how many are taken.
+
+    """
+    kind = (row.get("spec_decoding") or "").strip().lower()
+    won = _optional(row, "accept_length", 1.0, MOST_DRAFTS + 1.0)
+    tokens = _optional(row, "draft_tokens", 0.0, MOST_DRAFTS)
+    taken = _optional(row, "acceptance", 0.0, 1.0)
+    if kind in OFF and (won or 1.0) <= 1.0:
+        if tokens:
+            raise DataError(
+                f"spec_decoding: {kind or 'empty'} beside draft_tokens {tokens:g}; say which drafts"
+            )
+        return 0.0, 0.0
+    if not tokens or (taken is None and won is None):
+        raise DataError(
+            f"spec_decoding: {kind or 'accept_length above 1'}: drafts change the time of a token; expected "
+            "also draft_tokens and acceptance (columns, or --given), e.g. 3 and 0.7"
+        )
+    if taken is None:
+        k, target = int(tokens), won or 1.0
+        if target > k + 1:
+            raise DataError(f"accept_length: got {target:g}, a pass of {k} drafts wins at most {k + 1}")
+        taken = (
+            float(brentq(lambda a: sum(a**i for i in range(k + 1)) - target, 0.0, 1.0)) if target > 1 else 0.0
+        )
+    return tokens, taken
+
+
+def prefix_share(row: Mapping[str, str]) -> float:
+    """Share of the prompt that an earlier request left in the cache.
+
+    Raises:
+        DataError: prefixes are cached and the row does not say what share of prompts they are.
+
+    """
+    share = _optional(row, "prefix_share", 0.0, MOST_SHARED)
+    if share is None and (row.get("enable_prefix_caching") or "").strip().lower() not in OFF:
+        raise DataError(
+            "enable_prefix_caching: the time of a first token hangs on the share of the prompt that is "
+            "found; expected also prefix_share (a column, or --given), 0 where prompts have nothing in common"
+        )
+    return share or 0.0
+
+
+def _optional(row: Mapping[str, str], key: str, low: float, high: float) -> float | None:
+    """A number that a row may leave out."""
+    text = (row.get(key) or "").strip()
+    if text.lower() in {"", "none", "null", "nan"}:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise DataError(f"{key}: got {text[:20]!r}, expected a number from {low:g} to {high:g}")
+    return value
 
 
 def workload(
@@ -171,7 +273,10 @@ def workload(
     if entry.precision.endswith("(experts)"):
         asked = "nvfp4" if "nvfp4" in row.get("model_path", "").lower() else experts
         dense, experts = "bf16", asked if published == "int4" and asked in REQUANTISED else published
+    cache = row.get("kvcache_quant_mode", "").strip().lower()
     kv = 8.0 if dense in {"fp8", "nvfp4"} and stack != "sglang" else 16.0
+    if cache not in {"", "auto", "none", "nan"}:
+        kv = STORED_BITS[number_format(cache)]
     attention = dense if dense != "nvfp4" else _attention_of_fp4(entry.attention)
     units = units_of(catalog, device)
     return ModelLoad(

@@ -121,9 +121,11 @@ def machines(catalog: Catalog, devices: Sequence[str]) -> Machine:
     return built.take(np.array([keys.index(d) for d in devices]))
 
 
-def _scenario(software: str, inputs: float, outputs: float) -> Scenario:
-    numbers = {**SITE, "ttft_input": inputs, "longest_request": inputs + outputs}
-    return Scenario(software, numbers, RequestMix((RequestClass("row", 1.0, inputs, outputs),)), (), {})
+def _scenario(software: str, inputs: float, outputs: float, cached: float = 0.0) -> Scenario:
+    numbers = {**SITE, "ttft_input": inputs * (1.0 - cached), "longest_request": inputs + outputs}
+    return Scenario(
+        software, numbers, RequestMix((RequestClass("row", 1.0, inputs, outputs, cached),)), (), {}
+    )
 
 
 def textbook() -> Scenario:
@@ -143,12 +145,12 @@ def lowered(
     """Work of cases under plans; cases of one model, precision and length lower together."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for i, c in enumerate(cases):
-        groups.setdefault((c.load, c.software, c.input_tokens, c.output_tokens), []).append(i)
+        groups.setdefault((c.load, c.software, c.input_tokens, c.output_tokens, c.prefix_share), []).append(i)
     order, parts = [], []
     for rows in groups.values():
         c = cases[rows[0]]
         made = _plans([plans[i] for i in rows], [float(batches[i]) for i in rows])
-        scenario = _scenario(c.software, c.input_tokens, c.output_tokens)
+        scenario = _scenario(c.software, c.input_tokens, c.output_tokens, c.prefix_share)
         parts.append(lower_step(c.load, made, catalog, scenario, software_of(catalog, c.software)))
         order += rows
     return pair_work(parts).take(np.argsort(np.array(order)))

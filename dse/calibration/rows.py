@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -18,9 +17,6 @@ from dse.core.errors import DataError
 from dse.core.text import inert
 from dse.core.units import FloatArray
 
-NEEDED: Final = ("backend", "model_path", "system", "isl", "osl")
-
-
 ADDED: Final = (
     "predicted_ttft_ms", "predicted_ttft_low_ms", "predicted_ttft_high_ms",
     "predicted_tpot_ms", "predicted_tpot_low_ms", "predicted_tpot_high_ms", "reason", "note",
@@ -29,9 +25,6 @@ ADDED: Final = (
 
 NARROWEST_SEEN: Final = 8
 """bits of the narrowest arithmetic in the calibration rows"""
-
-
-BATCHES: Final = ("batch_size", "decode_batch_size")
 
 
 MOST: Final = 20_000
@@ -53,59 +46,6 @@ class Interval:
 def shipped_rows() -> list[dict[str, str]]:
     """The measured serving rows that ship with the tool."""
     return list(csv.DictReader(io.StringIO((DATA / "measured" / "serving.csv").read_text(encoding="utf-8"))))
-
-
-def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Header and rows of a CSV file of serving points.
-
-    Raises:
-        DataError: not a readable CSV, or a column is missing.
-
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    try:
-        lines = list(csv.reader(io.StringIO(text)))
-    except csv.Error as error:
-        raise DataError(f"{path}: not a CSV: {error}") from error
-    header = [name.strip() for name in lines[0]] if lines else []
-    missing = [name for name in NEEDED if name not in header]
-    if not any(name in header for name in BATCHES):
-        missing.append(BATCHES[0])
-    if missing:
-        hint = "; the separator looks like ';', expected ','" if len(header) == 1 and ";" in header[0] else ""
-        raise DataError(
-            f"{path}: no column {', '.join(missing)}{hint}; expected the columns of a serving table: "
-            f"{', '.join(NEEDED)}, batch_size, tp_size, precision ..."
-        )
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}: column {twice[0]!r} stands {header.count(twice[0])} times, expected once")
-    body = [line for line in lines[1:] if any(cell.strip() for cell in line)]
-    if not body:
-        raise DataError(f"{path}: a header and no row, expected at least one serving point")
-    for n, line in enumerate(body, 1):
-        if len(line) > len(header):
-            raise DataError(
-                f"{path}: row {n} has {len(line)} cells, the header {len(header)}; quote cells that "
-                "hold commas"
-            )
-    return header, _named(
-        [dict(zip(header, [*line, *[""] * (len(header) - len(line))], strict=True)) for line in body]
-    )
-
-
-def _named(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Rows with an id each: where the file has none, or twice the same, the row's number is added."""
-    seen: set[str] = set()
-    for n, row in enumerate(rows, 1):
-        if "id" in row:
-            if not row["id"] or row["id"] in seen:
-                row["id"] = f"{row['id']} row {n}".strip()
-            seen.add(row["id"])
-    return rows
 
 
 def read_cases(
@@ -160,19 +100,11 @@ def notes(s: Served, catalog: Catalog, each: FloatArray, first: FloatArray) -> l
                 )
                 continue
         flight = c.plan.batch / c.plan.stages
-        if room <= 0:
-            out.append(
-                f"weights do not fit in {c.plan.group} x {c.device} by our count; predicted as if they did"
-            )
-        elif flight > room:
+        if flight > room:
             out.append(
                 f"a queue forms: KV cache for {room:.0f} of {flight:.0f} requests; TTFT without the wait"
             )
         else:
-            longest = catalog.llm(c.llm).shape["max_context"]
-            if c.input_tokens + c.output_tokens > longest:
-                out.append(f"longer than the {longest} tokens that {c.llm} is made for")
-                continue
             if over_cards(catalog, c.device, c.plan.group):
                 out.append(
                     f"{c.plan.group} ranks span more than a domain of {c.device}: their messages cross "
@@ -199,6 +131,10 @@ def predict_rows(rows: Sequence[Mapping[str, str]], catalog: Catalog) -> list[di
         first, each = intervals(part, catalog)
         said = notes(part, catalog, each.value, first.value)
         for j, i in enumerate(where[start : start + MOST]):
+            if part.room[j] <= 0:
+                c = part.cases[j]
+                out[i]["reason"] = f"{c.llm} in {c.format} does not fit in {c.plan.group} x {c.device}"
+                continue
             for metric, r in (("ttft", first), ("tpot", each)):
                 out[i][f"predicted_{metric}_ms"] = f"{1e3 * r.value[j]:.6g}"
                 if np.isfinite(r.low[j]):

@@ -96,8 +96,8 @@ def import_llm(
     unknown = _unknown_keys(c, known, inner)
     if unknown and not accept_unknown:
         raise DataError(
-            f"{where}: family {known.name}: {'; '.join(unknown)}: not known to change nothing in this "
-            "family; expected keys that are (dse catalog families lists the families), or --accept-unknown to "
+            f"{where}: family {known.name}: {'; '.join(unknown)}: not known to change nothing in "
+            "this family; expected keys that are (dse catalog families lists them), or --accept-unknown to "
             "import it all the same, which marks every later output"
         )
     c.assumed += [

@@ -91,10 +91,10 @@ def _kinds() -> dict[str, Kind]:
             kind["title"],
             {f: Field(**values) for f, values in kind["fields"].items()},
             {a: tuple(words) for a, words in kind.get("attributes", {}).items()},
-            tuple(kind.get("required", ())),
-            kind.get("names", {}),
-            {a: tuple(words) for a, words in kind.get("words", {}).items()},
-            kind.get("demands", {}),
+            required=tuple(kind.get("required", ())),
+            names=kind.get("names", {}),
+            words={a: tuple(words) for a, words in kind.get("words", {}).items()},
+            demands=kind.get("demands", {}),
         )
         for name, kind in raw.items()
     }

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from tqdm import tqdm
 
 from dse.calibration.evidence import stored_evidence
-from dse.calibration.rows import predict_rows, read_rows, shipped_rows, write_rows
+from dse.calibration.forms import Table, read_table
+from dse.calibration.rows import predict_rows, shipped_rows, write_rows
 from dse.calibration.scores import SPLITS, Rows, ablate, measured_rows, ratios, score, split
 from dse.calibration.stack_files import calibrate as fit_stacks
 from dse.calibration.stack_files import rows_text, stack_files
 from dse.catalog.catalog import load_catalog
-from dse.core.errors import OK
+from dse.core.errors import OK, DataError
 from dse.report.accuracy import Findings, accuracy_csv, accuracy_html, findings
 from dse.run.folder import write_atomically
 
@@ -22,7 +23,29 @@ from dse.run.folder import write_atomically
 def _rows(options: argparse.Namespace) -> Rows:
     if options.rows is None:
         return measured_rows(shipped_rows(), load_catalog())
-    return measured_rows(read_rows(options.rows)[1], load_catalog(), str(options.rows))
+    table = read_table(options.rows, _given(options))
+    _told(table)
+    return measured_rows(table.rows, load_catalog(), str(options.rows))
+
+
+def _given(options: argparse.Namespace) -> dict[str, str]:
+    """What the user says for columns that the file leaves out."""
+    out = {}
+    for item in options.given or ():
+        key, equals, text = item.partition("=")
+        if not equals or not text:
+            raise DataError(f"--given {item}: expected COLUMN=VALUE, e.g. --given system=h200_sxm")
+        out[key.strip()] = text.strip()
+    return out
+
+
+def _told(table: Table) -> None:
+    """What was not read, and what was taken for what no column says."""
+    if table.unread:
+        more = f" and {len(table.unread) - 12} more" if len(table.unread) > 12 else ""
+        print(f"columns not read: {', '.join(table.unread[:12])}{more}", file=sys.stderr)
+    if table.defaulted:
+        print(f"taken, as no column says otherwise: {', '.join(table.defaulted)}", file=sys.stderr)
 
 
 def calibrate(options: argparse.Namespace) -> int:
@@ -86,9 +109,10 @@ def _say(made: Findings) -> None:
 
 def predict(options: argparse.Namespace) -> int:
     """Add predictions to a table of serving rows."""
-    header, rows = read_rows(options.file)
-    out = predict_rows(rows, load_catalog())
-    write_atomically(options.out, write_rows(header, out))
+    table = read_table(options.file, _given(options))
+    _told(table)
+    out = predict_rows(table.rows, load_catalog())
+    write_atomically(options.out, write_rows(table.header, out))
     done = sum(not r["reason"] for r in out)
     print(f"{done} of {len(out)} rows predicted; {options.out}")
     why: dict[str, int] = {}

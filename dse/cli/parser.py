@@ -322,6 +322,12 @@ def _reporting(sub: Any) -> None:
     p.add_argument("folder", type=Path, metavar="DIR")
 
 
+FORMS = (
+    "a serving table (system, model_path, backend, isl, osl, batch_size ...) or results of InferenceX, vLLM, "
+    "SGLang, GenAI-Perf or aiconfigurator, CSV, JSON or JSON lines"
+)
+
+
 def _accuracy(sub: Any) -> None:
     p = _command(
         sub,
@@ -330,7 +336,13 @@ def _accuracy(sub: Any) -> None:
         "dse calibrate --out my_catalogue",
         "calibration_commands",
     )
-    p.add_argument("--rows", type=Path, help="CSV of measured serving points (default: those that ship)")
+    p.add_argument("--rows", type=Path, help=f"measured serving points (default: those that ship); {FORMS}")
+    p.add_argument(
+        "--given",
+        action="append",
+        metavar="COLUMN=VALUE",
+        help="what the file leaves out, e.g. system=h200_sxm (repeatable)",
+    )
     p.add_argument("--out", type=Path, default=Path("results/catalogue"), help="folder for catalogue files")
 
     p = _command(
@@ -340,7 +352,13 @@ def _accuracy(sub: Any) -> None:
         "dse validate --split model --out results/accuracy",
         "calibration_commands",
     )
-    p.add_argument("--rows", type=Path, help="CSV of measured serving points (default: those that ship)")
+    p.add_argument("--rows", type=Path, help=f"measured serving points (default: those that ship); {FORMS}")
+    p.add_argument(
+        "--given",
+        action="append",
+        metavar="COLUMN=VALUE",
+        help="what the file leaves out, e.g. system=h200_sxm (repeatable)",
+    )
     p.add_argument("--split", choices=("none", "device", "model"), help="one split (default: all three)")
     p.add_argument("--ablate", action="store_true", help="also the error without each term (two minutes)")
     p.add_argument("--out", type=Path, default=Path("results/accuracy"), help="folder for page and CSV")
@@ -356,7 +374,13 @@ def _accuracy(sub: Any) -> None:
         "file",
         type=Path,
         metavar="FILE",
-        help="CSV with system, model_path, backend, isl, osl, batch_size ...",
+        help=f"served points; {FORMS}",
+    )
+    p.add_argument(
+        "--given",
+        action="append",
+        metavar="COLUMN=VALUE",
+        help="what the file leaves out, e.g. system=h200_sxm (repeatable)",
     )
     p.add_argument("--out", type=Path, required=True, metavar="FILE")
 

@@ -143,19 +143,23 @@ def evaluate(
     )
     work = lower_step(load, plans, catalog, posed.scenario, model.software)
     out = evaluation(model, machine, work, _better(model, machine, work), ANY_TPOT)
-    out.name, out.unset = name, unset
-    out.plan = _asked_plan(posed, plan)
+    out.name, out.unset, out.plan = name, unset, _asked_plan(posed, plan)
     formats = bits_described(load, routed=bool(entry.experts))
     out.plan["formats"] = f"{formats} ({formats_from(space, request)})"
     if posed.scenario.mix.computed_tokens > 0 and not posed.target.one_user:
-        shares = "arriving prompts" in out.times
-        out.plan["prompts"] = "on these packages" if shares else "on packages of their own"
+        own = "packages of their own"
+        out.plan["prompts"] = f"on {'these packages' if 'arriving prompts' in out.times else own}"
     out.memory = {name: Figure(v, "B") for name, v in fitting.memory(plan).items()}
     out.notes = [f"{entry.name}: imported with {u}: not known, taken by word" for u in entry.unverified]
     if request.context is not None:
-        out.ttft = None
-        out.limits.pop(Limit.TTFT, None)
+        _without_first_token(out)
     return out
+
+
+def _without_first_token(out: Evaluation) -> None:
+    """A decode step at a context has no prompt of its own."""
+    out.ttft = None
+    out.limits.pop(Limit.TTFT, None)
 
 
 def fit(

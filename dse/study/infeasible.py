@@ -8,7 +8,7 @@ import numpy as np
 
 from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.protocol import Outcomes
-from dse.space.limits import limit_sentence
+from dse.space.limits import Limit, limit_sentence
 from dse.space.space import Space
 from dse.study.judging import judged_again
 from dse.study.search import Search
@@ -34,6 +34,13 @@ def why_nothing(job: Search) -> str:
     return killers(job.space, outcomes, len(codes))
 
 
+def _named(space: Space, limit: str) -> str:
+    """A limit as the user set it: limits of objectives are judged as one."""
+    if limit != Limit.OBJECTIVE:
+        return limit
+    return " or ".join(o for o in space.objectives if o in space.thresholds) or limit
+
+
 def killers(space: Space, outcomes: Outcomes, judged: int) -> str:
     """What kills designs of which none is feasible, in words."""
     counts = {name: int((r > 1.0).all(axis=1).sum()) for name, r in outcomes.limit_ratios.items()}
@@ -45,7 +52,8 @@ def killers(space: Space, outcomes: Outcomes, judged: int) -> str:
     broken = sum((r > 1.0).astype(int) for r in outcomes.limit_ratios.values())
     lines = [
         f"{space.name}: none of {judged:,} designs met every limit.",
-        f"The limit that kills most: {killer}, {counts[killer]:,} of {which} ({limit_sentence(killer)}).",
+        f"The limit that kills most: {_named(space, killer)}, {counts[killer]:,} of {which} "
+        f"({limit_sentence(killer)}).",
     ]
     alone = [
         (float(r[broken == 1][r[broken == 1] > 1.0].min()), name)
@@ -54,12 +62,14 @@ def killers(space: Space, outcomes: Outcomes, judged: int) -> str:
     ]
     if alone:
         factor, name = min(alone)
-        lines.append(f"Smallest relaxation that lets one design live: {name} by {100 * (factor - 1):.2g} %.")
+        lines.append(
+            f"Smallest relaxation that lets one design live: {_named(space, name)} by {100 * (factor - 1):.2g} %."
+        )
     else:
         worst = np.maximum.reduce(list(outcomes.limit_ratios.values()))
         row, rung = np.unravel_index(int(np.argmin(worst)), worst.shape)
         needs = [
-            f"{n} by {100 * (float(r[row, rung]) - 1):.2g} %"
+            f"{_named(space, n)} by {100 * (float(r[row, rung]) - 1):.2g} %"
             for n, r in outcomes.limit_ratios.items()
             if r[row, rung] > 1
         ]
