@@ -50,10 +50,10 @@ def killers(space: Space, outcomes: Outcomes, judged: int) -> str:
     if not judged:
         return f"{space.name}: no design was judged before the search ended; give it longer than --timeout"
     broken = sum((r > 1.0).astype(int) for r in outcomes.limit_ratios.values())
+    one = f"{_named(space, killer)}, {counts[killer]:,} of {which} ({limit_sentence(killer)})"
     lines = [
         f"{space.name}: none of {judged:,} designs met every limit.",
-        f"The limit that kills most: {_named(space, killer)}, {counts[killer]:,} of {which} "
-        f"({limit_sentence(killer)}).",
+        f"The limit that kills most: {one}.",
     ]
     alone = [
         (float(r[broken == 1][r[broken == 1] > 1.0].min()), name)
@@ -62,9 +62,8 @@ def killers(space: Space, outcomes: Outcomes, judged: int) -> str:
     ]
     if alone:
         factor, name = min(alone)
-        lines.append(
-            f"Smallest relaxation that lets one design live: {_named(space, name)} by {100 * (factor - 1):.2g} %."
-        )
+        least = f"{_named(space, name)} by {100 * (factor - 1):.2g} %"
+        lines.append(f"Smallest relaxation that lets one design live: {least}.")
     else:
         worst = np.maximum.reduce(list(outcomes.limit_ratios.values()))
         row, rung = np.unravel_index(int(np.argmin(worst)), worst.shape)
