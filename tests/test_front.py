@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dse.run.front import Scale, epsilon_survivors, extremes, hypervolume, knee, non_dominated
+from dse.run.front import Scale, epsilon_survivors, extremes, hypervolume, knee, non_dominated, proper
 
 POINTS = arrays(np.float64, st.tuples(st.integers(1, 60), st.just(3)), elements=st.floats(1e-3, 1e3))
 
@@ -71,3 +71,30 @@ def test_one_absurd_point_moves_no_knee_inside_a_box_of_the_question() -> None:
     box = Scale(np.zeros(2), np.ones(2))
     assert knee(points, box) == knee(absurd, box)
     assert knee(points) != knee(absurd)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), spread=st.floats(0.5, 3.0))
+def test_no_one_point_moves_the_knee_of_a_dense_front(seed: int, spread: float) -> None:
+    """Adding any absurd point, or removing any point, moves it no further than between neighbours."""
+    rng = np.random.default_rng(seed)
+    u = np.sort(rng.uniform(0.0, 1.0, 400))
+    points = 10.0 ** np.column_stack([spread * u, -np.sqrt(1.0 - (1.0 - u) ** 2)])
+    points = points[non_dominated(points)]
+    at = points[knee(points)]
+    gap = 10 ** (0.05 * spread)
+    for gone in rng.integers(0, len(points), 30):
+        rest = np.delete(points, gone, axis=0)
+        moved = rest[knee(rest)] / at
+        assert np.maximum(moved, 1 / moved).max() < gap
+    for absurd in ([points[0, 0] * 0.3, points[:, 1].max() * 1e3], [points[:, 0].max() * 1e4, 1e-3]):
+        more = np.vstack([points, absurd])
+        moved = more[knee(more)] / at
+        assert np.maximum(moved, 1 / moved).max() < gap
+
+
+def test_a_point_whose_last_percent_costs_a_multiple_is_no_choice() -> None:
+    """One percent faster at three times the price is left out; five percent faster, or at 1.5 times, is not."""
+    points = np.array([[1.0, 1.0], [0.995, 3.0], [0.94, 3.5], [0.932, 5.0], [0.9, 20.0]])
+    assert proper(points).tolist() == [True, False, True, True, True]
+    assert proper(points[:1]).tolist() == [True]

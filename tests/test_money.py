@@ -19,7 +19,16 @@ from dse.core.errors import DataError
 from dse.core.money import Basis, Comparison, Money, paid
 from dse.evaluator.explain import Evaluation, explain
 from dse.evaluator.first_order import FirstOrderModel, model_of
-from dse.evaluator.site import NEVER, best_on_sale, break_even, together, within
+from dse.evaluator.site import (
+    NEVER,
+    at_price,
+    best_on_sale,
+    break_even,
+    on_sale,
+    price_of,
+    together,
+    within,
+)
 from dse.hardware.machine import CostLine
 from dse.physics import carbon, cost
 from dse.report.facts import gather
@@ -185,9 +194,13 @@ def test_only_what_is_on_sale_is_bought(some: tuple[FirstOrderModel, int, int], 
     model, _, point = some
     found = best_on_sale(model, point)
     assert found is not None
-    entry = catalog.entry("device", found[0])
-    assert entry.readiness == "shipping"
-    assert "market_price" in entry.values
+    assert catalog.entry("device", found[0]).readiness == "shipping"
+    for name in on_sale(model):  # none of them, with a list price or not, serves the point for less
+        machine = at_price(model.devices([name]), price_of(model, name), catalog, model.space.scenario)
+        outcomes = model.judge(machine)
+        if outcomes.feasible[0, point]:
+            assert found[1].amount <= outcomes.objectives["cost_per_mtoken"][0, point] * (1 + 1e-12)
+    assert any("market_price" not in catalog.entry("device", n).values for n in on_sale(model))
     early = replace(
         model.space,
         scenario=replace(model.space.scenario, numbers={**model.space.scenario.numbers, "year": 2021.0}),

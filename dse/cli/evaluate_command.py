@@ -167,7 +167,7 @@ def _asks(options: argparse.Namespace) -> bool:
 
 
 def _print_design(run: Run, index: int) -> None:
-    from dse.report.facts import variable_text
+    from dse.report.choices import variable_text
 
     values = run.values(int(run.front.rows[index]))
     print(

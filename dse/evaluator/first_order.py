@@ -229,6 +229,10 @@ class FirstOrderModel:
         detail = {TTFT: e.ttft, PACKAGES: e.packages, CAPITAL: e.capital}
         if space.target.fleet:
             detail[SITE_POWER] = e.packages * machine.ownership.provisioned_power[:, None] * self.usage.pue
+            drawn = {Limit.SITE_POWER: detail[SITE_POWER], Limit.SITE_CAPITAL: e.packages * e.capital}
+            for limit, amount in drawn.items():
+                if limit in space.thresholds:
+                    ratios[limit] = np.minimum(amount / space.thresholds[limit], CAP)
         else:
             detail |= device_figures(space, self.catalog, machine, e, self.step_work)
         for i, chosen in enumerate(e.chosen):

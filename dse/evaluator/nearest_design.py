@@ -9,6 +9,7 @@ import numpy as np
 
 from dse.catalog.catalog import Catalog
 from dse.catalog.entries import Entry
+from dse.core.units import FloatArray
 from dse.hardware.machine import Machine
 from dse.space.design import Design, complete, encode
 from dse.space.space import Space
@@ -127,15 +128,37 @@ def nearest_design(
             wanted[v.name] = found
     values = consistent(space, wanted)
     mine, theirs = model.machine(encode(space, [values])), model.devices([device])
+    return values, float(octaves(mine, theirs)[0])
+
+
+def octaves(mine: Machine, device: Machine) -> FloatArray:
+    """How far machines (n,) are from one device: largest |log2 ratio| of the figures that make a machine.
+
+    Peak FLOP/s, memory bandwidth, memory capacity, and link bandwidth where both have a link.
+    """
     ratios = [
-        mine.compute.peak[0, 1] / theirs.compute.peak[0, 1],
-        mine.fast.bandwidth[0] / theirs.fast.bandwidth[0],
-        mine.fast.capacity[0] / theirs.fast.capacity[0],
+        mine.compute.peak[:, 1] / device.compute.peak[0, 1],
+        mine.fast.bandwidth / device.fast.bandwidth[0],
+        mine.fast.capacity / device.fast.capacity[0],
     ]
-    links = mine.network.link_bandwidth[0], theirs.network.link_bandwidth[0]
-    if min(links) > 1:
-        ratios.append(links[0] / links[1])
-    return values, float(np.max(np.abs(np.log2(ratios))))
+    links, theirs = mine.network.link_bandwidth, device.network.link_bandwidth[0]
+    if theirs > 1:
+        ratios.append(np.where(links > 1, links / theirs, 1.0))
+    out: FloatArray = np.abs(np.log2(ratios)).max(axis=0)
+    return out
+
+
+def alike(catalog: Catalog, device: str, values: Mapping[str, Value]) -> bool:
+    """Whether a design is of a device's kind: memory of its form, and flash and PNM where it has them."""
+    said = _said(catalog.entry("device", device), catalog)
+    memories = {said["fast_memory"], values.get("fast_memory", values.get("dram", ""))}
+    forms = {catalog.entry("memory", str(m).lower()).attributes.get("form", "") for m in memories}
+    flash, pnm = (said.get(name, "none") for name in ("flash", "pnm"))
+    return (
+        len(forms) == 1
+        and (values.get("flash", "none") == "none") == (flash == "none")
+        and (values.get("pnm", "none") == "none") == (pnm == "none")
+    )
 
 
 def consistent(space: Space, wanted: Mapping[str, Value]) -> dict[str, Value]:

@@ -130,7 +130,7 @@ class BreakEven:
 
     device: str
     bought: Money
-    """cost of ownership with the device at its list price"""
+    """cost of ownership with the device at its list price, or an estimated one: ``what`` says"""
     made: Money
     """cost of ownership with the own part, NRE apart"""
     margin: float
@@ -144,46 +144,60 @@ class BreakEven:
 
 
 def on_sale(model: FirstOrderModel) -> list[str]:
-    """Devices among the space's baselines that ship, have a list price, can be had by its year and serve all
-    its models.
-    """
+    """Devices among the space's baselines that ship, can be had by its year and serve all its models."""
     found = []
     for b in model.space.baselines:
         entry = model.catalog.entry("device", b.device)
-        sold = "market_price" in entry.values and entry.readiness == "shipping"
-        if sold and not b.only and entry.available.nominal <= model.space.scenario.year:
+        had = entry.available.nominal <= model.space.scenario.year
+        if entry.readiness == "shipping" and had and not b.only:
             found.append(b.device)
     return found
 
 
-def list_price(catalog: Catalog, device: str) -> Money:
-    """What a device is sold for today, as its file says."""
-    return Money(catalog.value("device", device, "market_price"), Basis.PAID, f"{device} at its list price")
+def price_of(model: FirstOrderModel, device: str) -> Money:
+    """What a device is bought for: its list price, or what its materials are sold for where none is known.
+
+    That is the median of list price over materials of the devices that ship and have a list price.
+    """
+    entry = model.catalog.entry("device", device)
+    if "market_price" in entry.values:
+        return Money(entry.values["market_price"].nominal, Basis.PAID, f"{entry.title} at its list price")
+    listed = [
+        name
+        for name, e in model.catalog.entries["device"].items()
+        if "market_price" in e.values
+        and e.readiness == "shipping"
+        and e.attributes["target"] == model.space.target.name
+    ]
+    materials = model.devices([*listed, device]).ownership.bill_of_materials
+    prices = [model.catalog.value("device", name, "market_price") for name in listed]
+    multiple = float(np.median(prices / materials[:-1]))
+    return Money(
+        float(materials[-1]) * multiple,
+        Basis.PAID,
+        f"{entry.title} at {multiple:.2g} times its materials, as others are listed",
+    )
 
 
 def not_on_sale(model: FirstOrderModel) -> list[str]:
-    """Baselines that ship but have no list price, or serve some models alone: left out of what is on sale."""
+    """Baselines that ship but serve some models alone: left out of what is on sale."""
     sold = set(on_sale(model))
     entries = [model.catalog.entry("device", b.device) for b in model.space.baselines if b.device not in sold]
     return [e.title for e in entries if e.readiness == "shipping"]
 
 
 def best_on_sale(model: FirstOrderModel, point: int) -> tuple[str, Money] | None:
-    """The device that serves an operating point at least cost, bought at its list price.
+    """The device that serves an operating point at least cost, at the price that is known or estimated.
 
     None where none serves it.
     """
     best: tuple[str, Money] | None = None
     for name in on_sale(model):
-        machine = model.devices([name])
-        outcomes = model.judge(
-            at_price(machine, list_price(model.catalog, name), model.catalog, model.space.scenario)
-        )
+        price = price_of(model, name)
+        outcomes = model.judge(at_price(model.devices([name]), price, model.catalog, model.space.scenario))
         if not outcomes.feasible[0, point]:
             continue
-        found = Money(
-            float(outcomes.objectives[Goal.COST][0, point]), Basis.OWNED, f"{name} at its list price"
-        )
+        found = Money(float(outcomes.objectives[Goal.COST][0, point]), Basis.OWNED, price.what)
         if best is None or Comparison(found, best[1]).ratio < 1.0:
             best = (name, found)
     return best
@@ -196,9 +210,9 @@ def break_even(
 
     None where there is none.
 
-    Both sides are cost of ownership on prices paid: the device at its list price; the own part at its
-    materials over (1 - ``margin``) and its NRE over the volume. A margin of 0 is a part made for oneself. The
-    cost of a token is linear in the price of the package: c(V) = c + k NRE / V.
+    Both sides are cost of ownership on prices paid: the device at its list or estimated price; the own part
+    at its materials over (1 - ``margin``) and its NRE over the volume. A margin of 0 is a part made for
+    oneself. The cost of a token is linear in the price of the package: c(V) = c + k NRE / V.
     """
     if other is None:
         return None

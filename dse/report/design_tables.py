@@ -5,8 +5,9 @@ from __future__ import annotations
 from dse.core.units import show
 from dse.evaluator.figures import FigureName
 from dse.evaluator.site import SiteFigure, together
+from dse.report.choices import variable_text
 from dse.report.document import Document
-from dse.report.facts import Chosen, Facts, shown, token_weights, variable_text, weighted
+from dse.report.facts import Chosen, Facts, shown, token_weights, weighted
 from dse.space.objectives import OBJECTIVES
 
 DETAILS = {

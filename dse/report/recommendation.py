@@ -10,9 +10,10 @@ from dse.core.units import Figure, show
 from dse.evaluator.figures import FigureName
 from dse.evaluator.site import NEVER, BreakEven, together
 from dse.report import questions, site
+from dse.report.choices import variable_text
 from dse.report.design_tables import design_table
 from dse.report.document import Document
-from dse.report.facts import Chosen, Facts, shown, token_weights, variable_text, weighted
+from dse.report.facts import Chosen, Facts, shown, token_weights, weighted
 from dse.space.objectives import MONEY, OBJECTIVES
 
 

@@ -125,7 +125,7 @@ def _break_even(d: Document, facts: Facts) -> None:
             rows.append(
                 [
                     c.label,
-                    f"{facts.catalog.entry('device', b.device).title}, {show(b.bought.amount, 'USD', 3)}",
+                    f"{b.bought.what}, {show(b.bought.amount, 'USD', 3)}",
                     "made for oneself" if b.margin == 0 else f"maker's margin {100 * b.margin:.0f} %",
                     show(b.made.amount, "USD", 3),
                     show(b.nre, "USD", 3),
@@ -135,9 +135,9 @@ def _break_even(d: Document, facts: Facts) -> None:
             )
     d.text(
         "Both sides are costs of ownership per million output tokens at the same operating point, "
-        "on prices paid: the device at today's list price, "
-        "with the host, network, facility and electricity of every design; the own part at its "
-        "materials, over 1 less its maker's gross margin, and its NRE spread over the volume. "
+        "on prices paid: the device at today's list price, or where none is known at what its materials are "
+        "sold for in others, with the host, network, facility and electricity of every design; the own part "
+        "at its materials, over 1 less its maker's gross margin, and its NRE spread over the volume. "
         "The break-even volume is the number of packages from which that is less than buying; "
         "beside it what this demand takes. "
         f"List prices are today's, of {model_year(facts)} none is known; the own part pays that "
@@ -145,11 +145,11 @@ def _break_even(d: Document, facts: Facts) -> None:
     )
     left = [] if facts.ours is None else not_on_sale(facts.ours)
     if left:
-        d.text(f"Without a list price of their own, or not for all the models: {', '.join(left)}.")
+        d.text(f"Left out, as they do not serve all the models: {', '.join(left)}.")
     d.table(
         [
             "design",
-            "best on sale, at list price",
+            "best that exists at this speed",
             "own part",
             "cost without NRE",
             "NRE",

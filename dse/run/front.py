@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import moocore
 import numpy as np
@@ -20,6 +21,16 @@ from dse.space.objectives import OBJECTIVES
 from dse.space.space import Space
 
 REFERENCE = 1.1
+
+TAIL: Final = 0.05
+"""share of a front at either end of an objective that has no say in its scale"""
+
+LAST: Final = 0.01
+MULTIPLE: Final = 2.0
+"""a point that wins no more than ``LAST`` anywhere and costs ``MULTIPLE`` somewhere is no choice"""
+
+ROWS: Final = 256
+"""points compared with all others at a time"""
 
 
 def non_dominated(points: FloatArray) -> BoolArray:
@@ -43,6 +54,16 @@ class Scale:
         logs = np.log10(front)
         return cls(logs.min(axis=0), logs.max(axis=0))
 
+    @classmethod
+    def robust(cls, front: FloatArray, box: FloatArray | None = None) -> Scale:
+        """Scale that no one point of a front (n, d) makes.
+
+        From the best twentieth in each objective to the worst, or to the worst values that a question takes.
+        """
+        logs = np.log10(front)
+        low, high = np.quantile(logs, (TAIL, 1.0 - TAIL), axis=0)
+        return cls(low, high if box is None else np.maximum(np.log10(box), low))
+
     def unit(self, points: FloatArray) -> FloatArray:
         """Points in log10, 0 at the ideal and 1 at the nadir."""
         span = np.where(self.nadir > self.ideal, self.nadir - self.ideal, 1.0)
@@ -61,10 +82,28 @@ def hypervolume(points: FloatArray, scale: Scale) -> float:
 
 
 def knee(points: FloatArray, scale: Scale | None = None) -> int:
-    """Index of the knee: the point nearest the ideal on log10 axes, scaled ideal to nadir without a
-    ``scale``.
+    """Index of the knee: the point nearest the ideal on log10 axes; a ``Scale.robust`` of them without one.
+
+    What is better than the ideal of the scale in an objective is as good as there.
     """
-    return int(np.argmin(np.linalg.norm((scale or Scale.of(points)).unit(points), axis=1)))
+    beyond = np.maximum((scale or Scale.robust(points)).unit(points), 0.0)
+    return int(np.argmin(np.linalg.norm(beyond, axis=1)))
+
+
+def proper(points: FloatArray) -> BoolArray:
+    """Which rows of (n, d) minimised points are choices: not those whose last percent costs a multiple.
+
+    A row is none where another is at most ``LAST`` worse in every objective and ``MULTIPLE`` times better in
+    one: a trade-off without bound. Source: after Geoffrion, Proper efficiency and the theory of vector
+    maximization, 1968, with a bound on the rate.
+    """
+    keep = np.ones(len(points), dtype=bool)
+    for start in range(0, len(points), ROWS):
+        mine = points[start : start + ROWS, None, :]
+        near = (points <= mine * (1.0 + LAST)).all(axis=2)
+        cheaper = (points * MULTIPLE <= mine).max(axis=2)
+        keep[start : start + ROWS] = ~(near & cheaper).any(axis=1)
+    return keep
 
 
 def epsilon_survivors(points: FloatArray, epsilon: float) -> BoolArray:

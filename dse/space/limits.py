@@ -35,6 +35,8 @@ class Limit(StrEnum):
     FLASH_PROGRAM = "flash_program", "the flash is asked to write faster than it can program"
     COLD_START = "cold_start", "loading the model takes too long", "s"
     OBJECTIVE = "objective", "an objective is above the limit set for it"
+    SITE_POWER = "site_power", "serving the demand needs more power than the site has", "W"
+    SITE_CAPITAL = "site_capital", "serving the demand needs more capital than there is", "USD"
 
     # of a design alone
     CLOCK = "clock", "the clock is above what the node reaches at its highest voltage"

@@ -103,6 +103,8 @@ _DATACENTER: Final = Target(
         Limit.TTFT,
         Limit.FLASH_LIFE,
         Limit.RACK_POWER,
+        Limit.SITE_POWER,
+        Limit.SITE_CAPITAL,
         Goal.TPOT,
         Goal.COST,
         Goal.ENERGY,

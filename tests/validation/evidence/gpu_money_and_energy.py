@@ -16,7 +16,7 @@ from dse.catalog.catalog import Catalog
 from dse.core.money import Basis, Comparison, Money
 from dse.evaluator.explain import Evaluation
 from dse.evaluator.first_order import FirstOrderModel
-from dse.evaluator.site import at_price, list_price
+from dse.evaluator.site import at_price, price_of
 from dse.hardware.machine import CarbonLine
 from dse.space.limits import Limit
 from dse.space.reader import read_space, space_text
@@ -126,7 +126,7 @@ AVAILABLE: Final = "InferenceX, hyperscaler low to neocloud high"
 def hour(catalog: Catalog, device: str, space: Space) -> Money:
     """Cost of owning a device for an hour, bought at its list price, at its provisioned power all the time."""
     model = FirstOrderModel(space, catalog)
-    m = at_price(model.devices([device]), list_price(catalog, device), catalog, space.scenario)
+    m = at_price(model.devices([device]), price_of(model, device), catalog, space.scenario)
     burnt = float(m.ownership.provisioned_power[0]) * space.scenario.pue * space.scenario.electricity_price
     return Money(
         (float(m.ownership.capital_rate[0]) + burnt) * HOUR, Basis.OWNED, f"{device}, an hour of ours"
