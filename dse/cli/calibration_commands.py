@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
-
-from tqdm import tqdm
 
 from dse.calibration.evidence import stored_evidence
 from dse.calibration.forms import Table, read_table
@@ -15,6 +13,7 @@ from dse.calibration.scores import SPLITS, Rows, ablate, measured_rows, ratios, 
 from dse.calibration.stack_files import calibrate as fit_stacks
 from dse.calibration.stack_files import rows_text, stack_files
 from dse.catalog.catalog import load_catalog
+from dse.cli.console import note, progress, result, say, tell, written
 from dse.core.errors import OK, DataError
 from dse.report.accuracy import Findings, accuracy_csv, accuracy_html, findings
 from dse.run.folder import write_atomically
@@ -43,15 +42,15 @@ def _told(table: Table) -> None:
     """What was not read, and what was taken for what no column says."""
     if table.unread:
         more = f" and {len(table.unread) - 12} more" if len(table.unread) > 12 else ""
-        print(f"columns not read: {', '.join(table.unread[:12])}{more}", file=sys.stderr)
+        note(f"columns not read: {', '.join(table.unread[:12])}{more}")
     if table.defaulted:
-        print(f"taken, as no column says otherwise: {', '.join(table.defaulted)}", file=sys.stderr)
+        note(f"taken, as no column says otherwise: {', '.join(table.defaulted)}")
 
 
 def calibrate(options: argparse.Namespace) -> int:
     """Fit the stacks and write their catalogue files."""
     rows, catalog = _rows(options), load_catalog()
-    with tqdm(desc="calibrate", total=1, file=sys.stderr) as bar:
+    with progress("calibrate", unit="fit", total=1) as bar:
         made = fit_stacks(rows, catalog)
         bar.update()
     files = stack_files(made, catalog, datetime.now(UTC).date())
@@ -64,8 +63,10 @@ def calibrate(options: argparse.Namespace) -> int:
         ("models held out", made.by_model),
     ):
         for metric in ("tpot", "ttft"):
-            print(f"{metric.upper()} {what:17s} {score(ratios(rows, s, metric, rows.clean)).line()}")
-    print(
+            found = score(ratios(rows, s, metric, rows.clean))
+            tell(**{f"{metric} {what}": asdict(found)})
+            result(f"{metric.upper()} {what:17s} {found.line()}")
+    say(
         f"{len(made.ids)} rows fitted of {len(rows.cases)}; {', '.join(files)} in "
         f"{options.out / 'software'}; use them with: dse --catalog {options.out} ..."
     )
@@ -76,14 +77,14 @@ def validate(options: argparse.Namespace) -> int:
     """Score predictions, print and write page and tables."""
     rows, catalog = _rows(options), load_catalog()
     names = SPLITS if options.split is None else (options.split,)
-    with tqdm(desc="validate", total=len(names), file=sys.stderr) as bar:
+    with progress("validate", unit="split", total=len(names)) as bar:
         splits = []
         for name in names:
             splits.append(split(rows, catalog, name))
             bar.update()
     table = None
     if options.ablate:
-        with tqdm(desc="ablations", file=sys.stderr) as bar:
+        with progress("ablations", unit="term") as bar:
 
             def watch(term: str) -> None:
                 bar.set_postfix_str(term)
@@ -95,16 +96,17 @@ def validate(options: argparse.Namespace) -> int:
     _say(made)
     write_atomically(options.out / "accuracy.html", accuracy_html(made))
     write_atomically(options.out / "accuracy.csv", accuracy_csv(made))
-    print(options.out / "accuracy.html")
-    print(options.out / "accuracy.csv")
+    written(options.out / "accuracy.html")
+    written(options.out / "accuracy.csv")
     return OK
 
 
 def _say(made: Findings) -> None:
+    tell(findings=dict(made.lines()))
     for title, lines in made.lines():
-        print(f"\n{title}")
+        say(f"\n{title}")
         for line in lines:
-            print(f"  {line}")
+            say(f"  {line}")
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -114,11 +116,12 @@ def predict(options: argparse.Namespace) -> int:
     out = predict_rows(table.rows, load_catalog())
     write_atomically(options.out, write_rows(table.header, out))
     done = sum(not r["reason"] for r in out)
-    print(f"{done} of {len(out)} rows predicted; {options.out}")
+    say(f"{done} of {len(out)} rows predicted; {options.out}")
     why: dict[str, int] = {}
     for r in out:
         if r["reason"]:
             why[r["reason"]] = why.get(r["reason"], 0) + 1
+    tell(rows=len(out), predicted=done, not_predicted=why, files=[str(options.out)])
     for reason, n in sorted(why.items(), key=lambda item: -item[1])[:10]:
-        print(f"  {n:5d} not predicted: {reason}")
+        say(f"  {n:5d} not predicted: {reason}")
     return OK

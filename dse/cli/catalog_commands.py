@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from dse.catalog.json_schema import json_schema
 from dse.catalog.llm import LlmEntry
 from dse.catalog.schema import KINDS
 from dse.catalog.transformer import transformer
+from dse.cli.console import result, say, tell, written
 from dse.core.errors import OK, DataError, RunError, nearest
 from dse.core.units import show
 from dse.run.folder import write_atomically
@@ -30,17 +32,19 @@ def catalog(options: argparse.Namespace) -> int:
         for kind in [*KINDS, "llm"]:
             write_atomically(options.schema / f"{kind}.json", json.dumps(json_schema(kind), indent=1) + "\n")
         write_atomically(options.schema / "space.json", json.dumps(space_schema(), indent=1) + "\n")
-        print(f"{options.schema}: {len(KINDS) + 2} schemas")
+        tell(schemas=len(KINDS) + 2)
+        result(f"{options.schema}: {len(KINDS) + 2} schemas")
         return OK
     if options.kind == "families":
         return _print_families()
     c = load_catalog()
     if options.kind is None:
         for kind, group in sorted(c.entries.items()):
-            print(f"{kind:12s} {KINDS[kind].title:45s} {', '.join(sorted(group))}")
-        print(f"{'llm':12s} {'Language models':45s} {', '.join(sorted(c.llms))}")
+            result(f"{kind:12s} {KINDS[kind].title:45s} {', '.join(sorted(group))}")
+        tell(kinds={kind: sorted(group) for kind, group in c.entries.items()} | {"llm": sorted(c.llms)})
+        result(f"{'llm':12s} {'Language models':45s} {', '.join(sorted(c.llms))}")
         guesses, total = c.estimates()
-        print(f"{total} numbers, {guesses} of them estimates.")
+        say(f"{total} numbers, {guesses} of them estimates.")
         return OK
     if options.kind == "llm":
         return _print_llms(c, options.name)
@@ -51,13 +55,15 @@ def catalog(options: argparse.Namespace) -> int:
         )
     for name in [options.name] if options.name else sorted(c.entries[options.kind]):
         entry = c.entry(options.kind, name)
-        print(
+        numbers = {f: asdict(q) for f, q in entry.values.items()}
+        tell(**{name: {"title": entry.title, "readiness": entry.readiness, "values": numbers}})
+        result(
             f"{options.kind}/{name}: {entry.title} [{entry.readiness}, "
             f"{entry.available.low:.0f}/{entry.available.nominal:.0f}/{entry.available.high:.0f}]"
         )
         if options.name:
             for f, q in entry.values.items():
-                print(
+                result(
                     f"  {f:32s} {show(q.low, q.unit):>14s} {show(q.nominal, q.unit):>14s} "
                     f"{show(q.high, q.unit):>14s}  {q.source[:110]}"
                 )
@@ -68,10 +74,11 @@ def _print_families() -> int:
     """Families that ``import-llm`` reads, and those that it refuses and why."""
     every = families()
     read = sorted(n for n, f in every.items() if not f.refused)
-    print(f"{len(read)} families are read: {', '.join(read)}")
+    tell(read=read, refused={n: f.refused for n, f in sorted(every.items()) if f.refused})
+    result(f"{len(read)} families are read: {', '.join(read)}")
     for why in dict.fromkeys(f.refused for f in every.values() if f.refused):
         names = sorted(n for n, f in every.items() if f.refused == why)
-        print(f"refused, {why}: {', '.join(names)}")
+        result(f"refused, {why}: {', '.join(names)}")
     return OK
 
 
@@ -79,12 +86,13 @@ def _print_llms(c: Any, name: str | None) -> int:
     for n in [name] if name else sorted(c.llms):
         t = transformer(c.llm(n))
         published = c.llm(n).published.get("params_total", 0.0)
-        print(
+        tell(**{n: {"parameters": t.parameters, "active": t.active, "kv_bytes": t.kv_bytes_per_token(16)}})
+        result(
             f"{n:26s} {100 * (t.parameters / published - 1) if published else 0:+.2f} % of the published "
             f"count: {described(c.llm(n))}"
         )
         for line in c.llm(n).unverified:
-            print(f"{'':26s} not known, taken by the importer's word: {line}")
+            result(f"{'':26s} not known, taken by the importer's word: {line}")
     return OK
 
 
@@ -99,7 +107,7 @@ def init(options: argparse.Namespace) -> int:
             options.folder / source.name,
             source.read_text(encoding="utf-8").replace("../dse/data/schema/space.json", "schema/space.json"),
         )
-        print(options.folder / source.name)
+        written(options.folder / source.name)
     write_atomically(options.folder / "schema" / "space.json", json.dumps(space_schema(), indent=1) + "\n")
     return OK
 
@@ -122,16 +130,27 @@ def import_llm(options: argparse.Namespace) -> int:
     )
     out: Any = options.out or Path(f"{made.entry.name}.toml")
     write_atomically(out, made.text)
-    print(f"{made.entry.name}: {described(made.entry)}")
+    found = transformer(made.entry)
+    tell(
+        name=made.entry.name,
+        parameters=found.parameters,
+        active=found.active,
+        kv_bytes_per_token=found.kv_bytes_per_token(16),
+        notes=made.warnings,
+        assumed=made.assumed,
+        not_known=list(made.unverified),
+        files=[str(out)],
+    )
+    result(f"{made.entry.name}: {described(made.entry)}")
     for line in made.warnings:
-        print(f"  note: {line}")
+        result(f"  note: {line}")
     for line in made.assumed:
-        print(f"  assumed: {line}")
+        result(f"  assumed: {line}")
     for line in made.unverified:
-        print(f"  not known, taken by your word: {line}; every output of this model says so")
+        result(f"  not known, taken by your word: {line}; every output of this model says so")
     if not (made.unverified or made.assumed):
-        print("  every key that bears on bytes or FLOP was mapped")
-    print(f"{out}; put it into DIR/llm and use it with: dse --catalog DIR ...")
+        say("  every key that bears on bytes or FLOP was mapped")
+    say(f"{out}; put it into DIR/llm and use it with: dse --catalog DIR ...")
     return OK
 
 

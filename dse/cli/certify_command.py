@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from tqdm import tqdm
-
 from dse.catalog.catalog import catalog_beside
-from dse.cli.run_commands import progress_every
+from dse.cli.console import progress, say, tell, written
 from dse.core.errors import OK, InfeasibleError, RunError
 from dse.run.folder import read_study, save_study, write_atomically
 from dse.run.run import Run
@@ -28,9 +25,7 @@ def certify(options: argparse.Namespace) -> int:
     if not len(run.front):
         raise InfeasibleError(f"{options.run_folder}: no design of the front is feasible with this catalogue")
     exact = _exact(run, options.sweep) if options.sweep else None
-    with tqdm(
-        desc="neighbours", unit="design", file=sys.stderr, dynamic_ncols=True, mininterval=progress_every()
-    ) as bar:
+    with progress("neighbours") as bar:
 
         def watch(done: int, total: int) -> None:
             bar.total = total
@@ -38,12 +33,13 @@ def certify(options: argparse.Namespace) -> int:
 
         near = neighbourhood(run, model, watch)
     for sentence in sentences(near, exact, len(run.front)):
-        print(sentence)
+        say(sentence)
     made = {"neighbours": asdict(near)} | ({"exact": asdict(exact)} if exact else {})
     made |= {"front": {"points": len(run.front), "catalogue": catalog_beside(options.run_folder).digest}}
     write_atomically(options.run_folder / CERTIFICATE, json.dumps(made, indent=1, sort_keys=True) + "\n")
     save_study(options.run_folder, (read_study(options.run_folder) or {}) | {"certificate": made})
-    print(options.run_folder / CERTIFICATE)
+    tell(**made)
+    written(options.run_folder / CERTIFICATE)
     return OK
 
 

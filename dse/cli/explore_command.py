@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
+from dse.cli.console import note, say
 from dse.cli.report_commands import write_reports
-from dse.cli.run_commands import answered, say_front, searched, settings_of
+from dse.cli.run_commands import answered, say_chosen, say_front, searched, settings_of
 from dse.core.errors import INTERRUPTED, OK
 from dse.evaluator.loading import evaluator_source
 from dse.run.folder import Folder
@@ -22,10 +22,9 @@ def explore(options: argparse.Namespace) -> int:
             space = load_space(name)
             out = options.out / space.name
             if Folder(out).holds_front_alone():
-                print(
+                note(
                     f"dse: note: {out} held a front without the designs that were judged for it; it is kept "
-                    f"in {Folder(out).move_aside()}",
-                    file=sys.stderr,
+                    f"in {Folder(out).move_aside()}"
                 )
             done = searched(space, out, options, cluster, resume=Folder(out).holds_run())
             say_front(done, out)
@@ -34,6 +33,7 @@ def explore(options: argparse.Namespace) -> int:
             run, interrupted = answered(done.run, options, cluster)
             if interrupted:
                 return INTERRUPTED
-            for text in write_reports(run, done.evaluator, out):
-                print(text)
+            say_chosen(run, done.evaluator, out)
+            write_reports(run, done.evaluator, out)
+            say(f"Next: open {out / 'dashboard.html'} in a browser")
     return OK

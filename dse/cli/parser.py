@@ -150,7 +150,6 @@ def _evaluating(sub: Any) -> None:
     p.add_argument("--point", type=_row, metavar="N", help="of a run's folder: a point of its front.csv")
     _machine(p)
     _plan(p)
-    p.add_argument("--json", action="store_true")
 
     p = _command(
         sub,
@@ -162,7 +161,6 @@ def _evaluating(sub: Any) -> None:
     p.add_argument("space", metavar="SPACE", nargs="?")
     _machine(p)
     _plan(p)
-    p.add_argument("--json", action="store_true")
 
 
 def _machine(p: argparse.ArgumentParser) -> None:
@@ -398,9 +396,14 @@ def _command(sub: Any, name: str, text: str, example: str, home: str) -> argpars
     def run(options: argparse.Namespace) -> int:
         from importlib import import_module
 
-        code: int = getattr(import_module(f"dse.cli.{home}"), name)(options)
+        from dse.cli.console import speaking
+
+        with speaking(options):
+            code: int = getattr(import_module(f"dse.cli.{home}"), name)(options)
         return code
 
+    p.add_argument("--json", action="store_true", help="print one JSON object in place of text")
+    p.add_argument("--quiet", action="store_true", help="print the result alone: no progress, no remarks")
     p.set_defaults(run=run, command=name)
     return p
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from dse.catalog.catalog import catalog_beside
+from dse.cli.console import note, say, tell, written
 from dse.core.errors import OK
 from dse.report.facts import gather
 from dse.report.page import page_html
@@ -18,18 +18,19 @@ from dse.study.infeasible import killers
 from dse.study.job import load_run
 
 
-def write_reports(run: Run, model: Any, out: Path) -> list[str]:
-    """Write page and recommendation of a run; the answer in sentences, and where they are."""
+def write_reports(run: Run, model: Any, out: Path) -> None:
+    """Write page and recommendation of a run; say the answer, and where they are."""
     facts = gather(run, model, catalog_beside(run.path))
     write_atomically(out / "dashboard.html", page_html(facts))
-    return [*_recommendation(facts, run.path, out), str(out / "dashboard.html")]
+    _recommendation(facts, run.path, out)
+    written(out / "dashboard.html")
 
 
-def _recommendation(facts: Any, run_folder: Path, out: Path) -> list[str]:
-    written = document(facts)
-    write_atomically(out / "recommendation.md", written.markdown())
-    write_atomically(out / "recommendation.html", written.html())
-    for name, svg in written.pictures.items():
+def _recommendation(facts: Any, run_folder: Path, out: Path) -> None:
+    made = document(facts)
+    write_atomically(out / "recommendation.md", made.markdown())
+    write_atomically(out / "recommendation.html", made.html())
+    for name, svg in made.pictures.items():
         write_atomically(out / name, svg)
     write_atomically(out / "recommendation.json", recommendation_json(facts))
     if out != run_folder:
@@ -42,7 +43,11 @@ def _recommendation(facts: Any, run_folder: Path, out: Path) -> list[str]:
         )
     from dse.report.recommendation import answer
 
-    return [*answer(facts), str(out / "recommendation.md")]
+    said = answer(facts)
+    tell(answer=said)
+    for sentence in said:
+        say(sentence)
+    written(out / "recommendation.md")
 
 
 def dashboard(options: argparse.Namespace) -> int:
@@ -50,7 +55,7 @@ def dashboard(options: argparse.Namespace) -> int:
     run, model = _loaded(options.run_folder)
     _need_front(run, options.run_folder)
     write_atomically(options.static, page_html(gather(run, model, catalog_beside(options.run_folder))))
-    print(options.static)
+    written(options.static)
     return OK
 
 
@@ -58,10 +63,8 @@ def recommend(options: argparse.Namespace) -> int:
     """Write the recommendation of a run."""
     run, model = _loaded(options.run_folder)
     _need_front(run, options.run_folder)
-    for text in _recommendation(
-        gather(run, model, catalog_beside(options.run_folder)), options.run_folder, options.out
-    ):
-        print(text)
+    facts = gather(run, model, catalog_beside(options.run_folder))
+    _recommendation(facts, options.run_folder, options.out)
     return OK
 
 
@@ -70,10 +73,9 @@ def _loaded(folder: Path) -> tuple[Run, Any]:
     run, model = load_run(folder)
     now = catalog_beside(folder).digest
     if run.about.get("catalogue") != now:
-        print(
+        note(
             f"dse: note: {folder} was searched with catalogue {run.about.get('catalogue')}, now "
-            f"judged with {now}",
-            file=sys.stderr,
+            f"judged with {now}"
         )
     return run, model
 
@@ -94,8 +96,8 @@ def review(options: argparse.Namespace) -> int:
     for folder in options.run_folders:
         run, model = load_run(folder)
         found.append(gather(run, model, catalog_beside(folder)))
-    written = reviewed(found)
-    write_atomically(options.out / "review.md", written.markdown())
-    write_atomically(options.out / "review.html", written.html())
-    print(options.out / "review.md")
+    made = reviewed(found)
+    write_atomically(options.out / "review.md", made.markdown())
+    write_atomically(options.out / "review.html", made.html())
+    written(options.out / "review.md")
     return OK

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,13 +11,14 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from tqdm import tqdm
 
 from dse.catalog.catalog import load_catalog
+from dse.cli.console import note, progress, result, say, tell, written
 from dse.core.errors import INTERRUPTED, OK, InfeasibleError, RunError, SpaceError
 from dse.core.units import show
 from dse.evaluator.loading import EvaluatorSource, evaluator_source
 from dse.evaluator.protocol import Evaluator
+from dse.report.choices import picked
 from dse.run.folder import (
     FRONT,
     MANIFEST,
@@ -76,25 +76,9 @@ CHECKED: Final = 64
 """designs that a check judges"""
 
 
-LOGGED: Final = 10.0
-"""s between two lines of progress where nobody watches"""
-
-
-def progress_every() -> float:
-    """Seconds between two lines of progress."""
-    return 0.3 if sys.stderr.isatty() else LOGGED
-
-
 @contextmanager
 def _bar(name: str, trials: int | None) -> Iterator[Watch]:
-    with tqdm(
-        total=trials,
-        desc=name,
-        unit="design",
-        file=sys.stderr,
-        dynamic_ncols=True,
-        mininterval=progress_every(),
-    ) as bar:
+    with progress(name, total=trials) as bar:
 
         def watch(p: Progress) -> None:
             said = p.agreement.so_far if p.agreement else "not compared yet"
@@ -129,7 +113,7 @@ def _asked(options: argparse.Namespace) -> Space:
     fixed = {text.partition("=")[0].strip() for text in options.fix}
     for name, kept, dropped in space.narrowed(whole):
         if name not in fixed:
-            print(f"note: --fix also holds {name} to {', '.join(kept)} (without {', '.join(dropped)})")
+            note(f"dse: note: --fix also holds {name} to {', '.join(kept)} (without {', '.join(dropped)})")
     return space
 
 
@@ -150,11 +134,34 @@ def search(options: argparse.Namespace) -> int:
             evaluator=options.evaluator,
         )
     say_front(done, out)
+    say_chosen(done.run, done.evaluator, out)
     if done.interrupted:
         again = "" if options.resume or options.storage else " --resume"
-        print(f"Stopped with a front; go on with: {options.command_line}{again}")
+        say(f"Stopped with a front; go on with: {options.command_line}{again}")
         return INTERRUPTED
+    say(f"Next: dse recommend {out} --out {out}, dse dashboard {out} --static {out}/dashboard.html")
     return OK
+
+
+def say_chosen(run: Run, model: Evaluator, out: Path) -> None:
+    """The chosen designs of a run in a line each, and how to look at one."""
+    chosen = picked(run, model)
+    names = run.space.objectives
+    for c in chosen:
+        values = zip(names, run.front.points[c.index], strict=True)
+        figures = ", ".join(f"{n} {show(float(v), OBJECTIVES[n].unit)}" for n, v in values)
+        say(f"  {c.label:22s} point {c.index}: {figures}")
+    say(f"Look at one: dse evaluate {out} --point {chosen[0].index}")
+    told = [
+        {
+            "label": c.label,
+            "point": c.index,
+            "objectives": dict(zip(names, map(float, run.front.points[c.index]), strict=True)),
+            "variables": run.values(int(run.front.rows[c.index])),
+        }
+        for c in chosen
+    ]
+    tell(chosen=told)
 
 
 def say_front(done: job.Outcome, out: Path) -> None:
@@ -164,11 +171,12 @@ def say_front(done: job.Outcome, out: Path) -> None:
         f"best {OBJECTIVES[n].label.lower()} {show(float(run.front.points[:, k].min()), OBJECTIVES[n].unit)}"
         for k, n in enumerate(run.space.objectives)
     )
-    print(
+    say(
         f"{run.trials:,} designs, {done.said}: {len(run.front)} operating points on "
         f"{len(run.hardware)} distinct machines: {best}."
     )
-    print(f"{out / FRONT}")
+    tell(run=out, designs=run.trials, state=done.said, points=len(run.front), machines=len(run.hardware))
+    written(out / FRONT)
 
 
 def answered(run: Run, options: argparse.Namespace, cluster: Cluster | None) -> tuple[Run, bool]:
@@ -180,7 +188,7 @@ def answered(run: Run, options: argparse.Namespace, cluster: Cluster | None) -> 
     if not source.ours or not (run.space.what_ifs or run.space.comparisons):
         return run, False
     with (
-        tqdm(desc="what if", unit="search", file=sys.stderr, dynamic_ncols=True) as bar,
+        progress("what if", unit="search") as bar,
         job.interruptible() as stop,
     ):
 
@@ -238,13 +246,7 @@ def sweep(options: argparse.Namespace) -> int:
     space.on_grid()  # refuses levels that leave a variable without any
     _room_for_sweep(out, state, resume=options.resume)
     with (
-        tqdm(
-            desc=f"{space.name} grid",
-            unit="design",
-            file=sys.stderr,
-            dynamic_ncols=True,
-            mininterval=progress_every(),
-        ) as bar,
+        progress(f"{space.name} grid") as bar,
         connected(options.workers, options.scheduler) as cluster,
         job.interruptible() as stop,
     ):
@@ -259,19 +261,20 @@ def sweep(options: argparse.Namespace) -> int:
             asked=SweepQuestion(space, source, load_catalog(), f"{model.name} {model.version}"),
         )
     if not done.finished:
-        print(f"Stopped after {done.designs:,} designs; go on with --resume.")
+        say(f"Stopped after {done.designs:,} designs; go on with --resume.")
         return INTERRUPTED
     if len(done.front) == 0:
         raise InfeasibleError(f"{space.name}: none of {done.designs:,} grid designs met every limit")
     design, outcomes = done.archive.joined()
     write_atomically(out / FRONT, csv_text(front_rows(space, design, outcomes, done.front)))
-    print(
+    say(
         f"{done.designs:,} designs in {done.seconds:.0f} s ({done.designs / max(done.seconds, 1e-3):,.0f} a "
         f"second), {done.feasible:,} feasible, {len(done.front)} operating points on the exact front."
     )
     if against is not None:
         share = hypervolume_ratio(done.front, against.front)
-        print(f"{options.against}: reached {100 * share:.1f} % of the exact hypervolume of the grid.")
+        tell(reached=share)
+        say(f"{options.against}: reached {100 * share:.1f} % of the exact hypervolume of the grid.")
         study = read_study(options.against)
         if study is not None:
             kept = {
@@ -281,7 +284,8 @@ def sweep(options: argparse.Namespace) -> int:
                 "reached": share,
             }
             save_study(options.against, study | {"sweep": kept})
-    print(out / FRONT)
+    tell(designs=done.designs, seconds=done.seconds, feasible=done.feasible, points=len(done.front))
+    written(out / FRONT)
     return OK
 
 
@@ -310,11 +314,16 @@ def check(options: argparse.Namespace) -> int:
     model = evaluator_source(options.evaluator).make(space, load_catalog())
     model.evaluate(sample(space, CHECKED, np.random.default_rng(0)))
     active = sum(1 for v in space.variables if not v.active_if)
-    print(
+    result(
         f"{space.name}: {len(space.variables)} variables ({active} always active), "
         f"{len(space.objectives)} objectives, {len(space.tpot_targets)} TPOT targets, no faults."
     )
+    tell(
+        space=space.name, variables=[v.name for v in space.variables], objectives=space.objectives, faults=[]
+    )
     if options.probe:
-        for line in probe(space, load_catalog()):
-            print(line)
+        lines = list(probe(space, load_catalog()))
+        tell(probe=lines)
+        for line in lines:
+            result(line)
     return OK

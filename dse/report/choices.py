@@ -13,7 +13,7 @@ from dse.core.units import BoolArray, FloatArray, IntArray, show
 from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.nearest_design import alike, octaves
 from dse.evaluator.protocol import Evaluator
-from dse.run.front import Scale, extremes, knee
+from dse.run.front import Scale, extremes, knee, proper
 from dse.run.run import Run
 from dse.space.design import decode, encode
 from dse.space.genome import Genome
@@ -48,6 +48,29 @@ class Pick:
     label: str
     index: int
     near: str = ""
+
+
+def box_of(run: Run) -> FloatArray | None:
+    """The worst values that the question takes, as the run's study has them."""
+    said = run.study.get("reference_point")
+    return np.array([said["values"][o] for o in run.space.objectives]) if said else None
+
+
+def inside_of(run: Run, box: FloatArray | None) -> IntArray:
+    """Points of the front inside the box; all where none is, or where there is no box."""
+    points = run.front.points
+    some = np.arange(len(points))
+    held = some if box is None else some[(points <= box).all(axis=1)]
+    return held if len(held) else some
+
+
+def picked(run: Run, model: Evaluator) -> list[Pick]:
+    """The chosen designs of a run, as every report has them."""
+    box = box_of(run)
+    inside = inside_of(run, box)
+    choices = inside[proper(run.front.points[inside])]
+    ours = model if isinstance(model, FirstOrderModel) else None
+    return picks(run, choices, Scale.robust(run.front.points[choices], box), ours)
 
 
 def picks(run: Run, choices: IntArray, scale: Scale, ours: FirstOrderModel | None) -> list[Pick]:

@@ -16,7 +16,7 @@ from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.nearest_design import nearest_design
 from dse.evaluator.protocol import Evaluator
 from dse.evaluator.site import BreakEven
-from dse.report.choices import Pick, one_step_away, picks
+from dse.report.choices import Pick, box_of, inside_of, one_step_away, picked
 from dse.run.front import LAST, MULTIPLE, Scale, epsilon_survivors, proper
 from dse.run.run import Run
 from dse.space.design import decode
@@ -73,10 +73,7 @@ class Facts:
     @cached_property
     def inside(self) -> IntArray:
         """Points of the front inside the box; all where none is, or where there is no box."""
-        points = self.run.front.points
-        some = np.arange(len(points))
-        held = some if self.box is None else some[(points <= self.box).all(axis=1)]
-        return held if len(held) else some
+        return inside_of(self.run, self.box)
 
     @property
     def scale(self) -> Scale:
@@ -130,19 +127,13 @@ def gather(run: Run, model: Evaluator, catalog: Catalog) -> Facts:
         binds=binds,
         survivors=int(epsilon_survivors(run.front.points, 0.01).sum()),
         hardware=len(run.hardware),
-        box=_box(run),
+        box=box_of(run),
     )
     ours = facts.ours
     facts.baselines = [] if ours is None else baselines(run, ours)
-    for pick in picks(run, facts.choices, facts.scale, facts.ours):
+    for pick in picked(run, model):
         facts.chosen.append(_chosen(facts, pick))
     return facts
-
-
-def _box(run: Run) -> FloatArray | None:
-    """The box of the question, as the run's study has it."""
-    said = run.study.get("reference_point")
-    return np.array([said["values"][o] for o in run.space.objectives]) if said else None
 
 
 def _chosen(facts: Facts, pick: Pick) -> Chosen:
