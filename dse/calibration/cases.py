@@ -182,6 +182,8 @@ def _startable(row: Mapping[str, str], entry: LlmEntry, plans: Sequence[RankPlan
     """
     for name in ("tp_size", "pp_size"):
         _count(row, name)  # also where a disaggregated row does not ask for it
+    if row.get("batch_size", "").strip():
+        _number(row, "batch_size")
     for p in filter(None, plans):
         fault = transformer(entry).tensor_fault(p.group // p.replicas)
         if fault:

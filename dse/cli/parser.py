@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import shtab
+
 from dse.catalog.catalog import EXTRA, OWN, use_catalog
 from dse.core.compilation import use_threads
 from dse.core.errors import BAD_INPUT, INTERRUPTED, NOTHING, OK, DseError, InfeasibleError, masked
@@ -28,9 +30,9 @@ RAW = argparse.RawDescriptionHelpFormatter
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    options = parser().parse_args(arguments)
-    options.command_line = shlex.join(["dse", *(masked(a) for a in arguments)])
     try:
+        options = parser().parse_args(arguments)
+        options.command_line = shlex.join(["dse", *(masked(a) for a in arguments)])
         if options.catalog is not None:
             use_catalog(options.catalog)
         elif getattr(options, "resume", False) and (own := _kept_catalog(options)) is not None:
@@ -38,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(options, "threads", None) is not None:
             use_threads(options.threads)
         code: int = options.run(options)
+        sys.stdout.flush()
     except InfeasibleError as error:
         print(f"dse: {error}", file=sys.stderr)
         return NOTHING
@@ -47,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("dse: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
+    except BrokenPipeError:  # whoever read has seen enough; nothing is left to flush at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     return code
 
@@ -79,6 +83,9 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="DIR",
         help="catalogue files that are added, or put in place of shipped ones",
+    )
+    shtab.add_argument_to(
+        top, "--print-completion", help="print a completion script, e.g. dse --print-completion bash"
     )
     sub = top.add_subparsers(required=True, metavar="command")
 

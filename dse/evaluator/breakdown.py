@@ -29,6 +29,9 @@ Terms = Mapping[str, float]
 
 PREFILL = "prefill: "
 DECODE = "decode: "
+
+ROUNDING = 1e-12
+"""share of a total below which a part is what rounding left of a difference"""
 PROGRAMMING = "flash programming"
 ELECTRICITY = "electricity"
 
@@ -118,7 +121,8 @@ def energies(point: OperatingPoint) -> dict[str, float]:
     lost = sum(inside.values()) * (scalar(machine.power.conversion_loss) - 1.0)
     parts = inside | {"voltage conversion": lost} | outside
     parts["facility (PUE)"] = sum(parts.values()) * (usage.pue - 1.0)
-    return {n: v for n, v in parts.items() if v}
+    total = sum(parts.values())
+    return {n: v for n, v in parts.items() if abs(v) > ROUNDING * total}  # differences leave their last bits
 
 
 def _decode(point: OperatingPoint) -> dict[str, float]:

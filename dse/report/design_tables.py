@@ -70,7 +70,7 @@ def design_table(d: Document, facts: Facts) -> None:
     run = facts.run
     header = ["", *(c.label for c in facts.chosen)]
     rows = [
-        [f"{OBJECTIVES[o].label} [{OBJECTIVES[o].unit}]", *(shown(o, c.objectives[k]) for c in facts.chosen)]
+        [OBJECTIVES[o].label, *(shown(o, c.objectives[k]) for c in facts.chosen)]
         for k, o in enumerate(run.space.objectives)
     ]
     for v in run.space.variables:

@@ -1,4 +1,4 @@
-"""What both reports say of a run: chosen designs, why, what was rejected, baselines, breakdowns."""
+"""What both reports say of a run: chosen designs, why, what is one step away, baselines, breakdowns."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def what_ifs(d: Document, facts: Facts) -> None:
         "world",
         "typical factor",
         "hypervolume",
-        *(f"best {OBJECTIVES[o].label.lower()} [{OBJECTIVES[o].unit}]" for o in goals),
+        *(f"best {OBJECTIVES[o].label.lower()}" for o in goals),
         "on its front",
         "error bar of its search",
     ]
@@ -256,11 +256,11 @@ def side_by_side(d: Document, facts: Facts) -> None:
 
 
 TITLES = {
-    "time": "Decode step [s]; in brackets what it would take without limits of heat and power, "
+    "time": "Decode step; in brackets what it would take without limits of heat and power, "
     "where that is less:",
     "rate": "Tokens per second of a user:",
     "messages": "Share of the step that messages take [%]:",
-    "prompt": "Time to first token of the scenario's longest prompt, limits of heat and power held [s]:",
+    "prompt": "Time to first token of the scenario's longest prompt, limits of heat and power held:",
     "energy": "Energy per output token [J]:",
     "cost": "Cost per million output tokens (datacenter) or added bill of materials (phone) [USD]:",
     "engine": "Operators that run near memory:",

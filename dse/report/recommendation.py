@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from dse.core.text import counted
 from dse.core.units import Figure, show
 from dse.evaluator.figures import FigureName
 from dse.evaluator.site import NEVER, BreakEven, together
@@ -100,11 +101,11 @@ def document(facts: Facts) -> Document:
         d.text(sentence)
     d.heading("The chosen designs")
     design_table(d, facts)
-    d.heading("Why each won, and what was rejected")
+    d.heading("Why each won, and what is one step away")
     for c in facts.chosen:
         d.heading(c.label.capitalize(), 3)
         d.text(f"Won: {c.why}")
-        d.text(f"Rejected: {c.rejected}")
+        d.text(f"One step away: {c.rejected}")
     d.heading("What each lever is worth")
     lever_worth(d, facts)
     d.heading("How often each level stands on the front")
@@ -283,7 +284,7 @@ def describe(facts: Facts, c: Chosen) -> str:
         if "stacks" in v:
             memory = f"{v['stacks']} {memory} stacks"
         if "stack_height" in v:
-            memory += f" of {v['stack_height']:g} dies"
+            memory += f" of {counted(float(v['stack_height']), 'die')}"
         parts = [f"{t('compute_area')} of {v['compute_node']} with {memory}"]
         if v["flash"] != "none":
             parts.append(
@@ -301,8 +302,8 @@ def describe(facts: Facts, c: Chosen) -> str:
     return (
         f"{t('npu_area')} NPU in {v['soc_node']}, {t('dram_capacity')} {v['dram']} "
         f"{str(v['dram_mount']).replace('_', ' ')}, "
-        f"{v['flash_dies']:g} dies of {v['flash']}, PNM {str(v['pnm']).replace('_', ' ')}, weights "
-        f"in {weights_home(c)}"
+        f"{counted(float(v['flash_dies']), 'die')} of {v['flash']}, PNM {str(v['pnm']).replace('_', ' ')}, "
+        f"weights in {weights_home(c)}"
     )
 
 
@@ -448,17 +449,17 @@ def _baselines(d: Document, facts: Facts) -> None:
     d.table(
         [
             "machine",
-            *(f"{OBJECTIVES[o].label} [{OBJECTIVES[o].unit}]" for o in run.space.objectives),
+            *(OBJECTIVES[o].label for o in run.space.objectives),
             "distance of the nearest point [octaves]",
         ],
         rows,
     )
-    counted = (
+    counts = (
         "Costs are of the same bill-of-materials model, margin and NRE line as every design's"
         if run.space.target.fleet
         else "What a model adds to a device's bill of materials is counted as for every design"
     )
-    d.text(f"{counted}; market prices are not used.")
+    d.text(f"{counts}; market prices are not used.")
 
 
 def _breakdown(d: Document, facts: Facts) -> None:
@@ -476,7 +477,7 @@ def _breakdown(d: Document, facts: Facts) -> None:
         )
         rows = [[n, *(show(s[n], unit, 3) if n in s else "-" for s in sums)] for n in names]
         rows.append(["total", *(show(sum(s.values()), unit, 4) for s in sums)])
-        d.heading(f"{titles[which]} [{unit}]", 3)
+        d.heading(titles[which], 3)
         d.table(["", *(c.label for c in facts.chosen)], rows)
 
 

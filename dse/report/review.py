@@ -214,7 +214,7 @@ def _knees(runs: Sequence[Facts]) -> list[list[str]]:
     goals = runs[0].run.space.objectives
     rows = [
         [
-            f"{OBJECTIVES[o].label} [{OBJECTIVES[o].unit}]",
+            OBJECTIVES[o].label,
             *(shown(o, f.chosen[0].objectives[k]) for f in runs),
         ]
         for k, o in enumerate(goals)

@@ -141,3 +141,52 @@ def test_brushing_links_front_table_and_parallel_coordinates(
         e for e in browser.get_log("browser") if e["level"] == "SEVERE" and "favicon" not in e["message"]
     ]
     assert not errors, errors
+
+
+@pytest.mark.parametrize("target", ["datacenter", "mobile"])
+def test_a_box_that_is_dragged_selects_and_stays(target: str, explored: Path, browser: Any) -> None:
+    """Dragged with the mouse over half of the front: table and parallel lines follow it, and do not undo it."""
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    browser.get((explored / target / "dashboard.html").as_uri())
+    wait = WebDriverWait(browser, 120)
+    wait.until(lambda b: b.execute_script("return document.body.dataset.ready") == "yes")
+    total = int(browser.execute_script("return document.body.dataset.selected"))
+    # the box: from the corner of the front's best values to the median of each objective
+    box = browser.execute_script("""
+      const g = document.getElementById('front2'); g.scrollIntoView({block:'center'});
+      const l = g._fullLayout, mid = v => v.slice().sort((a,b)=>a-b)[Math.floor(v.length/2)];
+      const px = (axis, v) => axis.l2p(Math.log10(v)), xs = g.data[0].x, ys = g.data[0].y;
+      const at = (x, y) => [l._size.l + px(l.xaxis, x), l._size.t + px(l.yaxis, y)];
+      return [at(Math.min(...xs), Math.max(...ys)), at(mid(xs), Math.min(...ys)), g.clientWidth, g.clientHeight];
+    """)
+    (x0, y0), (x1, y1), width, height = box
+    plot = browser.find_element(By.ID, "front2")
+    centre = (width / 2, height / 2)
+    (
+        ActionChains(browser)
+        .move_to_element_with_offset(plot, int(x0 - 6 - centre[0]), int(y0 - 6 - centre[1]))
+        .click_and_hold()
+        .move_by_offset(int(x1 - x0) // 2, int(y1 - y0) // 2)
+        .move_by_offset(int(x1 - x0) - int(x1 - x0) // 2 + 8, int(y1 - y0) - int(y1 - y0) // 2 + 12)
+        .release()
+        .perform()
+    )
+    wait.until(lambda b: int(b.execute_script("return document.body.dataset.selected")) < total)
+    browser.set_script_timeout(60)
+    chosen, table, points, lines = browser.execute_async_script("""
+      const done = arguments[0]; setTimeout(() => done([Number(document.body.dataset.selected),
+        document.querySelectorAll('#table tbody tr').length,
+        document.getElementById('front2').data[0].selectedpoints.length,
+        Array.from(document.getElementById("par").data[0].line.color).filter(c => c === 1).length]), 2000);
+    """)
+    assert 0 < chosen < total
+    assert (table, points, lines) == (chosen, chosen, chosen)
+    labels = browser.execute_script(
+        "return document.getElementById('par').data[0].dimensions.map(d => d.label)"
+    )
+    assert {"flash", "pnm"} <= set(labels) or target == "mobile"
+    browser.execute_script("document.getElementById('clear').click()")
+    wait.until(lambda b: int(b.execute_script("return document.body.dataset.selected")) == total)
