@@ -11,9 +11,10 @@ import pytest
 from dse.calibration.cases import case_of
 from dse.calibration.forms import read_table
 from dse.calibration.rows import predict_rows
-from dse.catalog.catalog import Catalog
+from dse.catalog.catalog import Catalog, load_catalog
+from dse.catalog.device_import import import_device
 from dse.core.errors import DataError
-from tests.test_cases import CASES, run
+from tests.test_cases import CASES, run, seconds
 
 INFERENCEX = {
     "hw": "h200", "model": "meta-llama/Llama-3.1-70B-Instruct", "framework": "sglang", "precision": "fp8",
@@ -200,3 +201,65 @@ def test_a_row_that_drafts_is_refused_by_the_command(tmp_path: Path) -> None:
     assert float(plain["predicted_tpot_ms"]) > 0
     assert not drafted["predicted_tpot_ms"]
     assert "draft_tokens and acceptance" in drafted["reason"]
+
+
+SYSTEM = """
+data_dir: data/own
+gpu:
+  mem_bw: 4000000000000
+  mem_bw_empirical_scaling_factor: 0.8
+  mem_capacity: 103079215104
+  float16_tc_flops: 1000000000000000
+  int8_tc_flops: 1900000000000000
+  fp8_tc_flops: 2000000000000000
+  power: 700
+node:
+  num_gpus_per_node: 8
+  intra_node_bw: 450000000000
+"""
+LEFT_OUT = {
+    "memory": "hbm3", "node": "n4", "topology": "switch", "available": "2025", "die_area": "800 mm2",
+    "dies": "1", "memory_stacks": "6", "memory_height": "8",
+}  # fmt: skip
+
+
+def test_a_system_file_becomes_a_device(tmp_path: Path, catalog: Catalog) -> None:
+    """Figures as stated, what it leaves out as given; the device decodes as its memory reads."""
+    file = tmp_path / "own_gpu.yaml"
+    file.write_text(SYSTEM)
+    made = import_device(file, "own_gpu", LEFT_OUT, catalog)
+    assert set(made.unread) == {"data_dir", "gpu.mem_bw_empirical_scaling_factor"}
+    (tmp_path / "own" / "device").mkdir(parents=True)
+    (tmp_path / "own" / "device" / "own_gpu.toml").write_text(made.text)
+    own = load_catalog(tmp_path / "own")
+    wanted = {"memory_bandwidth": 4e12, "peak_8bit": 2e15, "domain": 8.0, "die_area": 8e-4, "tdp": 700.0}
+    assert {f: own.value("device", "own_gpu", f) for f in wanted} == pytest.approx(wanted)
+    out = run(
+        "dse --catalog own evaluate --device own_gpu --model Llama-3.1-8B --context 1024 --software ideal",
+        tmp_path,
+    )
+    assert out.returncode == 0, out.stderr
+    assert 0.0037 < seconds(out.stdout, "decode step") < 0.0039  # 15 GB of matrices at 4 TB/s
+
+
+@pytest.mark.parametrize(
+    ("system", "given", "said"),
+    [
+        (SYSTEM, {}, "does not say memory, node, topology, available, die_area"),
+        (SYSTEM, LEFT_OUT | {"die_area": "800"}, "die_area"),
+        (SYSTEM, LEFT_OUT | {"memory": "hbm33"}, "hbm33"),
+        (SYSTEM, LEFT_OUT | {"die_aera": "1 mm2"}, "did you mean"),
+        (SYSTEM, LEFT_OUT | {"tdp": "600 W"}, "states it itself"),
+        (SYSTEM.replace("mem_bw: 4", "mem_bw: -4"), LEFT_OUT, "gpu.mem_bw: got"),
+        (SYSTEM.replace("  mem_bw: 4000000000000\n", ""), LEFT_OUT, "does not say memory_bandwidth"),
+        ("[1, 2]", LEFT_OUT, "with a section gpu"),
+        ("gpu: {", LEFT_OUT, "not YAML"),
+    ],
+)
+def test_a_system_file_is_not_guessed_at(
+    tmp_path: Path, catalog: Catalog, system: str, given: dict[str, str], said: str
+) -> None:
+    file = tmp_path / "own_gpu.yaml"
+    file.write_text(system)
+    with pytest.raises(DataError, match=said):
+        import_device(file, "own_gpu", given, catalog)

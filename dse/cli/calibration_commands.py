@@ -13,8 +13,8 @@ from dse.calibration.scores import SPLITS, Rows, ablate, measured_rows, ratios, 
 from dse.calibration.stack_files import calibrate as fit_stacks
 from dse.calibration.stack_files import rows_text, stack_files
 from dse.catalog.catalog import load_catalog
-from dse.cli.console import note, progress, result, say, tell, written
-from dse.core.errors import OK, DataError
+from dse.cli.console import given_of, note, progress, result, say, tell, written
+from dse.core.errors import OK
 from dse.report.accuracy import Findings, accuracy_csv, accuracy_html, findings
 from dse.run.folder import write_atomically
 
@@ -22,20 +22,9 @@ from dse.run.folder import write_atomically
 def _rows(options: argparse.Namespace) -> Rows:
     if options.rows is None:
         return measured_rows(shipped_rows(), load_catalog())
-    table = read_table(options.rows, _given(options))
+    table = read_table(options.rows, given_of(options.given))
     _told(table)
     return measured_rows(table.rows, load_catalog(), str(options.rows))
-
-
-def _given(options: argparse.Namespace) -> dict[str, str]:
-    """What the user says for columns that the file leaves out."""
-    out = {}
-    for item in options.given or ():
-        key, equals, text = item.partition("=")
-        if not equals or not text:
-            raise DataError(f"--given {item}: expected COLUMN=VALUE, e.g. --given system=h200_sxm")
-        out[key.strip()] = text.strip()
-    return out
 
 
 def _told(table: Table) -> None:
@@ -111,7 +100,7 @@ def _say(made: Findings) -> None:
 
 def predict(options: argparse.Namespace) -> int:
     """Add predictions to a table of serving rows."""
-    table = read_table(options.file, _given(options))
+    table = read_table(options.file, given_of(options.given))
     _told(table)
     out = predict_rows(table.rows, load_catalog())
     write_atomically(options.out, write_rows(table.header, out))

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from dse.catalog.catalog import load_catalog
+from dse.catalog.device_import import import_device as read_system
 from dse.catalog.hf_families import families
 from dse.catalog.hf_import import import_llm as read_config
 from dse.catalog.json_schema import json_schema
 from dse.catalog.llm import LlmEntry
 from dse.catalog.schema import KINDS
 from dse.catalog.transformer import transformer
-from dse.cli.console import result, say, tell, written
+from dse.cli.console import given_of, note, result, say, tell, written
 from dse.core.errors import OK, DataError, RunError, nearest
 from dse.core.units import show
 from dse.run.folder import write_atomically
@@ -25,9 +26,11 @@ from dse.space.reader import shipped_spaces
 
 
 def catalog(options: argparse.Namespace) -> int:
-    """List kinds, entries, or one entry's numbers; or import a model."""
+    """List kinds, entries, or one entry's numbers; or import a model or a device."""
     if options.kind == "import-llm":
         return import_llm(options)
+    if options.kind == "import-device":
+        return import_device(options)
     if options.schema is not None:
         for kind in [*KINDS, "llm"]:
             write_atomically(options.schema / f"{kind}.json", json.dumps(json_schema(kind), indent=1) + "\n")
@@ -51,7 +54,7 @@ def catalog(options: argparse.Namespace) -> int:
     if options.kind not in c.entries:
         raise DataError(
             f"catalog: got kind {options.kind!r}, expected "
-            f"{nearest(options.kind, [*c.entries, 'llm', 'families'])}"
+            f"{nearest(options.kind, [*c.entries, 'llm', 'families', 'import-llm', 'import-device'])}"
         )
     for name in [options.name] if options.name else sorted(c.entries[options.kind]):
         entry = c.entry(options.kind, name)
@@ -118,13 +121,13 @@ def import_llm(options: argparse.Namespace) -> int:
         raise DataError(
             "catalog import-llm: give a config.json, e.g. dse catalog import-llm path/config.json"
         )
-    if options.llm_name is not None and not re.fullmatch(r"\w[\w.-]*", options.llm_name):
+    if options.entry_name is not None and not re.fullmatch(r"\w[\w.-]*", options.entry_name):
         raise DataError(
-            f"--name: got {options.llm_name!r}, expected letters, digits, dots and dashes, e.g. my-model-7B"
+            f"--name: got {options.entry_name!r}, expected letters, digits, dots and dashes, e.g. my-model-7B"
         )
     made = read_config(
         Path(options.name),
-        options.llm_name,
+        options.entry_name,
         family=options.family or "",
         accept_unknown=options.accept_unknown,
     )
@@ -151,6 +154,26 @@ def import_llm(options: argparse.Namespace) -> int:
     if not (made.unverified or made.assumed):
         say("  every key that bears on bytes or FLOP was mapped")
     say(f"{out}; put it into DIR/llm and use it with: dse --catalog DIR ...")
+    return OK
+
+
+def import_device(options: argparse.Namespace) -> int:
+    """Write the catalogue file of a device from a system file of aiconfigurator."""
+    if options.name is None:
+        raise DataError(
+            "catalog import-device: give a system file, e.g. dse catalog import-device system.yaml"
+        )
+    name = options.entry_name or re.sub(r"\W+", "_", Path(options.name).stem)
+    if not re.fullmatch(r"\w+", name):
+        raise DataError(f"--name: got {name!r}, expected letters, digits and underscores, e.g. my_gpu")
+    made = read_system(Path(options.name), name, given_of(options.given), load_catalog())
+    out: Path = options.out or Path(f"{name}.toml")
+    write_atomically(out, made.text)
+    tell(name=name, unread=made.unread)
+    if made.unread:
+        note(f"keys that no field of a device takes: {', '.join(made.unread)}")
+    written(out)
+    say(f"Put it into DIR/device and use it with: dse --catalog DIR evaluate --device {name} ...")
     return OK
 
 

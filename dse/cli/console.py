@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+
+from dse.core.errors import DataError
 
 
 @dataclass
@@ -85,3 +87,19 @@ def progress(name: str, *, unit: str = "design", total: int | None = None) -> tq
         mininterval=0.3,
         disable=True if _console().quiet else None,
     )
+
+
+def given_of(items: Sequence[str]) -> dict[str, str]:
+    """What ``--given KEY=VALUE`` says of what a file leaves out.
+
+    Raises:
+        DataError: not a pair.
+
+    """
+    out = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not equals or not text:
+            raise DataError(f"--given {item}: expected KEY=VALUE, e.g. --given system=h200_sxm")
+        out[key.strip()] = text.strip()
+    return out

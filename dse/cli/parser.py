@@ -93,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     _evaluating(sub)
     _looking(sub)
     _reporting(sub)
+    _catalogue(sub)
     _accuracy(sub)
     return top
 
@@ -300,6 +301,8 @@ def _reporting(sub: Any) -> None:
     p.add_argument("run_folders", metavar="RUN", type=Path, nargs="+")
     p.add_argument("--out", type=Path, required=True)
 
+
+def _catalogue(sub: Any) -> None:
     p = _command(
         sub,
         "catalog",
@@ -310,8 +313,8 @@ def _reporting(sub: Any) -> None:
     p.add_argument("kind", nargs="?")
     p.add_argument("name", nargs="?")
     p.add_argument("--schema", type=Path, metavar="DIR", help="write a JSON Schema per kind, for editors")
-    p.add_argument("--out", type=Path, help="import-llm: file to write (default NAME.toml)")
-    p.add_argument("--name", dest="llm_name", help="import-llm: name of the model (default: as in the file)")
+    p.add_argument("--out", type=Path, help="imports: file to write (default NAME.toml)")
+    p.add_argument("--name", dest="entry_name", help="imports: name of the entry (default: as in the file)")
 
     p.add_argument(
         "--family",
@@ -321,6 +324,14 @@ def _reporting(sub: Any) -> None:
         "--accept-unknown",
         action="store_true",
         help="import-llm: take keys that are not known to change nothing; marks every later output",
+    )
+
+    p.add_argument(
+        "--given",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="import-device: what a system file of aiconfigurator leaves out, e.g. memory=hbm3",
     )
 
     p = _command(sub, "init", "copy the shipped spaces to edit", "dse init my_spaces", "catalog_commands")
@@ -345,6 +356,7 @@ def _accuracy(sub: Any) -> None:
     p.add_argument(
         "--given",
         action="append",
+        default=[],
         metavar="COLUMN=VALUE",
         help="what the file leaves out, e.g. system=h200_sxm (repeatable)",
     )
@@ -361,6 +373,7 @@ def _accuracy(sub: Any) -> None:
     p.add_argument(
         "--given",
         action="append",
+        default=[],
         metavar="COLUMN=VALUE",
         help="what the file leaves out, e.g. system=h200_sxm (repeatable)",
     )
@@ -384,6 +397,7 @@ def _accuracy(sub: Any) -> None:
     p.add_argument(
         "--given",
         action="append",
+        default=[],
         metavar="COLUMN=VALUE",
         help="what the file leaves out, e.g. system=h200_sxm (repeatable)",
     )
