@@ -352,6 +352,20 @@ def _load(extra: Path | None) -> Catalog:
     return found
 
 
+def entry_text(kind: str, name: str) -> str:
+    """The file of a shipped or added entry, to copy and change.
+
+    Raises:
+        DataError: there is no such file.
+
+    """
+    named = os.environ.get(EXTRA)
+    found = _files([DATA, *([Path(named)] if named else [])], kind)
+    if name not in found:
+        raise DataError(f"{kind} {name!r}: not in the catalogue; {nearest(name, found)}")
+    return _text(found[name], f"{kind}/{name}.toml")
+
+
 def _in(folder: Path, kind: str, stem: str) -> bool:
     """Whether a folder holds an entry."""
     return (folder / kind / f"{stem}.toml").is_file()

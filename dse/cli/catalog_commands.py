@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dse.catalog.catalog import load_catalog
+from dse.catalog.catalog import entry_text, load_catalog
 from dse.catalog.device_import import import_device as read_system
 from dse.catalog.hf_families import families
 from dse.catalog.hf_import import import_llm as read_config
@@ -38,6 +38,8 @@ def catalog(options: argparse.Namespace) -> int:
         tell(schemas=len(KINDS) + 2)
         result(f"{options.schema}: {len(KINDS) + 2} schemas")
         return OK
+    if options.out is not None:
+        return _copy(options)
     if options.kind == "families":
         return _print_families()
     c = load_catalog()
@@ -70,6 +72,24 @@ def catalog(options: argparse.Namespace) -> int:
                     f"  {f:32s} {show(q.low, q.unit):>14s} {show(q.nominal, q.unit):>14s} "
                     f"{show(q.high, q.unit):>14s}  {q.source[:110]}"
                 )
+    return OK
+
+
+def _copy(options: argparse.Namespace) -> int:
+    """Copy an entry's file under a name of one's own."""
+    if options.kind is None or options.name is None:
+        raise DataError(
+            "catalog --out: say which entry, e.g. dse catalog memory hbm4 --out own/memory/mine.toml"
+        )
+    name = options.entry_name or options.out.stem
+    if options.out.stem != name or options.out.suffix != ".toml":
+        raise DataError(f"--out {options.out}: the file of an entry is called as it is: {name}.toml")
+    if options.out.exists():
+        raise RunError(f"--out {options.out}: exists; choose another file")
+    text = entry_text(options.kind, options.name)
+    write_atomically(options.out, re.sub(r'(?m)^name = ".*"', f'name = "{name}"', text, count=1))
+    written(options.out)
+    say(f"Change its numbers, then: dse --catalog {options.out.parent.parent} ...")
     return OK
 
 

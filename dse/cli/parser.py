@@ -313,8 +313,12 @@ def _catalogue(sub: Any) -> None:
     p.add_argument("kind", nargs="?")
     p.add_argument("name", nargs="?")
     p.add_argument("--schema", type=Path, metavar="DIR", help="write a JSON Schema per kind, for editors")
-    p.add_argument("--out", type=Path, help="imports: file to write (default NAME.toml)")
-    p.add_argument("--name", dest="entry_name", help="imports: name of the entry (default: as in the file)")
+    p.add_argument(
+        "--out",
+        type=Path,
+        help="file to write: of an import (default NAME.toml), or a copy of the entry to change",
+    )
+    p.add_argument("--name", dest="entry_name", help="name of the entry written (default: as in the file)")
 
     p.add_argument(
         "--family",
