@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from dse.api import load_run
+from dse.report.choices import box_of, inside_of
 from dse.run.front import Scale, epsilon_survivors, extremes, hypervolume, knee, non_dominated, proper
+
+RESULTS = Path(__file__).parents[1] / "results"
 
 POINTS = arrays(np.float64, st.tuples(st.integers(1, 60), st.just(3)), elements=st.floats(1e-3, 1e3))
 
@@ -98,3 +104,22 @@ def test_a_point_whose_last_percent_costs_a_multiple_is_no_choice() -> None:
     points = np.array([[1.0, 1.0], [0.995, 3.0], [0.94, 3.5], [0.932, 5.0], [0.9, 20.0]])
     assert proper(points).tolist() == [True, False, True, True, True]
     assert proper(points[:1]).tolist() == [True]
+
+
+@pytest.mark.parametrize("name", ["datacenter", "mobile", "laptop", "xr", "vehicle", "hbf", "pnm"])
+def test_no_one_point_moves_the_knee_of_a_reference_run(name: str) -> None:
+    """Without its best points, without its knee and without some at random it stays within 5 %."""
+    run = load_run(RESULTS / name).run
+    box = box_of(run)
+    points = run.front.points[inside_of(run, box)]
+    points = points[proper(points)]
+
+    def found(some: np.ndarray) -> np.ndarray:
+        at: np.ndarray = some[knee(some, Scale.robust(some, box))]
+        return at
+
+    at = found(points)
+    chosen = knee(points, Scale.robust(points, box))
+    for gone in {chosen, *extremes(points), *np.random.default_rng(1).integers(0, len(points), 20)}:
+        moved = found(np.delete(points, gone, axis=0)) / at
+        assert np.maximum(moved, 1 / moved).max() < 1.05

@@ -31,6 +31,8 @@ BEST: Final = {
 }
 """what the best design in an objective is called"""
 
+CLOSEST: Final = "closest to what exists"
+
 NEAR: Final = 1.0
 """octaves in any figure beyond which a design is not near a machine that exists"""
 
@@ -102,7 +104,7 @@ def closest_to_existing(run: Run, choices: IntArray, model: FirstOrderModel) -> 
                 break
             if alike(model.catalog, b.device, values[at]):
                 said = f"{entry.title}: no figure further from it than {2 ** away[at]:.2g} times"
-                best = (float(away[at]), Pick("closest to what exists", int(choices[at]), said))
+                best = (float(away[at]), Pick(CLOSEST, int(choices[at]), said))
                 break
     return best[1] if best else None
 
