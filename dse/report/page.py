@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Any
 
@@ -47,6 +48,18 @@ def _kept(facts: Facts) -> list[int]:
     return [int(i) for i in np.nonzero(keep)[0]]
 
 
+def _told(objectives: Sequence[str], values: Iterable[float]) -> list[float]:
+    """Objectives in the units that the page shows: times of tokens in milliseconds."""
+    return [
+        float(v) * (1e3 if OBJECTIVES[o].unit == "s" else 1.0)
+        for o, v in zip(objectives, values, strict=True)
+    ]
+
+
+def _unit(name: str) -> str:
+    return "ms" if OBJECTIVES[name].unit == "s" else OBJECTIVES[name].unit
+
+
 def _front_data(facts: Facts) -> list[dict[str, Any]]:
     """Points of the front that the page draws."""
     run = facts.run
@@ -61,7 +74,7 @@ def _front_data(facts: Facts) -> list[dict[str, Any]]:
             {
                 "id": i,
                 "hw": hardware.setdefault(keys[i], len(hardware)),
-                "obj": [float(x) for x in run.front.points[i]],
+                "obj": _told(run.space.objectives, run.front.points[i]),
                 "values": run.values(row),
                 "rung": run.space.tpot_target_at(rung),
                 "binds": facts.binds[i],
@@ -91,7 +104,8 @@ def page_data(facts: Facts) -> dict[str, Any]:
     breakdown = [
         {
             "label": c.label,
-            **{k: weighted(c.parts, k, weights) for k in ("times", "energies", "costs", "carbons")},
+            "times": {n: 1e3 * v for n, v in weighted(c.parts, "times", weights).items()},
+            **{k: weighted(c.parts, k, weights) for k in ("energies", "costs", "carbons")},
         }
         for c in facts.chosen
     ]
@@ -105,7 +119,7 @@ def page_data(facts: Facts) -> dict[str, Any]:
         "target": run.space.target.name,
         "overrides": list(run.space.overrides),
         "objectives": [
-            {"key": o, "label": OBJECTIVES[o].label, "unit": OBJECTIVES[o].unit} for o in run.space.objectives
+            {"key": o, "label": OBJECTIVES[o].label, "unit": _unit(o)} for o in run.space.objectives
         ],
         "variables": variables,
         "front": front,
@@ -121,7 +135,9 @@ def page_data(facts: Facts) -> dict[str, Any]:
             }
             for c in facts.chosen
         ],
-        "baselines": facts.baselines,
+        "baselines": [
+            b | {"points": [_told(run.space.objectives, p) for p in b["points"]]} for b in facts.baselines
+        ],
         "curves": curves(facts),
         "breakdown": breakdown,
         "levers": _levers(facts),
