@@ -248,6 +248,17 @@ def test_the_same_device_with_its_area_decodes_as_its_memory_reads(tmp_path: Pat
     assert 0.027 < seconds(done.stdout, "decode step") < 0.036
 
 
+def test_a_die_that_no_exposure_makes_is_refused(tmp_path: Path) -> None:
+    """Its yield and its price would be nonsense: a wafer in one die cost half a trillion dollars."""
+    text = (CASES / "72-l4-without-die-area" / "catalogue" / "device" / "l4.toml").read_text()
+    area = 'die_area = { low = 2400, nominal = 2400, high = 2400, unit = "mm2", source = "x" }'
+    (tmp_path / "own" / "device").mkdir(parents=True)
+    (tmp_path / "own" / "device" / "l4.toml").write_text(text + area + "\n")
+    done = run("dse --catalog own evaluate --device l4 --model Llama-3.1-8B", tmp_path)
+    assert done.returncode == 2
+    assert "one exposure makes at most 826 mm2" in done.stderr
+
+
 def test_evaluate_and_predict_keep_the_same_memory_back(tmp_path: Path) -> None:
     """Both fit 18 requests of the row of vLLM, which keeps an FP8 cache with FP8 weights."""
     (tmp_path / "rows.csv").write_text((CASES / "69-memory-reserve" / "rows.csv").read_text())

@@ -390,6 +390,7 @@ def _read(texts: Mapping[tuple[str, str], str], digest: str) -> Catalog:
         except DataError as error:
             problems.append(str(error))
     problems += _unknown_names(entries)
+    problems += _beyond_an_exposure(entries)
     if problems:
         raise DataError("\n".join(problems))
     return Catalog(entries, llms, digest)
@@ -408,6 +409,22 @@ def _unknown_names(entries: Mapping[str, Mapping[str, Entry]]) -> list[str]:
                     out.append(
                         f"{kind}/{stem}.toml: {attribute}: got {name!r}, expected {nearest(name, called)}"
                     )
+    return out
+
+
+def _beyond_an_exposure(entries: Mapping[str, Mapping[str, Entry]]) -> list[str]:
+    """Devices whose dies no exposure makes: their yield, and so their price, would be nonsense."""
+    largest = max(
+        (e.values["usable_reticle"].high for e in entries.get("logic_rules", {}).values()), default=1.0
+    )
+    out = []
+    for stem, entry in entries.get("device", {}).items():
+        area, dies = entry.values.get("die_area"), entry.values.get("dies")
+        if area and dies and area.nominal / dies.nominal > largest * (1.0 + 1e-9):
+            out.append(
+                f"device/{stem}.toml: dies: got {dies.nominal:g} for a die_area of "
+                f"{area.nominal * 1e6:,.0f} mm2; one exposure makes at most {largest * 1e6:.0f} mm2: say how many dies share the area"
+            )
     return out
 
 
