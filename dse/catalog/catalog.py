@@ -421,10 +421,9 @@ def _beyond_an_exposure(entries: Mapping[str, Mapping[str, Entry]]) -> list[str]
     for stem, entry in entries.get("device", {}).items():
         area, dies = entry.values.get("die_area"), entry.values.get("dies")
         if area and dies and area.nominal / dies.nominal > largest * (1.0 + 1e-9):
-            out.append(
-                f"device/{stem}.toml: dies: got {dies.nominal:g} for a die_area of "
-                f"{area.nominal * 1e6:,.0f} mm2; one exposure makes at most {largest * 1e6:.0f} mm2: say how many dies share the area"
-            )
+            said = f"got {dies.nominal:g} for a die_area of {area.nominal * 1e6:,.0f} mm2"
+            most = f"one exposure makes at most {largest * 1e6:.0f} mm2"
+            out.append(f"device/{stem}.toml: dies: {said}; {most}: say how many dies share the area")
     return out
 
 
