@@ -319,7 +319,8 @@ def ranks(row: Mapping[str, str], prefix: str, domain: float) -> RankPlan:
     root = dealt if slices == dealt > 1 else isqrt(width)
     believed = not dumped(row.get("silicon_data_source", "")) and (bool(prefix) or width <= domain)
     data_parallel = root * root == width >= WIDE and dealt == width and dp in {root, width} and not prefix
-    squared = not believed and root > 1 and (slices == dealt or data_parallel)
+    multiplied = slices == dealt > 1 and root * root == width
+    squared = not believed and root > 1 and (multiplied or data_parallel)
     batch = _number(row, prefix + "batch_size") * dp
     if _stated(row) and not prefix:
         batch = min(batch, _stated(row))

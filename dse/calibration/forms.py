@@ -162,9 +162,7 @@ def read_table(path: Path, given: Mapping[str, str] | None = None) -> Table:
         if close:
             raise DataError(f"{path}: column {name!r} is not known; did you mean {close[0]!r}?")
     rows = [{**row, **_serving_row({**row, **given})} for row in own]
-    missing = [n for n in NEEDED if not any(r.get(n, "").strip() for r in rows)]
-    if not any(r.get(n, "").strip() for r in rows for n in BATCHES):
-        missing.append(BATCHES[0])
+    missing = _missing(rows or [_serving_row(dict.fromkeys(header, "1"))])
     if missing:
         hint = "; the separator looks like ';', expected ','" if len(header) == 1 and ";" in header[0] else ""
         told = "; ".join(f"{n}: also read as {', '.join(NAMES[n])}" for n in missing if NAMES.get(n))
@@ -172,6 +170,8 @@ def read_table(path: Path, given: Mapping[str, str] | None = None) -> Table:
             told += ", or concurrency, conc, max_concurrency: requests in flight"
         ask = " ".join(f"--given {n}=..." for n in missing)
         raise DataError(f"{path}: no column {', '.join(missing)}{hint} ({told}); or say it: {ask}")
+    if not rows:
+        raise DataError(f"{path}: a header and no row, expected at least one serving point")
     whole = [n for n in ("tp_size", "pp_size") if not any(_told(r, n) for r in rows)]
     return Table(header, _named(rows), unread, [f"{n} = 1" for n in whole])
 
@@ -185,6 +185,13 @@ def _named(rows: list[dict[str, str]]) -> list[dict[str, str]]:
                 row["id"] = f"{row['id']} row {n}".strip()
             seen.add(row["id"])
     return rows
+
+
+def _missing(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    missing = [n for n in NEEDED if not any(r.get(n, "").strip() for r in rows)]
+    if not any(r.get(n, "").strip() for r in rows for n in BATCHES):
+        missing.append(BATCHES[0])
+    return missing
 
 
 def _near(name: str) -> list[str]:
@@ -316,8 +323,6 @@ def _csv_rows(path: Path, text: str) -> tuple[list[str], list[dict[str, str]]]:
     if twice:
         raise DataError(f"{path}: column {twice[0]!r} stands {header.count(twice[0])} times, expected once")
     body = [line for line in lines[1:] if any(cell.strip() for cell in line)]
-    if not body:
-        raise DataError(f"{path}: a header and no row, expected at least one serving point")
     for n, line in enumerate(body, 1):
         if len(line) > len(header) and header[:2] != ["Metric", "avg"]:
             raise DataError(

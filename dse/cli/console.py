@@ -23,7 +23,7 @@ class Console:
 
     quiet: bool = False
     json: bool = False
-    told: dict[str, Any] = field(default_factory=dict)
+    payload: dict[str, Any] = field(default_factory=dict)
 
 
 _running: ContextVar[Console | None] = ContextVar("console", default=None)
@@ -42,8 +42,8 @@ def speaking(options: argparse.Namespace) -> Iterator[None]:
         yield
     finally:
         _running.reset(token)
-        if console.json and console.told:
-            print(json.dumps(console.told, indent=1, sort_keys=True, default=str))
+        if console.json and console.payload:
+            print(json.dumps(console.payload, indent=1, sort_keys=True, default=str))
 
 
 def say(text: object = "") -> None:
@@ -67,13 +67,13 @@ def result(text: object) -> None:
 
 def written(path: Path) -> None:
     """A file that the command wrote."""
-    _console().told.setdefault("files", []).append(str(path))
+    _console().payload.setdefault("files", []).append(str(path))
     result(path)
 
 
 def tell(**facts: Any) -> None:
     """What ``--json`` prints beside the files."""
-    _console().told.update(facts)
+    _console().payload.update(facts)
 
 
 def progress(name: str, *, unit: str = "design", total: int | None = None) -> tqdm[Any]:

@@ -143,7 +143,7 @@ def octaves(mine: Machine, device: Machine) -> FloatArray:
     ]
     links, theirs = mine.network.link_bandwidth, device.network.link_bandwidth[0]
     if theirs > 1:
-        ratios.append(np.where(links > 1, links / theirs, 1.0))
+        ratios.append(np.maximum(links, 1.0) / theirs)
     out: FloatArray = np.abs(np.log2(ratios)).max(axis=0)
     return out
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dse.catalog.catalog import Catalog
+from dse.core.errors import DataError
 from dse.core.money import Basis, Comparison, Money, paid
 from dse.core.units import Figure, NamedFigure
 from dse.evaluator.breakdown import OperatingPoint, scalar
@@ -169,6 +170,10 @@ def price_of(model: FirstOrderModel, device: str) -> Money:
         and e.readiness == "shipping"
         and e.attributes["target"] == model.space.target.name
     ]
+    if not listed:
+        raise DataError(
+            f"device {device!r}: no market_price, and no device of the catalogue has one to go by"
+        )
     materials = model.devices([*listed, device]).ownership.bill_of_materials
     prices = [model.catalog.value("device", name, "market_price") for name in listed]
     multiple = float(np.median(prices / materials[:-1]))
@@ -181,8 +186,7 @@ def price_of(model: FirstOrderModel, device: str) -> Money:
 
 def not_on_sale(model: FirstOrderModel) -> list[str]:
     """Baselines that ship but serve some models alone: left out of what is on sale."""
-    sold = set(on_sale(model))
-    entries = [model.catalog.entry("device", b.device) for b in model.space.baselines if b.device not in sold]
+    entries = [model.catalog.entry("device", b.device) for b in model.space.baselines if b.only]
     return [e.title for e in entries if e.readiness == "shipping"]
 
 

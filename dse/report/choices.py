@@ -150,7 +150,7 @@ def one_step_away(
     feasible = outcomes.feasible[:, point]
     error = model_error(run, model, catalog)
 
-    def told(row: int) -> str:
+    def described(row: int) -> str:
         return differs(run, values, decode(run.space, design, row))
 
     say = []
@@ -161,9 +161,9 @@ def one_step_away(
         factor, name = max((float(r[row, point]), n) for n, r in outcomes.limit_ratios.items())
         how = f"by {100 * (factor - 1):.2g} %" if factor < 2 else f"{factor:.3g} times over"
         say.append(
-            f"A design with {told(row)} would beat it, but breaks {name} {how}: {limit_sentence(name)}."
+            f"A design with {described(row)} would beat it, but breaks {name} {how}: {limit_sentence(name)}."
         )
-    say += _others(run, ratio, feasible, error, told)
+    say += _others(run, ratio, feasible, error, described)
     return (
         " ".join(say)
         or f"None of the {len(codes)} designs one step away is feasible at this operating point."
@@ -171,24 +171,28 @@ def one_step_away(
 
 
 def _others(
-    run: Run, ratio: FloatArray, feasible: BoolArray, error: float, told: Callable[[int], str]
+    run: Run, ratio: FloatArray, feasible: BoolArray, error: float, described: Callable[[int], str]
 ) -> list[str]:
     """The neighbour that is as good within ``error``, and the one that was rejected with what it loses."""
     loss, win = ratio.max(axis=1), ratio.min(axis=1)
     gone = np.log(ratio).mean(axis=1)
     say = []
+    gain = feasible & (loss <= 1.0) & (win < 1.0)
+    if gain.any():
+        row = int(np.argmin(np.where(gain, gone, np.inf)))
+        say.append(f"Better in everything: with {described(row)} ({_changes(run, ratio[row])}).")
     equal = feasible & (loss <= 1.0 + error) & (loss > 1.0)
     if error > 0 and equal.any():
         row = int(np.argmin(np.where(equal, gone, np.inf)))
         say.append(
-            f"As good within the model's error of {100 * error:.0f} %: with {told(row)} "
+            f"As good within the model's error of {100 * error:.0f} %: with {described(row)} "
             f"({_changes(run, ratio[row])})."
         )
     lost = feasible & (loss > 1.0 + error) & (win >= 1.0 / (1.0 + error))
     if lost.any():
         row = int(np.argmin(np.where(lost, loss, np.inf)))
         name = run.space.objectives[int(np.argmax(ratio[row]))]
-        say.append(f"Rejected with {told(row)}: worse in {name} ({_changes(run, ratio[row])}).")
+        say.append(f"Rejected with {described(row)}: worse in {name} ({_changes(run, ratio[row])}).")
     return say
 
 
