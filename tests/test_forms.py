@@ -250,6 +250,7 @@ def test_a_system_file_becomes_a_device(tmp_path: Path, catalog: Catalog) -> Non
         (SYSTEM, LEFT_OUT | {"memory": "hbm33"}, "hbm33"),
         (SYSTEM, LEFT_OUT | {"die_aera": "1 mm2"}, "did you mean"),
         (SYSTEM, LEFT_OUT | {"tdp": "600 W"}, "states it itself"),
+        (SYSTEM.replace("mem_bw: 4000000000000", "mem_bw: 4000"), LEFT_OUT, "from 1e\\+09 up"),
         (SYSTEM.replace("mem_bw: 4", "mem_bw: -4"), LEFT_OUT, "gpu.mem_bw: got"),
         (SYSTEM.replace("  mem_bw: 4000000000000\n", ""), LEFT_OUT, "does not say memory_bandwidth"),
         ("[1, 2]", LEFT_OUT, "with a section gpu"),

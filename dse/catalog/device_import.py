@@ -31,6 +31,9 @@ FIGURES: Final = {
 
 FORMATS: Final = {"fp8_tc_flops": "fp8", "int8_tc_flops": "int8", "fp4_tc_flops": "fp4"}
 
+LEAST: Final = {"B/s": 1e9, "B": 1e8, "FLOP/s": 1e11, "W": 5.0, "1": 1.0}
+"""below which a figure is in another unit: 3350 for 3350 GB/s"""
+
 ASKED: Final = ("memory", "node", "topology")
 NUMBERS: Final = ("die_area", "dies", "memory_stacks", "memory_height")
 EXAMPLES: Final = {
@@ -130,9 +133,10 @@ def _figures(
                 number = float(value)
             except (TypeError, ValueError):
                 number = -1.0
-            if isinstance(value, bool) or not 0 < number < 1e30:
+            if isinstance(value, bool) or not LEAST[unit] <= number < 1e30:
                 raise DataError(
-                    f"{path}: {section}.{key}: got {value!r}, expected a number above 0, in {unit}"
+                    f"{path}: {section}.{key}: got {value!r}, expected a number in {unit}, "
+                    f"from {LEAST[unit]:g} up"
                 )
             if key in FORMATS:
                 formats.append(FORMATS[key])

@@ -103,6 +103,9 @@ PER_LAYER: Final = frozenset(
 """keys that a layer may have of its own"""
 
 
+MOST_LAYERS: Final = 10_000
+
+
 class Config:
     """A configuration whose keys are ticked off as rules read them.
 
@@ -175,6 +178,9 @@ class Config:
                     f"e.g. {names[0]} = {EXAMPLE.get(what, 32)}"
                 )
             return default
+        if what == "layers" and max(found.values()) > MOST_LAYERS:
+            name = max(found, key=lambda n: found[n])
+            raise self.wrong(name, f"a whole number up to {MOST_LAYERS}")
         if len(set(found.values())) > 1 and what not in {"vocab", "context"}:
             shown = " and ".join(f"{n} = {v}" for n, v in found.items())
             raise DataError(

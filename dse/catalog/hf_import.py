@@ -77,6 +77,19 @@ def import_llm(
 
     """
     file = config_file(path)
+    try:
+        return _imported(file, name, family, accept_unknown=accept_unknown)
+    except DataError:
+        raise
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        # a list where a rule expects a number, and the like: there are more ways than rules can name
+        raise DataError(
+            f"{file}: a key has a value of a kind that its family never has "
+            f"({type(error).__name__}: {str(error)[:120]}); compare with a configuration of the family"
+        ) from error
+
+
+def _imported(file: Path, name: str | None, family: str, *, accept_unknown: bool) -> Imported:
     raw = read_json(file)
     inner, where = _language_model(raw, str(file))
     known = _family(inner, raw, where, family)

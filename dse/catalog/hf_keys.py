@@ -70,8 +70,11 @@ ACTIVATIONS: Final[Mapping[str, str]] = {
 
 WITHOUT_EFFECT: Final = frozenset(
     [
-        "add_cross_attention",
         "bad_words_ids",
+        "n_params",
+        "num_parameters",
+        "parameter_count",
+        "total_params",
         "begin_suppress_tokens",
         "cross_attention_hidden_size",
         "diversity_penalty",
@@ -87,7 +90,6 @@ WITHOUT_EFFECT: Final = frozenset(
         "num_beams",
         "num_return_sequences",
         "output_scores",
-        "pruned_heads",
         "remove_invalid_values",
         "repetition_penalty",
         "return_dict_in_generate",

@@ -134,6 +134,15 @@ def check(request: Request, plan: PlanRequest) -> None:
             raise SpaceError(
                 f"{f.name}: got {value!r}, expected a {'share from 0 to 1' if share else 'number above 0'}"
             )
+    if (request.draft_tokens is None) != (request.acceptance is None):
+        raise SpaceError(
+            "draft_tokens and acceptance: give both, e.g. 3 and 0.7: what drafts win hangs on how many are "
+            "taken"
+        )
+    if request.context is not None and request.prefix_share is not None:
+        raise SpaceError(
+            "context: asks about one decode step, whose prompts are not charged; leave out prefix_share"
+        )
     _check_formats(request.formats)
     if request.context is not None and (
         request.input_tokens is not None or request.output_tokens is not None

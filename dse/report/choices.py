@@ -164,6 +164,8 @@ def one_step_away(
             f"A design with {described(row)} would beat it, but breaks {name} {how}: {limit_sentence(name)}."
         )
     say += _others(run, ratio, feasible, error, described)
+    if not say and feasible.any():
+        return "Every design one step away that meets the limits trades one objective for another."
     return (
         " ".join(say)
         or f"None of the {len(codes)} designs one step away is feasible at this operating point."
