@@ -171,7 +171,7 @@ def test_drafts_and_cached_prefixes_are_used(tmp_path: Path, catalog: Catalog) -
         (VLLM, {}, "no column system"),
         (VLLM | {"backend": "openai-chat"}, {"system": "h100"}, "no column backend"),
         (INFERENCEX, {"system": "h100", "sytem": "x"}, "--given sytem: not a column"),
-        (INFERENCEX, {"tp": "4"}, "states tp itself"),
+        (INFERENCEX, {"tp": "4"}, "states tp_size itself"),
         (INFERENCEX | {"spec_decodin": "mtp"}, {}, None),
         (
             {k if k != "spec_decoding" else "spec_decodin": v for k, v in INFERENCEX.items()},
@@ -264,3 +264,45 @@ def test_a_system_file_is_not_guessed_at(
     file.write_text(system)
     with pytest.raises(DataError, match=said):
         import_device(file, "own_gpu", given, catalog)
+
+
+def test_the_same_drafts_said_in_three_ways(tmp_path: Path, catalog: Catalog) -> None:
+    """Chance of each, tokens won a pass, and the share of drafts accepted: one measurement, one prediction."""
+    won = 1 + 0.7 + 0.49 + 0.343
+    told = [
+        {"acceptance": 0.7},
+        {"accept_length": won},
+        {"spec_decode_acceptance_rate": (won - 1) / 3},
+    ]
+    rows = [INFERENCEX | {"spec_decoding": "mtp", "draft_tokens": 3} | t for t in told]
+    tables = [read_table(written(tmp_path, "x.json", r)) for r in rows]
+    out = [float(predict_rows(t.rows, catalog)[0]["predicted_tpot_ms"]) for t in tables]
+    assert out == pytest.approx([out[0]] * 3, rel=1e-4)
+
+
+def test_a_server_tells_its_own_flags(tmp_path: Path, catalog: Catalog) -> None:
+    """Formats and drafts of SGLang's server, and attention ranks that are among those of tp_size."""
+    server = {"model_path": "Qwen/Qwen3-32B", "tp_size": 4, "dp_size": 4, "enable_dp_attention": True}
+    row = SGLANG | {"server_info": server | {"quantization": "fp8"}}
+    c = case_of(read_table(written(tmp_path, "s.jsonl", row), {"system": "h100"}).rows[0], catalog)
+    assert (c.plan.group, c.plan.replicas, c.format) == (4, 4, "fp8")
+    row = SGLANG | {"server_info": server | {"speculative_algorithm": "EAGLE"}}
+    with pytest.raises(DataError, match="draft_tokens and acceptance"):
+        case_of(read_table(written(tmp_path, "s.jsonl", row), {"system": "h100"}).rows[0], catalog)
+
+
+def test_wide_groups_of_dense_models_are_read_as_labelled(tmp_path: Path, catalog: Catalog) -> None:
+    """Only experts' labels multiply: sixteen ranks of a dense model are sixteen."""
+    row = INFERENCEX | {"tp": 16}
+    assert case_of(read_table(written(tmp_path, "x.json", row)).rows[0], catalog).plan.group == 16
+
+
+def test_a_prefix_in_tokens_is_a_share_of_the_prompt(tmp_path: Path, catalog: Catalog) -> None:
+    c = case_of(read_table(written(tmp_path, "x.json", INFERENCEX | {"prefix": 256})).rows[0], catalog)
+    assert c.prefix_share == 0.25
+
+
+@pytest.mark.parametrize("given", [{"tp_size": "4"}, {"batch_size": "4"}, {"model_path": "Qwen3-32B"}])
+def test_what_a_file_states_by_another_name_is_not_given_again(tmp_path: Path, given: dict[str, str]) -> None:
+    with pytest.raises(DataError, match="itself; leave one out"):
+        read_table(written(tmp_path, "x.json", INFERENCEX), given)

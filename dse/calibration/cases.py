@@ -195,7 +195,8 @@ def _startable(row: Mapping[str, str], entry: LlmEntry, plans: Sequence[RankPlan
 def drafts(row: Mapping[str, str]) -> tuple[float, float]:
     """Tokens drafted per pass and the chance that one is taken; zeros where nothing is drafted.
 
-    SGLang tells the mean tokens won by a pass of k drafts instead: 1 + a + ... + a^k.
+    Engines tell the mean tokens won by a pass of k drafts instead, 1 + a + ... + a^k, or the share of drafts
+    that were accepted, that less 1 over k.
 
     Raises:
         DataError: the row drafts and does not say how many tokens, or how many are taken.
@@ -205,6 +206,11 @@ def drafts(row: Mapping[str, str]) -> tuple[float, float]:
     won = _optional(row, "accept_length", 1.0, MOST_DRAFTS + 1.0)
     tokens = _optional(row, "draft_tokens", 0.0, MOST_DRAFTS)
     taken = _optional(row, "acceptance", 0.0, 1.0)
+    share = _optional(row, "accepted_share", 0.0, 1.0)
+    if share is not None and tokens and won is None:
+        won = 1.0 + share * tokens
+    if sum(x is not None for x in (won, taken)) > 1:
+        raise DataError("acceptance: stands beside the length or share that was accepted; leave one out")
     if kind in OFF and (won or 1.0) <= 1.0:
         if tokens:
             raise DataError(
@@ -267,7 +273,7 @@ def workload(
     default keeps it in 16 bit.
     """
     entry = catalog.llm(llm)
-    named = re.search(r"nvfp4|mxfp4|fp8|int4|awq", row.get("model_path", "").lower())
+    named = re.search(r"nvfp4|mxfp4|fp8|int4|awq|gptq|w4a16|w8a8|int8|fp4", row.get("model_path", "").lower())
     overall = number_format(row.get("precision", ""), number_format(named[0] if named else "", "bf16"))
     dense = number_format(row.get("gemm_quant_mode", ""), overall)
     experts = number_format(row.get("moe_quant_mode", ""), dense) if entry.experts else dense

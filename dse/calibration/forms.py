@@ -48,8 +48,21 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "silicon_ttft_ms": ("mean_ttft_ms", "ttft_ms", "ttft"),
     "silicon_tpot_ms": ("mean_tpot_ms", "tpot_ms", "tpot"),
     "spec_decoding": ("speculative", "speculative_algorithm", "speculative_decoding", "spec_method"),
-    "draft_tokens": ("num_speculative_tokens", "speculative_num_steps", "nextn"),
-    "acceptance": ("acceptance_rate", "accept_rate", "draft_acceptance_rate"),
+    "draft_tokens": (
+        "num_speculative_tokens",
+        "speculative_num_steps",
+        "spec_decode_num_speculative_tokens",
+        "nextn",
+    ),
+    "prefix_tokens": ("prefix", "prefix_len", "prefix_length", "random_prefix_len"),
+    "acceptance": (),
+    "accepted_share": (
+        "acceptance_rate",
+        "accept_rate",
+        "draft_acceptance_rate",
+        "spec_decode_acceptance_rate",
+    ),
+    "accept_length": ("spec_decode_acceptance_length", "mean_acceptance_length"),
     "prefix_share": ("prefix_cache_hit_rate", "cached_share"),
     "enable_prefix_caching": ("prefix_caching", "enable_prefix_cache"),
     "mode": (),
@@ -152,10 +165,12 @@ def read_table(path: Path, given: Mapping[str, str] | None = None) -> Table:
             raise DataError(
                 f"--given {name}: not a column of a serving table; {nearest(name, sorted(KNOWN))}"
             )
-    stated = {name for row in own for name, text in row.items() if text.strip()}
-    twice = sorted(name for name in given if name in stated)
-    if twice:
-        raise DataError(f"--given {twice[0]}: {path} states {twice[0]} itself; leave one out")
+    stated = {n for row in own for n, text in _serving_row(row).items() if text.strip()}
+    stated |= {name for row in own for name, text in row.items() if text.strip()}
+    for name, text in given.items():
+        means = [n for n in _serving_row({name: text}) if n in stated] or [name] * (name in stated)
+        if means:
+            raise DataError(f"--given {name}: {path} states {means[0]} itself; leave one out")
     unread = [name for name in header if name not in KNOWN]
     for name in unread:
         close = [k for k in _near(name) if k not in header and k not in given]
@@ -250,12 +265,29 @@ def _flat(item: Mapping[str, Any]) -> dict[str, str]:
     out = {k: "" if v is None else str(v) for k, v in item.items() if not isinstance(v, Mapping | list)}
     inner = item.get("server_info")
     if isinstance(inner, Mapping):  # SGLang's server tells its own flags
-        for mine in ("tp_size", "pp_size", "dp_size", "ep_size", "speculative_algorithm", "kv_cache_dtype"):
+        for mine in SERVER:
             if inner.get(mine) is not None and mine not in out:
                 out[mine] = str(inner[mine])
         out.setdefault("model_path", str(inner.get("model_path", "")))
+        if str(inner.get("disaggregation_mode", "null")).lower() not in OFF:
+            out["disagg"] = "true"
+        if str(inner.get("enable_dp_attention", "")).lower() in ON:  # its ranks are among those of tp_size
+            out["dp_attention"] = "true"
+            out.pop("dp_size", None)
     return out
 
+
+SERVER: Final = (
+    "tp_size",
+    "pp_size",
+    "dp_size",
+    "ep_size",
+    "quantization",
+    "speculative_algorithm",
+    "speculative_num_steps",
+    "kv_cache_dtype",
+)
+"""what SGLang's server tells of its own flags that bears on times"""
 
 MILLI: Final = {"ms": 1.0, "s": 1e3, "us": 1e-3, "ns": 1e-6}
 
@@ -349,10 +381,19 @@ def _serving_row(row: Mapping[str, str]) -> dict[str, str]:
         mean = _ratio(row.get(tokens, ""), row.get("completed", ""))
         if mean:  # what was really sent and answered, where lengths were drawn
             out[column] = mean
+    _prefix(out)
     _engine(row, out)
     _pools(row, out)
     _ranks(row, out)
     return out
+
+
+def _prefix(out: dict[str, str]) -> None:
+    """Tokens that every prompt begins with, as a share of the prompt."""
+    shared = out.pop("prefix_tokens", "")
+    if not shared or shared.lower() in OFF or out.get("prefix_share"):
+        return
+    out["prefix_share"] = _ratio(shared, out.get("isl", "")) or shared
 
 
 def _engine(row: Mapping[str, str], out: dict[str, str]) -> None:
@@ -398,9 +439,7 @@ def _ranks(row: Mapping[str, str], out: dict[str, str]) -> None:
         shares = float(out.get(label + "attention_dp_size") or 1)
         if disagg:
             shares *= float(out.get("decode_num_workers") or 1)
-        out[label + "batch_size"] = repr(
-            max(float(flight) / max(shares, 1.0), 1.0 if float(flight) >= 1 else 0.0)
-        )
+        out[label + "batch_size"] = repr(float(flight) / max(shares, 1.0))
     except ValueError:
         out[label + "batch_size"] = flight
     if disagg and not out.get("prefill_batch_size"):

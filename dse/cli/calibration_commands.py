@@ -14,7 +14,7 @@ from dse.calibration.stack_files import calibrate as fit_stacks
 from dse.calibration.stack_files import rows_text, stack_files
 from dse.catalog.catalog import load_catalog
 from dse.cli.console import given_of, note, progress, result, say, tell, written
-from dse.core.errors import OK
+from dse.core.errors import NOTHING, OK
 from dse.report.accuracy import Findings, accuracy_csv, accuracy_html, findings
 from dse.run.folder import write_atomically
 
@@ -113,4 +113,4 @@ def predict(options: argparse.Namespace) -> int:
     tell(rows=len(out), predicted=done, not_predicted=why, files=[str(options.out)])
     for reason, n in sorted(why.items(), key=lambda item: -item[1])[:10]:
         say(f"  {n:5d} not predicted: {reason}")
-    return OK
+    return OK if done else NOTHING
