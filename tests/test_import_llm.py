@@ -356,3 +356,40 @@ def test_catalogued_models_give_their_formats() -> None:
         "bf16",
         "bf16",
     )
+
+
+DENSE: dict[str, Any] = {
+    "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32,
+    "num_hidden_layers": 32, "num_key_value_heads": 8, "vocab_size": 128256, "tie_word_embeddings": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"num_hidden_layers": 1_000_000_000}, "num_hidden_layers"),
+        ({"architectures": 5}, "config.json"),
+        ({"per_layer_config": {"²": {}}}, "config.json"),
+        ({"tie_word_embeddings": None, "tie_word_embedding": False}, "did you mean tie_word_embeddings"),
+        ({"model_type": "qwen3_moe", "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768,
+          "decoder_sparse_step": 0}, "decoder_sparse_step"),
+        ({"pruned_heads": {"0": [1, 2]}}, "pruned_heads"),
+        ({"add_cross_attention": True}, "add_cross_attention"),
+    ],
+)  # fmt: skip
+def test_what_no_such_model_has_is_refused_in_words(
+    tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    """Sizes without end, values of another kind, keys that are misspelt where they say no."""
+    raw = {k: v for k, v in (DENSE | change).items() if v is not None}
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    with pytest.raises(DataError, match=said):
+        import_llm(tmp_path / "config.json", "x")
+
+
+def test_a_stated_count_is_compared(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(DENSE | {"num_parameters": 8_030_261_248}))
+    import_llm(tmp_path / "config.json", "x")
+    (tmp_path / "config.json").write_text(json.dumps(DENSE | {"num_parameters": 9_000_000_000}))
+    with pytest.raises(DataError, match="num_parameters"):
+        import_llm(tmp_path / "config.json", "x")

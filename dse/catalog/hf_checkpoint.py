@@ -114,6 +114,10 @@ def _stated(raw: Mapping[str, Any], folder: Path) -> tuple[str, float, bool] | N
         return None
     for key, in_bytes in (("total_parameters", False), ("total_size", True)):
         value = metadata.get(key)
+        if value is not None and (
+            isinstance(value, bool | str) or not isinstance(value, int | float) or value <= 0
+        ):
+            raise DataError(f"{index}: metadata.{key}: got {value!r}, expected a number above 0")
         if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
             return f"{index}: metadata.{key}", float(value), in_bytes
     return None

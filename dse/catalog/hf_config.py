@@ -117,6 +117,8 @@ class Config:
     def __init__(self, raw: Mapping[str, Any], where: str, kind: str) -> None:
         self.raw, self.where, self.kind = raw, where, kind
         self.read: set[str] = set()
+        self.asked: set[str] = set()
+        """names that rules looked for, there or not"""
         self.assumed: list[str] = []
         """what was taken for granted because the configuration does not say"""
 
@@ -139,7 +141,7 @@ class Config:
         if not isinstance(own, Mapping) or own.keys() - PER_LAYER:
             raise self.wrong("per_layer_config", f"layers with some of {', '.join(sorted(PER_LAYER))}")
         seen = Config({**self.raw, **own}, f"{self.where}: layer {i}", self.kind)
-        seen.read, seen.assumed = self.read, self.assumed
+        seen.read, seen.asked, seen.assumed = self.read, self.asked, self.assumed
         return seen
 
     def wrong(self, key: str, expected: str) -> DataError:
@@ -148,11 +150,13 @@ class Config:
 
     def has(self, *names: str) -> bool:
         """Whether one of the names has a value."""
+        self.asked.update(names)
         return any(self.raw.get(n) is not None for n in names)
 
     def get(self, *names: str) -> Any:
         """The value under the first name that has one, as it stands; None where there is none."""
         found = None
+        self.asked.update(names)
         for n in names:
             if self.raw.get(n) is not None:
                 self.read.add(n)
@@ -169,6 +173,7 @@ class Config:
         Where two names hold different numbers the configuration contradicts itself.
         """
         names = self.sought(what)
+        self.asked.update(names)
         found = {n: self._whole(n, self.raw[n]) for n in names if self.raw.get(n) is not None}
         self.read.update(found)
         if not found:
@@ -214,6 +219,7 @@ class Config:
 
     def flag(self, *names: str, default: bool = False) -> bool:
         """True or false."""
+        self.asked.update(names)
         for n in names:
             value = self.raw.get(n)
             if value is None:

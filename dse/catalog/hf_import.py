@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -284,6 +285,10 @@ def _shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+NEARLY: Final = 0.92
+"""likeness from which a key that says no, or none, is taken for a misspelt one"""
+
+
 def _unknown_keys(c: Config, family: Family, given: Mapping[str, Any]) -> list[str]:
     """Keys with a value that neither a rule reads nor is known to change nothing."""
     every = {*WITHOUT_EFFECT, *family.without_effect}
@@ -291,6 +296,11 @@ def _unknown_keys(c: Config, family: Family, given: Mapping[str, Any]) -> list[s
         f"{k} = {json.dumps(v, default=str)[:60]}"
         for k, v in sorted(c.unread().items())
         if k in given and not (k in every or without_effect(k))
+    ] + [
+        f"{k} = {json.dumps(v)} (did you mean {near[0]}?)"
+        for k, v in sorted(given.items())
+        if (v is False or v == 0) and v is not None and k not in c.read and k not in every
+        if (near := [n for n in get_close_matches(k, c.read | c.asked, n=1, cutoff=NEARLY) if n not in given])
     ]
 
 

@@ -215,6 +215,8 @@ def routed_layers(c: Config, layers: int) -> list[bool]:
 
     first = c.number("first_k_dense_replace", 0)
     first = max(first, c.number("num_dense_layers", 0), c.number("moe_layer_num_skipped", 0))
+    if first > layers:
+        raise DataError(f"{c.where}: the first {first} layers are dense, of {layers} in all")
     keep([i >= first for i in range(layers)])
     kinds = c.listed("mlp_layer_types", layers)
     if kinds is not None:
@@ -233,7 +235,9 @@ def routed_layers(c: Config, layers: int) -> list[bool]:
     for key in ("decoder_sparse_step", "interleave_moe_layer_step", "moe_layer_frequency"):
         if c.has(key):
             each = c.number(key)
-            keep([bool(each) and (i + 1) % each == 0 for i in range(layers)])
+            if not each:
+                raise c.wrong(key, "a whole number above 0: every so many layers have experts")
+            keep([(i + 1) % each == 0 for i in range(layers)])
     if c.has("expert_layer_period"):
         each, offset = max(c.number("expert_layer_period"), 1), c.number("expert_layer_offset", 0)
         keep([i % each == offset for i in range(layers)])
