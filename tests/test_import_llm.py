@@ -393,3 +393,77 @@ def test_a_stated_count_is_compared(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(DENSE | {"num_parameters": 9_000_000_000}))
     with pytest.raises(DataError, match="num_parameters"):
         import_llm(tmp_path / "config.json", "x")
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True, "llm_int8_skip_modules": ["mlp", "lm_head"]},
+         {"ffn": "bf16", "attention": "int8"}),
+        ({"quant_method": "gptq", "bits": 4, "dynamic": {"-:.*mlp.*": {}}}, {"ffn": "bf16", "attention": "int4"}),
+        ({"quant_method": "gptq", "bits": 4, "lm_head": True}, {"ffn": "int4", "head": "int4"}),
+        ({"quant_method": "fp8", "modules_to_not_convert": [f"model.layers.{i}.self_attn" for i in range(32)]},
+         {"ffn": "fp8", "attention": "bf16"}),
+        ({"quant_method": "fp8", "modules_to_not_convert": ["model.layers.0.mlp", "model.layers.31.mlp"]},
+         {"ffn": "fp8"}),
+        ({"quant_method": "fp8", "modules_to_not_convert": ["model.layers.0.mlp.gate", "re:.*mlp.gate$", "visual"]},
+         {"ffn": "fp8", "experts": "fp8"}),
+        ({"quant_method": "fp8", "modules_to_not_convert": ["re:.*mlp\\.(gate|up|gate_up|down)_proj.*"]},
+         {"ffn": "bf16", "experts": "fp8"}),
+    ],
+)  # fmt: skip
+def test_modules_that_stay_are_counted_as_they_are(
+    block: dict[str, Any], expected: dict[str, str], tmp_path: Path
+) -> None:
+    entry = made(tmp_path, {**LLAMA, "quantization_config": block}).entry
+    assert {name: entry.format_of(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ({"quant_method": "fp8", "modules_to_not_convert": [f"model.layers.{i}" for i in range(16)]},
+         "16 of 32 layers"),
+        ({"quant_method": "fp8", "modules_to_not_convert": [f"model.layers.{i}.mlp.down_proj" for i in range(32)]},
+         "a part of ffn"),
+        ({"quant_method": "fp8", "modules_to_not_converted": ["mlp"]}, "did you mean modules_to_not_convert"),
+        ({"quant_method": "fp8", "ignor": ["mlp"]}, "did you mean ignore"),
+        ({"quant_method": "fp8", "ignore": "mlp"}, "expected a list"),
+        ({"quant_method": "gptq", "bits": 4, "dynamic": {"+:.*mlp.*": {"bits": 8}}}, "bits of its own"),
+    ],
+)  # fmt: skip
+def test_a_class_in_two_formats_is_refused(block: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=said):
+        made(tmp_path, {**LLAMA, "quantization_config": block})
+
+
+def test_experts_that_stay_are_counted_as_they_are(tmp_path: Path) -> None:
+    block = {"quant_method": "fp8", "modules_to_not_convert": ["re:.*\\.experts\\..*"]}
+    entry = made(tmp_path, {**MOE, "quantization_config": block}).entry
+    assert (entry.format_of("experts"), entry.format_of("attention")) == ("bf16", "fp8")
+
+
+def test_two_files_that_disagree_on_formats_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "hf_quant_config.json").write_text(json.dumps({"quantization": {"quant_algo": "FP8"}}))
+    assert (
+        made(tmp_path, {**LLAMA, "quantization_config": {"quant_method": "fp8"}}).entry.format_of("ffn")
+        == "fp8"
+    )
+    with pytest.raises(DataError, match="by quantization_config"):
+        made(tmp_path, {**LLAMA, "quantization_config": {"quant_method": "gptq", "bits": 4}})
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (DENSE | {"num_local_experts": 8, "num_experts_per_tok": 2}, "have no experts"),
+        (DENSE | {"padded_vocab_size": 100}, "at least vocab_size, 128256"),
+        ({"model_type": "llava", "sliding_window": 4096, "text_config": DENSE}, "stands outside"),
+    ],
+)
+def test_places_of_a_file_that_say_otherwise_are_refused(
+    raw: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    with pytest.raises(DataError, match=said):
+        import_llm(tmp_path / "config.json", "x")

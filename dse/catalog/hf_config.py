@@ -183,6 +183,8 @@ class Config:
                     f"e.g. {names[0]} = {EXAMPLE.get(what, 32)}"
                 )
             return default
+        if found.get("padded_vocab_size", math.inf) < found.get("vocab_size", 0):
+            raise self.wrong("padded_vocab_size", f"at least vocab_size, {found['vocab_size']}")
         if what == "layers" and max(found.values()) > MOST_LAYERS:
             name = max(found, key=lambda n: found[n])
             raise self.wrong(name, f"a whole number up to {MOST_LAYERS}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from dse.catalog.formats import CACHE_FORMATS, CLASSES, STORED_BITS
 from dse.catalog.hf_config import Config, read_json
+from dse.catalog.hf_exclusions import exclusions, kept_wide
 from dse.core.errors import DataError
 
 PLAIN: Final[Mapping[str, str]] = {
@@ -94,14 +95,16 @@ class Formats:
     group: int = 0
     """weights that share a scale, 0 where the file does not say"""
     assumed: list[str] = field(default_factory=list)
+    layers: int = 1
+    """of the model"""
 
     def of(self, name: str) -> str:
         """Format of a class."""
         return self.classes.get(name, self.weights)
 
 
-def read_formats(c: Config, folder: Path) -> Formats:
-    """Formats of a checkpoint.
+def read_formats(c: Config, folder: Path, layers: int) -> Formats:
+    """Formats of a checkpoint of so many layers.
 
     Raises:
         DataError: a quantisation that is not known, by the name that the file gives it.
@@ -121,9 +124,10 @@ def read_formats(c: Config, folder: Path) -> Formats:
             raise c.wrong("torch_dtype", "one of " + ", ".join(PLAIN))
     made = c.get("quantization_config", "compression_config", "quantization")
     beside = folder / "hf_quant_config.json"
-    out = Formats(wide, {}, 0, assumed)
+    out = Formats(wide, {}, 0, assumed, layers)
     if isinstance(made, Mapping) and made:
         _apply(out, made, f"{c.where}: quantization_config", wide)
+        _same(out, beside, wide)
     elif made:
         raise c.wrong("quantization_config", "a table")
     elif beside.is_file():
@@ -141,6 +145,23 @@ def read_formats(c: Config, folder: Path) -> Formats:
     return out
 
 
+def _same(out: Formats, beside: Path, wide: str) -> None:
+    """A second file that says how the checkpoint is quantised may not say otherwise."""
+    if not beside.is_file():
+        return
+    other = Formats(wide, {}, 0, [], out.layers)
+    raw = read_json(beside)
+    inner = raw.get("quantization", raw)
+    if isinstance(inner, Mapping):
+        _apply(other, inner, str(beside), wide)
+    for name in ("ffn", "attention", "experts"):
+        if other.of(name) != out.of(name):
+            raise DataError(
+                f"{beside}: {name} in {other.of(name)}, in {out.of(name)} by quantization_config; expected "
+                "one of the two, or equal ones"
+            )
+
+
 def _apply(out: Formats, made: Mapping[str, Any], where: str, wide: str) -> None:
     """Take over what a quantisation block says."""
     method = str(made.get("quant_method", "")).lower()
@@ -152,13 +173,13 @@ def _apply(out: Formats, made: Mapping[str, Any], where: str, wide: str) -> None
         out.weights = ({"nf4": "nf4", "fp4": "nf4"}.get(kind, "") if four else "int8") or _unknown(
             where, kind
         )
-        _head(out, wide)
+        _excluded(out, made, wide, where)
     elif made.get("quant_algo") is not None:
         _algorithm(out, made, where, wide)
     elif method == "quark":
         weights = (made.get("global_quant_config") or {}).get("weight") or {}
         out.weights = _quark(weights, where)
-        _excluded(out, made.get("exclude") or (), wide)
+        _excluded(out, made, wide, where)
     elif method == "torchao":
         shown = str(made.get("quant_type"))
         out.weights = (
@@ -185,38 +206,24 @@ def _apply(out: Formats, made: Mapping[str, Any], where: str, wide: str) -> None
             fmt = BY_BITS.get((bits, "int"), "") or _unknown(where, f"{bits} bits")
         if not fmt:
             _unknown(where, method or str(dict(made))[:60])
-        if "(experts)" in fmt:
+        if "(experts)" in fmt or method == "mxfp4":  # gpt-oss: experts alone
             out.classes["experts"] = fmt.split()[0]
         else:
             out.weights = fmt
-            _excluded(out, [*_left(made)], wide)
-        if fmt == "mxfp4" and method == "mxfp4":  # gpt-oss: experts alone
-            out.weights, out.classes = wide, {"experts": "mxfp4"}
+            _excluded(out, made, wide, where)
         size = made.get("group_size", made.get("q_group_size"))
         out.group = size if isinstance(size, int) and size > 0 else 0
     _cache(out, made, where)
 
 
-def _left(made: Mapping[str, Any]) -> Iterable[str]:
-    """Names of modules that stay as they were."""
-    for key in ("ignore", "modules_to_not_convert", "exclude_modules", "ignored_layers", "exclude"):
-        value = made.get(key)
-        yield from (str(x) for x in value) if isinstance(value, list | tuple) else ()
-
-
-def _excluded(out: Formats, names: Iterable[str], wide: str) -> None:
+def _excluded(out: Formats, made: Mapping[str, Any], wide: str, where: str) -> None:
     """Classes whose modules stay in 16 bit; the head does unless it is named as converted."""
-    every = " ".join(names)
-    for name, pattern in PARTS.items():
-        if name != "experts" and re.search(pattern, every) and not (name == "ffn" and _only_some(every)):
-            out.classes[name] = wide
+    kept = kept_wide(exclusions(made, where), out.layers, where)
+    out.classes |= dict.fromkeys(sorted(kept.classes), wide)
+    out.assumed += kept.notes
+    if made.get("lm_head") is True and "head" not in kept.classes:  # GPTQ says so where it is converted
+        out.classes["head"] = out.weights
     _head(out, wide)
-
-
-def _only_some(names: str) -> bool:
-    """Whether the feed-forward modules named are gates of routers or single layers, not the class."""
-    found = re.findall(r"\S*(?:mlp|ffn|feed_forward)\S*", names)
-    return all(re.search(r"gate$|router|\.\d+\.|shared_expert_gate", n) for n in found)
 
 
 def _head(out: Formats, wide: str) -> None:
@@ -246,7 +253,7 @@ def _algorithm(out: Formats, made: Mapping[str, Any], where: str, wide: str) -> 
     out.weights = ALGORITHMS.get(algorithm) or _unknown(where, algorithm)
     size = made.get("group_size")
     out.group = size if isinstance(size, int) and size > 0 else 0
-    _excluded(out, _left(made), wide)
+    _excluded(out, made, wide, where)
 
 
 def _class_of(module: str) -> str:
@@ -282,7 +289,7 @@ def _groups(out: Formats, made: Mapping[str, Any], where: str, wide: str) -> Non
                 )
             out.classes[name] = fmt
     if whole:
-        _excluded(out, _left(made), wide)
+        _excluded(out, made, wide, where)
     _head(out, wide)
 
 

@@ -104,9 +104,10 @@ def _imported(file: Path, name: str | None, family: str, *, accept_unknown: bool
         layers=layers,
         shape=_shape(c, known, layers),
         activation=_activation(c, known),
-        formats=read_formats(c, file.parent),
+        formats=read_formats(c, file.parent, _modules_numbered(c, layers)),
         tied=_tied(c, known),
     )
+    _contradictions(c, known, inner, raw)
     unknown = _unknown_keys(c, known, inner)
     if unknown and not accept_unknown:
         raise DataError(
@@ -272,6 +273,12 @@ def _activation(c: Config, family: Family) -> str:
     return named
 
 
+def _modules_numbered(c: Config, layers: Layers) -> int:
+    """Layers as module names number them: hybrids of single blocks number mixers and feed-forwards alike."""
+    blocks = sum(m.layers for m in (*layers.mixers, *layers.blocks))
+    return c.number("layers", blocks)
+
+
 def _tied(c: Config, family: Family) -> bool:
     """Whether the head is the embedding."""
     if not c.has(*TIED_KEYS):
@@ -283,6 +290,35 @@ def _tied(c: Config, family: Family) -> bool:
 
 def _shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _contradictions(c: Config, family: Family, inner: Mapping[str, Any], raw: Mapping[str, Any]) -> None:
+    """What no model of the family has, or what two places of the file say otherwise.
+
+    Raises:
+        DataError: experts in a family whose class has none; a key that bears on the model beside the table that
+            describes it.
+
+    """
+    experts = [n for n in NAMES["experts"] if isinstance(inner.get(n), int) and inner[n] > 1]
+    routes = family.may_route or not family.defaults
+    if experts and not routes and not any(n in family.defaults for n in NAMES["experts"]):
+        raise c.wrong(experts[0], f"none: models of family {family.name} have no experts")
+    if inner is raw:
+        return
+    for key in sorted(c.read | c.asked):
+        value = raw.get(key)
+        if value is None or key in INHERITED or value == inner.get(key):
+            continue
+        if key in inner and inner[key] is not None:
+            c.assumed.append(
+                f"{key} = {_shown(inner[key])}: another, {_shown(value)}, stands outside of the table"
+            )
+        else:
+            raise DataError(
+                f"{c.where}: {key} = {_shown(value)} stands outside of the table that describes the language "
+                "model, which does not say it; expected it inside"
+            )
 
 
 NEARLY: Final = 0.92

@@ -330,13 +330,7 @@ def _catalogue(sub: Any) -> None:
         help="import-llm: take keys that are not known to change nothing; marks every later output",
     )
 
-    p.add_argument(
-        "--given",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="import-device: what a system file of aiconfigurator leaves out, e.g. memory=hbm3",
-    )
+    _given(p, "FIELD", "import-device: what a system file of aiconfigurator leaves out, e.g. memory=hbm3")
 
     p = _command(sub, "init", "copy the shipped spaces to edit", "dse init my_spaces", "catalog_commands")
     p.add_argument("folder", type=Path, metavar="DIR")
@@ -348,6 +342,11 @@ FORMS = (
 )
 
 
+def _given(p: argparse.ArgumentParser, what: str, text: str) -> None:
+    """What a file leaves out, said on the command line."""
+    p.add_argument("--given", action="append", default=[], metavar=f"{what}=VALUE", help=text)
+
+
 def _accuracy(sub: Any) -> None:
     p = _command(
         sub,
@@ -357,13 +356,7 @@ def _accuracy(sub: Any) -> None:
         "calibration_commands",
     )
     p.add_argument("--rows", type=Path, help=f"measured serving points (default: those that ship); {FORMS}")
-    p.add_argument(
-        "--given",
-        action="append",
-        default=[],
-        metavar="COLUMN=VALUE",
-        help="what the file leaves out, e.g. system=h200_sxm (repeatable)",
-    )
+    _given(p, "COLUMN", "what the file leaves out, e.g. system=h200_sxm (repeatable)")
     p.add_argument("--out", type=Path, default=Path("results/catalogue"), help="folder for catalogue files")
 
     p = _command(
@@ -374,13 +367,7 @@ def _accuracy(sub: Any) -> None:
         "calibration_commands",
     )
     p.add_argument("--rows", type=Path, help=f"measured serving points (default: those that ship); {FORMS}")
-    p.add_argument(
-        "--given",
-        action="append",
-        default=[],
-        metavar="COLUMN=VALUE",
-        help="what the file leaves out, e.g. system=h200_sxm (repeatable)",
-    )
+    _given(p, "COLUMN", "what the file leaves out, e.g. system=h200_sxm (repeatable)")
     p.add_argument("--split", choices=("none", "device", "model"), help="one split (default: all three)")
     p.add_argument("--ablate", action="store_true", help="also the error without each term (two minutes)")
     p.add_argument("--out", type=Path, default=Path("results/accuracy"), help="folder for page and CSV")
@@ -398,13 +385,7 @@ def _accuracy(sub: Any) -> None:
         metavar="FILE",
         help=f"served points; {FORMS}",
     )
-    p.add_argument(
-        "--given",
-        action="append",
-        default=[],
-        metavar="COLUMN=VALUE",
-        help="what the file leaves out, e.g. system=h200_sxm (repeatable)",
-    )
+    _given(p, "COLUMN", "what the file leaves out, e.g. system=h200_sxm (repeatable)")
     p.add_argument("--out", type=Path, required=True, metavar="FILE")
 
 
