@@ -58,7 +58,7 @@ class Family:
     width_ratio: int = 0
     """width over hidden size where the file names none"""
     dense_only: bool = False
-    may_route: bool = False
+    optional_experts: bool = False
     """whether some of its models have experts though its class has none by default"""
     dense_beside_experts: bool = False
     shared_experts: int = 0

@@ -296,13 +296,14 @@ def _contradictions(c: Config, family: Family, inner: Mapping[str, Any], raw: Ma
     """What no model of the family has, or what two places of the file say otherwise.
 
     Raises:
-        DataError: experts in a family whose class has none; a key that bears on the model beside the table that
-            describes it.
+        DataError: experts in a family whose class has none; a key that bears on the model beside the table
+            that describes it.
 
     """
     experts = [n for n in NAMES["experts"] if isinstance(inner.get(n), int) and inner[n] > 1]
-    routes = family.may_route or not family.defaults
-    if experts and not routes and not any(n in family.defaults for n in NAMES["experts"]):
+    known = family.defaults or dict.fromkeys(NAMES["experts"])  # of a class that nobody has: anything
+    routes = family.optional_experts or any(n in known for n in NAMES["experts"])
+    if experts and not routes:
         raise c.wrong(experts[0], f"none: models of family {family.name} have no experts")
     if inner is raw:
         return
