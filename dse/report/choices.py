@@ -36,6 +36,9 @@ CLOSEST: Final = "closest to what exists"
 NEAR: Final = 1.0
 """octaves in any figure beyond which a design is not near a machine that exists"""
 
+NOTHING: Final = 1e-3
+"""share by which designs that differ on a front differ: less is no difference"""
+
 STEPS: Final = (100, 30)
 """of a number's range, in thousandths: how far the neighbours of a chosen design are from it"""
 
@@ -155,7 +158,7 @@ def one_step_away(
 
     say = []
     worst = np.maximum.reduce([r[:, point] for r in outcomes.limit_ratios.values()])
-    better = (ratio <= 1.0).all(axis=1) & ~feasible
+    better = (ratio <= 1.0 + NOTHING).all(axis=1) & (ratio < 1.0 - NOTHING).any(axis=1) & ~feasible
     if better.any():
         row = int(np.argmin(np.where(better, worst, np.inf)))
         factor, name = max((float(r[row, point]), n) for n, r in outcomes.limit_ratios.items())
@@ -165,7 +168,7 @@ def one_step_away(
         )
     say += _others(run, ratio, feasible, error, described)
     if not say and feasible.any():
-        return "Every design one step away that meets the limits trades one objective for another."
+        return "No design one step away is better in anything without being worse in something else."
     return (
         " ".join(say)
         or f"None of the {len(codes)} designs one step away is feasible at this operating point."
@@ -179,11 +182,11 @@ def _others(
     loss, win = ratio.max(axis=1), ratio.min(axis=1)
     gone = np.log(ratio).mean(axis=1)
     say = []
-    gain = feasible & (loss <= 1.0) & (win < 1.0)
+    gain = feasible & (loss <= 1.0 + NOTHING) & (win < 1.0 - NOTHING)
     if gain.any():
         row = int(np.argmin(np.where(gain, gone, np.inf)))
         say.append(f"Better in everything: with {described(row)} ({_changes(run, ratio[row])}).")
-    equal = feasible & (loss <= 1.0 + error) & (loss > 1.0)
+    equal = feasible & (loss <= 1.0 + error) & (loss > 1.0 + NOTHING)
     if error > 0 and equal.any():
         row = int(np.argmin(np.where(equal, gone, np.inf)))
         say.append(
@@ -199,7 +202,10 @@ def _others(
 
 
 def _changes(run: Run, ratio: FloatArray) -> str:
-    return ", ".join(f"{n} {r - 1:+.1%}" for n, r in zip(run.space.objectives, ratio, strict=True))
+    return ", ".join(
+        f"{n} {r - 1:+.1%}" if abs(r - 1) > NOTHING / 2 else f"{n} alike"
+        for n, r in zip(run.space.objectives, ratio, strict=True)
+    )
 
 
 def variable_text(run: Run, name: str, value: Value) -> str:
