@@ -494,3 +494,9 @@ def test_worlds_of_prices_and_years_are_drawn(tmp_path: Path) -> None:
         assert sentence in made
     assert made.count("break-even [packages]") == 1
     assert (folder / "recommendation.html").read_text().count("<figure") == 2
+
+
+def test_what_no_design_has_is_not_held(tmp_path: Path) -> None:
+    done = dse("check", "datacenter", "--fix", "stacks=4", "--fix", "fast_memory=none", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--fix stacks: no design here has it: fast_memory is held to none" in done.stderr

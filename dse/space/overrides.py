@@ -50,6 +50,7 @@ def apply(space: Space, o: Overrides, catalog: Catalog) -> Space:
     for text in o.fix:
         name, value = _pair(text, "--fix")
         space = space.fix(**{name: value})
+    _acts(space, [_pair(text, "--fix")[0] for text in o.fix])
     for text in o.limit:
         name, value = _pair(text, "--limit")
         space = space.limit(**{name: value})
@@ -66,6 +67,24 @@ def apply(space: Space, o: Overrides, catalog: Catalog) -> Space:
             name, value = _pair(text, "--grid")
             space = space.with_grid(**{name: value.split(",")})
     return space.on_grid() if COARSE in o.grid else space
+
+
+def _acts(space: Space, fixed: Sequence[str]) -> None:
+    """Refuse to hold what no design has beside what else is held.
+
+    Raises:
+        SpaceError: a variable that is never active, and what keeps it so.
+
+    """
+    for name in fixed:
+        for other, allowed in space.variable(name).active_if.items():
+            left = space.variable(other).choices
+            if left and not allowed & set(left):
+                needs = ", ".join(sorted(map(str, allowed)))
+                raise SpaceError(
+                    f"--fix {name}: no design here has it: {other} is held to {', '.join(map(str, left))}, "
+                    f"it needs one of {needs}; leave one of the two out"
+                )
 
 
 def _recorded(text: str, flag: str) -> dict[str, object]:
