@@ -167,12 +167,9 @@ def _asks(options: argparse.Namespace) -> bool:
 
 
 def _print_design(run: Run, index: int) -> None:
-    from dse.report.choices import variable_text
-
     values = run.values(int(run.front.rows[index]))
-    print(
-        f"Design of point {index}: " + ", ".join(f"{k} {variable_text(run, k, v)}" for k, v in values.items())
-    )
+    shown = ", ".join(f"{k} {run.space.variable(k).text(v)}" for k, v in values.items())
+    print(f"Design of point {index}: {shown}")
 
 
 def _measured(options: argparse.Namespace, e: Evaluation, catalog: Catalog) -> list[dict[str, Any]]:

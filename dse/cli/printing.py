@@ -35,6 +35,7 @@ def print_evaluation(e: Evaluation, *, named: bool = True) -> None:
     broken = broken_limits(e, named=named)
     if broken:
         print("BREAKS LIMITS: " + "; ".join(f"{n}: {limit_sentence(n)}" for n in broken[:3]))
+        print("  The figures below are of a machine that cannot be had or run as it is.")
     for note in e.notes:
         print(f"NOTE: {note}")
     print(
@@ -42,7 +43,7 @@ def print_evaluation(e: Evaluation, *, named: bool = True) -> None:
         + ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in e.plan.items())
     )
     if e.unset:
-        shown = ", ".join(f"{k} = {v if isinstance(v, str) else f'{v:g}'}" for k, v in e.unset.items())
+        shown = ", ".join(f"{k} = {v}" for k, v in e.unset.items())
         print(f"  not set, taken as: {shown}")
     first = "" if e.ttft is None else f"first token {show(e.ttft, 's')}, "
     print(

@@ -13,6 +13,6 @@ def inert(text: str) -> str:
     return "'" + text if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
-def counted(number: float, noun: str) -> str:
-    """A number of things: ``1 die``, ``2 dies``, ``1,024 requests``."""
-    return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"
+def counted(number: float, noun: str, several: str = "") -> str:
+    """A number of things: ``1 die``, ``2 dies``, ``1,024 requests``; ``several`` where it takes no s."""
+    return f"{number:,.0f} {noun if number == 1 else several or noun + 's'}"

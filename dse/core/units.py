@@ -206,7 +206,7 @@ _NO_PREFIX: Final = {"", "1", "ratio", "count", "K", "USD", "kgCO2e", "token", "
 _UNNAMED: Final = {"", "1", "ratio", "count"}
 
 
-_PERSON: Final = {"m2": (1e6, "mm2"), "K/W": (1.0, "K/W")}
+_PERSON: Final = {"m2": (1e6, "mm2"), "K/W": (1.0, "K/W"), "USD/J": (3.6e6, "USD/kWh")}
 
 
 _CALLED: Final = {"1/s": "Hz"}

@@ -19,8 +19,16 @@ from dse.evaluator.breakdown import OperatingPoint, scalar
 from dse.evaluator.device_figures import device_figures
 from dse.evaluator.figures import FigureName, figures
 from dse.evaluator.first_order import FirstOrderModel
-from dse.evaluator.fitting import Fits, Fitting, fits_of
-from dse.evaluator.request import PlanRequest, Request, asked, bits_described, check, formats_from
+from dse.evaluator.fitting import Fits, Fitting, fits_of, requests_described
+from dse.evaluator.request import (
+    PlanRequest,
+    Request,
+    asked,
+    bits_described,
+    check,
+    check_model,
+    formats_from,
+)
 from dse.evaluator.runnable import obstacle
 from dse.evaluator.site import site as site_of
 from dse.hardware.machine import Machine
@@ -39,11 +47,6 @@ from dse.space.reader import read_space, space_text
 from dse.space.scenario import RequestMix
 from dse.space.space import Space
 from dse.space.variables import Value, parse_value
-
-FAR_TOO_DEEP = 999_999
-"""shown where no depth makes a model fit"""
-ANY_TPOT = 1e9
-"""s; a target that every plan meets"""
 
 FAR_TOO_DEEP = 999_999
 """shown where no depth makes a model fit"""
@@ -88,8 +91,8 @@ class Evaluation:
     """what the scenario's demand takes of a site, by ``SiteFigure``; empty for a device"""
     memory: dict[str, Figure] = field(default_factory=dict)
     """bytes of a package by class, at the p95 of what is held; sums to its memory"""
-    unset: dict[str, Value] = field(default_factory=dict)
-    """design variables that were not given, with the values they took"""
+    unset: dict[str, str] = field(default_factory=dict)
+    """design variables that were not given, with the values they took, as ``--set`` reads them"""
     notes: list[str] = field(default_factory=list)
     """what every reader must know: keys of the model's configuration that were not known"""
 
@@ -117,14 +120,13 @@ def evaluate(
     if device is not None and variables:
         raise SpaceError("give variables or device, not both: a machine that exists has its own")
     request, plan = request or Request(), plan or PlanRequest()
-    check(request, plan)
     catalog = catalog or load_catalog()
-    space = _space(target, catalog)
+    space, question = _question(target, request, plan, catalog, device)
     if space.target.one_user and plan != PlanRequest():
         raise SpaceError(
             f"plan: {space.name} serves one user on one package: leave batch and parallel ranks at 1"
         )
-    posed = replace(asked(space, catalog, request, plan, _units(catalog, device)), tpot_targets=(ANY_TPOT,))
+    posed = replace(question, tpot_targets=(ANY_TPOT,))
     model = FirstOrderModel(posed, catalog, 1)
     machine, name, unset = _machine(model, variables, device)
     load, entry = posed.scenario.workloads[0], catalog.llm(posed.scenario.workloads[0].llm)
@@ -144,6 +146,7 @@ def evaluate(
     work = lower_step(load, plans, catalog, posed.scenario, model.software)
     out = evaluation(model, machine, work, _better(model, machine, work), ANY_TPOT)
     out.name, out.unset, out.plan = name, unset, _asked_plan(posed, plan)
+    out.plan["requests"] = requests_described(posed.scenario.mix)
     formats = bits_described(load, routed=bool(entry.experts))
     out.plan["formats"] = f"{formats} ({formats_from(space, request)})"
     if posed.scenario.mix.computed_tokens > 0 and not posed.target.one_user:
@@ -179,9 +182,7 @@ def fit(
 
     """
     request, plan, catalog = request or Request(), plan or PlanRequest(), catalog or load_catalog()
-    check(request, plan)
-    space = _space(target, catalog)
-    posed = asked(space, catalog, request, plan, _units(catalog, device))
+    space, posed = _question(target, request, plan, catalog, device)
     machine, name, _ = _machine(FirstOrderModel(posed, catalog, 1), variables, device)
     load = posed.scenario.workloads[0]
     entry = catalog.llm(load.llm)
@@ -209,6 +210,18 @@ def _asked_plan(space: Space, plan: PlanRequest) -> dict[str, str | float | bool
     if plan.context_parallel > 1:
         out["context parallel"] = plan.context_parallel
     return out
+
+
+def _question(
+    target: str | Space, request: Request, plan: PlanRequest, catalog: Catalog, device: str | None
+) -> tuple[Space, Space]:
+    """The space that is asked about, and the same as it was asked: with one workload."""
+    check(request, plan)
+    space, units = _space(target, catalog), _units(catalog, device)
+    posed = asked(space, catalog, request, plan, units)
+    entry = catalog.llm(posed.scenario.workloads[0].llm)
+    check_model(request, plan, entry, units, device or space.name)
+    return space, posed
 
 
 def _space(target: str | Space, catalog: Catalog) -> Space:
@@ -354,7 +367,7 @@ def _times(found: Trace, tpot: float, tokens_per_step: float) -> dict[str, float
 
 def _machine(
     model: FirstOrderModel, variables: Mapping[str, object] | None, device: str | None
-) -> tuple[Machine, str, dict[str, Value]]:
+) -> tuple[Machine, str, dict[str, str]]:
     """The machine, its name, and the variables that were not given with the values they took."""
     space = model.space
     if device is not None:
@@ -376,5 +389,5 @@ def _machine(
     faults = unfit(space, whole)
     if faults:
         raise SpaceError("\n".join(f"{space.name}: {f}" for f in faults))
-    unset = {k: v for k, v in whole.items() if k not in values}
+    unset = {k: space.variable(k).text(v) for k, v in whole.items() if k not in values}
     return model.machine(encode(space, [whole])), space.name, unset

@@ -186,17 +186,11 @@ def fits_of(fitting: Fitting, plan: PlanRequest, name: str, why: str, formats: s
             "largest_batch": fitting.largest_batch(fewest),
             "longest_context": fitting.longest_context(one, longest or LONGEST),
         }
-    mix = scenario.mix
-    told = f"a context of {mix.context:,.0f} tokens"
-    if not mix.decode_only and len(mix.classes) == 1:
-        told = f"{mix.classes[0].input_tokens:,.0f} tokens in and {mix.classes[0].output_tokens:,.0f} out"
-    elif not mix.decode_only:
-        told = "the requests of the space"
     return Fits(
         machine=name,
         llm=entry.name,
         plan=plan.described(),
-        requests=f"batch {plan.batch}, {told}",
+        requests=f"batch {plan.batch}, {requests_described(scenario.mix)}",
         formats=formats,
         fits=not why,
         why=why,
@@ -221,6 +215,16 @@ def _most(possible: Callable[[int], bool], limit: int) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if possible(middle) else (low, middle)
     return low
+
+
+def requests_described(mix: RequestMix) -> str:
+    """The requests of a mix, in words."""
+    if mix.decode_only:
+        return f"a context of {mix.context:,.0f} tokens"
+    if len(mix.classes) == 1:
+        return f"{mix.classes[0].input_tokens:,.0f} tokens in and {mix.classes[0].output_tokens:,.0f} out"
+    names = ", ".join(c.name for c in mix.classes)
+    return f"the space's mix ({names}; mean context {mix.context:,.0f} tokens)"
 
 
 def request_mix(inputs: float, outputs: float) -> RequestMix:

@@ -19,6 +19,8 @@ from dse.space.space import Space
 LONGEST_BITS = 32
 COMPUTE_BITS = (4, 8, 16)
 ATTENTION = ("tp", "dp", "sp")
+UNIT_BITS = {"fp4": 4.0, "int4": 4.0, "fp8": 8.0, "int8": 8.0}
+"""bits of the arithmetic of what a chip may have beside 16 bit"""
 WEIGHTS = "weights"
 """names the formats of attention, feed-forward layers and experts together"""
 
@@ -143,7 +145,7 @@ def check(request: Request, plan: PlanRequest) -> None:
         raise SpaceError(
             "context: asks about one decode step, whose prompts are not charged; leave out prefix_share"
         )
-    _check_formats(request.formats)
+    _check_formats(request)
     if request.context is not None and (
         request.input_tokens is not None or request.output_tokens is not None
     ):
@@ -154,13 +156,48 @@ def check(request: Request, plan: PlanRequest) -> None:
     _check_plan(plan)
 
 
-def _check_formats(formats: Mapping[str, str]) -> None:
-    for name, fmt in formats.items():
+def _check_formats(request: Request) -> None:
+    for name, fmt in request.formats.items():
         if name not in {*CLASSES, WEIGHTS}:
             raise SpaceError(f"formats: got {name!r}, expected {nearest(name, [*CLASSES, WEIGHTS])}")
         known = CACHE_FORMATS if name == "kv_cache" else STORED_BITS
         if fmt not in known:
             raise SpaceError(f"formats.{name}: got {fmt!r}, expected {nearest(fmt, known)}")
+        bits = "kv_bits" if name == "kv_cache" else "weight_bits"
+        if getattr(request, bits) is not None:
+            raise SpaceError(
+                f"formats.{name}: got {fmt!r} and {bits} {getattr(request, bits):g}, which both say how wide "
+                "that is: give one"
+            )
+
+
+def check_model(
+    request: Request, plan: PlanRequest, entry: LlmEntry, units: Collection[str] | None, machine: str
+) -> None:
+    """Refuse what a model or a chip does not have.
+
+    Raises:
+        SpaceError: experts of a dense model, or arithmetic that the chip has no ``units`` for (None: it has
+            all).
+
+    """
+    if not entry.experts:
+        if "experts" in request.formats:
+            raise SpaceError(
+                f"formats.experts: {entry.name} has no experts; its weights are attention, ffn and head"
+            )
+        if plan.expert_parallel is not None and plan.expert_parallel > 1:
+            raise SpaceError(
+                f"expert_parallel: got {plan.expert_parallel}, but {entry.name} has no experts; leave it out"
+            )
+    if units is None or request.compute_bits is None:
+        return
+    has = sorted({b for u, b in UNIT_BITS.items() if u in units} | {float(COMPUTE_BITS[-1])})
+    if request.compute_bits not in has:
+        raise SpaceError(
+            f"compute_bits: got {request.compute_bits:g}, but {machine} multiplies in "
+            f"{' and '.join(f'{b:g}' for b in has)} bit"
+        )
 
 
 def _check_plan(plan: PlanRequest) -> None:
@@ -181,10 +218,13 @@ def _check_plan(plan: PlanRequest) -> None:
     experts = plan.expert_parallel
     if experts is not None and plan.group % experts:
         raise SpaceError(f"expert_parallel: got {experts}, expected a divisor of the group of {plan.group}")
-    if plan.batch % plan.pipeline or plan.stage_batch < plan.attention_dp:
+    each = plan.pipeline * plan.attention_dp
+    if plan.batch % each:
+        below, above = plan.batch // each * each, (plan.batch // each + 1) * each
         raise SpaceError(
-            f"batch: got {plan.batch}, expected a multiple of the {plan.pipeline} stages with a request for "
-            f"each of the {plan.attention_dp} copies of attention in a stage"
+            f"batch: got {plan.batch}, expected a multiple of {each}: as many requests for each of "
+            f"{counted(plan.attention_dp, 'copy', 'copies')} of attention in each of "
+            f"{counted(plan.pipeline, 'stage')}; nearest: {f'{below} or ' if below else ''}{above}"
         )
 
 
@@ -282,6 +322,11 @@ def _with_bits(load: ModelLoad, request: Request) -> ModelLoad:
         raise SpaceError(
             f"precision: got {weight_bits:g}/{kv_bits:g}/{compute_bits:g} bit, expected 1 to 32, "
             "compute 4, 8 or 16"
+        )
+    if request.compute_bits is not None and compute_bits < int(weight_bits):
+        raise SpaceError(
+            f"compute_bits: got {compute_bits:g} for weights of {weight_bits:g} bit, expected at least as "
+            "many: weights are multiplied as wide as they lie in memory, or wider; give weight_bits too"
         )
     return replace(load, weight_bits=weight_bits, kv_bits=kv_bits, compute_bits=compute_bits)
 

@@ -25,10 +25,14 @@ class Meaning:
     words: tuple[str, ...] = ()
     low: float = 0.0
     high: float = 0.0
+    numbers: tuple[int, ...] = ()
+    """the only numbers that there are"""
     optional: bool = False
     """whether ``none`` is a choice"""
     lower: bool = False
     """whether names are compared in lower case"""
+    whole: bool = False
+    """whether it counts things"""
 
     def known(self, catalog: Catalog) -> list[str]:
         """Choices that there are."""
@@ -60,16 +64,16 @@ VOCABULARY: Final[Mapping[str, Mapping[str, Meaning]]] = {
         "sram": Meaning(low=0.0, high=1e12),
         "clock": Meaning(low=1e6, high=1e10),
         "fast_memory": Meaning(KINDS_OF["fast_memory"], optional=True),
-        "stacks": Meaning(low=1, high=64),
-        "stack_height": Meaning(low=1, high=64),
+        "stacks": Meaning(low=1, high=64, whole=True),
+        "stack_height": Meaning(low=1, high=64, whole=True),
         "bond_pitch": Meaning(low=1e-7, high=1e-3),
         "orientation": Meaning(words=ORIENTATIONS),
-        "flash_stacks": Meaning(low=1, high=64),
-        "flash_height": Meaning(low=1, high=128),
+        "flash_stacks": Meaning(low=1, high=64, whole=True),
+        "flash_height": Meaning(low=1, high=128, whole=True),
         "flash_attach": Meaning(words=ATTACH),
         "far_memory": Meaning(KINDS_OF["far_memory"], optional=True),
-        "far_modules": Meaning(low=1, high=64),
-        "domain": Meaning(low=1, high=GROUPS[-1]),
+        "far_modules": Meaning(low=1, high=64, whole=True),
+        "domain": Meaning(numbers=GROUPS),
         "topology": Meaning(KINDS_OF["topology"]),
         "link_bandwidth": Meaning(low=1e6, high=1e15),
         "collective_engine": Meaning(KINDS_OF["collective_engine"]),
@@ -82,10 +86,10 @@ VOCABULARY: Final[Mapping[str, Mapping[str, Meaning]]] = {
         "npu_clock": Meaning(low=1e6, high=1e10),
         "dram": Meaning(KINDS_OF["dram"]),
         "dram_mount": Meaning(words=MOUNTS),
-        "dram_channels": Meaning(low=1, high=64),
+        "dram_channels": Meaning(low=1, high=64, whole=True),
         "dram_capacity": Meaning(low=2.0**20, high=1e13),
-        "dram_height": Meaning(low=1, high=64),
-        "flash_dies": Meaning(low=1, high=128),
+        "dram_height": Meaning(low=1, high=64, whole=True),
+        "flash_dies": Meaning(low=1, high=128, whole=True),
         "weights_home": Meaning(words=HOMES),
         "on_package_link": Meaning(KINDS_OF["on_package_link"]),
     },
@@ -123,9 +127,18 @@ def _check_choices(v: Variable, meaning: Meaning, catalog: Catalog, faults: Faul
 
 def _check_numbers(v: Variable, meaning: Meaning, faults: Faults) -> None:
     numbers = [float(c) for c in v.choices] if v.discrete else [v.low, v.high]
-    unit = "" if v.unit == "1" else f" {v.unit}"
+    where = f"variables.{v.name}"
+    if meaning.numbers:
+        listed = ", ".join(map(str, meaning.numbers))
+        if v.kind != "ordinal":
+            faults.add(f"{where}.kind", v.kind, f"ordinal, of {listed}")
+        for number in set(numbers) - set(meaning.numbers) if v.kind == "ordinal" else ():
+            faults.add(f"{where}.choices", f"{number:g}", f"one of {listed}")
+        return
     for number in numbers:
         if not meaning.low <= number <= meaning.high:
-            faults.add(
-                f"variables.{v.name}", number, f"numbers from {meaning.low:g} to {meaning.high:g}{unit}"
-            )
+            faults.add(where, v.text(number), f"numbers from {v.text(meaning.low)} to {v.text(meaning.high)}")
+        elif meaning.whole and number != int(number):
+            faults.add(where, number, "whole numbers: it counts things")
+    if meaning.whole and v.kind == "float":
+        faults.add(f"{where}.kind", v.kind, "int or ordinal: it counts things")

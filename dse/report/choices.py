@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from dse.catalog.catalog import Catalog
-from dse.core.units import BoolArray, FloatArray, IntArray, show
+from dse.core.units import BoolArray, FloatArray, IntArray
 from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.nearest_design import alike, octaves
 from dse.evaluator.protocol import Evaluator
@@ -208,17 +208,6 @@ def _changes(run: Run, ratio: FloatArray) -> str:
     )
 
 
-def variable_text(run: Run, name: str, value: Value) -> str:
-    """A design variable for a person, with its unit."""
-    if isinstance(value, str):
-        return value
-    unit = run.space.variable(name).unit
-    if unit == "B":  # memories are sized in binary units
-        size, prefix = (2.0**30, "GiB") if value >= 2.0**30 else (2.0**20, "MiB")
-        return f"{float(value) / size:.4g} {prefix}"
-    return show(float(value), unit)
-
-
 def differs(run: Run, a: Mapping[str, Value], b: Mapping[str, Value]) -> str:
     """How one design differs from another, in words."""
     out = []
@@ -228,8 +217,8 @@ def differs(run: Run, a: Mapping[str, Value], b: Mapping[str, Value]) -> str:
             continue
         if v.discrete or x is None or y is None or abs(float(y) / float(x) - 1) > 0.01:
             out.append(
-                f"{v.name} {'absent' if y is None else variable_text(run, v.name, y)} instead of "
-                f"{'absent' if x is None else variable_text(run, v.name, x)}"
+                f"{v.name} {'absent' if y is None else v.text(y)} instead of "
+                f"{'absent' if x is None else v.text(x)}"
             )
     return (
         " and ".join(out[:3]) + (f" and {len(out) - 3} more changes" if len(out) > 3 else "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dse.core.units import show
 from dse.evaluator.figures import FigureName
 from dse.evaluator.site import SiteFigure, together
-from dse.report.choices import variable_text
 from dse.report.document import Document
 from dse.report.facts import Chosen, Facts, shown, token_weights, weighted
 from dse.space.objectives import OBJECTIVES
@@ -77,10 +76,7 @@ def design_table(d: Document, facts: Facts) -> None:
         rows.append(
             [
                 v.name,
-                *(
-                    variable_text(run, v.name, c.values[v.name]) if v.name in c.values else "-"
-                    for c in facts.chosen
-                ),
+                *(v.text(c.values[v.name]) if v.name in c.values else "-" for c in facts.chosen),
             ]
         )
     _, outcomes = run.archive.joined()

@@ -11,7 +11,7 @@ from dse.core.units import Figure, show
 from dse.evaluator.figures import FigureName
 from dse.evaluator.site import NEVER, BreakEven, together
 from dse.report import questions, site
-from dse.report.choices import CLOSEST, NEAR, variable_text
+from dse.report.choices import CLOSEST, NEAR
 from dse.report.design_tables import design_table
 from dse.report.document import Document
 from dse.report.facts import Chosen, Facts, shown, token_weights, weighted
@@ -283,7 +283,7 @@ def describe(facts: Facts, c: Chosen) -> str:
     v = c.values
 
     def t(k: str) -> str:
-        return variable_text(facts.run, k, v[k])
+        return facts.run.space.variable(k).text(v[k])
 
     if facts.run.space.target.fleet:
         memory = "SRAM only" if v["fast_memory"] == "none" else str(v["fast_memory"])

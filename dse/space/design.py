@@ -107,7 +107,7 @@ def unfit(space: Space, values: Mapping[str, Value]) -> list[str]:
 
 
 def _conditions(conditions: Mapping[str, frozenset[Value]]) -> str:
-    return " and ".join(f"{n} in {sorted(map(str, ok))}" for n, ok in conditions.items())
+    return " and ".join(f"{n} {' or '.join(sorted(map(str, ok)))}" for n, ok in conditions.items())
 
 
 def sample(space: Space, n: int, rng: np.random.Generator) -> Design:

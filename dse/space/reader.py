@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from dse.catalog.catalog import Catalog
 from dse.core.errors import Faults, SpaceError, UnitError, nearest
-from dse.core.units import parse
+from dse.core.units import parse, show
 from dse.space.groups import groups_of, is_group, members
-from dse.space.objectives import OBJECTIVES
+from dse.space.objectives import OBJECTIVES, Goal
 from dse.space.questions import comparisons, what_ifs
 from dse.space.references import check_names
 from dse.space.scenario_reader import ScenarioReader
@@ -41,6 +41,9 @@ TABLES: Final = (
 )
 """keys of a space file"""
 
+
+SLOWEST: Final = 1e4
+"""s; no time per output token is asked for beyond"""
 
 MOST_BYTES: Final = 5_000_000
 """of a space file"""
@@ -116,26 +119,33 @@ class _Reader(ScenarioReader):
                 self._edge(f"{key}.low", raw.get("low"), name),
                 self._edge(f"{key}.high", raw.get("high"), name),
             )
-            if not low < high:
+            if low >= high:
                 self.faults.add(key, [raw.get("low"), raw.get("high")], "low below high")
-            if raw.get("log") and not low > 0:
+            if raw.get("log") and low <= 0:
                 self.faults.add(f"{key}.low", raw.get("low"), "a number above 0 on a log scale")
             variable = Variable(
                 name, kind, low=low, high=high, log=bool(raw.get("log", False)), active_if=active
             )
-        grid = []
+        grid: list[Value] = []
+        if any(
+            math.isnan(n) for n in (variable.low, variable.high, *variable.choices) if isinstance(n, float)
+        ):
+            return variable  # said already
         for item in self.listed(f"{key}.grid", raw.get("grid", [])):
             try:
                 grid.append(parse_value(variable, str(item), key))
             except SpaceError as error:
-                self.faults.lines.append(str(error).removeprefix(f"{key}: "))
+                self.faults.lines.append(str(error).replace(f"{key}: {name}:", f"{key}.grid:"))
         return replace(variable, grid=tuple(grid))
 
     def _edge(self, key: str, raw: object, name: str) -> float:
+        unit = VARIABLE_UNITS.get(name, "1")
         try:
-            return parse(str(raw), VARIABLE_UNITS.get(name, "1"))
+            return parse(str(raw), unit)
         except UnitError as error:
-            self.faults.add(key, raw, f"a finite number in {VARIABLE_UNITS.get(name, '1')} ({error})")
+            wanted = f"a finite number in {unit}" if unit != "1" else "a finite number"
+            close = "" if name in VARIABLE_UNITS else f"; with a unit: {nearest(name, VARIABLE_UNITS)}"
+            self.faults.add(key, raw, f"{wanted} ({error}{close})")
             return math.nan
 
     def space(self, text: str) -> Space:
@@ -148,19 +158,8 @@ class _Reader(ScenarioReader):
             self.faults.raise_if_any(SpaceError)
         target = TARGETS[named]
         goals = [str(name) for name in self.listed("objectives", raw.get("objectives", []))]
-        named_twice = sorted({n for n in goals if goals.count(n) > 1})
-        for name in goals:
-            if name not in target.objectives:
-                self.faults.add("objectives", name, nearest(name, target.objectives))
-        if named_twice:
-            self.faults.add("objectives", named_twice, "every objective once")
-        if not raw.get("objectives"):
-            self.faults.add(
-                "objectives", raw.get("objectives"), "at least one objective", '["tpot", "cost_per_mtoken"]'
-            )
-        title = raw.get("name")
-        if not isinstance(title, str) or not re.fullmatch(r"\w[\w.-]*", title):
-            self.faults.add("name", title, "letters, digits, dots and dashes", '"my-space"')
+        self._objectives(goals, target)
+        self._names(raw.get("name"), raw.get("title", ""))
         known: dict[str, Variable] = {}
         for name, item in self.tables("variables", raw.get("variables", {})).items():
             known[name] = self.variable(name, self.tables(f"variables.{name}", item), known)
@@ -169,6 +168,13 @@ class _Reader(ScenarioReader):
         rungs = self._ladder(self.listed("tpot_target", raw.get("tpot_target", [])))
         limits = self._limits(self.tables("limits", raw.get("limits", {})), target)
         reference = self._reference(self.tables("reference_point", raw.get("reference_point", {})), target)
+        slowest = reference.get(Goal.TPOT, math.inf)
+        if rungs and slowest < min(rungs):
+            self.faults.add(
+                "reference_point.tpot",
+                show(slowest, "s"),
+                f"at least the fastest target, {show(min(rungs), 's')}",
+            )
         scenario = self.scenario(self.tables("scenario", raw.get("scenario", {})), target)
         levers = tuple(
             self._lever(name, self.tables(f"levers.{name}", item), known)
@@ -179,7 +185,7 @@ class _Reader(ScenarioReader):
         beside = comparisons(raw.get("compare"), self.catalog, self.faults)
         self.faults.raise_if_any(SpaceError)
         return Space(
-            name=str(title),
+            name=str(raw["name"]),
             title=str(raw.get("title", "")),
             target=target,
             variables=tuple(known.values()),
@@ -195,6 +201,22 @@ class _Reader(ScenarioReader):
             reference_point=reference,
         )
 
+    def _objectives(self, goals: Sequence[str], target: Target) -> None:
+        for name in goals:
+            if name not in target.objectives:
+                self.faults.add("objectives", name, nearest(name, target.objectives))
+        twice = sorted({n for n in goals if goals.count(n) > 1})
+        if twice:
+            self.faults.add("objectives", twice, "every objective once")
+        if not goals:
+            self.faults.add("objectives", None, "at least one objective", '["tpot", "cost_per_mtoken"]')
+
+    def _names(self, name: object, title: object) -> None:
+        if not isinstance(title, str):
+            self.faults.add("title", title, "words")
+        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
+            self.faults.add("name", name, "letters, digits, dots and dashes", '"my-space"')
+
     def _baselines(self, raw: object) -> Iterator[Baseline]:
         """Machines that exist, each for all models or for some."""
         for i, item in enumerate(self.listed("baseline", raw)):
@@ -208,9 +230,15 @@ class _Reader(ScenarioReader):
         rungs = []
         for item in items:
             try:
-                rungs.append(parse(str(item), "s"))
+                seconds = parse(str(item), "s")
             except UnitError as error:
                 self.faults.add("tpot_target", item, str(error))
+                continue
+            if not 0 < seconds <= SLOWEST:
+                self.faults.add("tpot_target", item, f"a time above 0 and up to {SLOWEST:g} s")
+            elif seconds in rungs:
+                self.faults.add("tpot_target", item, "every target once")
+            rungs.append(seconds)
         if not rungs:
             self.faults.add("tpot_target", None, "a ladder of times per output token", '["10 ms", "50 ms"]')
         return rungs
@@ -254,7 +282,10 @@ class _Reader(ScenarioReader):
                 self.faults.add(f"levers.{name}", variable, nearest(variable, known))
                 continue
             listed = off if isinstance(off, list) else [off]
-            fixed[variable] = tuple(self.choices_of(f"levers.{name}", known[variable], listed))
+            found = tuple(self.choices_of(f"levers.{name}", known[variable], listed))
+            if variable == str(raw.get("variable")) and found and set(found) >= set(known[variable].choices):
+                self.faults.add(f"levers.{name}.off", off, f"not all choices of {variable}: some must be on")
+            fixed[variable] = found
         return Lever(name, fixed)
 
 

@@ -41,6 +41,9 @@ def check_names(space: Space, catalog: Catalog, faults: Faults) -> None:
                 "that takes them",
             )
     for baseline in space.baselines:
+        for name in baseline.only:
+            if name not in catalog.llms:
+                faults.add(f"baseline {baseline.device}.only", name, nearest(name, catalog.llms))
         if baseline.device not in catalog.entries["device"]:
             faults.add(
                 "baseline.device", baseline.device, nearest(baseline.device, catalog.entries["device"])

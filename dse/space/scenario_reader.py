@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields as dataclass_fields
 from typing import Any, Final
 
 from dse.core.errors import DataError
+from dse.core.units import show
 from dse.space.field_reader import FieldReader
 from dse.space.references import read_site
 from dse.space.request_classes import DECODING, traffic_values
@@ -18,6 +19,15 @@ COMPUTE_BITS = (0.0, 4.0, 8.0, 16.0)
 
 ROUNDING: Final = 1e-3
 """by which shares written with few digits may miss a whole"""
+
+
+_REQUEST_NUMBERS: Final[Sequence[tuple[tuple[str, ...], Callable[[float], bool], str]]] = (
+    (("share", "input_tokens", "output_tokens"), lambda x: 0 < x < math.inf, "a finite number above 0"),
+    (("prefix_share",), lambda x: 0 <= x < 1, "a share from 0 and below 1"),
+    (("prefix_reuse",), lambda x: 1 <= x < math.inf, "requests that share a prefix, from 1"),
+    (("input_spread", "output_spread"), lambda x: 0 <= x < math.inf, "a finite number from 0"),
+)
+"""numbers of a class of requests, what holds of them, and that in words"""
 
 
 def _plain_number(value: object) -> float:
@@ -68,6 +78,7 @@ class ScenarioReader(FieldReader):
             if (w := self._workload(i, self.tables(f"scenario.workload[{i}]", item), drawn)) is not None
         ]
         self._whole("scenario.workload.weight", [w.weight for w in loads])
+        self._agree(classes, loads, numbers.get("longest_request", math.inf))
         if "routing_skew" in drawn:
             numbers["routing_skew"] = drawn["routing_skew"]
         if not classes:
@@ -86,13 +97,30 @@ class ScenarioReader(FieldReader):
             body=body,
         )
 
+    def _agree(self, classes: Sequence[RequestClass], loads: Sequence[ModelLoad], most: float) -> None:
+        """Note a model that stands twice, and requests longer than the longest that is stated."""
+        names = [w.llm for w in loads]
+        for name in sorted({n for n in names if names.count(n) > 1}):
+            self.faults.add("scenario.workload.llm", name, "every model once, its weights added up")
+        for c in classes:
+            if c.input_tokens + c.output_tokens > most:
+                self.faults.add(
+                    f"scenario.traffic {c.name}",
+                    f"{c.input_tokens:g} tokens in and {c.output_tokens:g} out",
+                    f"at most the {most:g} tokens of scenario.longest_request together",
+                )
+
     def _within(self, key: str, value: float, name: str) -> None:
         """Note a number of the scenario that is out of its bounds."""
         low, high = SCENARIO_BOUNDS[name]
         if not math.isnan(value) and not low <= value <= high:
-            unit = "" if SCENARIO_UNITS[name] == "1" else f" {SCENARIO_UNITS[name]}"
-            least = "above 0" if low == ABOVE_ZERO else f"from {low:g}"
-            self.faults.add(key, value, f"a number {least} and up to {high:g}{unit}")
+            unit = SCENARIO_UNITS[name]
+
+            def told(x: float) -> str:
+                return f"{x:g}" if name == "year" else show(x, unit)
+
+            least = "above 0" if low == ABOVE_ZERO else f"from {told(low)}"
+            self.faults.add(key, told(value), f"a number {least} and up to {told(high)}")
 
     def _whole(self, key: str, shares: Sequence[float]) -> None:
         """Note shares that do not make a whole."""
@@ -106,6 +134,7 @@ class ScenarioReader(FieldReader):
         fields = tuple(f.name for f in dataclass_fields(RequestClass))
         classes: list[RequestClass] = []
         said: list[tuple[float, dict[str, float]]] = []
+        broken = False
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             self.faults.add(
                 "scenario.traffic",
@@ -123,6 +152,7 @@ class ScenarioReader(FieldReader):
                     known = traffic_values(self.catalog, str(item["use"]))
                 except DataError as error:
                     self.faults.add(f"{key}.use", item["use"], str(error))
+                    broken = True
                     continue
             try:
                 given = {k: item[k] for k in fields if k in item and k != "name"}
@@ -131,25 +161,26 @@ class ScenarioReader(FieldReader):
                 request = RequestClass(str(item.get("name", item.get("use"))), **values)
             except (KeyError, TypeError, ValueError):
                 self.faults.add(key, item, "name, share, input_tokens, output_tokens; or use and share")
+                broken = True
                 continue
-            sizes = (request.share, request.input_tokens, request.output_tokens, request.prefix_reuse)
-            spreads = (request.input_spread, request.output_spread)
-            if (
-                not all(map(math.isfinite, (*sizes, *spreads, request.prefix_share)))
-                or min(sizes) <= 0
-                or min(spreads) < 0
-                or not 0 <= request.prefix_share < 1
-            ):
-                self.faults.add(
-                    key,
-                    item,
-                    "finite shares and token counts above 0, prefix_share in [0, 1), spreads not below 0",
-                )
+            faulty = self._request(key, request)
+            broken = broken or faulty
+            if faulty:
                 continue
             classes.append(request)
             said.append((request.share, {k: v for k, v in known.items() if k not in fields}))
-        self._whole("scenario.traffic.share", [c.share for c in classes])
+        if not broken:
+            self._whole("scenario.traffic.share", [c.share for c in classes])
         return classes, self._agreed(said)
+
+    def _request(self, key: str, request: RequestClass) -> bool:
+        """Note numbers of a class of requests that cannot be; whether there is one."""
+        before = len(self.faults.lines)
+        for names, holds, words in _REQUEST_NUMBERS:
+            for name in names:
+                if not holds(getattr(request, name)):
+                    self.faults.add(f"{key}.{name}", getattr(request, name), words)
+        return len(self.faults.lines) > before
 
     def _agreed(self, said: Sequence[tuple[float, dict[str, float]]]) -> dict[str, float]:
         """Means over the classes of concurrency and skew; how tokens are won must be the same for all."""
@@ -196,7 +227,17 @@ class ScenarioReader(FieldReader):
         if any(k not in values for k in needed) or missing:
             return None
         self._decoding(key, values)
-        return ModelLoad(str(item.get("llm")), **values)
+        load = ModelLoad(str(item.get("llm")), **values)
+        for operator in ("projections", "ffn", "experts", "head"):
+            stored, computed = load.stored(operator), load.computed(operator)
+            if computed < int(stored):
+                self.faults.add(
+                    f"{key}.compute_bits",
+                    computed,
+                    f"at least the {stored:g} bits in which the weights of {operator} lie in memory",
+                )
+                break
+        return load
 
     def _decoding(self, key: str, values: Mapping[str, float]) -> None:
         """Drafting and diffusion: each complete, one of them, and no more tokens than positions."""

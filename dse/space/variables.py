@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dse.core.errors import SpaceError, UnitError, nearest
-from dse.core.units import parse
+from dse.core.units import parse, show
 
 KINDS: Final = ("categorical", "ordinal", "int", "float")
 
@@ -49,6 +49,15 @@ class Variable:
     def discrete(self) -> bool:
         """Whether the variable picks from a list."""
         return self.kind in {"categorical", "ordinal"}
+
+    def text(self, value: Value) -> str:
+        """A value for a person, with its unit; memories are sized in binary units."""
+        if isinstance(value, str):
+            return value
+        if self.unit == "B":
+            size, prefix = (2.0**30, "GiB") if value >= 2.0**30 else (2.0**20, "MiB")
+            return f"{float(value) / size:.4g} {prefix}"
+        return show(float(value), self.unit)
 
     def is_active(self, values: Mapping[str, Value]) -> bool:
         """Whether every condition on earlier variables holds."""
@@ -95,8 +104,8 @@ def parse_value(variable: Variable, text: object, where: str) -> Value:
     slack = 1e-9 * max(abs(variable.low), abs(variable.high))
     if not variable.low - slack <= number <= variable.high + slack:
         raise SpaceError(
-            f"{where}: {variable.name}: got {text!r}, expected {variable.low:g} to "
-            f"{variable.high:g} {variable.unit}"
+            f"{where}: {variable.name}: got {text!r}, expected {variable.text(variable.low)} to "
+            f"{variable.text(variable.high)}"
         )
     if variable.kind == "int" and number != int(number):
         raise SpaceError(f"{where}: {variable.name}: got {text!r}, expected a whole number")
