@@ -137,6 +137,9 @@ def test_attention_data_parallel_ranks_share_the_requests(tmp_path: Path, catalo
         ({"enable_prefix_caching": "True"}, "expected also prefix_share"),
         ({"prefix_share": "85"}, "from 0 to 0.999"),
         ({"tp": 3}, "do not divide by 3"),
+        ({"tp": 0}, "tp_size: got '0'"),
+        ({"failed": 12, "completed": 88}, "12 of 100 requests"),
+        ({"num_prompts": 100, "completed": 90}, "10 of 100 requests"),
         ({"isl": 200_000}, "takes at most"),
         ({"tp": 1, "precision": "bf16"}, "does not fit in 1 x h200_sxm"),
     ],
@@ -163,6 +166,27 @@ def test_drafts_and_cached_prefixes_are_used(tmp_path: Path, catalog: Catalog) -
     assert told == pytest.approx(drafted, rel=1e-4)
     assert predicted(prefix_share=0.9)[0] < 0.8 * plain[0]
     assert predicted(kv_cache_dtype="fp8")[1] < plain[1]
+
+
+def test_two_names_for_one_setting_must_agree(tmp_path: Path, catalog: Catalog) -> None:
+    agree = written(tmp_path, "a.json", INFERENCEX | {"quantization": "FP8", "tensor_parallel_size": "8.0"})
+    assert read_table(agree).rows[0]["precision"] == "fp8"
+    off = written(tmp_path, "o.json", INFERENCEX | {"speculative_algorithm": "EAGLE"})
+    assert read_table(off).rows[0]["spec_decoding"] == "EAGLE"
+    for change in ({"quantization": "awq"}, {"tensor_parallel_size": 4}):
+        with pytest.raises(DataError, match="row 1: .* contradict each other"):
+            read_table(written(tmp_path, "x.json", INFERENCEX | change))
+
+
+def test_prompts_that_begin_alike_are_a_share_of_an_export(tmp_path: Path, catalog: Catalog) -> None:
+    config = {
+        "model": ["Qwen3-32B"],
+        "concurrency": 4,
+        "input": {"prompt": {"prefix_prompt": {"length": 220}}},
+    }
+    file = written(tmp_path, "x.json", GENAI | {"input_config": config})
+    row = read_table(file, {"system": "h100_sxm", "backend": "vllm"}).rows[0]
+    assert float(row["prefix_share"]) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize(

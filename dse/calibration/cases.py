@@ -51,6 +51,10 @@ MOST_DRAFTS: Final = 64.0
 MOST_SHARED: Final = 0.999
 
 
+MOST_FAILED: Final = 0.01
+"""share of requests that may fail before a row says nothing of the batch it states"""
+
+
 WIDE: Final = 16
 """labelled ranks from which a square of ranks is read as tensor and expert ranks multiplied"""
 
@@ -140,6 +144,7 @@ def case_of(row: Mapping[str, str], catalog: Catalog) -> Case:
         ranks(row, "prefill_", catalog.value("device", device, "domain", 8.0)) if mode == "disagg" else None
     )
     _startable(row, entry, (plan, prefill))
+    _answered(row)
     label = "" if mode == "agg" else "decode_"
     draft_tokens, acceptance = drafts(row)
     load = replace(load, draft_tokens=draft_tokens, acceptance=acceptance)
@@ -190,6 +195,22 @@ def _startable(row: Mapping[str, str], entry: LlmEntry, plans: Sequence[RankPlan
             raise DataError(f"tp_size: {fault}: engines refuse to start")
         if p.stages > entry.shape["layers"]:
             raise DataError(f"pp_size: got {p.stages}, {entry.name} has {entry.shape['layers']} layers")
+
+
+def _answered(row: Mapping[str, str]) -> None:
+    """What was in flight is what was asked for only where requests were answered.
+
+    Raises:
+        DataError: more than a few requests failed.
+
+    """
+    lost = _optional(row, "failed", 0.0, MOST_TOKENS) or 0.0
+    done = _optional(row, "completed", 0.0, MOST_TOKENS)
+    if done is not None and lost > MOST_FAILED * (lost + done):
+        raise DataError(
+            f"failed: {lost:,.0f} of {lost + done:,.0f} requests, so that fewer were in flight than the "
+            "row says"
+        )
 
 
 def drafts(row: Mapping[str, str]) -> tuple[float, float]:
@@ -355,7 +376,7 @@ def _stated(row: Mapping[str, str]) -> float:
 
 
 def _count(row: Mapping[str, str], key: str) -> int:
-    """A rank count; empty and zero mean one.
+    """A rank count; empty means one, and so does a zero of ranks that deal experts, copies or workers.
 
     Raises:
         DataError: not a whole number in range.
@@ -366,7 +387,8 @@ def _count(row: Mapping[str, str], key: str) -> int:
         value = float(text or 1)
     except ValueError:
         value = -1.0
-    if not 0 <= value <= MOST_RANKS or value != int(value):
+    least = 1 if key.endswith(("pp_size", "tp_size")) and not key.endswith("moe_tp_size") else 0
+    if not least <= value <= MOST_RANKS or value != int(value):
         raise DataError(f"{key}: got {text[:20]!r}, expected a whole number from 1 to {MOST_RANKS}, e.g. 8")
     return max(int(value), 1)
 

@@ -70,6 +70,24 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """column of a serving table -> the names that tools write it under"""
 
+SETTINGS: Final = frozenset(
+    {
+        "precision",
+        "gemm_quant_mode",
+        "moe_quant_mode",
+        "kvcache_quant_mode",
+        "tp_size",
+        "pp_size",
+        "attention_dp_size",
+        "moe_tp_size",
+        "moe_ep_size",
+        "draft_tokens",
+        "prefix_tokens",
+        "accepted_share",
+    }
+)
+"""columns that were set and not measured, so that two names for one of them must agree"""
+
 WORKERS: Final = {
     "tp": "tp_size",
     "pp": "pp_size",
@@ -131,6 +149,8 @@ KNOWN: Final = frozenset(
         "backend",
         "endpoint_type",
         "completed",
+        "failed",
+        "num_prompts",
         "total_input_tokens",
         "total_output_tokens",
         "note",
@@ -165,7 +185,7 @@ def read_table(path: Path, given: Mapping[str, str] | None = None) -> Table:
             raise DataError(
                 f"--given {name}: not a column of a serving table; {nearest(name, sorted(KNOWN))}"
             )
-    stated = {n for row in own for n, text in _serving_row(row).items() if text.strip()}
+    stated = {n for row in _serving_rows(path, own, {}) for n, text in row.items() if text.strip()}
     stated |= {name for row in own for name, text in row.items() if text.strip()}
     for name, text in given.items():
         means = [n for n in _serving_row({name: text}) if n in stated] or [name] * (name in stated)
@@ -176,7 +196,7 @@ def read_table(path: Path, given: Mapping[str, str] | None = None) -> Table:
         close = [k for k in _near(name) if k not in header and k not in given]
         if close:
             raise DataError(f"{path}: column {name!r} is not known; did you mean {close[0]!r}?")
-    rows = [{**row, **_serving_row({**row, **given})} for row in own]
+    rows = [{**row, **read} for row, read in zip(own, _serving_rows(path, own, given), strict=True)]
     missing = _missing(rows or [_serving_row(dict.fromkeys(header, "1"))])
     if missing:
         hint = "; the separator looks like ';', expected ','" if len(header) == 1 and ";" in header[0] else ""
@@ -189,6 +209,24 @@ def read_table(path: Path, given: Mapping[str, str] | None = None) -> Table:
         raise DataError(f"{path}: a header and no row, expected at least one serving point")
     whole = [n for n in ("tp_size", "pp_size") if not any(_told(r, n) for r in rows)]
     return Table(header, _named(rows), unread, [f"{n} = 1" for n in whole])
+
+
+def _serving_rows(
+    path: Path, own: Sequence[Mapping[str, str]], given: Mapping[str, str]
+) -> list[dict[str, str]]:
+    """The serving columns of every row.
+
+    Raises:
+        DataError: two columns of a row contradict each other.
+
+    """
+    out = []
+    for n, row in enumerate(own, 1):
+        try:
+            out.append(_serving_row({**row, **given}))
+        except DataError as error:
+            raise DataError(f"{path}: row {n}: {error}") from error
+    return out
 
 
 def _named(rows: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -296,6 +334,8 @@ EXPORTED: Final = {
     "inter_token_latency": "silicon_tpot_ms",
     "input_sequence_length": "isl",
     "output_sequence_length": "osl",
+    "request_count": "completed",
+    "error_request_count": "failed",
 }
 """statistic of a GenAI-Perf or AIPerf export -> column"""
 
@@ -315,15 +355,21 @@ def _exported_object(item: Mapping[str, Any]) -> dict[str, str]:
             out["concurrency"] = text
         if key in {"model", "model_names", "models"} and text:
             out.setdefault("model_path", text)
+        if key in {"prefix_prompt_length", "prefix_prompt.length"} and text not in {"", "None"}:
+            out["prefix_tokens"] = text
     return out
 
 
 def _leaves(item: object, key: str = "", depth: int = 0) -> list[tuple[str, str]]:
-    """(key, text) of what lies at the ends of a nested object; a list by its first."""
+    """(key, text) of what lies at the ends of a nested object; a list by its first.
+
+    The length of ``prefix_prompt`` is told from other lengths by its table's name.
+    """
     if depth > 8:
         return []
     if isinstance(item, Mapping):
-        return [leaf for k, v in item.items() for leaf in _leaves(v, str(k), depth + 1)]
+        inside = f"{key}." if key == "prefix_prompt" else ""
+        return [leaf for k, v in item.items() for leaf in _leaves(v, f"{inside}{k}", depth + 1)]
     if isinstance(item, list):
         return _leaves(item[0], key, depth + 1) if item else []
     return [(key, "" if item is None else str(item))]
@@ -370,9 +416,13 @@ def _serving_row(row: Mapping[str, str]) -> dict[str, str]:
     """The columns of a serving table that a row of any form states."""
     out: dict[str, str] = {}
     for mine, theirs in NAMES.items():
-        found = [row[n].strip() for n in (mine, *theirs) if row.get(n, "").strip()]
-        if found:
-            out[mine] = found[0]
+        stated = [n for n in (mine, *theirs) if row.get(n, "").strip()]
+        said = [n for n in stated if row[n].strip().lower() not in OFF] or stated
+        if said:
+            out[mine] = row[said[0]].strip()
+        if mine in SETTINGS and len({_plain(row[n]) for n in said}) > 1:
+            both = " and ".join(f"{n} {row[n].strip()}" for n in said)
+            raise DataError(f"{mine}: {both} contradict each other, expected one of them")
     for mine, theirs in SECONDS.items():
         found = [row[n] for n in theirs if row.get(n, "").strip()]
         if found and mine not in out:
@@ -381,11 +431,30 @@ def _serving_row(row: Mapping[str, str]) -> dict[str, str]:
         mean = _ratio(row.get(tokens, ""), row.get("completed", ""))
         if mean:  # what was really sent and answered, where lengths were drawn
             out[column] = mean
+    _lost(row, out)
     _prefix(out)
     _engine(row, out)
     _pools(row, out)
     _ranks(row, out)
     return out
+
+
+def _lost(row: Mapping[str, str], out: dict[str, str]) -> None:
+    """Requests that failed, where a file says how many were sent and how many were answered."""
+    try:
+        lost = float(row.get("num_prompts", "")) - float(row.get("completed", ""))
+    except ValueError:
+        return
+    if lost > 0 and not row.get("failed", "").strip():
+        out["failed"] = repr(lost)
+
+
+def _plain(text: str) -> str:
+    """A cell for comparison: numbers alike however they are written."""
+    try:
+        return repr(float(text))
+    except ValueError:
+        return text.strip().lower().replace("_", "-")
 
 
 def _prefix(out: dict[str, str]) -> None:

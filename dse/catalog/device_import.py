@@ -18,8 +18,8 @@ from dse.core.units import parse
 FIGURES: Final = {
     ("gpu", "mem_bw"): ("memory_bandwidth", "B/s"),
     ("gpu", "mem_capacity"): ("memory_capacity", "B"),
-    ("gpu", "float16_tc_flops"): ("peak_16bit", "FLOP/s"),
     ("gpu", "bfloat16_tc_flops"): ("peak_16bit", "FLOP/s"),
+    ("gpu", "float16_tc_flops"): ("peak_16bit", "FLOP/s"),
     ("gpu", "fp8_tc_flops"): ("peak_8bit", "FLOP/s"),
     ("gpu", "int8_tc_flops"): ("peak_8bit", "FLOP/s"),
     ("gpu", "fp4_tc_flops"): ("peak_4bit", "FLOP/s"),
@@ -27,7 +27,9 @@ FIGURES: Final = {
     ("node", "num_gpus_per_node"): ("domain", "1"),
     ("node", "intra_node_bw"): ("link_bandwidth", "B/s"),
 }
-"""section and key of a system file, in SI units -> field of a device and its unit"""
+"""section and key of a system file, in SI units -> field of a device and its unit; of two for one field the
+first is taken, since language models are served in BF16 and FP8 where a chip has them
+"""
 
 FORMATS: Final = {"fp8_tc_flops": "fp8", "int8_tc_flops": "int8", "fp4_tc_flops": "fp4"}
 
@@ -119,6 +121,7 @@ def _figures(
     """Fields with unit and source, number formats, and keys that no field takes."""
     values: dict[str, tuple[float, str, str]] = {}
     formats, unread = [], []
+    order, taken = list(FIGURES), dict[str, tuple[str, str]]()
     for section, table in raw.items():
         if not isinstance(table, Mapping):
             unread.append(str(section))
@@ -140,8 +143,13 @@ def _figures(
                 )
             if key in FORMATS:
                 formats.append(FORMATS[key])
-            if number > values.get(field, (0.0,))[0]:
+            place = (str(section), str(key))
+            beside = taken.get(field, place)
+            if order.index(place) <= order.index(beside):
                 values[field] = (number, unit, f"{path.name}: {section}.{key}")
+                taken[field] = place
+            elif number != values[field][0]:
+                unread.append(f"{section}.{key} ({'.'.join(beside)} is taken)")
     return values, formats, unread
 
 
