@@ -168,7 +168,7 @@ def test_drafts_and_cached_prefixes_are_used(tmp_path: Path, catalog: Catalog) -
     assert predicted(kv_cache_dtype="fp8")[1] < plain[1]
 
 
-def test_two_names_for_one_setting_must_agree(tmp_path: Path, catalog: Catalog) -> None:
+def test_two_names_for_one_setting_must_agree(tmp_path: Path) -> None:
     agree = written(tmp_path, "a.json", INFERENCEX | {"quantization": "FP8", "tensor_parallel_size": "8.0"})
     assert read_table(agree).rows[0]["precision"] == "fp8"
     off = written(tmp_path, "o.json", INFERENCEX | {"speculative_algorithm": "EAGLE"})
@@ -178,7 +178,7 @@ def test_two_names_for_one_setting_must_agree(tmp_path: Path, catalog: Catalog) 
             read_table(written(tmp_path, "x.json", INFERENCEX | change))
 
 
-def test_prompts_that_begin_alike_are_a_share_of_an_export(tmp_path: Path, catalog: Catalog) -> None:
+def test_prompts_that_begin_alike_are_a_share_of_an_export(tmp_path: Path) -> None:
     config = {
         "model": ["Qwen3-32B"],
         "concurrency": 4,

@@ -19,7 +19,6 @@ from dse.catalog.transformer import Transformer, transformer
 from dse.core.errors import DataError
 
 LLAMA: Mapping[str, Any] = {
-    "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
     "hidden_size": 4096,
     "num_hidden_layers": 32,
@@ -120,6 +119,7 @@ def test_an_unknown_family_is_refused_and_read_as_another_on_request(tmp_path: P
         ({"model_type": "t5", "is_encoder_decoder": True}, "encoder-decoder"),
         ({"architectures": ["BertForMaskedLM"], "model_type": "bert"}, "generates no tokens"),
         ({"architectures": ["LlamaForSequenceClassification"]}, "generates no tokens"),
+        ({"architectures": ["Qwen2ForCausalLM"]}, "read their keys in different ways"),
         ({"model_type": "bert"}, "encoder"),
         ({"model_type": "mamba2"}, "attention-free"),
         ({"hidden_act": "wobble"}, 'hidden_act: got "wobble"'),
@@ -219,6 +219,16 @@ def test_a_name_that_states_a_count_warns_or_refuses(
             made(tmp_path, LLAMA, name)
     else:
         assert len(made(tmp_path, LLAMA, name).warnings) == warns
+
+
+def test_parameters_a_token_in_a_name_are_compared(tmp_path: Path) -> None:
+    t = transformer(made(tmp_path, MOE).entry)
+    whole, active = t.parameters / 1e9, t.active / 1e9
+    assert not made(tmp_path, MOE, f"x-{whole:.0f}B-A{active:.1f}B").warnings
+    (warning,) = made(tmp_path, MOE, f"x-{whole:.0f}B-A{1.25 * active:.1f}B").warnings
+    assert "parameters a token" in warning
+    with pytest.raises(DataError, match="parameters a token"):
+        made(tmp_path, MOE, f"x-{whole:.0f}B-A{3 * active:.1f}B")
 
 
 @pytest.mark.parametrize(

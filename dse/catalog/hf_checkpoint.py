@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,8 @@ EXACT: Final = 0.02
 NAMED_DOUBT: Final = 0.15
 NAMED_WRONG: Final = 0.30
 """difference to a count in a name, which is rounded, above which to warn and to refuse"""
+ACTIVE_WRONG: Final = 0.50
+"""the same for parameters a token: names round them to a digit, with the embedding or without"""
 
 BILLION: Final = 1e9
 
@@ -54,17 +56,32 @@ def checked(
                 "does something that is not known here, or its files are not of one checkpoint"
             )
         return []
+    whole = _beside_names(names, named_count, t.parameters, "parameters", NAMED_WRONG)
+    return whole + _beside_names(names, named_active, t.active, "parameters a token", ACTIVE_WRONG)
+
+
+def _beside_names(
+    names: Sequence[str], told_by: Callable[[str], float | None], count: float, what: str, wrong: float
+) -> list[str]:
+    """A warning where the first name that states a count is some way off.
+
+    Raises:
+        DataError: it is more than ``wrong`` off.
+
+    """
     for name in names:
-        told = named_count(name)
+        told = told_by(name)
         if told is None:
             continue
-        off = t.parameters / told - 1.0
+        off = count / told - 1.0
         text = (
-            f"{name!r} says {told / BILLION:.4g} G parameters, the configuration comes to "
-            f"{t.parameters / BILLION:.4g} G ({100 * off:+.1f} %)"
+            f"{name!r} says {told / BILLION:.4g} G {what}, the configuration comes to "
+            f"{count / BILLION:.4g} G ({100 * off:+.1f} %)"
         )
-        if abs(off) > NAMED_WRONG:
-            raise DataError(f"{text}; expected a difference of at most 30 %: names are rounded, not so far")
+        if abs(off) > wrong:
+            raise DataError(
+                f"{text}; expected a difference of at most {100 * wrong:g} %: names are rounded, not so far"
+            )
         return [text] if abs(off) > NAMED_DOUBT else []
     return []
 
@@ -121,6 +138,12 @@ def _stated(raw: Mapping[str, Any], folder: Path) -> tuple[str, float, bool] | N
         if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
             return f"{index}: metadata.{key}", float(value), in_bytes
     return None
+
+
+def named_active(name: str) -> float | None:
+    """Parameters that a token takes as a name states them: ``A3B``, ``A22B``."""
+    found = re.findall(r"(?<![a-zA-Z\d])[aA](\d+(?:\.\d+)?)[bB](?![a-zA-Z])", name.replace("_", "-"))
+    return float(found[0]) * BILLION if found else None
 
 
 def named_count(name: str) -> float | None:

@@ -91,6 +91,29 @@ def families() -> Mapping[str, Family]:
     return out
 
 
+GENERATORS = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "Model")
+"""endings of classes that generate tokens"""
+
+
+def family_of_class(architecture: str) -> Family | None:
+    """The family whose class a name such as ``Qwen3MoeForCausalLM`` is, None where it is of none."""
+    root = architecture
+    for ending in GENERATORS:
+        root = root.removesuffix(ending)
+    return _by_class().get(root.lower().replace("_", ""))
+
+
+@cache
+def _by_class() -> Mapping[str, Family]:
+    return {kind.removesuffix("_text").replace("_", ""): family for kind, family in families().items()}
+
+
+def alike(a: Family, b: Family) -> bool:
+    """Whether two families read a configuration in the same way."""
+    own = {"name", "source", "defaults", "without_effect"}
+    return all(getattr(a, f.name) == getattr(b, f.name) for f in fields(Family) if f.name not in own)
+
+
 def _toml(name: str) -> dict[str, Any]:
     return tomllib.loads((resources.files("dse") / "data" / name).read_text(encoding="utf-8"))
 

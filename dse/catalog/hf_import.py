@@ -13,7 +13,7 @@ from typing import Any, Final
 from dse.catalog.formats import CLASSES
 from dse.catalog.hf_checkpoint import checked
 from dse.catalog.hf_config import NAMES, Config, config_file, read_json
-from dse.catalog.hf_families import Family, closest, families
+from dse.catalog.hf_families import Family, alike, closest, families, family_of_class
 from dse.catalog.hf_formats import Formats, read_formats
 from dse.catalog.hf_keys import (
     ACTIVATION_KEYS,
@@ -193,6 +193,14 @@ def _family(inner: Mapping[str, Any], raw: Mapping[str, Any], where: str, asked:
             found = known[candidate]
             if found.refused:
                 raise DataError(f"{where}: model_type: got {candidate!r}: {found.refused}")
+            for architecture in raw.get("architectures") or []:
+                other = family_of_class(str(architecture))
+                if other is not None and not alike(other, found):
+                    raise DataError(
+                        f"{where}: model_type {candidate!r} and architectures {architecture} are of "
+                        "families that read their keys in different ways; expected one, or --family NAME to "
+                        "read it as one that is known, which marks every later output"
+                    )
             return found
     if not kind:
         raise DataError(f'{where}: model_type: got nothing, expected a family, e.g. "llama"')
