@@ -184,7 +184,7 @@ def _family(inner: Mapping[str, Any], raw: Mapping[str, Any], where: str, asked:
             )
     if asked:
         if asked not in known or known[asked].refused:
-            raise DataError(f"--family: got {asked!r}, expected {closest(asked)}")
+            raise DataError(f"--family: got {asked!r}, a family that is not known; {closest(asked)}")
         return known[asked]
     outer = str(raw.get("model_type", "") or "")
     kind = str(inner.get("model_type", "") or "")

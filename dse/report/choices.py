@@ -17,7 +17,7 @@ from dse.run.front import Scale, extremes, knee, proper
 from dse.run.run import Run
 from dse.space.design import decode, encode
 from dse.space.genome import Genome
-from dse.space.limits import limit_sentence
+from dse.space.limits import excess, limit_sentence
 from dse.space.objectives import Goal
 from dse.space.variables import Value
 
@@ -162,9 +162,9 @@ def one_step_away(
     if better.any():
         row = int(np.argmin(np.where(better, worst, np.inf)))
         factor, name = max((float(r[row, point]), n) for n, r in outcomes.limit_ratios.items())
-        how = f"by {100 * (factor - 1):.2g} %" if factor < 2 else f"{factor:.3g} times over"
         say.append(
-            f"A design with {described(row)} would beat it, but breaks {name} {how}: {limit_sentence(name)}."
+            f"A design with {described(row)} would beat it, but breaks {name} {excess(factor)}: "
+            f"{limit_sentence(name)}."
         )
     say += _others(run, ratio, feasible, error, described)
     if not say and feasible.any():

@@ -1,10 +1,11 @@
-"""The table of a recommendation that sets its chosen designs side by side."""
+"""The chosen designs of a recommendation: side by side, why each won, what is one step away."""
 
 from __future__ import annotations
 
 from dse.core.units import show
 from dse.evaluator.figures import FigureName
 from dse.evaluator.site import SiteFigure, together
+from dse.report.choices import CLOSEST, NEAR
 from dse.report.document import Document
 from dse.report.facts import Chosen, Facts, shown, token_weights, weighted
 from dse.space.objectives import OBJECTIVES
@@ -64,7 +65,7 @@ def _fleet_rows(facts: Facts) -> list[list[str]]:
     return rows
 
 
-def design_table(d: Document, facts: Facts) -> None:
+def _design_table(d: Document, facts: Facts) -> None:
     """Add the table: objectives, variables, details, and of a fleet carbon, yields and plans."""
     run = facts.run
     header = ["", *(c.label for c in facts.chosen)]
@@ -107,3 +108,30 @@ def _plan(c: Chosen, i: int) -> str:
         f"group {p['group']} {p['attention']}, batch "
         f"{p['batch']}{' in two sub-batches' if p['sub-batches'] else ''}, pipeline {p['pipeline depth']}"
     )
+
+
+def chosen_designs(d: Document, facts: Facts) -> None:
+    """The chosen designs, why each won and what is one step away."""
+    d.heading("The chosen designs")
+    _design_table(d, facts)
+    if (
+        facts.ours is not None
+        and facts.run.space.baselines
+        and not any(c.label == CLOSEST for c in facts.chosen)
+    ):
+        d.text(
+            "None of the designs to choose from is close to a machine that exists: with memory of its form, "
+            f"flash and PNM where it has them, and within {2**NEAR:g} times in peak FLOP/s, memory "
+            "bandwidth, memory capacity and links."
+        )
+    d.heading("Why each won, and what is one step away")
+    if any("the model's error" in c.rejected for c in facts.chosen):
+        d.text(
+            "The model's error is that of its time per output token: half of the range, on a log axis, into "
+            "which four in five measurements fell that were not fitted. It stands for cost and energy too, "
+            "whose own has not been measured."
+        )
+    for c in facts.chosen:
+        d.heading(c.label.capitalize(), 3)
+        d.text(f"Won: {c.why}")
+        d.text(f"One step away: {c.rejected}")

@@ -11,8 +11,7 @@ from dse.core.units import Figure, show
 from dse.evaluator.figures import FigureName
 from dse.evaluator.site import NEVER, BreakEven, together
 from dse.report import questions, site
-from dse.report.choices import CLOSEST, NEAR
-from dse.report.design_tables import design_table
+from dse.report.design_tables import chosen_designs
 from dse.report.document import Document
 from dse.report.facts import Chosen, Facts, shown, token_weights, weighted
 from dse.space.objectives import MONEY, OBJECTIVES
@@ -99,19 +98,7 @@ def document(facts: Facts) -> Document:
     d.heading("The answer")
     for sentence in answer(facts):
         d.text(sentence)
-    d.heading("The chosen designs")
-    design_table(d, facts)
-    if facts.ours is not None and run.space.baselines and not any(c.label == CLOSEST for c in facts.chosen):
-        d.text(
-            "None of the designs to choose from is close to a machine that exists: with memory of its form, "
-            f"flash and PNM where it has them, and within {2**NEAR:g} times in peak FLOP/s, memory "
-            "bandwidth, memory capacity and links."
-        )
-    d.heading("Why each won, and what is one step away")
-    for c in facts.chosen:
-        d.heading(c.label.capitalize(), 3)
-        d.text(f"Won: {c.why}")
-        d.text(f"One step away: {c.rejected}")
+    chosen_designs(d, facts)
     d.heading("What each lever is worth")
     lever_worth(d, facts)
     d.heading("How often each level stands on the front")

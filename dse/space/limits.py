@@ -72,6 +72,11 @@ class Limit(StrEnum):
     APPLICATION_MEMORY = "application_memory", "too little memory is left to applications"
 
 
+def excess(ratio: float) -> str:
+    """By how much a limit is broken, of value over limit: ``by 12 %``, ``17 times over``."""
+    return f"by {100 * (ratio - 1):.2g} %" if ratio < 2 else f"{ratio:.3g} times over"
+
+
 def limit_sentence(name: str) -> str:
     """Why a design that breaks a limit loses; the name itself for a limit of someone else's evaluator."""
     return Limit(name).sentence if name in set(Limit) else name

@@ -8,7 +8,7 @@ import numpy as np
 
 from dse.evaluator.first_order import FirstOrderModel
 from dse.evaluator.protocol import Outcomes
-from dse.space.limits import Limit, limit_sentence
+from dse.space.limits import Limit, excess, limit_sentence
 from dse.space.space import Space
 from dse.study.judging import judged_again
 from dse.study.search import Search
@@ -62,13 +62,13 @@ def killers(space: Space, outcomes: Outcomes, judged: int) -> str:
     ]
     if alone:
         factor, name = min(alone)
-        least = f"{_named(space, name)} by {100 * (factor - 1):.2g} %"
+        least = f"{_named(space, name)} {excess(factor)}"
         lines.append(f"Smallest relaxation that lets one design live: {least}.")
     else:
         worst = np.maximum.reduce(list(outcomes.limit_ratios.values()))
         row, rung = np.unravel_index(int(np.argmin(worst)), worst.shape)
         needs = [
-            f"{_named(space, n)} by {100 * (float(r[row, rung]) - 1):.2g} %"
+            f"{_named(space, n)} {excess(float(r[row, rung]))}"
             for n, r in outcomes.limit_ratios.items()
             if r[row, rung] > 1
         ]
