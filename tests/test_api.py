@@ -208,6 +208,13 @@ def test_the_script_of_ten_lines_searches_and_plots(tmp_path: Path) -> None:
         ({"batch": 1.5}, "batch: got 1.5"),
         ({"batch": 0}, "batch: got 0"),
         ({"variables": {"domain": 8}}, "not both"),
+        ({"formats": {"experts": "mxfp4"}}, "Llama-3.1-70B has no experts"),
+        ({"tensor_parallel": 4, "expert_parallel": 4}, "expert_parallel: got 4"),
+        ({"formats": {"weights": "fp8"}, "weight_bits": 4}, "which both say how wide"),
+        ({"formats": {"kv_cache": "fp8"}, "kv_bits": 4}, "which both say how wide"),
+        ({"weight_bits": 4, "compute_bits": 4}, "h100_sxm multiplies in 8 and 16 bit"),
+        ({"compute_bits": 8}, "got 8 for weights of 16 bit"),
+        ({"tensor_parallel": 4, "data_parallel": 2, "batch": 9}, "a multiple of 2.*nearest: 8 or 10"),
     ],
 )
 def test_evaluate_refuses_what_the_command_line_refuses(wrong: dict[str, Any], message: str) -> None:

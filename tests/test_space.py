@@ -7,6 +7,7 @@ import pytest
 
 from dse.catalog.catalog import Catalog
 from dse.core.errors import SpaceError
+from dse.evaluator.first_order import FirstOrderModel
 from dse.report.questions import at_the_ends
 from dse.space.design import decode, encode, grid, sample, unfit
 from dse.space.overrides import Overrides, load_space
@@ -15,6 +16,7 @@ from dse.space.space import Space
 from dse.study.what_if import side_by_side
 
 TEXT = space_text("datacenter")[0]
+TOPOLOGIES = '["full", "switch", "ring", "torus2d", "torus3d", "hyperx", "dragonfly", "clos", "tree"]'
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,19 @@ TEXT = space_text("datacenter")[0]
         ('ttft = { value = "2 s"', 'ttft = { value = "2 W"', "limits.ttft"),
         ('target = "datacenter"', 'target = "moon"', "target"),
         ("[scenario]", "[scenari", "not valid TOML"),
+        ('tpot_target = ["5 ms"', 'tpot_target = ["5 ms", "5 ms"', "every target once"),
+        ('tpot_target = ["5 ms"', 'tpot_target = ["-5 ms"', "a time above 0"),
+        ('tpot = { value = "100 ms"', 'tpot = { value = "1 ms"', "at least the fastest target, 5 ms"),
+        ('llm = "Llama-3.1-70B"', 'llm = "DeepSeek-V3"', "every model once"),
+        ("prefix_reuse = 100", "prefix_reuse = 0.5", "scenario.traffic[1].prefix_reuse"),
+        ("output_tokens = 8192", "output_tokens = 140000", "tokens of scenario.longest_request"),
+        ('value = 4, unit = "y"', 'value = 4, unit = "s"', "got '4 s', expected a number from 1 day"),
+        ('value = 0.07, unit = "USD/kWh"', 'value = 70, unit = "USD/kWh"', "up to 5 USD/kWh"),
+        ("compute_bits = 8", "compute_bits = 4", "at least the 8 bits"),
+        ('title = "Datacenter', 'title = 5 # "', "expected words"),
+        ('only = ["Llama-3.1-70B"]', 'only = ["Llama-3.1-71B"]', "baseline groq_lpu.only"),
+        ('grid = ["own_shoreline"', 'grid = ["own_shorelin"', "variables.flash_attach.grid"),
+        ('off = "switch", and', f"off = {TOPOLOGIES}, and", "some must be on"),
     ],
 )
 def test_a_fault_names_file_key_and_mend(old: str, new: str, message: str, catalog: Catalog) -> None:
@@ -50,6 +65,26 @@ def test_a_fault_names_file_key_and_mend(old: str, new: str, message: str, catal
     with pytest.raises(SpaceError) as error:
         read_space(TEXT.replace(old, new), "my.toml", catalog)
     assert "my.toml" in str(error.value)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("64, 128, 256, 512]\ngrid = [1, 8, 64]", "3]", "variables.domain.choices: got '3'"),
+        ("choices = [8, 16, 24, 32]", "choices = [8, 16, 24, 3.5]", "whole numbers: it counts things"),
+        ('kind = "int"\nlow = 1\nhigh = 12', 'kind = "float"\nlow = 1\nhigh = 12', "int or ordinal"),
+        ('low = "0.6 GHz"', 'low = "0.6 kHz"', "got '600 Hz', expected numbers from 1 MHz to 10 GHz"),
+    ],
+)
+def test_numbers_that_the_model_cannot_mean_are_refused(
+    old: str, new: str, message: str, catalog: Catalog
+) -> None:
+    """A domain of three packages would be given the links of two."""
+    assert old in TEXT
+    space = read_space(TEXT.replace(old, new, 1), "my.toml", catalog)
+    with pytest.raises(SpaceError) as error:
+        FirstOrderModel(space, catalog)
     assert message in str(error.value)
 
 
