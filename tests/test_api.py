@@ -213,7 +213,7 @@ def test_the_script_of_ten_lines_searches_and_plots(tmp_path: Path) -> None:
         ({"formats": {"weights": "fp8"}, "weight_bits": 4}, "which both say how wide"),
         ({"formats": {"kv_cache": "fp8"}, "kv_bits": 4}, "which both say how wide"),
         ({"weight_bits": 4, "compute_bits": 4}, "h100_sxm multiplies in 8 and 16 bit"),
-        ({"compute_bits": 8}, "got 8 for weights of 16 bit"),
+        ({"weight_bits": 16, "compute_bits": 8}, "got 8 for weights of 16 bit"),
         ({"tensor_parallel": 4, "data_parallel": 2, "batch": 9}, "a multiple of 2.*nearest: 8 or 10"),
     ],
 )

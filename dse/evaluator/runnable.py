@@ -45,12 +45,15 @@ def obstacle(fitting: Fitting, plan: PlanRequest, entry: LlmEntry) -> str:
 
 def _too_large(fitting: Fitting, plan: PlanRequest, entry: LlmEntry) -> str:
     """What does not fit, and the nearest that does: fewer requests, shorter ones, more packages."""
-    weights = fitting.work(plan).rows[0].resident * plan.group
+    row = fitting.work(plan).rows[0]
+    weights, longest = row.resident * plan.group, row.longest * plan.group
     room = float(fitting.machine.fast.capacity[0]) * plan.packages
     lower = float(fitting.machine.flash.capacity[0] + fitting.machine.far.capacity[0]) * plan.packages
     said = (
         f"{entry.name} with {counted(plan.batch, 'request')} in flight does not fit {plan.described()}: "
-        f"weights {show(weights, 'B')}, room {show(room + lower, 'B')} after the runtime's reserve"
+        f"weights {show(weights, 'B')}, KV cache {show(row.live_p95 * plan.packages, 'B')}, one request of "
+        f"{fitting.scenario.longest_request:,.0f} tokens {show(longest, 'B')}, room "
+        f"{show(room + lower, 'B')} after the runtime's reserve"
     )
     works = []
     batch = fitting.largest_batch(plan)
