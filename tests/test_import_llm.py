@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dse.catalog.catalog import load_catalog
+from dse.catalog.hf_checkpoint import named_active, named_count
 from dse.catalog.hf_families import families
 from dse.catalog.hf_import import Imported, import_llm
 from dse.catalog.llm import read_llm
@@ -256,9 +257,19 @@ def test_parameters_a_token_in_a_name_are_compared(tmp_path: Path) -> None:
             "group_1": {"targets": ["re:.*self_attn.*"], "weights": {"num_bits": 8, "type": "float"}}}},
          {"experts": "nvfp4", "attention": "fp8", "head": "bf16"}),
         ({"quant_algo": "MIXED_PRECISION", "quantized_layers": {
-            "model.layers.0.mlp.experts.0.up_proj": {"quant_algo": "NVFP4"},
-            "model.layers.0.self_attn.q_proj": {"quant_algo": "FP8"}}},
+            **{f"model.layers.{i}.mlp.experts.{e}.{m}_proj": {"quant_algo": "NVFP4"}
+               for i in range(32) for e in range(MOE["num_experts"]) for m in ("gate", "up", "down")},
+            **{f"model.layers.{i}.self_attn.{m}_proj": {"quant_algo": "FP8"} for i in range(32) for m in "qkvo"}}},
          {"experts": "nvfp4", "attention": "fp8", "head": "bf16"}),
+        ({"quant_method": "compressed-tensors", "config_groups": {"g": {
+            "targets": ["re:.*mlp.*(gate|up|down)_proj$"], "weights": {"num_bits": 4, "type": "int"}}}},
+         {"experts": "int4", "attention": "bf16"}),
+        ({"quant_method": "compressed-tensors", "ignore": ["re:^(?!.*experts).*"], "config_groups": {"g": {
+            "targets": ["Linear"], "weights": {"num_bits": 8, "type": "float"}}}},
+         {"experts": "fp8", "attention": "bf16"}),
+        ({"quant_method": "fp8", "modules_to_not_convert": [f"model.layers.{i}.mlp.experts.0" for i in range(32)]},
+         {"experts": "fp8"}),
+        ({"quant_method": "gptq", "bits": 4, "dynamic": {"-:.*mlp.gate.*": {}}}, {"experts": "int4", "attention": "int4"}),
         ({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp4"}}, "exclude": ["lm_head"]}, {"experts": "mxfp4"}),
     ],
 )  # fmt: skip
@@ -419,7 +430,29 @@ def test_a_stated_count_is_compared(tmp_path: Path) -> None:
         ({"quant_method": "fp8", "modules_to_not_convert": ["model.layers.0.mlp.gate", "re:.*mlp.gate$", "visual"]},
          {"ffn": "fp8", "experts": "fp8"}),
         ({"quant_method": "fp8", "modules_to_not_convert": ["re:.*mlp\\.(gate|up|gate_up|down)_proj.*"]},
-         {"ffn": "bf16", "experts": "fp8"}),
+         {"ffn": "bf16", "attention": "fp8"}),
+        ({"quant_method": "gptq", "bits": "4", "dynamic": {"+:.*mlp.*": {"bits": 8}}}, {"ffn": "int8", "attention": "int4"}),
+        ({"quant_method": "compressed-tensors", "config_groups": {"g": {
+            "targets": ["re:.*(q|k|v|o|gate|up|down)_proj"], "weights": {"num_bits": 4, "type": "int"}}}},
+         {"ffn": "int4", "attention": "int4", "head": "bf16"}),
+        ({"quant_method": "compressed-tensors", "config_groups": {
+            "a": {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "int"}},
+            "b": {"targets": ["lm_head", "model.embed_tokens"], "weights": {"num_bits": 8, "type": "int"}}}},
+         {"ffn": "int4", "attention": "int4", "head": "int8"}),
+        ({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp4"}}, "layer_quant_config":
+          {"*self_attn*": {"weight": {"dtype": "fp8_e4m3"}}}, "exclude": ["lm_head"]},
+         {"ffn": "mxfp4", "attention": "fp8"}),
+        ({"quant_method": "quark", "global_quant_config": {"weight": [{"dtype": "fp8_e4m3"}, {"dtype": "int4"}]},
+          "kv_cache_quant_config": {"*k_proj": {"output_tensors": {"dtype": "fp8_e4m3"}}}},
+         {"ffn": "int4", "kv_cache": "fp8"}),
+        ({"quant_method": "auto-round", "bits": 2, "extra_config": {".*self_attn.*": {"bits": 16}}},
+         {"ffn": "int2", "attention": "bf16"}),
+        ({"quant_method": "torchao", "quant_type": {"default": {"_type": "Int8WeightOnlyConfig", "_data": {}}},
+          "modules_to_not_convert": ["self_attn"]}, {"ffn": "int8", "attention": "bf16"}),
+        ({"quant_method": "torchao", "quant_type": {"default": {"_data": {"weight_dtype": {"_data": "int2", "_type":
+          "torch.dtype"}}, "_type": "Int8DynamicActivationIntxWeightConfig"}}}, {"ffn": "int2"}),
+        ({"bits": 4, "group_size": 32, "mode": "mxfp4"}, {"ffn": "mxfp4", "head": "mxfp4"}),
+        ({"bits": 4, "group_size": 64, "lm_head": {"bits": 8, "group_size": 64}}, {"ffn": "int4", "head": "int8"}),
     ],
 )  # fmt: skip
 def test_modules_that_stay_are_counted_as_they_are(
@@ -433,13 +466,19 @@ def test_modules_that_stay_are_counted_as_they_are(
     ("block", "said"),
     [
         ({"quant_method": "fp8", "modules_to_not_convert": [f"model.layers.{i}" for i in range(16)]},
-         "16 of 32 layers"),
+         "50 % in bf16 and 50 % in fp8"),
         ({"quant_method": "fp8", "modules_to_not_convert": [f"model.layers.{i}.mlp.down_proj" for i in range(32)]},
-         "a part of ffn"),
+         "ffn: 33 % in bf16 and 67 % in fp8"),
+        ({"quant_method": "compressed-tensors", "config_groups": {"g": {
+            "targets": [f"model.layers.{i}.mlp.{m}_proj" for i in range(16) for m in ("gate", "up", "down")],
+            "weights": {"num_bits": 8, "type": "float"}}}}, "ffn: 50 % in bf16 and 50 % in fp8"),
+        ({"quant_method": "compressed-tensors", "config_groups": {"g": {
+            "targets": ["re:.*mpl.*"], "weights": {"num_bits": 8, "type": "float"}}}}, "means no matrix"),
+        ({"quant_method": "fp8", "modules_to_not_convert": ["re:*("]}, "no regular expression"),
+        ({"quant_method": "compressed-tensors", "sparsity_config": {"format": "sparse-24-bitmask"}}, "sparse"),
         ({"quant_method": "fp8", "modules_to_not_converted": ["mlp"]}, "did you mean modules_to_not_convert"),
         ({"quant_method": "fp8", "ignor": ["mlp"]}, "did you mean ignore"),
         ({"quant_method": "fp8", "ignore": "mlp"}, "expected a list"),
-        ({"quant_method": "gptq", "bits": 4, "dynamic": {"+:.*mlp.*": {"bits": 8}}}, "bits of its own"),
     ],
 )  # fmt: skip
 def test_a_class_in_two_formats_is_refused(block: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -477,3 +516,89 @@ def test_places_of_a_file_that_say_otherwise_are_refused(
     (tmp_path / "config.json").write_text(json.dumps(raw))
     with pytest.raises(DataError, match=said):
         import_llm(tmp_path / "config.json", "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "active"),
+    [
+        ("Qwen-1_8B", 1.8e9, None),
+        ("bloom-1b7", 1.7e9, None),
+        ("OLMoE-1B-7B-0924", 7e9, None),
+        ("Llama-4-Scout-17B-16E-Instruct", None, None),
+        ("Mixtral-8x7B-v0.1", None, None),
+        ("Qwen3-30B-A3B", 30e9, 3e9),
+        ("TinyLlama-1.1B-intermediate-step-1431k-3T", 1.1e9, None),
+        ("Ling-1T", 1e12, None),
+        ("SmolLM2-360M", 360e6, None),
+        ("41b61a33a248", None, None),
+    ],
+)
+def test_counts_that_names_state(name: str, count: float | None, active: float | None) -> None:
+    assert (named_count(name), named_active(name)) == (count, active)
+
+
+def test_a_file_of_a_hubs_cache_that_is_a_link_has_the_models_name(tmp_path: Path) -> None:
+    model = tmp_path / "models--mistralai--Mistral-7B-v0.2"
+    (model / "blobs").mkdir(parents=True)
+    (model / "snapshots" / "41b61a33a248").mkdir(parents=True)
+    (model / "blobs" / "9d6ba2").write_text(json.dumps({**LLAMA, "vocab_size": 32000}))
+    (model / "snapshots" / "41b61a33a248" / "config.json").symlink_to(model / "blobs" / "9d6ba2")
+    assert import_llm(model).entry.name == "Mistral-7B-v0.2"
+
+
+@pytest.mark.parametrize(
+    "books",
+    [
+        {"unsloth_fixed": True, "unsloth_version": "2024.9"},
+        {"_attn_implementation_autoset": True},
+        {"transformers.js_config": {"dtype": "q4"}},
+        {"gradient_checkpointing": [False]},
+    ],
+)
+def test_what_tools_write_for_themselves_changes_nothing(books: dict[str, Any], tmp_path: Path) -> None:
+    assert not made(tmp_path, {**LLAMA, **books}).unverified
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"use_gated_activation": False}, "use_gated_activation: got false, expected true"),
+        ({"layer_types": ["full_attention"] * 48}, "each of the 32 layers"),
+    ],
+)
+def test_a_key_that_says_otherwise_is_refused(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=said):
+        made(tmp_path, {**LLAMA, **change})
+
+
+def test_a_pattern_of_layers_beyond_its_period_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expert_layer_offset: got 2, expected below expert_layer_period, 2"):
+        made(tmp_path, {**JAMBA, "expert_layer_offset": 2})
+
+
+def test_a_hybrid_without_experts_has_its_shared_block_alone(tmp_path: Path) -> None:
+    """Granite 4.0 Micro: 40 attention layers, blocks of 8,192; 3.40 billion parameters by the released class."""
+    config = {
+        "model_type": "granitemoehybrid", "hidden_size": 2560, "intermediate_size": 512, "shared_intermediate_size": 8192,
+        "num_hidden_layers": 40, "layer_types": ["attention"] * 40, "num_attention_heads": 40, "num_key_value_heads": 8,
+        "num_local_experts": 0, "num_experts_per_tok": 0, "mamba_d_head": "auto", "mamba_d_state": 256, "vocab_size": 100352,
+        "max_position_embeddings": 131072, "tie_word_embeddings": True, "torch_dtype": "bfloat16", "hidden_act": "silu",
+    }  # fmt: skip
+    t = transformer(made(tmp_path, config).entry)
+    assert t.parameters == pytest.approx(3.40283648e9, rel=1e-6)
+    assert t.kv_bytes_per_token(16) == 40 * 8 * 64 * 2 * 2
+
+
+def test_a_checkpoint_in_float32_or_with_scales_quantised_again_agrees_with_its_index(tmp_path: Path) -> None:
+    wide = {**LLAMA, "torch_dtype": "float32"}
+    parameters = transformer(made(tmp_path, wide).entry).parameters
+    index(tmp_path, total_size=4 * parameters)
+    made(tmp_path, wide)
+    block = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_use_double_quant": True}
+    (tmp_path / "n").mkdir()
+    t = transformer(made(tmp_path / "n", LLAMA).entry)
+    bits = 4 + 8 / 64 + 32 / (64 * 256)
+    index(
+        tmp_path / "n", total_size=(t.attention + t.ffn) * bits / 8 + (t.parameters - t.attention - t.ffn) * 2
+    )
+    made(tmp_path / "n", {**LLAMA, "quantization_config": block})

@@ -16,7 +16,7 @@ MOST_BYTES: Final = 20_000_000
 
 NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_transformer_layers"),
-    "hidden": ("hidden_size", "n_embd", "d_model", "model_dim"),
+    "hidden": ("hidden_size", "n_embd", "n_embed", "d_model", "model_dim"),
     "heads": ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads"),
     "kv_heads": (
         "num_key_value_heads",
@@ -29,7 +29,15 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "head_dim": ("head_dim", "attention_head_dim", "kv_channels", "d_head"),
     "vocab": ("padded_vocab_size", "vocab_size", "embedding_size"),
-    "width": ("intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim", "mlp_hidden_size", "d_ff"),
+    "width": (
+        "intermediate_size",
+        "n_inner",
+        "ffn_hidden_size",
+        "ffn_dim",
+        "mlp_hidden_size",
+        "d_ff",
+        "block_ff_dim",
+    ),
     "context": (
         "max_position_embeddings",
         "n_positions",
@@ -193,6 +201,11 @@ class Config:
             raise DataError(
                 f"{self.where}: {shown} contradict each other; expected one of them, or equal ones"
             )
+        if what == "context" and len(set(found.values())) > 1:
+            longest = max(found, key=lambda n: found[n])
+            shown = ", ".join(f"{n} = {v}" for n, v in found.items())
+            self.assumed.append(f"max_context = {found[longest]}, the longest of {shown}")
+            return found[longest]
         return next(iter(found.values()))
 
     def _whole(self, key: str, value: Any) -> int:

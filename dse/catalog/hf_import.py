@@ -19,11 +19,13 @@ from dse.catalog.hf_keys import (
     ACTIVATION_KEYS,
     ACTIVATIONS,
     ENCODERS,
+    GATED_KEYS,
     INHERITED,
     NESTED,
     WITHOUT_EFFECT,
     without_effect,
 )
+from dse.catalog.hf_modules import modules_of
 from dse.catalog.hf_rules import Layers, read_layers
 from dse.catalog.layer_groups import group_toml
 from dse.catalog.layers import Attention, CompressedAttention, Dense, LatentAttention
@@ -98,13 +100,14 @@ def _imported(file: Path, name: str | None, family: str, *, accept_unknown: bool
     layers = read_layers(c, known)
     if not any(m.caches for m in layers.mixers):
         raise DataError(f"{where}: attention-free: no layer keeps a KV cache; such models are not modelled")
+    shape = _shape(c, known, layers)
     found = _Read(
         title=_title(name, raw, inner, file),
         file=file.name,
         layers=layers,
-        shape=_shape(c, known, layers),
+        shape=shape,
         activation=_activation(c, known),
-        formats=read_formats(c, file.parent, _modules_numbered(c, layers)),
+        formats=read_formats(c, file.parent, modules_of(layers.numbered, shape["hidden"], shape["vocab"])),
         tied=_tied(c, known),
     )
     _contradictions(c, known, inner, raw)
@@ -124,7 +127,7 @@ def _imported(file: Path, name: str | None, family: str, *, accept_unknown: bool
     text = _toml(found, unverified)
     t = transformer(read_llm(text, where))
     text += _published(t)
-    names = [str(n) for n in (name, raw.get("_name_or_path"), file.resolve().parent.name) if n]
+    names = [str(n) for n in (name, raw.get("_name_or_path"), _folder_name(file)) if n]
     beside = any(isinstance(raw.get(k), dict) for k in ENCODERS)
     warnings = ["encoders of images or sound are left out: the language model alone is imported"] * beside
     warnings += checked(t, raw, file.parent, found.formats, names, more=beside)
@@ -203,6 +206,9 @@ def _family(inner: Mapping[str, Any], raw: Mapping[str, Any], where: str, asked:
                     )
             return found
     if not kind:
+        named = [family_of_class(str(a)) for a in raw.get("architectures") or []]
+        if named and named[0] is not None and not named[0].refused:
+            return named[0]
         raise DataError(f'{where}: model_type: got nothing, expected a family, e.g. "llama"')
     raise DataError(
         f"{where}: model_type: got {kind!r}, a family that is not known; {closest(kind)}; or --family NAME "
@@ -275,16 +281,13 @@ def _activation(c: Config, family: Family) -> str:
         if not isinstance(value, str) or value.lower() not in ACTIVATIONS:
             raise c.wrong(key, "an activation that is known: " + ", ".join(sorted(ACTIVATIONS)))
         named = named or ACTIVATIONS[value.lower()]
+    for key in GATED_KEYS:
+        if c.has(key) and c.flag(key) != family.gated:
+            raise c.wrong(key, f"{_shown(family.gated)}: so are the models of family {family.name}")
     named = named or ("silu" if family.gated else "gelu")
     if family.gated:
         return {"silu": "swiglu", "gelu": "geglu"}.get(named, f"{named} gated")
     return named
-
-
-def _modules_numbered(c: Config, layers: Layers) -> int:
-    """Layers as module names number them: hybrids of single blocks number mixers and feed-forwards alike."""
-    blocks = sum(m.layers for m in (*layers.mixers, *layers.blocks))
-    return c.number("layers", blocks)
 
 
 def _tied(c: Config, family: Family) -> bool:
@@ -352,11 +355,16 @@ def _unknown_keys(c: Config, family: Family, given: Mapping[str, Any]) -> list[s
 def _title(name: str | None, raw: Mapping[str, Any], inner: Mapping[str, Any], file: Path) -> str:
     """Name of the entry: as asked, as the file says, or as its folder is called."""
     told = str(raw.get("_name_or_path") or inner.get("_name_or_path") or "").rstrip("/").rsplit("/", 1)[-1]
-    folder = file.resolve().parent
-    if folder.parent.name == "snapshots":  # a hub's cache: models--organisation--name/snapshots/revision
-        folder = Path(folder.parent.parent.name.rsplit("--", 1)[-1])
-    title = name or told or folder.name
+    title = name or told or _folder_name(file)
     return re.sub(r"[^\w.-]+", "-", title).strip("-.") or "model"
+
+
+def _folder_name(file: Path) -> str:
+    """What the folder of a configuration is called; in a hub's cache, whose files are links, the model."""
+    folder = file.absolute().parent
+    if folder.parent.name == "snapshots":  # models--organisation--name/snapshots/revision
+        return folder.parent.parent.name.rsplit("--", 1)[-1]
+    return folder.name
 
 
 def _attention_kind(found: Layers) -> str:

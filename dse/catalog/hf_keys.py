@@ -48,6 +48,9 @@ ACTIVATION_KEYS: Final = (
     "activation_fn_name",
 )
 
+GATED_KEYS: Final = ("use_gated_activation", "gated_mlp", "use_glu", "mlp_gated", "gated_linear_unit")
+"""keys that say whether the feed-forward block has a gate"""
+
 ACTIVATIONS: Final[Mapping[str, str]] = {
     "silu": "silu",
     "swish": "silu",
@@ -255,13 +258,24 @@ WITHOUT_EFFECT: Final = frozenset(
         "use_cache_kernel",
         "use_dynamic_ntk",
         "use_logn_attn",
+        "gradient_checkpointing",
+        "is_llama_config",
+        "perceiver_config",
+        "pixel_shuffle_factor",
+        "dual_chunk_attention_config",
+        "tokenizer_name",
+        "transformers.js_config",
+        "use_parallel_residual",
     ]
 )
 """keys that change no byte and no FLOP that is counted, whatever their value"""
 
-_ENDINGS: Final = re.compile(r"^[a-z0-9_]+_(token_id|token_ids|dropout|pdrop|dropout_prob)$")
+_BOOKS: Final = re.compile(
+    r"^_|^(unsloth|tokenizer|summary|rope|rotary)_|"
+    r"_(token_id|token_ids|dropout|pdrop|dropout_prob|loss_coef|loss_weight|initializer_range)$"
+)
 
 
 def without_effect(key: str) -> bool:
-    """Whether a key names a token or a rate of dropout."""
-    return bool(_ENDINGS.match(key))
+    """Whether a key is of a tool's own books, or names a token, a position or a rate of training."""
+    return bool(_BOOKS.search(key))

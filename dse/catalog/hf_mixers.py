@@ -108,7 +108,7 @@ def softmax_attention(c: Config, family: Family, kind: str, heads: int, keys: in
 def _norm(c: Config, family: Family, heads: int, keys: int, dim: int) -> int:
     """Parameters of the norms of queries and keys."""
     kind = family.query_key_norm
-    for key in ("use_qk_norm", "qk_norm", "qk_layernorm", "use_qk_layernorm"):
+    for key in ("use_qk_norm", "qk_norm", "qk_layernorm", "use_qk_layernorm", "qk_layer_norms"):
         if c.has(key):
             kind = (kind or "head") if c.flag(key) else ""
     return {"": 0, "head": 2 * dim, "every": (heads + keys) * dim}[kind]
@@ -135,7 +135,10 @@ def latent_attention(c: Config, family: Family, kind: str, *, shares_index: bool
     nope, rope = c.number("qk_nope_head_dim"), c.number("qk_rope_head_dim")
     if c.has("qk_head_dim") and c.number("qk_head_dim") != nope + rope:
         raise c.wrong("qk_head_dim", f"qk_nope_head_dim + qk_rope_head_dim = {nope + rope}")
-    values = c.number("v_head_dim")
+    if not c.has("v_head_dim") and family.value_width_hidden:
+        values = c.number("hidden") // heads
+    else:
+        values = c.number("v_head_dim")
     return LatentAttention(
         layers=1,
         heads=heads,
@@ -242,6 +245,13 @@ def mamba2(c: Config) -> Mamba2:
     width = either(c, "mamba_head_dim", "mamba_d_head", "mamba_headdim", default=0) or inner // max(heads, 1)
     if c.has("mamba_d_ssm") and heads * width != inner:
         raise c.wrong("mamba_d_ssm", f"heads x head width = {heads * width}")
+    if (
+        c.has("mamba_expand")
+        and c.has("mamba_d_head")
+        and not c.has("mamba_d_ssm")
+        and heads * width != inner
+    ):
+        raise c.wrong("mamba_expand", f"heads x head width over the hidden size = {heads * width}/{hidden}")
     return Mamba2(
         layers=1,
         heads=heads,

@@ -95,7 +95,7 @@ def _told(c: Config, family: Family, layers: int) -> Iterator[tuple[str, list[st
     else:
         _all_attend(c, layers)
     if c.has("attn_layer_period"):
-        period, offset = max(c.number("attn_layer_period"), 1), c.number("attn_layer_offset", 0)
+        period, offset = _period(c, "attn_layer_period", "attn_layer_offset")
         yield "attn_layer_period", [FULL if i % period == offset else RECURRENT for i in range(layers)]
     yield "hybrid_layer_pattern", _marked(c, "hybrid_layer_pattern", layers, WINDOW, FULL)
     yield "attn_type_list", _marked(c, "attn_type_list", layers, FULL, RECURRENT)
@@ -108,6 +108,14 @@ def _told(c: Config, family: Family, layers: int) -> Iterator[tuple[str, list[st
         yield "layer_group_size", [RECURRENT if (i + 1) % every else FULL for i in range(layers)]
 
 
+def _period(c: Config, every: str, first: str) -> tuple[int, int]:
+    """Every so many layers from the first on."""
+    period, offset = max(c.number(every), 1), c.number(first, 0)
+    if offset >= period:
+        raise c.wrong(first, f"below {every}, {period}")
+    return period, offset
+
+
 def _words(c: Config, key: str, layers: int) -> list[str] | None:
     """Kinds from a list of words; a shorter ``block_types`` is repeated."""
     kinds = c.listed(key)
@@ -115,7 +123,8 @@ def _words(c: Config, key: str, layers: int) -> list[str] | None:
         return None
     if key == "block_types":
         kinds = (kinds * layers)[:layers]
-    if len(kinds) < layers:
+    drafts = c.number("mtp_layers", 0)
+    if not layers <= len(kinds) <= layers + drafts:
         raise c.wrong(key, f"a word for each of the {layers} layers")
     for k in kinds:
         if not isinstance(k, str) or k not in WORDS:
@@ -187,17 +196,32 @@ def _by_family(c: Config, family: Family, layers: int) -> list[str]:
     return [FULL if (i + 1) % every == 0 else WINDOW for i in range(layers)]
 
 
+EVERY: Final = (
+    "sliding_window_pattern",
+    "_sliding_window_pattern",
+    "global_attn_every_n_layers",
+    "layer_switch",
+)
+"""keys that say which layer of how many is full"""
+
+
 def _every(c: Config, family: Family) -> int | str:
     """Which layer of how many is full: a number, or a word of L and G."""
-    for key in ("sliding_window_pattern", "_sliding_window_pattern", "global_attn_every_n_layers"):
+    found: dict[str, int | str] = {}
+    for key in EVERY:
         value = c.raw.get(key)
         if isinstance(value, str):
             c.read.add(key)
             if not value or set(value) - {"L", "G"}:
                 raise c.wrong(key, "a word of L (window) and G (full), or a number")
-            return value
-        if value is not None:
-            return c.number(key)
+            found[key] = value
+        elif value is not None:
+            found[key] = c.number(key)
+    if len(set(found.values())) > 1:
+        shown = " and ".join(f"{k} = {v}" for k, v in found.items())
+        raise DataError(f"{c.where}: {shown} contradict each other; expected one of them, or equal ones")
+    if found:
+        return next(iter(found.values()))
     return family.full_every
 
 
@@ -239,7 +263,7 @@ def routed_layers(c: Config, layers: int) -> list[bool]:
                 raise c.wrong(key, "a whole number above 0: every so many layers have experts")
             keep([(i + 1) % each == 0 for i in range(layers)])
     if c.has("expert_layer_period"):
-        each, offset = max(c.number("expert_layer_period"), 1), c.number("expert_layer_offset", 0)
+        each, offset = _period(c, "expert_layer_period", "expert_layer_offset")
         keep([i % each == offset for i in range(layers)])
     keep(_listed_layers(c, layers))
     if c.has("moe_layer_start_index", "moe_layer_end_index", "moe_layer_interval"):

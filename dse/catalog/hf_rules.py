@@ -37,6 +37,8 @@ class Layers:
     blocks: list[Any] = field(default_factory=list)
     outside: dict[str, int] = field(default_factory=dict)
     """further sizes of the shape"""
+    numbered: list[list[Any]] = field(default_factory=list)
+    """mixers and blocks by the number of their layer in the names of modules"""
 
 
 def read_layers(c: Config, family: Family) -> Layers:
@@ -47,7 +49,27 @@ def read_layers(c: Config, family: Family) -> Layers:
 
     """
     found = LAYOUTS[family.layout](c, family)
-    return Layers(_grouped(found.mixers), _grouped(found.blocks), found.outside)
+    numbered = found.numbered or _numbered(found)
+    return Layers(_grouped(found.mixers), _grouped(found.blocks), found.outside, numbered)
+
+
+def _numbered(found: Layers) -> list[list[Any]]:
+    """A mixer and a block in every layer; what stands beside others where these are routed, or in all."""
+    main = [
+        [replace(m, layers=1) for m in some if not m.beside for _ in range(m.layers)]
+        for some in (found.mixers, found.blocks)
+    ]
+    out: list[list[Any]] = [[] for _ in range(max(map(len, main)))]
+    for some in main:
+        for at, m in enumerate(some):
+            out[at].append(m)
+    for some in (found.mixers, found.blocks):
+        side = [replace(m, layers=1) for m in some if m.beside for _ in range(m.layers)]
+        routed = [at for at, parts in enumerate(out) if any(isinstance(p, Experts) for p in parts)]
+        places = routed if len(side) == len(routed) else range(len(out))
+        for at, m in zip(places, side, strict=False):
+            out[at].append(m)
+    return out
 
 
 def _grouped(members: Sequence[Any]) -> list[Any]:
@@ -69,6 +91,9 @@ def dense_width(c: Config, family: Family) -> int:
     if not width and c.has("mlp_ratio"):
         width = c.number("mlp_ratio") * c.number("hidden")
     c.number("mlp_ratio", 0)
+    factor = c.number("ff_factor", 0)
+    if not width and factor:
+        width = factor * c.number("hidden")
     if not width and family.width_ratio:
         width = family.width_ratio * c.number("hidden")
         c.assumed.append(f"width = {width}, {family.width_ratio} times the hidden size: the family's default")
@@ -143,6 +168,7 @@ def _tick_recurrence(c: Config, family: Family) -> None:
     """Sizes of a recurrence that no layer of this model has bear on nothing."""
     with suppress(DataError):
         RECURRENCES[family.recurrence](c)
+    c.read |= {k for k in c.raw if k.startswith("mamba_")}
 
 
 def _outside(c: Config, out: Layers) -> None:
@@ -237,7 +263,12 @@ def _feed_forwards(c: Config, family: Family, layers: int) -> list[Any]:
     """A feed-forward block for each layer: dense, or routed."""
     dense_only = c.number("experts", 0) <= 1 or family.dense_only or c.flag("is_moe", default=True) is False
     if dense_only or c.flag("enable_moe_block", default=True) is False:
-        widths = c.each("width", layers, 0) if _lists(c, "width") else [dense_width(c, family)] * layers
+        shared = c.number("shared_width", 0) if family.dense_is_shared else 0
+        widths = [shared or dense_width(c, family)] * layers
+        if _lists(c, "width"):
+            widths = c.each("width", layers, 0)
+        if shared:
+            c.number("width", 0)
         for what in ("experts", "per_token", "expert_width"):
             c.get(*c.sought(what))
         if c.flag("use_double_wide_mlp"):
@@ -269,6 +300,7 @@ def _blocks(c: Config, family: Family) -> Layers:
     out = Layers(outside={"layers": layers})
     heads = c.number("heads")
     for kind in kinds:
+        before = len(out.mixers), len(out.blocks)
         if kind == "attention":
             out.mixers.append(softmax_attention(c, family, FULL, heads, kv_heads(c, family, heads)))
         elif kind == "mamba":
@@ -279,6 +311,7 @@ def _blocks(c: Config, family: Family) -> Layers:
             out.blocks.append(
                 Dense(layers=1, width=dense_width(c, family), gated=family.gated, biased=c.flag("mlp_bias"))
             )
+        out.numbered.append([*out.mixers[before[0] :], *out.blocks[before[1] :]])
     c.number("width", 0)
     c.number("mamba_expand", 0)
     c.number("expand", 0)
