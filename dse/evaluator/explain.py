@@ -122,16 +122,12 @@ def evaluate(
     request, plan = request or Request(), plan or PlanRequest()
     catalog = catalog or load_catalog()
     space, question = _question(target, request, plan, catalog, device)
-    if space.target.one_user and plan != PlanRequest():
-        raise SpaceError(
-            f"plan: {space.name} serves one user on one package: leave batch and parallel ranks at 1"
-        )
     posed = replace(question, tpot_targets=(ANY_TPOT,))
     model = FirstOrderModel(posed, catalog, 1)
     machine, name, unset = _machine(model, variables, device)
     load, entry = posed.scenario.workloads[0], catalog.llm(posed.scenario.workloads[0].llm)
     fitting = Fitting.of(machine, posed.scenario, catalog)
-    fault = obstacle(fitting, plan, entry)
+    fault = obstacle(fitting, plan, entry, one_user=space.target.one_user)
     if fault:
         raise InfeasibleError(f"{name}: {fault}")
     plans = single_plan(
@@ -188,7 +184,8 @@ def fit(
     entry = catalog.llm(load.llm)
     fitting = Fitting.of(machine, posed.scenario, catalog)
     formats = f"{bits_described(load, routed=bool(entry.experts))} ({formats_from(space, request)})"
-    return fits_of(fitting, plan, name, obstacle(fitting, plan, entry), formats)
+    why = obstacle(fitting, plan, entry, one_user=space.target.one_user)
+    return fits_of(fitting, plan, name, why, formats, one_user=space.target.one_user)
 
 
 def _asked_plan(space: Space, plan: PlanRequest) -> dict[str, str | float | bool]:
@@ -218,6 +215,10 @@ def _question(
     """The space that is asked about, and the same as it was asked: with one workload."""
     check(request, plan)
     space, units = _space(target, catalog), _units(catalog, device)
+    if space.target.one_user and plan != PlanRequest():
+        raise SpaceError(
+            f"plan: {device or space.name} serves one user on one package: leave batch and ranks at 1"
+        )
     posed = asked(space, catalog, request, plan, units)
     entry = catalog.llm(posed.scenario.workloads[0].llm)
     check_model(request, plan, entry, units, device or space.name)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import Transformer
@@ -96,15 +97,15 @@ class Fitting:
         )
         return lower_step(scenario.workloads[0], plans, self.catalog, scenario, self.software)
 
-    def fit(self, work: StepWork) -> Fit:
-        """How many stages the first plan of some work takes, and whether that fits."""
+    def fit(self, work: StepWork, stages: int = 1) -> Fit:
+        """How many stages the first plan of some work takes, and whether the fullest of them fits."""
         machine, scratch = machine_row(self.machine), plain(empty(ScratchRow, 1)[0])
         prepare(machine, plain(work.workload[0]), scratch)
-        return fit(machine, plain(work.rows[0]), scratch)
+        return fit(machine, _fullest(work, stages), scratch)
 
     def fits(self, plan: PlanRequest, mix: RequestMix | None = None) -> bool:
         """Whether a plan fits as many stages as it asks for."""
-        found = self.fit(self.work(plan, mix))
+        found = self.fit(self.work(plan, mix), plan.pipeline)
         return found.depth <= plan.pipeline and found.capacity <= 1.0 and found.longest_request <= 1.0
 
     @property
@@ -128,27 +129,38 @@ class Fitting:
     def fewest_packages(self, plan: PlanRequest, most: int = GROUPS[-1]) -> PlanRequest | None:
         """The least packages on which a plan's requests fit, tensor-parallel first and then in stages.
 
-        Groups divide the heads; stages are tried where no group does. None where nothing up to ``most`` fits.
+        Groups divide the heads; stages are tried where no group does. The plan itself where it fits and
+        nothing smaller does, None where nothing up to ``most`` fits.
         """
         model = self.model
-        found: list[PlanRequest] = []
+        found = [plan] if not model.tensor_fault(plan.tensor_ranks) and self.fits(plan) else []
         for group in GROUPS:
             if group > min(LARGEST_TENSOR, most) or model.tensor_fault(group):
                 continue
-            stages = 1
-            while stages * group <= most and stages <= min(DEEPEST, model.layers):
-                batch = max(plan.batch, stages) // stages * stages
-                tried = PlanRequest(batch=batch, tensor_parallel=group, pipeline=stages)
-                if self.fits(tried):
-                    found.append(tried)
-                    break
-                stages *= 2
+            deepest = min(most // group, DEEPEST, int(model.layers))
+
+            def deep(stages: int, group: int = group) -> PlanRequest:
+                batch = -(-max(plan.batch, stages) // stages) * stages
+                return PlanRequest(batch=batch, tensor_parallel=group, pipeline=stages)
+
+            low, high = 0, 1
+            while high < deepest and not self.fits(deep(high)):
+                low, high = high, min(2 * high, deepest)
+            if not self.fits(deep(high)):
+                continue
+            while high - low > 1:
+                middle = (low + high) // 2
+                low, high = (low, middle) if self.fits(deep(middle)) else (middle, high)
+            found.append(deep(high))
         return min(found, key=lambda p: (p.packages, p.pipeline), default=None)
 
     def memory(self, plan: PlanRequest) -> dict[MemoryClass, float]:
-        """Bytes of a package by class, at the p95 of what a plan's requests hold; sums to its memory."""
+        """Bytes of a package of the fullest stage by class, at the p95 of what a plan's requests hold.
+
+        They sum to its memory.
+        """
         work = self.work(plan)
-        row, model = plain(work.rows[0]), work.model
+        row, model = _fullest(work, plan.pipeline), work.model
         depth = float(plan.pipeline)
         ranks = plan.tensor_ranks
         over = [(c, ranks if plan.by_position else min(ranks, c.shards)) for c in model.caches]
@@ -171,19 +183,37 @@ class Fitting:
         return used
 
 
-def fits_of(fitting: Fitting, plan: PlanRequest, name: str, why: str, formats: str) -> Fits:
-    """Everything about how a model fits a machine of some name; ``why`` a plan cannot run, or nothing."""
+def _fullest(work: StepWork, stages: int) -> Any:
+    """The first plan of some work as the fullest of its stages sees it: layers are whole."""
+    row, layers = plain(work.rows[0]), float(work.model.layers)
+    uneven = math.ceil(layers / stages) * stages / layers
+    for name in ("resident", "resident_experts", "live_p95", "prefix_held", "longest"):
+        setattr(row, name, getattr(row, name) * uneven)
+    return row
+
+
+def _largest(fitting: Fitting, plan: PlanRequest, *, one_user: bool) -> int:
+    return int(fitting.fits(plan)) if one_user else fitting.largest_batch(plan)
+
+
+def fits_of(
+    fitting: Fitting, plan: PlanRequest, name: str, why: str, formats: str, *, one_user: bool = False
+) -> Fits:
+    """Everything about how a model fits a machine of some name; ``why`` a plan cannot run, or nothing.
+
+    A machine of ``one_user`` is one package that serves one request at a time.
+    """
     scenario, entry = fitting.scenario, fitting.catalog.llm(fitting.scenario.workloads[0].llm)
     longest = entry.shape["max_context"]
     alone = replace(plan, batch=plan.pipeline * plan.attention_dp)
     runs = not fitting.model.tensor_fault(plan.tensor_ranks)
-    fewest = fitting.fewest_packages(plan)
+    fewest = fitting.fewest_packages(plan, 1 if one_user else GROUPS[-1])
     there = {}
     if fewest is not None:
         one = replace(fewest, batch=fewest.pipeline)
         there = {
             "packages": fewest.packages,
-            "largest_batch": fitting.largest_batch(fewest),
+            "largest_batch": 1 if one_user else fitting.largest_batch(fewest),
             "longest_context": fitting.longest_context(one, longest or LONGEST),
         }
     return Fits(
@@ -195,7 +225,7 @@ def fits_of(fitting: Fitting, plan: PlanRequest, name: str, why: str, formats: s
         fits=not why,
         why=why,
         memory={k.value: v for k, v in fitting.memory(plan).items()},
-        largest_batch=fitting.largest_batch(plan) if runs else 0,
+        largest_batch=_largest(fitting, plan, one_user=one_user) if runs else 0,
         longest_context=fitting.longest_context(alone, longest or LONGEST) if runs else 0,
         model_context=longest,
         fewest="" if fewest is None else fewest.described(),

@@ -21,6 +21,7 @@ COMPUTE_BITS = (4, 8, 16)
 ATTENTION = ("tp", "dp", "sp")
 UNIT_BITS = {"fp4": 4.0, "int4": 4.0, "fp8": 8.0, "int8": 8.0}
 """bits of the arithmetic of what a chip may have beside 16 bit"""
+TOKENS = ("context", "input_tokens", "output_tokens")
 WEIGHTS = "weights"
 """names the formats of attention, feed-forward layers and experts together"""
 
@@ -131,11 +132,15 @@ def check(request: Request, plan: PlanRequest) -> None:
         if value is None or f.name in {"llm", "software", "formats", "published"}:
             continue
         number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        share = f.name in {"prefix_share", "acceptance"}
-        if not (number and np.isfinite(value) and (0 <= value <= 1 if share else value > 0)):
-            raise SpaceError(
-                f"{f.name}: got {value!r}, expected a {'share from 0 to 1' if share else 'number above 0'}"
-            )
+        share, tokens = f.name in {"prefix_share", "acceptance"}, f.name in TOKENS
+        fits = (
+            number
+            and np.isfinite(value)
+            and (0 <= value <= 1 if share else value >= 1 if tokens else value > 0)
+        )
+        if not fits:
+            wanted = "share from 0 to 1" if share else "number from 1" if tokens else "number above 0"
+            raise SpaceError(f"{f.name}: got {value!r}, expected a {wanted}")
     if (request.draft_tokens is None) != (request.acceptance is None):
         raise SpaceError(
             "draft_tokens and acceptance: give both, e.g. 3 and 0.7: what drafts win hangs on how many are "
@@ -152,6 +157,11 @@ def check(request: Request, plan: PlanRequest) -> None:
         raise SpaceError(
             "context: got a context and input or output tokens; a context asks about one decode step whose "
             "prompts are not charged: give one or the other"
+        )
+    if (request.input_tokens is None) != (request.output_tokens is None):
+        missing = "output_tokens" if request.output_tokens is None else "input_tokens"
+        raise SpaceError(
+            f"{missing}: got nothing, expected a number of tokens: give input and output together"
         )
     _check_plan(plan)
 

@@ -11,8 +11,11 @@ from dse.core.units import show
 from dse.evaluator.fitting import LONGEST, Fitting
 from dse.evaluator.request import PlanRequest
 
+ROUNDING = 1e-6
+"""tokens by which a sum of lengths may miss a whole number"""
 
-def obstacle(fitting: Fitting, plan: PlanRequest, entry: LlmEntry) -> str:
+
+def obstacle(fitting: Fitting, plan: PlanRequest, entry: LlmEntry, *, one_user: bool = False) -> str:
     """Why a plan cannot run, with the nearest that can; empty where it runs.
 
     A context beyond the model's, heads that ranks do not divide, or bytes that do not fit the packages asked
@@ -28,7 +31,7 @@ def obstacle(fitting: Fitting, plan: PlanRequest, entry: LlmEntry) -> str:
         )
     scenario, stated = fitting.scenario, entry.shape["max_context"]
     longest = scenario.longest_request
-    if stated and longest > stated:
+    if stated and longest - stated > ROUNDING:
         whose = (
             "the space's longest request has" if "longest_request" in scenario.numbers else "asked for were"
         )
@@ -40,10 +43,10 @@ def obstacle(fitting: Fitting, plan: PlanRequest, entry: LlmEntry) -> str:
         return f"{entry.name} has {model.layers:g} layers, {plan.pipeline} stages were asked for"
     if fitting.fits(plan):
         return ""
-    return _too_large(fitting, plan, entry)
+    return _too_large(fitting, plan, entry, GROUPS[-1] if not one_user else 1)
 
 
-def _too_large(fitting: Fitting, plan: PlanRequest, entry: LlmEntry) -> str:
+def _too_large(fitting: Fitting, plan: PlanRequest, entry: LlmEntry, most: int) -> str:
     """What does not fit, and the nearest that does: fewer requests, shorter ones, more packages."""
     row = fitting.work(plan).rows[0]
     weights, longest = row.resident * plan.group, row.longest * plan.group
@@ -60,15 +63,16 @@ def _too_large(fitting: Fitting, plan: PlanRequest, entry: LlmEntry) -> str:
     if batch:
         works.append(f"a batch of {batch}")
     if fitting.scenario.mix.decode_only and batch < plan.batch:
-        most = entry.shape["max_context"] or LONGEST
-        context = fitting.longest_context(plan, most)
+        context = fitting.longest_context(plan, entry.shape["max_context"] or LONGEST)
         if context:
             works.append(f"a context of {context:,} tokens")
-    more = fitting.fewest_packages(plan)
+    more = fitting.fewest_packages(plan, most)
     if more is not None:
         works.append(more.described())
     elif not batch:
-        least = fitting.fewest_packages(replace(plan, batch=1, pipeline=1))
+        least = fitting.fewest_packages(
+            replace(plan, batch=1, pipeline=1, data_parallel=1, attention="tp"), most
+        )
         if least is not None:
             works.append(f"{least.described()} with a batch of {fitting.largest_batch(least)}")
     return f"{said}; nearest that works: {', or '.join(works) if works else 'nothing on this machine'}"
