@@ -101,5 +101,7 @@ def given_of(items: Sequence[str]) -> dict[str, str]:
         key, equals, text = item.partition("=")
         if not equals or not text:
             raise DataError(f"--given {item}: expected KEY=VALUE, e.g. --given system=h200_sxm")
+        if key.strip() in out:
+            raise DataError(f"--given {key.strip()}: given twice, expected once")
         out[key.strip()] = text.strip()
     return out

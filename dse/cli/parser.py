@@ -63,8 +63,36 @@ def _kept_catalog(options: argparse.Namespace) -> Path | None:
     return kept if kept is not None and kept.is_dir() and not os.environ.get(EXTRA) else None
 
 
+class Once(argparse.Action):
+    """A flag with a value, which a command takes once: of two, the first would be dropped in silence."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse calls it so
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Keep the value.
+
+        Raises:
+            ArgumentError: the flag was given before.
+
+        """
+        given: set[str] = vars(namespace).setdefault("given_flags", set())
+        if option_string is not None and self.dest in given:
+            raise argparse.ArgumentError(self, "given twice, expected once")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
-    """One whose refusals name no password, as of a URL after a flag that is misspelt."""
+    """One whose flags are given once, and whose refusals name no password, as of a URL behind one misspelt."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        for action in (None, "store"):
+            self.register("action", action, Once)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end with exit code 2."""

@@ -47,6 +47,10 @@ def load_space(name: str, overrides: Overrides | None = None, catalog: Catalog |
 
 def apply(space: Space, o: Overrides, catalog: Catalog) -> Space:
     """Apply overrides to a space; the list of them travels with it."""
+    for flag, texts in (("--fix", o.fix), ("--limit", o.limit)):
+        names = [_pair(text, flag)[0] for text in texts]
+        for name in sorted({n for n in names if names.count(n) > 1}):
+            raise SpaceError(f"{flag} {name}: given {names.count(name)} times, expected once")
     for text in o.fix:
         name, value = _pair(text, "--fix")
         space = space.fix(**{name: value})
