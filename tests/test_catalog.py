@@ -61,7 +61,7 @@ def test_a_good_entry_is_read_in_si() -> None:
         ("nominal = 200", "nominal = nan", "a finite number"),
         ("nominal = 200", "nominal = inf", "a finite number"),
         ("low = 100", "low = 300", "low <= nominal <= high"),
-        ("low = 100", "low = -1", "not below 0"),
+        ("low = 100", "low = -1", "expected from 1e-09 s to 0.0001 s"),
         ('"paper"', '"soon"', "readiness"),
         ("high = 400,", "high = 400, colour = 1,", "no such key"),
         ("[values]", "[valu", "not valid TOML"),

@@ -47,6 +47,7 @@ EXAMPLES: Final = {
     "dies": "1",
     "memory_stacks": "5",
     "memory_height": "8",
+    "tdp": '"700 W"',
 }
 LARGEST: Final = 1e6
 """characters of a system file"""
@@ -79,7 +80,9 @@ def import_device(path: Path, name: str, given: Mapping[str, str], catalog: Cata
     if twice:
         raise DataError(f"--given {twice[0]}: {path} states it itself; leave one out")
     missing = [k for k in (*ASKED, "available", *NUMBERS) if k not in given]
-    missing += [k for k, f in device.fields.items() if f.required and k not in {*values, *given, *NUMBERS}]
+    needed = [k for k, f in device.fields.items() if f.required]
+    needed += [k for k in device.demands["target"]["datacenter"] if k not in needed]
+    missing += [k for k in needed if k not in {*values, *given, *NUMBERS}]
     if missing:
         ask = " ".join(f"--given {k}={EXAMPLES.get(k, '...')}" for k in missing)
         raise DataError(f"{path}: a system file does not say {', '.join(missing)}; say it: {ask}")

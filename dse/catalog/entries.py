@@ -16,7 +16,7 @@ from dse.catalog.schema import KEYS, KINDS, READINESS, Field, Kind
 from dse.core.errors import DataError, Faults, UnitError, nearest
 from dse.core.units import convert
 
-YEAR: Final = Field("1", "year in which it can be had")
+YEAR: Final = Field("1", "year in which it can be had", bounds=(1950.0, 2100.0))
 
 
 _LEVELS: Final = ("low", "nominal", "high")
@@ -57,6 +57,11 @@ class Entry:
         return {int(f.removeprefix(prefix)): q for f, q in self.values.items() if f.startswith(prefix)}
 
 
+def _told(value: float, spec: Field) -> str:
+    """A bound for a person."""
+    return f"{value:g} {'' if spec.unit == '1' else spec.unit}".strip()
+
+
 def _quantity(faults: Faults, key: str, spec: Field, raw: object) -> Quantity | None:
     if not isinstance(raw, dict):
         faults.add(
@@ -88,10 +93,19 @@ def _quantity(faults: Faults, key: str, spec: Field, raw: object) -> Quantity | 
     if len(levels) == 3:
         if not levels[0] <= levels[1] <= levels[2]:
             faults.add(key, [raw[level] for level in _LEVELS], "low <= nominal <= high")
-        if levels[0] < 0:
-            faults.add(f"{key}.low", raw["low"], "a number not below 0")
         if spec.share and levels[2] > 1:
             faults.add(f"{key}.high", raw["high"], "a share not above 1", "0.85")
+        least, most = spec.bounds
+        for level, value in zip(_LEVELS, levels, strict=True):
+            if not least <= value <= most:
+                told = (
+                    "a number from 0"
+                    if most == math.inf
+                    else f"from {_told(least, spec)} to {_told(most, spec)}"
+                )
+                faults.add(f"{key}.{level}", f"{raw[level]} {raw.get('unit', '')}".strip(), told)
+            elif spec.whole and value != int(value):
+                faults.add(f"{key}.{level}", raw[level], "a whole number: it counts things")
     if len(faults.lines) > before:
         return None
     return Quantity(levels[0], levels[1], levels[2], spec.unit, source, str(raw.get("note", "")))

@@ -8,6 +8,7 @@ complete keys (``dse catalog --schema DIR``).
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,12 @@ class Field:
     required: bool = True
     share: bool = False
     """whether it may not exceed 1"""
+    bounds: tuple[float, float] = (0.0, math.inf)
+    """least and most that a number can be, SI: a hundredth and a hundred times what is known, or what is
+    real
+    """
+    whole: bool = False
+    """whether it counts things"""
     per: str = ""
     """"cell", "year" or "height" where the field has one number for each"""
 
@@ -81,6 +88,11 @@ class Kind:
         return out
 
 
+def _field(values: Mapping[str, Any]) -> Field:
+    low, high = values.get("bounds", (0.0, math.inf))
+    return Field(**{**values, "bounds": (float(low), float(high))})
+
+
 def _kinds() -> dict[str, Kind]:
     raw: dict[str, Any] = tomllib.loads(
         (resources.files("dse") / "data" / "fields.toml").read_text(encoding="utf-8")
@@ -89,7 +101,7 @@ def _kinds() -> dict[str, Kind]:
         name: Kind(
             name,
             kind["title"],
-            {f: Field(**values) for f, values in kind["fields"].items()},
+            {f: _field(values) for f, values in kind["fields"].items()},
             {a: tuple(words) for a, words in kind.get("attributes", {}).items()},
             required=tuple(kind.get("required", ())),
             names=kind.get("names", {}),

@@ -87,7 +87,7 @@ class Once(argparse.Action):
 
 
 class Parser(argparse.ArgumentParser):
-    """One whose flags are given once, and whose refusals name no password, as of a URL behind one misspelt."""
+    """One whose flags are given once, and whose refusals name no password, as of a URL."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)

@@ -8,7 +8,7 @@ from typing import Any
 
 from dse.catalog.catalog import Catalog
 from dse.core.errors import Faults, UnitError, nearest
-from dse.core.units import convert, parse
+from dse.core.units import TWO_READINGS, convert, parse
 
 
 class FieldReader:
@@ -58,6 +58,10 @@ class FieldReader:
                 return parse(value, unit)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 self.faults.add(f"{key}.value", value, f"a number in {unit}")
+                return math.nan
+            if "unit" not in raw and unit in TWO_READINGS:
+                examples = " or ".join(f"'{value} {u}'" for u in TWO_READINGS[unit])
+                self.faults.add(f"{key}.unit", None, f"a unit: {value} may be read in two ways, {examples}")
                 return math.nan
             return convert(float(value), str(raw.get("unit", unit)), unit)
         except UnitError as error:

@@ -31,15 +31,32 @@ def check_names(space: Space, catalog: Catalog, faults: Faults) -> None:
         if load.llm not in catalog.llms:
             faults.add("scenario.workload.llm", load.llm, nearest(load.llm, catalog.llms))
             continue
-        longest = space.scenario.longest_request
+        longest = max(space.scenario.longest_request, space.scenario.numbers.get("ttft_input", 0.0))
         most = catalog.llm(load.llm).shape["max_context"]
         if most and longest > most:
             faults.add(
-                "scenario.longest_request",
+                "scenario.longest_request"
+                if longest == space.scenario.longest_request
+                else "scenario.ttft_input",
                 longest,
                 f"at most the {most} tokens of context that {load.llm} takes: shorter requests, or a model "
                 "that takes them",
             )
+    listed = [(b.device, b.only) for b in space.baselines]
+    served = {w.llm for w in space.scenario.workloads}
+    for device, only in sorted(set(listed)):
+        if listed.count((device, only)) > 1:
+            faults.add("baseline.device", device, "every machine once")
+        entry = catalog.entries["device"].get(device)
+        if entry is not None and entry.attributes.get("target") != space.target.name:
+            faults.add("baseline.device", device, f"a machine for target {space.target.name!r}")
+        for name in only:
+            if name in catalog.llms and name not in served:
+                faults.add(
+                    f"baseline {device}.only",
+                    name,
+                    f"a model that the space serves: {', '.join(sorted(served))}",
+                )
     for baseline in space.baselines:
         for name in baseline.only:
             if name not in catalog.llms:

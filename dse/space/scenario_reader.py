@@ -16,6 +16,8 @@ from dse.space.scenario import ModelLoad, RequestClass, RequestMix, Scenario
 from dse.space.targets import ABOVE_ZERO, SCENARIO_BOUNDS, SCENARIO_UNITS, Target
 
 COMPUTE_BITS = (0.0, 4.0, 8.0, 16.0)
+FEWEST_CACHE_BITS: Final = 2.0
+"""of an element of a KV cache: what is published goes down to two (KIVI, arXiv 2402.02750)"""
 
 ROUNDING: Final = 1e-3
 """by which shares written with few digits may miss a whole"""
@@ -99,6 +101,9 @@ class ScenarioReader(FieldReader):
 
     def _agree(self, classes: Sequence[RequestClass], loads: Sequence[ModelLoad], most: float) -> None:
         """Note a model that stands twice, and requests longer than the longest that is stated."""
+        kinds = [c.name for c in classes]
+        for name in sorted({n for n in kinds if kinds.count(n) > 1}):
+            self.faults.add("scenario.traffic.name", name, "every class of requests once")
         names = [w.llm for w in loads]
         for name in sorted({n for n in names if names.count(n) > 1}):
             self.faults.add("scenario.workload.llm", name, "every model once, its weights added up")
@@ -217,6 +222,8 @@ class ScenarioReader(FieldReader):
                 self.faults.add(f"{key}.{k}", v, "a finite number not below 0")
             elif k.endswith("compute_bits") and v not in COMPUTE_BITS:
                 self.faults.add(f"{key}.{k}", v, "4, 8 or 16")
+            elif k == "kv_bits" and not FEWEST_CACHE_BITS <= v <= 32:
+                self.faults.add(f"{key}.{k}", v, f"{FEWEST_CACHE_BITS:g} to 32 bits")
             elif k.endswith("_bits") and not (1 <= v <= 32 or (v == 0 and k not in needed)):
                 self.faults.add(f"{key}.{k}", v, "1 to 32 bits")
             else:

@@ -81,7 +81,7 @@ SCENARIO_BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "popularity_life": (ABOVE_ZERO, 3.2e9),
     "pue": (1.0, 10.0),
     "electricity_price": (0.0, 5.0 / 3.6e6),
-    "utilisation": (ABOVE_ZERO, 1.0),
+    "utilisation": (1e-3, 1.0),
     "site_power": (ABOVE_ZERO, 1e13),
     "battery": (ABOVE_ZERO, 1e9),
     "ambient": (200.0, 400.0),
