@@ -84,6 +84,7 @@ def test_every_device_and_model_predicts_a_row(catalog: Catalog) -> None:
             "model_path": m,
             "precision": p,
             "tp_size": "8",
+            "moe_tp_size": "8",
             "gemm_quant_mode": "",
             "moe_quant_mode": "",
         }
@@ -143,7 +144,9 @@ def test_a_row_that_cannot_be_predicted_says_why(change: dict[str, str], said: s
 
 
 def test_a_queue_is_told_and_never_timed(catalog: Catalog) -> None:
-    (out,) = predict_rows([ROW | {"tp_size": "2", "isl": "8192", "batch_size": "512"}], catalog)
+    (out,) = predict_rows(
+        [ROW | {"tp_size": "2", "moe_tp_size": "2", "isl": "8192", "batch_size": "512"}], catalog
+    )
     assert "a queue forms" in out["note"]
     assert float(out["predicted_tpot_ms"]) < 1e3
 
@@ -216,6 +219,7 @@ def test_waiting_and_decoding_share_the_prompts_between_them(
             "osl": str(output_tokens),
             "batch_size": str(batch),
             "tp_size": str(tp),
+            "moe_tp_size": str(tp),
             "model_path": "Llama-3.1-8B",
         },
         catalog,

@@ -15,7 +15,7 @@ from typing import Final
 
 from scipy.optimize import brentq
 
-from dse.calibration.forms import OFF
+from dse.calibration.form_files import OFF
 from dse.calibration.resolve import (
     device_name,
     llm_entry,
@@ -139,11 +139,18 @@ def case_of(row: Mapping[str, str], catalog: Catalog) -> Case:
     mode = (row.get("mode") or "agg").strip().lower()
     if mode not in {"agg", "disagg"}:
         raise DataError(f"mode {mode!r}: expected agg or disagg")
+    pools = [row.get(p + "tp_size", "") for p in ("prefill_", "decode_")]
+    if mode == "disagg" and not all((p or "").strip() for p in pools):
+        raise DataError(
+            "mode disagg: the ranks of a pool are not said; expected prefill_tp_size and decode_tp_size"
+        )
     plan = ranks(row, "" if mode == "agg" else "decode_", catalog.value("device", device, "domain", 8.0))
     prefill = (
         ranks(row, "prefill_", catalog.value("device", device, "domain", 8.0)) if mode == "disagg" else None
     )
     _startable(row, entry, (plan, prefill))
+    for prefix in ("",) if mode == "agg" else ("decode_", "prefill_"):
+        _dealt(row, entry, prefix)
     _answered(row)
     label = "" if mode == "agg" else "decode_"
     draft_tokens, acceptance = drafts(row)
@@ -195,6 +202,35 @@ def _startable(row: Mapping[str, str], entry: LlmEntry, plans: Sequence[RankPlan
             raise DataError(f"tp_size: {fault}: engines refuse to start")
         if p.stages > entry.shape["layers"]:
             raise DataError(f"pp_size: got {p.stages}, {entry.name} has {entry.shape['layers']} layers")
+
+
+def _dealt(row: Mapping[str, str], entry: LlmEntry, prefix: str) -> None:
+    """Ranks of experts are those of attention, dealt once more: what engines refuse of a run's own labels.
+
+    Raises:
+        DataError: expert ranks of a dense model, more of them than experts, or as many as no group has.
+
+    """
+    if dumped(row.get("silicon_data_source", "")):
+        return
+    tp, dp = _count(row, prefix + "tp_size"), _count(row, prefix + "attention_dp_size")
+    slices, dealt = _count(row, prefix + "moe_tp_size"), _count(row, prefix + "moe_ep_size")
+    named = f"{prefix}moe_ep_size {dealt}"
+    if not entry.experts:
+        if dealt > 1 or slices not in {1, tp}:
+            raise DataError(f"{named}, {prefix}moe_tp_size {slices}: {entry.name} has no experts")
+        return
+    if dealt > entry.shape.get("experts", dealt):
+        raise DataError(f"{named}: {entry.name} has {entry.shape['experts']} experts")
+    told = bool((row.get(prefix + "moe_tp_size") or "").strip())
+    whole = slices * dealt
+    fits = whole in {1, tp * dp} or (not told and (tp * dp) % dealt == 0)
+    wider = dealt == 1 and dp == 1 and whole % tp == 0  # attention is then data-parallel over the rest
+    if not (fits or wider):
+        raise DataError(
+            f"{named} times {prefix}moe_tp_size {slices}: expected the {tp * dp} ranks of {prefix}tp_size "
+            f"times {prefix}attention_dp_size, which experts are dealt over once more"
+        )
 
 
 def _answered(row: Mapping[str, str]) -> None:
@@ -304,7 +340,9 @@ def workload(
         dense, experts = "bf16", asked if published == "int4" and asked in REQUANTISED else published
     cache = row.get("kvcache_quant_mode", "").strip().lower()
     kv = 8.0 if dense in {"fp8", "nvfp4"} and stack != "sglang" else 16.0
-    if cache not in {"", "auto", "none", "nan"}:
+    if cache == "auto" and stack == "vllm":
+        kv = 16.0  # vLLM's own word for the width of the model's activations
+    elif cache not in {"", "auto", "none", "nan"}:
         kv = STORED_BITS[number_format(cache)]
     attention = dense if dense != "nvfp4" else _attention_of_fp4(entry.attention)
     units = units_of(catalog, device)
@@ -355,7 +393,9 @@ def ranks(row: Mapping[str, str], prefix: str, domain: float) -> RankPlan:
         group, replicas, dealt = root, (root if dp > 1 else 1), root
     else:
         group, replicas = width, max(width // tp, 1)
-        dealt = max(min(dealt, group), group // max(slices, 1)) if slices * dealt > 1 else 1
+        told = bool((row.get(prefix + "moe_tp_size") or "").strip())
+        if slices * dealt > 1 and (told or group % dealt):
+            dealt = max(min(dealt, group), group // max(slices, 1))
     if group > GROUPS[-1] or group % replicas or group % dealt:
         raise DataError(
             f"plan: {group} ranks ({replicas} attention replicas, {dealt} expert ranks), expected "
@@ -407,8 +447,12 @@ def _number(row: Mapping[str, str], key: str) -> float:
 def _milliseconds(row: Mapping[str, str], key: str) -> float | None:
     """A measured time in s, None where the file has none."""
     text = (row.get(key) or "").strip()
-    try:
-        value = float(text) if text else 0.0
-    except ValueError:
+    if text.lower() in {"", "nan", "none", "null"}:
         return None
-    return value / 1e3 if 0 < value < 1e9 else None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise DataError(f"{key}: got {text[:20]!r}, expected milliseconds above 0, or nothing")
+    return value / 1e3 if value else None

@@ -7,24 +7,24 @@ a file leaves out (a benchmark client does not know the device) is asked for and
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from dse.calibration.form_files import OFF, ON, own_rows
 from dse.calibration.resolve import STACKS
+from dse.catalog.hf_checkpoint import named_count
 from dse.core.errors import DataError, nearest
 
 NEEDED: Final = ("backend", "model_path", "system", "isl", "osl")
 BATCHES: Final = ("batch_size", "decode_batch_size")
 
 NAMES: Final[Mapping[str, tuple[str, ...]]] = {
-    "system": ("hw", "hardware", "gpu", "gpu_name", "device", "accelerator"),
+    "system": ("hw", "hardware", "gpu", "gpu_name", "device", "accelerator", "(p)system", "(d)system"),
     "model_path": ("model", "model_id", "model_name"),
-    "backend": ("framework", "engine", "inference_backend"),
+    "backend": ("framework", "engine", "inference_backend", "(p)backend", "(d)backend"),
     "backend_version": ("version", "framework_version"),
     "precision": ("quantization", "weight_precision"),
     "gemm_quant_mode": ("gemm",),
@@ -40,7 +40,7 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "osl": ("output_len", "random_output_len", "output_tokens", "output_sequence_length"),
     "batch_size": ("bs",),
     "concurrency": ("conc", "max_concurrency"),
-    "tp_size": ("tp", "tensor_parallel_size", "tensor_parallel"),
+    "tp_size": ("tp", "tensor_parallel_size", "tensor_parallel", "tp_degree"),
     "pp_size": ("pp", "pipeline_parallel_size", "pipeline_parallel"),
     "attention_dp_size": ("dp", "dp_size", "data_parallel_size"),
     "moe_tp_size": ("moe_tp",),
@@ -88,6 +88,16 @@ SETTINGS: Final = frozenset(
 )
 """columns that were set and not measured, so that two names for one of them must agree"""
 
+BEARING: Final = (
+    "speculative_config",
+    "beam_width",
+    "best_of",
+    "use_beam_search",
+    "image_tokens",
+    "num_images",
+)
+"""columns that change the answer in ways that are not modelled; off, or 1, they change nothing"""
+
 WORKERS: Final = {
     "tp": "tp_size",
     "pp": "pp_size",
@@ -132,8 +142,6 @@ CLIENTS: Final = (
 )
 """what clients of a benchmark name the protocol they speak; those of one engine name it"""
 
-OFF: Final = ("", "none", "false", "off", "no", "0", "0.0", "null", "nan")
-ON: Final = ("true", "yes", "on", "1", "1.0")
 
 KNOWN: Final = frozenset(
     {
@@ -151,6 +159,9 @@ KNOWN: Final = frozenset(
         "completed",
         "failed",
         "num_prompts",
+        "request_rate",
+        "num_gpus",
+        *BEARING,
         "total_input_tokens",
         "total_output_tokens",
         "note",
@@ -178,7 +189,9 @@ def read_table(path: Path, given: Mapping[str, str] | None = None) -> Table:
         DataError: cannot be read, is of no known form, or leaves out what must be known.
 
     """
-    header, own = _own_rows(path)
+    header, own = own_rows(path)
+    own = [{_canonical(k, header): v for k, v in row.items()} for row in own]
+    header = [_canonical(h, header) for h in header]
     given = dict(given or {})
     for name in given:
         if name not in KNOWN:
@@ -208,7 +221,10 @@ def read_table(path: Path, given: Mapping[str, str] | None = None) -> Table:
     if not rows:
         raise DataError(f"{path}: a header and no row, expected at least one serving point")
     whole = [n for n in ("tp_size", "pp_size") if not any(_told(r, n) for r in rows)]
-    return Table(header, _named(rows), unread, [f"{n} = 1" for n in whole])
+    taken = [f"{n} = 1" for n in whole]
+    if not any(r.get("kvcache_quant_mode", "").strip() for r in rows):
+        taken.append("KV cache 8 bit beside FP8 and NVFP4 weights (sglang: 16 bit), else 16 bit")
+    return Table(header, _named(rows), unread, taken)
 
 
 def _serving_rows(
@@ -261,155 +277,10 @@ def _told(row: Mapping[str, str], name: str) -> bool:
     return any(row.get(p + name, "").strip() for p in ("", "prefill_", "decode_"))
 
 
-def _own_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    if text.lstrip()[:1] in {"{", "["}:
-        found = [_flat(x) for x in _json_rows(path, text)]
-    else:
-        header, found = _csv_rows(path, text)
-        if header[:2] == ["Metric", "avg"]:
-            found = [_exported(found)]
-        else:
-            return header, found
-    return list(dict.fromkeys(k for row in found for k in row)), found
-
-
-def _json_rows(path: Path, text: str) -> list[Mapping[str, Any]]:
-    """Objects of a JSON file or of JSON lines."""
-    try:
-        read = json.loads(text)
-    except RecursionError as error:
-        raise DataError(f"{path}: nested too deep to be a table of results") from error
-    except ValueError:
-        try:
-            read = [json.loads(line) for line in text.splitlines() if line.strip()]
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}: neither JSON nor JSON lines ({error})") from error
-    if isinstance(read, Mapping) and isinstance(read.get("results"), list):
-        read = read["results"]
-    rows = read if isinstance(read, list) else [read]
-    if not rows or not all(isinstance(r, Mapping) for r in rows):
-        raise DataError(f"{path}: expected an object per served point, or a list of them")
-    return rows
-
-
-def _flat(item: Mapping[str, Any]) -> dict[str, str]:
-    """One object's plain values as text; a GenAI-Perf export's statistics by their mean."""
-    if isinstance(item.get("time_to_first_token"), Mapping):
-        return _exported_object(item)
-    out = {k: "" if v is None else str(v) for k, v in item.items() if not isinstance(v, Mapping | list)}
-    inner = item.get("server_info")
-    if isinstance(inner, Mapping):  # SGLang's server tells its own flags
-        for mine in SERVER:
-            if inner.get(mine) is not None and mine not in out:
-                out[mine] = str(inner[mine])
-        out.setdefault("model_path", str(inner.get("model_path", "")))
-        if str(inner.get("disaggregation_mode", "null")).lower() not in OFF:
-            out["disagg"] = "true"
-        if str(inner.get("enable_dp_attention", "")).lower() in ON:  # its ranks are among those of tp_size
-            out["dp_attention"] = "true"
-            out.pop("dp_size", None)
-    return out
-
-
-SERVER: Final = (
-    "tp_size",
-    "pp_size",
-    "dp_size",
-    "ep_size",
-    "quantization",
-    "speculative_algorithm",
-    "speculative_num_steps",
-    "kv_cache_dtype",
-)
-"""what SGLang's server tells of its own flags that bears on times"""
-
-MILLI: Final = {"ms": 1.0, "s": 1e3, "us": 1e-3, "ns": 1e-6}
-
-EXPORTED: Final = {
-    "time_to_first_token": "silicon_ttft_ms",
-    "inter_token_latency": "silicon_tpot_ms",
-    "input_sequence_length": "isl",
-    "output_sequence_length": "osl",
-    "request_count": "completed",
-    "error_request_count": "failed",
-}
-"""statistic of a GenAI-Perf or AIPerf export -> column"""
-
-
-def _exported_object(item: Mapping[str, Any]) -> dict[str, str]:
-    out = {}
-    for theirs, mine in EXPORTED.items():
-        found = item.get(theirs)
-        if isinstance(found, Mapping) and "avg" in found:
-            scale = MILLI.get(str(found.get("unit", "ms")), 1.0) if mine.endswith("_ms") else 1.0
-            try:
-                out[mine] = repr(float(found["avg"]) * scale)
-            except (TypeError, ValueError):
-                raise DataError(f"{theirs}.avg: got {found['avg']!r}, expected a number") from None
-    for key, text in _leaves(item.get("input_config", {})):
-        if key in {"concurrency", "request_concurrency"} and text not in {"", "None"}:
-            out["concurrency"] = text
-        if key in {"model", "model_names", "models"} and text:
-            out.setdefault("model_path", text)
-        if key in {"prefix_prompt_length", "prefix_prompt.length"} and text not in {"", "None"}:
-            out["prefix_tokens"] = text
-    return out
-
-
-def _leaves(item: object, key: str = "", depth: int = 0) -> list[tuple[str, str]]:
-    """(key, text) of what lies at the ends of a nested object; a list by its first.
-
-    The length of ``prefix_prompt`` is told from other lengths by its table's name.
-    """
-    if depth > 8:
-        return []
-    if isinstance(item, Mapping):
-        inside = f"{key}." if key == "prefix_prompt" else ""
-        return [leaf for k, v in item.items() for leaf in _leaves(v, f"{inside}{k}", depth + 1)]
-    if isinstance(item, list):
-        return _leaves(item[0], key, depth + 1) if item else []
-    return [(key, "" if item is None else str(item))]
-
-
-def _exported(lines: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """A GenAI-Perf CSV: a line per statistic, ``Time To First Token (ms)`` with its mean."""
-    out = {}
-    for line in lines:
-        name, _, unit = line.get("Metric", "").partition("(")
-        key = "_".join(name.lower().split())
-        if key in EXPORTED and line.get("avg", "").strip():
-            mine = EXPORTED[key]
-            scale = MILLI.get(unit.rstrip(") "), 1.0) if mine.endswith("_ms") else 1.0
-            try:
-                out[mine] = repr(float(line["avg"].replace(",", "")) * scale)
-            except ValueError:
-                raise DataError(f"{line['Metric']}: got {line['avg']!r}, expected a number") from None
-    return out
-
-
-def _csv_rows(path: Path, text: str) -> tuple[list[str], list[dict[str, str]]]:
-    try:
-        lines = list(csv.reader(io.StringIO(text)))
-    except csv.Error as error:
-        raise DataError(f"{path}: not a CSV: {error}") from error
-    header = [name.strip() for name in lines[0]] if lines else []
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}: column {twice[0]!r} stands {header.count(twice[0])} times, expected once")
-    body = [line for line in lines[1:] if any(cell.strip() for cell in line)]
-    for n, line in enumerate(body, 1):
-        if len(line) > len(header) and header[:2] != ["Metric", "avg"]:
-            raise DataError(
-                f"{path}: row {n} has {len(line)} cells, the header {len(header)}; quote cells that "
-                "hold commas"
-            )
-    return header, [
-        dict(zip(header, [*line, *[""] * (len(header) - len(line))], strict=False)) for line in body
-    ]
+def _canonical(name: str, header: Sequence[str]) -> str:
+    """A column's name as it is known: people write ``TP Size`` for ``tp_size``."""
+    plain = "_".join(name.lower().replace("-", "_").split())
+    return plain if name not in KNOWN and plain in KNOWN and plain not in header else name
 
 
 def _serving_row(row: Mapping[str, str]) -> dict[str, str]:
@@ -420,7 +291,7 @@ def _serving_row(row: Mapping[str, str]) -> dict[str, str]:
         said = [n for n in stated if row[n].strip().lower() not in OFF] or stated
         if said:
             out[mine] = row[said[0]].strip()
-        if mine in SETTINGS and len({_plain(row[n]) for n in said}) > 1:
+        if len(said) > 1 and _contradict(mine, [row[n] for n in said]):
             both = " and ".join(f"{n} {row[n].strip()}" for n in said)
             raise DataError(f"{mine}: {both} contradict each other, expected one of them")
     for mine, theirs in SECONDS.items():
@@ -431,12 +302,36 @@ def _serving_row(row: Mapping[str, str]) -> dict[str, str]:
         mean = _ratio(row.get(tokens, ""), row.get("completed", ""))
         if mean:  # what was really sent and answered, where lengths were drawn
             out[column] = mean
+    _refused(row, out)
     _lost(row, out)
     _prefix(out)
     _engine(row, out)
     _pools(row, out)
     _ranks(row, out)
     return out
+
+
+def _contradict(column: str, texts: Sequence[str]) -> bool:
+    """Whether cells under two names for one column say different things."""
+    if column in SETTINGS:
+        return len({_plain(t) for t in texts}) > 1
+    if column in {"isl", "osl"}:
+        try:
+            sizes = [float(t) for t in texts]
+        except ValueError:
+            return True
+        return max(sizes) > ALIKE * min(sizes)
+    if column == "system":
+        bare = sorted(("".join(re.findall("[a-z0-9]", t.lower())) for t in texts), key=len)
+        return any(bare[0] not in b for b in bare)
+    if column == "model_path":
+        counts = {c for t in texts if (c := named_count(t)) is not None}
+        return len(counts) > 1
+    return False
+
+
+ALIKE: Final = 1.1
+"""by how much lengths that were asked for and lengths that were measured may differ"""
 
 
 def _lost(row: Mapping[str, str], out: dict[str, str]) -> None:
@@ -455,6 +350,31 @@ def _plain(text: str) -> str:
         return repr(float(text))
     except ValueError:
         return text.strip().lower().replace("_", "-")
+
+
+def _refused(row: Mapping[str, str], out: Mapping[str, str]) -> None:
+    """What changes the answer and is not modelled.
+
+    Raises:
+        DataError: which column, and what is allowed.
+
+    """
+    for name in BEARING:
+        said = row.get(name, "").strip().lower()
+        if said not in OFF and said not in ON:
+            raise DataError(
+                f"{name}: got {row[name][:40]!r}, which changes times and is not modelled; leave it out"
+            )
+    rate = row.get("request_rate", "").strip().lower()
+    if rate not in {*OFF, "inf", "infinity"} and not out.get("batch_size"):
+        raise DataError(
+            f"request_rate: got {rate}: requests came by the clock, so that max_concurrency does not say how "
+            "many were in flight; expected inf, or the mean number in flight as batch_size"
+        )
+    cards = row.get("num_gpus", "").strip()
+    told = any(out.get(p + n) for p in ("", "prefill_", "decode_") for n in ("tp_size", "pp_size"))
+    if cards not in {"", "1", "1.0"} and not told and not row.get("(p)tp", "").strip():
+        raise DataError(f"num_gpus: got {cards}: how they share the work is not said; expected tp_size")
 
 
 def _prefix(out: dict[str, str]) -> None:
@@ -495,6 +415,10 @@ def _pools(row: Mapping[str, str], out: dict[str, str]) -> None:
 
 def _ranks(row: Mapping[str, str], out: dict[str, str]) -> None:
     """Attention data-parallel ranks and requests in flight, as a serving table counts them."""
+    for name in ("dp_attention", "prefill_dp_attention", "decode_dp_attention"):
+        said = row.get(name, "").strip().lower()
+        if said not in ON and said not in OFF:
+            raise DataError(f"{name}: got {row[name]!r}, expected true or false")
     if row.get("dp_attention", "").strip().lower() in ON and out.get("tp_size"):
         out["attention_dp_size"], out["tp_size"] = out["tp_size"], "1"
     flight = out.pop("concurrency", "")

@@ -64,6 +64,8 @@ class Served:
     """1 where arriving prompts join the decode steps"""
     room: FloatArray
     """(n,) sequences whose KV cache fits beside the weights; not above 0 where the weights do not fit"""
+    longest: FloatArray
+    """(n,) bytes of one request at its full length over those that are left for it"""
 
     alone: bool = False
     """for an ablation: joining prompts find no idle compute in the step"""
@@ -84,6 +86,7 @@ class Served:
             output=self.output[rows],
             shared=self.shared[rows],
             room=self.room[rows],
+            longest=self.longest[rows],
             alone=self.alone,
         )
 
@@ -195,7 +198,15 @@ def prepare(cases: Sequence[Case], catalog: Catalog, batches: FloatArray | None 
         output=np.array([c.output_tokens for c in cases]),
         shared=np.array([float(c.prefill is None) for c in cases]),
         room=room,
+        longest=_longest(built, work, stages),
     )
+
+
+def _longest(machine: Machine, work: PairWork, stages: FloatArray) -> FloatArray:
+    """Bytes that one request holds at its full length over what weights leave of a stage's memory."""
+    free = machine.fast.capacity - work.plans.resident / stages
+    out: FloatArray = np.where(free > 0, work.plans.longest / stages / np.maximum(free, 1.0), np.inf)
+    return out
 
 
 def _roomy(machine: Machine) -> Machine:

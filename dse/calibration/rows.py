@@ -135,6 +135,13 @@ def predict_rows(rows: Sequence[Mapping[str, str]], catalog: Catalog) -> list[di
                 c = part.cases[j]
                 out[i]["reason"] = f"{c.llm} in {c.format} does not fit in {c.plan.group} x {c.device}"
                 continue
+            if part.longest[j] > 1.0:
+                c = part.cases[j]
+                out[i]["reason"] = (
+                    f"isl and osl: one request of {c.input_tokens + c.output_tokens:,.0f} tokens does not "
+                    f"fit beside {c.llm} in {c.format} on {c.plan.group} x {c.device}"
+                )
+                continue
             for metric, r in (("ttft", first), ("tpot", each)):
                 out[i][f"predicted_{metric}_ms"] = f"{1e3 * r.value[j]:.6g}"
                 if np.isfinite(r.low[j]):

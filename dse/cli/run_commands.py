@@ -15,6 +15,7 @@ import numpy as np
 from dse.catalog.catalog import load_catalog
 from dse.cli.console import note, progress, result, say, tell, written
 from dse.core.errors import INTERRUPTED, OK, InfeasibleError, RunError, SpaceError
+from dse.core.text import counted
 from dse.core.units import show
 from dse.evaluator.loading import EvaluatorSource, evaluator_source
 from dse.evaluator.protocol import Evaluator
@@ -173,7 +174,7 @@ def say_front(done: job.Outcome, out: Path) -> None:
     )
     say(
         f"{run.trials:,} designs, {done.said}: {len(run.front)} operating points on "
-        f"{len(run.hardware)} distinct machines: {best}."
+        f"{counted(len(run.hardware), 'distinct machine')}: {best}."
     )
     tell(run=out, designs=run.trials, state=done.said, points=len(run.front), machines=len(run.hardware))
     written(out / FRONT)

@@ -166,8 +166,8 @@ def answer(facts: Facts) -> list[str]:
     estimates, total = facts.catalog.estimates()
     return [
         (
-            f"At the knee of {len(run.front)} operating points on {facts.hardware} distinct machines "
-            f"({run.about.get('agreement', 'not compared')}): "
+            f"At the knee of {counted(len(run.front), 'operating point')} on "
+            f"{counted(facts.hardware, 'distinct machine')} ({run.about.get('agreement', 'not compared')}): "
             f"{describe(facts, first)}, which gives {numbers}{compare}."
         ),
         worth,
