@@ -17,7 +17,7 @@ import dse
 import dse.api
 import dse.catalog.catalog
 import dse.space.space
-from dse.core.errors import SpaceError
+from dse.core.errors import InfeasibleError, SpaceError
 from dse.evaluator.testing import EvaluatorContract
 from dse.space.design import Design, sample
 from tests.simulator import Roofline
@@ -250,3 +250,36 @@ def test_a_limit_that_an_evaluator_does_not_judge_is_refused() -> None:
     assert (free.front["tpot"] <= free.front["tpot_target"] * (1 + 1e-9)).all()
     with pytest.raises(SpaceError, match="failed on"):
         dse.search("mobile", trials=50, evaluator=Roofline)
+
+
+def test_fit_counts_the_fullest_stage_and_the_fewest_packages() -> None:
+    """126 layers in 60 stages are 3 in some: 3 x 6.4 GB of weights, over what a TPU v5e has of 17.2."""
+    asked: dict[str, Any] = {"device": "tpu_v5e", "llm": "Llama-3.1-405B", "published": True}
+    asked |= {"input_tokens": 512, "output_tokens": 512}
+    uneven = dse.fit("datacenter", **asked, pipeline=60, batch=60)
+    assert not uneven.fits
+    assert uneven.memory["weights of attention, dense layers and head"] == pytest.approx(
+        3 / 126 * 2 * 405.85e9, rel=0.01
+    )
+    even = dse.fit("datacenter", **asked, pipeline=63, batch=63)
+    assert even.fits
+    assert even.at_fewest["packages"] <= 63
+
+
+def test_what_fits_is_what_evaluate_takes() -> None:
+    """The largest batch is evaluated, one more is refused; the model's own longest context is allowed."""
+    asked: dict[str, Any] = {"device": "h100_sxm", "llm": "Qwen3-1.7B", "context": 40960}
+    most = dse.fit("datacenter", **asked, batch=8)
+    assert most.fits
+    assert dse.evaluate("datacenter", **asked, batch=most.largest_batch).throughput > 0
+    with pytest.raises(InfeasibleError, match=f"a batch of {most.largest_batch}"):
+        dse.evaluate("datacenter", **asked, batch=most.largest_batch + 1)
+
+
+def test_a_phone_serves_one_user_by_fit_as_by_evaluate() -> None:
+    asked: dict[str, Any] = {"device": "iphone_16_pro", "llm": "Llama-3.2-1B"}
+    found = dse.fit("mobile", **asked)
+    assert (found.fits, found.largest_batch) == (True, 1)
+    with pytest.raises(SpaceError, match="serves one user on one package"):
+        dse.fit("mobile", **asked, tensor_parallel=2)
+    assert not dse.fit("mobile", device="iphone_16_pro", llm="Llama-3.1-70B").fewest

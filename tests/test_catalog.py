@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -72,6 +73,31 @@ def test_a_fault_names_file_key_and_what_is_allowed(old: str, new: str, message:
         read_entry("topology", GOOD.replace(old, new), "f.toml")
     assert "f.toml" in str(error.value)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "number", "key", "said"),
+    [
+        ("dies", "0", "dies.low: got '0 ", "from 1 to 1000"),
+        ("dies", "1.5", "dies.low: got 1.5", "a whole number"),
+        ("tdp", "0", "tdp.low: got '0 W'", "expected from"),
+        ("die_area", "0", "die_area.low", "expected from"),
+        ("memory_stacks", "2.5", "memory_stacks.low", "a whole number"),
+        ("peak_16bit", "989e-9", "peak_16bit.low", "expected from"),
+    ],
+)
+def test_numbers_that_no_machine_has_are_refused(field: str, number: str, key: str, said: str) -> None:
+    text = (DATA / "device" / "h100_sxm.toml").read_text()
+    changed = re.sub(
+        rf"(?m)^({field} = {{ )low = [^,]+, nominal = [^,]+, high = [^,]+,",
+        rf"\g<1>low = {number}, nominal = {number}, high = {number},",
+        text,
+    )
+    assert changed != text
+    with pytest.raises(DataError) as error:
+        read_entry("device", changed, "f.toml")
+    assert key in str(error.value)
+    assert said in str(error.value)
 
 
 def test_all_faults_of_a_file_are_told_at_once() -> None:

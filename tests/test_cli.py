@@ -57,6 +57,11 @@ def dse(*arguments: str, cwd: Path | None = None, timeout: float = 240) -> subpr
         (["evaluate", "mobile", "--device", "h100_sxm"], "target"),
         (["catalog", "memories"], "did you mean 'memory'"),
         (["catalog", "memory", "hbm9"], "hbm9"),
+        (["evaluate", "--device", "h100_sxm", "--batch", "4", "--batch", "8"], "given twice"),
+        (["evaluate", "datacenter", "--set", "stacks=4", "--set", "stacks=8"], "--set stacks: given twice"),
+        (["search", "mobile", "--limit", "ttft=1s", "--limit", "ttft=3s"], "--limit ttft: given 2 times"),
+        (["evaluate", "--device", "h100_sxm", "--input", "1024"], "give input and output together"),
+        (["evaluate", "results/mobile", "--point", "99999"], "expected a number from 0 to"),
         (["frobnicate"], "invalid choice"),
         (["search", "mobile", "--objective", "cost_per_mtoken"], "cost_per_mtoken"),
         (["search", "datacenter", "--limit", "skin_temperature=310"], "skin_temperature"),
@@ -500,3 +505,21 @@ def test_what_no_design_has_is_not_held(tmp_path: Path) -> None:
     done = dse("check", "datacenter", "--fix", "stacks=4", "--fix", "fast_memory=none", cwd=tmp_path)
     assert done.returncode == 2
     assert "--fix stacks: no design here has it: fast_memory is held to none" in done.stderr
+
+
+def test_a_point_is_the_designs_of_front_csv_or_refused(run_copy: Path) -> None:
+    """Under its own plan, with another prompt too; a front that was judged by another model is refused."""
+    front = run_copy / "front.csv"
+    rows = front.read_text().splitlines()
+    column = rows[0].split(",").index("tpot [s]")
+    told = float(rows[4].split(",")[column])
+    (shown,) = json.loads(dse("evaluate", str(run_copy), "--point", "3", "--json").stdout)
+    assert shown["tpot"] == pytest.approx(told, rel=1e-6)
+    asked = dse("evaluate", str(run_copy), "--point", "3", "--input", "100", "--output", "10", "--json")
+    assert json.loads(asked.stdout)[0]["plan"]["batch"] == shown["plan"]["batch"]
+    cells = rows[4].split(",")
+    cells[column] = repr(1.01 * told)
+    front.write_text("\n".join([*rows[:4], ",".join(cells), *rows[5:]]) + "\n")
+    stale = dse("evaluate", str(run_copy), "--point", "3")
+    assert stale.returncode == 2
+    assert "another version of the model" in stale.stderr

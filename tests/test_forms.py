@@ -137,6 +137,16 @@ def test_attention_data_parallel_ranks_share_the_requests(tmp_path: Path, catalo
         ({"enable_prefix_caching": "True"}, "expected also prefix_share"),
         ({"prefix_share": "85"}, "from 0 to 0.999"),
         ({"tp": 3}, "do not divide by 3"),
+        ({"ep": 8}, "Llama-3.1-70B has no experts"),
+        ({"model": "openai/gpt-oss-120b", "tp": 8, "ep": 256}, "has 128 experts"),
+        ({"model": "openai/gpt-oss-120b", "tp": 1, "moe_tp": 1, "ep": 8}, "expected the 1 ranks"),
+        ({"model": "openai/gpt-oss-120b", "tp": 8, "moe_tp": 4, "ep": 8}, "expected the 8 ranks"),
+        (
+            {"hw": "h100", "tp": 2, "precision": "bf16", "isl": 100_000, "conc": 1},
+            "one request of 100,512 tokens",
+        ),
+        ({"disagg": True}, "prefill_tp_size and decode_tp_size"),
+        ({"mean_tpot": "abc"}, "silicon_tpot_ms: got 'abc'"),
         ({"tp": 0}, "tp_size: got '0'"),
         ({"failed": 12, "completed": 88}, "12 of 100 requests"),
         ({"num_prompts": 100, "completed": 90}, "10 of 100 requests"),
@@ -173,9 +183,40 @@ def test_two_names_for_one_setting_must_agree(tmp_path: Path) -> None:
     assert read_table(agree).rows[0]["precision"] == "fp8"
     off = written(tmp_path, "o.json", INFERENCEX | {"speculative_algorithm": "EAGLE"})
     assert read_table(off).rows[0]["spec_decoding"] == "EAGLE"
-    for change in ({"quantization": "awq"}, {"tensor_parallel_size": 4}):
+    contradictions = (
+        {"quantization": "awq"},
+        {"tensor_parallel_size": 4},
+        {"input_len": 2048},
+        {"device": "h100"},
+        {"model_path": "Llama-3.1-8B"},
+    )
+    for change in contradictions:
         with pytest.raises(DataError, match="row 1: .* contradict each other"):
             read_table(written(tmp_path, "x.json", INFERENCEX | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"speculative_config": '{"method": "eagle"}'}, "speculative_config: got"),
+        ({"beam_width": 4}, "beam_width: got '4'"),
+        ({"dp_attention": "maybe"}, "expected true or false"),
+        ({"request_rate": 0.01}, "requests came by the clock"),
+    ],
+)
+def test_columns_that_change_the_answer_are_used_or_refused(
+    tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        read_table(written(tmp_path, "x.json", INFERENCEX | change))
+
+
+def test_columns_are_read_as_people_write_them(tmp_path: Path) -> None:
+    row = {k: v for k, v in INFERENCEX.items() if k != "tp"} | {"TP Size": 8}
+    assert read_table(written(tmp_path, "x.csv", row)).rows[0]["tp_size"] == "8"
+    unsaid = {k: v for k, v in INFERENCEX.items() if k != "tp"} | {"num_gpus": 8}
+    with pytest.raises(DataError, match="expected tp_size"):
+        read_table(written(tmp_path, "y.csv", unsaid))
 
 
 def test_prompts_that_begin_alike_are_a_share_of_an_export(tmp_path: Path) -> None:
@@ -252,7 +293,11 @@ def test_a_system_file_becomes_a_device(tmp_path: Path, catalog: Catalog) -> Non
     file = tmp_path / "own_gpu.yaml"
     file.write_text(SYSTEM)
     made = import_device(file, "own_gpu", LEFT_OUT, catalog)
-    assert set(made.unread) == {"data_dir", "gpu.mem_bw_empirical_scaling_factor"}
+    assert set(made.unread) == {
+        "data_dir",
+        "gpu.mem_bw_empirical_scaling_factor",
+        "gpu.int8_tc_flops (gpu.fp8_tc_flops is taken)",
+    }
     (tmp_path / "own" / "device").mkdir(parents=True)
     (tmp_path / "own" / "device" / "own_gpu.toml").write_text(made.text)
     own = load_catalog(tmp_path / "own")
@@ -277,6 +322,9 @@ def test_a_system_file_becomes_a_device(tmp_path: Path, catalog: Catalog) -> Non
         (SYSTEM.replace("mem_bw: 4000000000000", "mem_bw: 4000"), LEFT_OUT, "from 1e\\+09 up"),
         (SYSTEM.replace("mem_bw: 4", "mem_bw: -4"), LEFT_OUT, "gpu.mem_bw: got"),
         (SYSTEM.replace("  mem_bw: 4000000000000\n", ""), LEFT_OUT, "does not say memory_bandwidth"),
+        (SYSTEM.replace("node:", "nodes:"), LEFT_OUT, "did you mean node"),
+        (SYSTEM.replace("power:", "powr:"), LEFT_OUT, "does not say tdp"),
+        (SYSTEM, LEFT_OUT | {"memory_stacks": "2.5"}, "counts things"),
         ("[1, 2]", LEFT_OUT, "with a section gpu"),
         ("gpu: {", LEFT_OUT, "not YAML"),
     ],

@@ -132,6 +132,9 @@ def _figures(
         for key, value in table.items():
             found = FIGURES.get((str(section), str(key)))
             if found is None:
+                meant = [f"{s}.{k}" for s, k in FIGURES if str(key) == k]
+                if meant:
+                    raise DataError(f"{path}: {section}.{key}: not known; did you mean {meant[0]}?")
                 unread.append(f"{section}.{key}")
                 continue
             field, unit = found
@@ -148,11 +151,12 @@ def _figures(
                 formats.append(FORMATS[key])
             place = (str(section), str(key))
             beside = taken.get(field, place)
-            if order.index(place) <= order.index(beside):
+            first, second = sorted((place, beside), key=order.index)
+            if field in values and number != values[field][0]:
+                unread.append(f"{'.'.join(second)} ({'.'.join(first)} is taken)")
+            if first == place:
                 values[field] = (number, unit, f"{path.name}: {section}.{key}")
                 taken[field] = place
-            elif number != values[field][0]:
-                unread.append(f"{section}.{key} ({'.'.join(beside)} is taken)")
     return values, formats, unread
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -112,5 +113,9 @@ def predict(options: argparse.Namespace) -> int:
             why[r["reason"]] = why.get(r["reason"], 0) + 1
     tell(rows=len(out), predicted=done, not_predicted=why, files=[str(options.out)])
     for reason, n in sorted(why.items(), key=lambda item: -item[1])[:10]:
-        say(f"  {n:5d} not predicted: {reason}")
+        line = f"{n:5d} not predicted: {reason}"
+        if done:
+            say(f"  {line}")
+        else:  # nothing came of it: the reason is the answer, also with --quiet
+            print(f"dse: {options.file}: {line.strip()}", file=sys.stderr)
     return OK if done else NOTHING
