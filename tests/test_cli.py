@@ -513,10 +513,13 @@ def test_a_point_is_the_designs_of_front_csv_or_refused(run_copy: Path) -> None:
     rows = front.read_text().splitlines()
     column = rows[0].split(",").index("tpot [s]")
     told = float(rows[4].split(",")[column])
-    (shown,) = json.loads(dse("evaluate", str(run_copy), "--point", "3", "--json").stdout)
-    assert shown["tpot"] == pytest.approx(told, rel=1e-6)
+    shown = json.loads(dse("evaluate", str(run_copy), "--point", "3", "--json").stdout)
+    times = [one["tpot"] for one in shown]
+    assert min(times) * (1 - 1e-6) <= told <= max(times) * (1 + 1e-6)
     asked = dse("evaluate", str(run_copy), "--point", "3", "--input", "100", "--output", "10", "--json")
-    assert json.loads(asked.stdout)[0]["plan"]["batch"] == shown["plan"]["batch"]
+    plan, own = json.loads(asked.stdout)[0]["plan"], shown[0]["plan"]
+    assert plan["batch"] == own["batch"] * own["pipeline depth"]
+    assert (plan["group"], plan["attention"]) == (own["group"], own["attention"])
     cells = rows[4].split(",")
     cells[column] = repr(1.01 * told)
     front.write_text("\n".join([*rows[:4], ",".join(cells), *rows[5:]]) + "\n")
