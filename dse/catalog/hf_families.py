@@ -61,7 +61,7 @@ class Family:
     optional_experts: bool = False
     """whether some of its models have experts though its class has none by default"""
     dense_beside_experts: bool = False
-    dense_is_shared: bool = False
+    shared_alone: bool = False
     """whether a model without routed experts has the shared one alone as its dense block"""
     value_width_hidden: bool = False
     """whether a value head is the hidden size over the heads wide where the file does not say"""

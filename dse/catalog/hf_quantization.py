@@ -154,11 +154,11 @@ class Quantization:
         for name in exclusions(made, self.where):
             self.named(name, self.wide)
         dynamic = made.get("dynamic") or {}
-        for pattern, how in dynamic.items() if isinstance(dynamic, Mapping) else ():
+        for pattern, given in dynamic.items() if isinstance(dynamic, Mapping) else ():
             if str(pattern).startswith("-:"):
                 self.named("re:" + str(pattern)[2:], self.wide)
-            elif isinstance(how, Mapping) and "bits" in how:
-                self.named("re:" + str(pattern).removeprefix("+:"), self.integer(how["bits"]))
+            elif isinstance(given, Mapping) and "bits" in given:
+                self.named("re:" + str(pattern).removeprefix("+:"), self.integer(given["bits"]))
         if made.get("lm_head") is True:  # GPTQ says so where it is converted
             self.named("lm_head", self.overall)
 
@@ -268,23 +268,23 @@ def _by_method(q: Quantization, made: Mapping[str, Any], method: str) -> None:
         q.everything(fmt)
         q.kept(made)
     extra = made.get("extra_config") or {}
-    for name, how in extra.items() if isinstance(extra, Mapping) else ():
-        if isinstance(how, Mapping) and "bits" in how:
-            q.named(str(name), q.integer(how["bits"]))
+    for name, given in extra.items() if isinstance(extra, Mapping) else ():
+        if isinstance(given, Mapping) and "bits" in given:
+            q.named(str(name), q.integer(given["bits"]))
     q.sized(made.get("group_size", made.get("q_group_size")))
 
 
 def _mlx(q: Quantization, made: Mapping[str, Any]) -> None:
     """MLX: everything, the head included, and single modules in another number of bits."""
 
-    def one(how: Mapping[str, Any]) -> str:
-        return MLX.get(str(how.get("mode", made.get("mode", ""))), "") or q.integer(how.get("bits"))
+    def one(given: Mapping[str, Any]) -> str:
+        return MLX.get(str(given.get("mode", made.get("mode", ""))), "") or q.integer(given.get("bits"))
 
     q.everything(one(made), head=True)
-    for name, how in made.items():
-        if isinstance(how, Mapping):
-            q.named(str(name), one(how))
-        elif how is False and "." in str(name):
+    for name, given in made.items():
+        if isinstance(given, Mapping):
+            q.named(str(name), one(given))
+        elif given is False and "." in str(name):
             q.named(str(name), q.wide)
     q.sized(made.get("group_size"))
 
@@ -317,8 +317,8 @@ def _algorithm(q: Quantization, made: Mapping[str, Any]) -> None:
     layers = made.get("quantized_layers")
     if not isinstance(layers, Mapping) or not layers:
         raise DataError(f"{q.where}: quant_algo: got MIXED_PRECISION, expected quantized_layers beside it")
-    for name, how in layers.items():
-        label = str(how.get("quant_algo") if isinstance(how, Mapping) else how).lower()
+    for name, given in layers.items():
+        label = str(given.get("quant_algo") if isinstance(given, Mapping) else given).lower()
         q.named(str(name), ALGORITHMS.get(label) or q.unknown(label), target=True)
 
 
@@ -364,8 +364,8 @@ def _weights(q: Quantization, w: Mapping[str, Any], layout: str) -> str:
 def _quark(q: Quantization, made: Mapping[str, Any]) -> None:
     """AMD Quark: a format for all, others by layer, and modules that stay."""
 
-    def one(how: object) -> str:
-        weights = how.get("weight") if isinstance(how, Mapping) else None
+    def one(given: object) -> str:
+        weights = given.get("weight") if isinstance(given, Mapping) else None
         stored = weights[-1] if isinstance(weights, list) and weights else weights  # the last is what lies
         shown = str(stored.get("dtype") if isinstance(stored, Mapping) else stored).lower()
         return QUARK.get(shown) or q.unknown(shown)
@@ -376,8 +376,8 @@ def _quark(q: Quantization, made: Mapping[str, Any]) -> None:
     elif not made.get("layer_quant_config"):
         q.unknown("quark without global_quant_config")
     layers = made.get("layer_quant_config") or {}
-    for name, how in layers.items() if isinstance(layers, Mapping) else ():
-        q.named(str(name), one(how), target=True)
+    for name, given in layers.items() if isinstance(layers, Mapping) else ():
+        q.named(str(name), one(given), target=True)
     if made.get("layer_type_quant_config"):
         raise DataError(f"{q.where}: layer_type_quant_config: formats by type of layer are not modelled")
     q.kept(made)

@@ -263,7 +263,7 @@ def _feed_forwards(c: Config, family: Family, layers: int) -> list[Any]:
     """A feed-forward block for each layer: dense, or routed."""
     dense_only = c.number("experts", 0) <= 1 or family.dense_only or c.flag("is_moe", default=True) is False
     if dense_only or c.flag("enable_moe_block", default=True) is False:
-        shared = c.number("shared_width", 0) if family.dense_is_shared else 0
+        shared = c.number("shared_width", 0) if family.shared_alone else 0
         widths = [shared or dense_width(c, family)] * layers
         if _lists(c, "width"):
             widths = c.each("width", layers, 0)
