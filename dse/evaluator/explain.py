@@ -19,7 +19,7 @@ from dse.evaluator.breakdown import OperatingPoint, scalar
 from dse.evaluator.device_figures import device_figures
 from dse.evaluator.figures import FigureName, figures
 from dse.evaluator.first_order import FirstOrderModel
-from dse.evaluator.fitting import Fits, Fitting, fits_of, requests_described
+from dse.evaluator.fitting import Fits, Fitting, fits_of, requests_described, used_share
 from dse.evaluator.request import (
     PlanRequest,
     Request,
@@ -148,7 +148,9 @@ def evaluate(
     if posed.scenario.mix.computed_tokens > 0 and not posed.target.one_user:
         own = "packages of their own"
         out.plan["prompts"] = f"on {'these packages' if 'arriving prompts' in out.times else own}"
-    out.memory = {name: Figure(v, "B") for name, v in fitting.memory(plan).items()}
+    memory = fitting.memory(plan)
+    out.memory = {name: Figure(v, "B") for name, v in memory.items()}
+    out.limits[Limit.CAPACITY.value] = min(used_share(memory), 1.0)  # it fits: what is over is rounding
     out.notes = [f"{entry.name}: imported with {u}: not known, taken by word" for u in entry.unverified]
     if request.context is not None:
         _without_first_token(out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -245,6 +245,13 @@ def _most(possible: Callable[[int], bool], limit: int) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if possible(middle) else (low, middle)
     return low
+
+
+def used_share(memory: Mapping[MemoryClass, float]) -> float:
+    """Share of the memory beside the runtime's and the system's that is held, of bytes by class."""
+    kept = memory[MemoryClass.RESERVE] + memory[MemoryClass.SYSTEM]
+    whole = sum(memory.values()) - kept
+    return (whole - memory[MemoryClass.FREE]) / whole
 
 
 def requests_described(mix: RequestMix) -> str:
