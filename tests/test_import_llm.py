@@ -602,3 +602,69 @@ def test_a_checkpoint_in_float32_or_with_scales_quantised_again_agrees_with_its_
         tmp_path / "n", total_size=(t.attention + t.ffn) * bits / 8 + (t.parameters - t.attention - t.ffn) * 2
     )
     made(tmp_path / "n", {**LLAMA, "quantization_config": block})
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ({"quant_method": "fp8", "modules_to_not_convert": [
+            f"model.visual.blocks.{i}.{m}" for i in range(32) for m in ("attn.qkv", "attn.proj", "mlp.linear_fc1")]},
+         {"attention": "fp8", "ffn": "fp8"}),
+        ({"quant_method": "fp8", "modules_to_not_convert": ["mtp.layers.0.self_attn.q_proj"]}, {"attention": "fp8"}),
+        ({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp4"}}, "exclude": ["*.self_attn.*"]},
+         {"attention": "bf16", "ffn": "mxfp4"}),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4", "exclude_modules": ["model.layers.*.mlp.gate", "lm_head"]},
+         {"attention": "nvfp4", "ffn": "nvfp4"}),
+        ({"quant_method": "gptq", "bits": 4, "modules_in_block_to_quantize": [["mlp.gate_proj", "mlp.up_proj"], ["mlp.down_proj"]]},
+         {"attention": "bf16", "ffn": "int4"}),
+        ({"quant_method": "gptq", "bits": 4, "dynamic": {"-:.*self_attn.*": {}, "+:.*": {"bits": 8}}},
+         {"attention": "bf16", "ffn": "int8", "head": "bf16"}),
+        ({"quant_method": "auto-round", "bits": 4, "data_type": "mx_fp", "group_size": 32}, {"ffn": "mxfp4"}),
+        ({"quant_method": "auto-round", "bits": 8, "data_type": "fp"}, {"ffn": "fp8"}),
+    ],
+)  # fmt: skip
+def test_names_of_modules_mean_what_engines_make_of_them(
+    block: dict[str, Any], expected: dict[str, str], tmp_path: Path
+) -> None:
+    """Layers of an encoder or a draft are not the language model's; wildcards fit whole names; the first holds."""
+    entry = made(tmp_path, {**LLAMA, "quantization_config": block}).entry
+    assert {name: entry.format_of(name) for name in expected} == expected
+
+
+def test_attention_of_a_hybrid_is_not_its_recurrence(tmp_path: Path) -> None:
+    """Four of Jamba's 32 mixers attend: that they stay in 16 bit leaves the class in 8."""
+    block = {"quant_method": "fp8", "modules_to_not_convert": ["re:.*self_attn.*"]}
+    found = made(tmp_path, {**JAMBA, "quantization_config": block})
+    assert found.entry.format_of("attention") == "fp8"
+    assert any("attention: " in a and "in bf16" in a for a in found.assumed)
+    kept = {"quant_method": "fp8", "modules_to_not_convert": ["mamba", "self_attn"]}
+    assert made(tmp_path, {**JAMBA, "quantization_config": kept}).entry.format_of("attention") == "bf16"
+
+
+def test_a_window_that_nobody_switches_on_is_none(tmp_path: Path) -> None:
+    """Qwen's classes have ``use_sliding_window`` off unless a file says otherwise."""
+    config = {**LLAMA, "model_type": "qwen2", "sliding_window": 4096, "max_window_layers": 16}
+    assert all(m.window == 0 for m in made(tmp_path, config).entry.mixers)
+    on = made(tmp_path, {**config, "use_sliding_window": True}).entry
+    assert sorted(m.window for m in on.mixers) == [0, 4096]
+
+
+def test_what_files_of_one_checkpoint_may_state(tmp_path: Path) -> None:
+    """A tied head stored once more; MLX's scales and offsets; packed elements counted as parameters."""
+    tied = {**LLAMA, "tie_word_embeddings": True}
+    t = transformer(made(tmp_path, tied).entry)
+    index(tmp_path, total_size=2 * (t.parameters + 128256 * 4096))
+    made(tmp_path, tied)
+    mlx = {**LLAMA, "quantization": {"bits": 4, "group_size": 64}}
+    (tmp_path / "a").mkdir()
+    t = transformer(made(tmp_path / "a", mlx).entry)
+    index(tmp_path / "a", total_size=(t.parameters - t.norms) * 4.5 / 8 + 2 * t.norms)
+    made(tmp_path / "a", mlx)
+    gptq = {**LLAMA, "quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128}}
+    index(tmp_path / "a", total_parameters=2_000_000_000)
+    made(tmp_path / "a", gptq)
+
+
+def test_a_name_may_count_encoders_that_are_left_out(tmp_path: Path) -> None:
+    config = {"model_type": "llava", "vision_config": {"model_type": "clip"}, "text_config": dict(LLAMA)}
+    assert len(made(tmp_path, config, "x-13B").warnings) == 1  # encoders are left out

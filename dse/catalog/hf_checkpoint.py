@@ -43,11 +43,15 @@ def checked(
 
     """
     stated = _stated(raw, folder)
+    narrow = any(
+        STORED_BITS[formats.of(name)] < STORED_BITS["bf16"] for name in ("attention", "ffn", "experts")
+    )
+    if stated is not None and narrow and "total_parameters" in stated[0]:
+        stated = None  # of a quantised checkpoint transformers counts packed elements
     if stated is not None:
         where, count, in_bytes = stated
         mine = checkpoint_bytes(t, formats) if in_bytes else t.parameters
-        with_drafts = mine * (1.0 + _draft_share(t))
-        off = min((m / count - 1.0 for m in (mine, with_drafts)), key=abs)
+        off = min((m / count - 1.0 for m in _also(mine, t, formats, in_bytes=in_bytes)), key=abs)
         if abs(off) > EXACT and not (more and off < 0.0):
             unit = "GB" if in_bytes else "G parameters"
             raise DataError(
@@ -56,14 +60,32 @@ def checked(
                 "does something that is not known here, or its files are not of one checkpoint"
             )
         return []
-    whole = _beside_names(names, named_count, t.parameters, "parameters", NAMED_WRONG)
-    return whole + _beside_names(names, named_active, t.active, "parameters a token", ACTIVE_WRONG)
+    whole = _beside_names(names, named_count, t.parameters, "parameters", NAMED_WRONG, more=more)
+    return whole + _beside_names(names, named_active, t.active, "parameters a token", ACTIVE_WRONG, more=more)
+
+
+def _also(mine: float, t: Transformer, formats: Formats, *, in_bytes: bool) -> list[float]:
+    """What files of one model may state: with its drafts, with a tied head that is stored once more, with the
+    offsets of groups that GPTQ and AWQ keep beside scales.
+    """
+    found = [mine, mine * (1.0 + _draft_share(t))]
+    if t.tied:
+        found.append(mine + t.embedding * (formats.wide_bits / 8.0 if in_bytes else 1.0))
+    if in_bytes and formats.group and not formats.affine:
+        found.append(mine + offset_bytes(t, formats))
+    return found
 
 
 def _beside_names(
-    names: Sequence[str], told_by: Callable[[str], float | None], count: float, what: str, wrong: float
+    names: Sequence[str],
+    told_by: Callable[[str], float | None],
+    count: float,
+    what: str,
+    wrong: float,
+    *,
+    more: bool,
 ) -> list[str]:
-    """A warning where the first name that states a count is some way off.
+    """A warning where the first name that states a count is some way off; encoders may be ``more``.
 
     Raises:
         DataError: it is more than ``wrong`` off.
@@ -76,6 +98,8 @@ def _beside_names(
         off = count / told - 1.0
         if told % BILLION == 0 and told < count < told + BILLION:
             wrong = max(wrong, off)  # 1B is what 1.5 G are called: names drop what follows a whole number
+        if more and off < 0.0:
+            return []
         text = (
             f"{name!r} says {told / BILLION:.4g} G {what}, the configuration comes to "
             f"{count / BILLION:.4g} G ({100 * off:+.1f} %)"
@@ -109,8 +133,20 @@ def checkpoint_bytes(t: Transformer, formats: Formats) -> float:
         + t.ffn * _bits(formats, "ffn")
         + routed * _bits(formats, "experts")
         + head * _bits(formats, "head")
-        + (embedding + t.norms) * formats.wide_bits
+        + embedding * (_bits(formats, "head") if formats.affine else formats.wide_bits)
+        + t.norms * formats.wide_bits
     ) / 8
+
+
+def offset_bytes(t: Transformer, formats: Formats) -> float:
+    """Bytes of an offset of as many bits as a weight for each group."""
+    weights = {"attention": t.attention, "ffn": t.ffn, "experts": t.expert * t.experts}
+    found = 0.0
+    for name, count in weights.items():
+        fmt = formats.of(name)
+        if fmt.startswith("int"):
+            found += count * int(fmt.removeprefix("int")) / formats.group / 8.0
+    return found
 
 
 def _bits(formats: Formats, name: str) -> float:
@@ -121,7 +157,7 @@ def _bits(formats: Formats, name: str) -> float:
     if STORED_BITS[fmt] == 16.0:
         return formats.wide_bits
     if fmt.startswith("int") and formats.group:
-        return int(fmt.removeprefix("int")) + 16.0 / formats.group
+        return int(fmt.removeprefix("int")) + (32.0 if formats.affine else 16.0) / formats.group
     return STORED_BITS[fmt]
 
 
@@ -137,7 +173,7 @@ def _stated(raw: Mapping[str, Any], folder: Path) -> tuple[str, float, bool] | N
     metadata = read_json(index).get("metadata")
     if not isinstance(metadata, Mapping):
         return None
-    for key, in_bytes in (("total_parameters", False), ("total_size", True)):
+    for key, in_bytes in (("total_size", True), ("total_parameters", False)):
         value = metadata.get(key)
         if value is not None and (
             isinstance(value, bool | str) or not isinstance(value, int | float) or value <= 0

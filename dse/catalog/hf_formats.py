@@ -44,6 +44,8 @@ class Formats:
     """of what is not quantised, as it lies in the checkpoint"""
     scales_quantised: bool = False
     """whether the scales of NF4 are quantised once more"""
+    affine: bool = False
+    """whether a scale and an offset of 16 bit stand for a group, and the embedding is quantised too (MLX)"""
 
     def of(self, name: str) -> str:
         """Format of a class."""
@@ -116,7 +118,7 @@ def _formats(made: Mapping[str, Any], where: str, wide: str, modules: Modules) -
     q = Quantization(modules, wide, where)
     if made:
         apply(q, made)
-    out = Formats(q.overall, {}, q.group, list(q.notes), scales_quantised=q.scales_quantised)
+    out = Formats(q.overall, {}, q.group, list(q.notes), scales_quantised=q.scales_quantised, affine=q.affine)
     whole = sum(m.weights for m in modules.members)
     shares = {cls: _shares(modules, cls) for cls in CLASSES}
     total = sum(_bytes(s) for s in shares.values())

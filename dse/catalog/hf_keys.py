@@ -266,6 +266,9 @@ WITHOUT_EFFECT: Final = frozenset(
         "tokenizer_name",
         "transformers.js_config",
         "use_parallel_residual",
+        "num_image_tokens",
+        "is_composition",
+        "use_mla",
     ]
 )
 """keys that change no byte and no FLOP that is counted, whatever their value"""

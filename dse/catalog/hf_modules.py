@@ -7,7 +7,7 @@ fits one of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import cached_property
@@ -26,11 +26,38 @@ FUSED: Final = (
     "qkv",
     "attn_qkv",
     "att_proj",
-    "in_proj",
 )
 """queries, keys and values in one matrix"""
 ATTENTIONS: Final = ("self_attn", "attn", "attention", "self_attention", "mixer", "norm_attn_norm.attn")
-RECURRENCES: Final = ("linear_attn", "mamba", "mixer", "ssm", "self_attn", "attn", "conv", "temporal_block")
+RECURRENCES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]]] = {
+    "gated_deltanet": (("linear_attn",), ("in_proj_qkvz", "in_proj_qkv", "in_proj_z"), ("out_proj",)),
+    "kimi_delta": (("self_attn",), ("q_proj", "k_proj", "v_proj"), ("o_proj",)),
+    "lightning_attention": (
+        ("self_attn", "attention"),
+        ("qkv_proj", "query_key_value"),
+        ("out_proj", "dense"),
+    ),
+    "mamba2": (("mamba", "mixer", "ssm"), ("in_proj",), ("out_proj",)),
+    "mamba": (("mamba", "mixer", "ssm"), ("in_proj",), ("out_proj",)),
+    "compressed_attention": (
+        ("self_attn", "attn"),
+        ("wq_a", "wq_b", "wkv", "q_a_proj", "q_b_proj", "kv_proj"),
+        ("wo_a", "wo_b", "o_proj"),
+    ),
+    "short_convolution": (("conv",), ("in_proj",), ("out_proj",)),
+    "gated_recurrence": (("temporal_block", "mixer"), ("linear_x", "linear_y"), ("linear_out",)),
+}
+"""kind of recurrence -> names of its parent, of the matrices into it and out of it"""
+SMALL: Final = ("in_proj_ba", "in_proj_a", "in_proj_b", "b_proj", "conv1d", "x_proj", "dt_proj", "A_log", "D")
+CALLED: Final = {
+    r"switch_mlp": "experts",
+    r"block_sparse_moe(\\?\.)(?=(?:in|out)put_linear)": r"block_sparse_moe\1experts\1",
+}
+"""experts as MLX and Granite call them -> as they are called here"""
+OTHERS: Final = re.compile(
+    r"vis|\bvit\b|audio|speech|image|mtp|nextn|tower|whisper|connector|projector|resampler|aligner|merger"
+)
+"""prefixes of layers that are not the language model's"""
 BLOCKS: Final = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "moe", "mixer", "mlp_block", "ff")
 SHARED: Final = ("shared_experts", "shared_expert", "shared_mlp")
 UP: Final = (
@@ -154,7 +181,11 @@ class Modules:
         """
         if pattern.startswith("re:"):
             return self._matching(self.members, pattern[3:])
+        for theirs, ours in CALLED.items():
+            pattern = re.sub(theirs, ours, pattern)
         numbered = LAYER.search(pattern)
+        if numbered and OTHERS.search(pattern[: numbered.start()].lower()):
+            return []
         some = self.by_layer.get(int(numbered[1]), []) if numbered else self.members
         if any(mark in pattern for mark in "*?["):
             return self._matching(some, translate(pattern))
@@ -274,14 +305,11 @@ def _latent(part: LatentAttention, hidden: int, number: int) -> list[Module]:
 
 def _other(parameters: float, number: int, kind: str) -> list[Module]:
     """A recurrence or convolution: its wide matrices; those of a gate or a rate weigh next to nothing."""
-    into = ("in_proj", "in_proj_qkvz", "in_proj_qkv", "in_proj_z", "q_proj", "k_proj", "v_proj", "qkv_proj")
-    out = ("out_proj", "o_proj", "dense")
-    small = ("in_proj_ba", "in_proj_a", "in_proj_b", "b_proj", "conv1d", "x_proj", "dt_proj", "A_log", "D")
-    parents = ("conv", "mixer") if kind == "short_convolution" else RECURRENCES
+    parents, into, out = RECURRENCES[kind]
     return [
         Module("attention", parameters * 2.0 / 3.0, number, _below(parents, into)),
         Module("attention", parameters / 3.0, number, _below(parents, out)),
-        Module("attention", 0.0, number, _below(parents, small)),
+        Module("attention", 0.0, number, _below(parents, SMALL)),
     ]
 
 

@@ -178,7 +178,8 @@ def _by_family(c: Config, family: Family, layers: int) -> list[str]:
     has_window = c.has(*c.sought("window"), "attention_chunk_size") or family.window
     if family.windowed == "never" or not has_window:
         return [FULL] * layers
-    if c.has("use_sliding_window") and not c.flag("use_sliding_window"):
+    switched = c.has("use_sliding_window") or family.windowed == "above"  # whose class has it off
+    if switched and not c.flag("use_sliding_window"):
         return [FULL] * layers
     if not (c.number("window", 0) or c.number("attention_chunk_size", 0) or family.window):
         return [FULL] * layers

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any, Final, NoReturn
 
 from dse.catalog.formats import CACHE_FORMATS, STORED_BITS
-from dse.catalog.hf_modules import Modules
+from dse.catalog.hf_modules import OTHERS, Modules
 from dse.core.errors import DataError
 
 METHODS: Final[Mapping[str, str]] = {
@@ -85,7 +85,7 @@ IMMATERIAL: Final = re.compile(
 )
 """modules that are no matrices of a class: routers, norms, encoders, tables, drafts"""
 
-PATTERN: Final = re.compile(r"\.\*|\\|[\^$(|+]")
+PATTERN: Final = re.compile(r"^\.\*|\\|[\^$(|+]")
 """what only a regular expression holds"""
 
 QUARK: Final[Mapping[str, str]] = {
@@ -112,6 +112,7 @@ class Quantization:
     group: int = 0
     cache: str = ""
     scales_quantised: bool = False
+    affine: bool = False
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -124,17 +125,21 @@ class Quantization:
             if head or m.cls != "head":
                 m.convert(fmt)
 
-    def named(self, pattern: str, fmt: str, *, target: bool = False) -> None:
-        """Those that a name or pattern means.
+    def named(self, pattern: str, fmt: str, *, target: bool = False, head: bool = True) -> None:
+        """Those that a name or pattern means, without the ``head`` where a method leaves it.
 
         Raises:
             DataError: a ``target`` that means nothing: what is quantised would be guessed.
 
         """
         text = as_pattern(pattern)
-        found = self.modules.meant(text)
+        try:
+            found = self.modules.meant(text)
+        except DataError as error:
+            raise DataError(f"{self.where}: {error}") from error
         for m, experts in found:
-            m.convert(fmt, experts)
+            if head or m.cls != "head":
+                m.convert(fmt, experts)
         if found or IMMATERIAL.search(pattern.removeprefix("re:").replace("\\", "")) or self._beyond(text):
             return
         if target:
@@ -142,11 +147,13 @@ class Quantization:
                 f"{self.where}: {pattern}: means no matrix that is known; expected names or patterns of "
                 "modules, e.g. Linear or re:.*mlp.*"
             )
-        self.notes.append(f"{pattern}: stays in 16 bit, of no class that is known: counted like the rest")
+        self.notes.append(f"{pattern}: means no matrix that is known: nothing is counted otherwise for it")
 
     def _beyond(self, text: str) -> bool:
-        """Whether a name is of a layer that the model does not have: a draft's."""
+        """Whether a name is of a layer that the language model does not have: a draft's or an encoder's."""
         numbered = re.search(r"(?:layers|blocks|h)\.(\d+)", text)
+        if numbered and OTHERS.search(text[: numbered.start()].lower()):
+            return True
         return numbered is not None and int(numbered[1]) not in self.modules.by_layer
 
     def kept(self, made: Mapping[str, Any]) -> None:
@@ -154,11 +161,13 @@ class Quantization:
         for name in exclusions(made, self.where):
             self.named(name, self.wide)
         dynamic = made.get("dynamic") or {}
-        for pattern, given in dynamic.items() if isinstance(dynamic, Mapping) else ():
+        some = list(dynamic.items()) if isinstance(dynamic, Mapping) else []
+        for pattern, given in reversed(some):  # of two that fit, the first holds
             if str(pattern).startswith("-:"):
                 self.named("re:" + str(pattern)[2:], self.wide)
             elif isinstance(given, Mapping) and "bits" in given:
-                self.named("re:" + str(pattern).removeprefix("+:"), self.integer(given["bits"]))
+                text = "re:" + str(pattern).removeprefix("+:")
+                self.named(text, self.integer(given["bits"]), target=True, head=False)
         if made.get("lm_head") is True:  # GPTQ says so where it is converted
             self.named("lm_head", self.overall)
 
@@ -184,8 +193,11 @@ class Quantization:
 
 
 def as_pattern(name: str) -> str:
-    """A name of a list as ``Modules.meant`` reads it: regular expressions marked as such, to fit anywhere."""
-    if name.startswith("re:") or not PATTERN.search(name):
+    """A name of a list as ``Modules.meant`` reads it: regular expressions marked as such, to fit anywhere.
+
+    What begins with ``*`` is a wildcard: no expression does.
+    """
+    if name.startswith(("re:", "*")) or not PATTERN.search(name):
         return name
     return "re:" + (name if name.startswith("^") else f".*(?:{name})")
 
@@ -258,20 +270,44 @@ def _by_method(q: Quantization, made: Mapping[str, Any], method: str) -> None:
     bits = made.get("bits", made.get("w_bit", made.get("weight_bits")))
     fmt = METHODS.get(method, "")
     if bits is not None and fmt.startswith("int"):
-        fmt = q.integer(bits)
+        fmt = _rounded(q, made)
     if not fmt:
         q.unknown(method or str(dict(made))[:60])
+    inside = made.get("modules_in_block_to_quantize")
     if "(experts)" in fmt or method == "mxfp4":  # gpt-oss: experts alone
         for m in q.modules.of("experts"):
             m.convert(fmt.split()[0])
+    elif inside:
+        for name in _flat(inside):
+            q.named(name, fmt, target=True)
     else:
         q.everything(fmt)
         q.kept(made)
     extra = made.get("extra_config") or {}
     for name, given in extra.items() if isinstance(extra, Mapping) else ():
         if isinstance(given, Mapping) and "bits" in given:
-            q.named(str(name), q.integer(given["bits"]))
+            q.named(str(name), _rounded(q, {**made, **given}), target=True)
     q.sized(made.get("group_size", made.get("q_group_size")))
+
+
+def _flat(names: object) -> list[str]:
+    """Names of a list of lists."""
+    if isinstance(names, list | tuple):
+        return [name for some in names for name in _flat(some)]
+    return [str(names)]
+
+
+def _rounded(q: Quantization, given: Mapping[str, Any]) -> str:
+    """Format by bits and, where auto-round says one, type of data."""
+    bits = given.get("bits", given.get("w_bit", given.get("weight_bits")))
+    kind = str(given.get("data_type", "int")).lower()
+    if bits == 16 or "int" in kind:
+        return q.integer(bits)
+    if kind.startswith(("mx_", "mxfp")):
+        return {4: "mxfp4", 8: "mxfp8"}.get(bits) or q.unknown(f"{bits} bits of {kind}")
+    if kind.startswith(("nv_", "nvfp")):
+        return "nvfp4" if bits == 4 else q.unknown(f"{bits} bits of {kind}")
+    return "fp8" if kind.startswith("fp") and bits == 8 else q.unknown(f"{bits} bits of {kind}")
 
 
 def _mlx(q: Quantization, made: Mapping[str, Any]) -> None:
@@ -281,9 +317,10 @@ def _mlx(q: Quantization, made: Mapping[str, Any]) -> None:
         return MLX.get(str(given.get("mode", made.get("mode", ""))), "") or q.integer(given.get("bits"))
 
     q.everything(one(made), head=True)
+    q.affine = q.overall.startswith("int")
     for name, given in made.items():
         if isinstance(given, Mapping):
-            q.named(str(name), one(given))
+            q.named(str(name), one(given), target=True)
         elif given is False and "." in str(name):
             q.named(str(name), q.wide)
     q.sized(made.get("group_size"))
@@ -335,10 +372,10 @@ def _groups(q: Quantization, made: Mapping[str, Any]) -> None:
         fmt = _weights(q, w, str(g.get("format") or made.get("format") or ""))
         formats.append((fmt, [str(t) for t in g.get("targets") or ["Linear"]]))
         q.sized(w.get("group_size"))
-    for fmt, targets in formats:
+    for fmt, targets in reversed(formats):
         if "Linear" in targets:
             q.everything(fmt)
-    for fmt, targets in formats:
+    for fmt, targets in reversed(formats):  # of two that fit, the first holds
         for target in targets:
             if target != "Linear":
                 q.named(target, fmt, target=True)
