@@ -173,7 +173,7 @@ def say_front(done: job.Outcome, out: Path) -> None:
         for k, n in enumerate(run.space.objectives)
     )
     say(
-        f"{run.trials:,} designs, {done.said}: {len(run.front)} operating points on "
+        f"{run.trials:,} designs, {done.said}: {counted(len(run.front), 'operating point')} on "
         f"{counted(len(run.hardware), 'distinct machine')}: {best}."
     )
     tell(run=out, designs=run.trials, state=done.said, points=len(run.front), machines=len(run.hardware))
