@@ -283,3 +283,25 @@ def test_a_phone_serves_one_user_by_fit_as_by_evaluate() -> None:
     with pytest.raises(SpaceError, match="serves one user on one package"):
         dse.fit("mobile", **asked, tensor_parallel=2)
     assert not dse.fit("mobile", device="iphone_16_pro", llm="Llama-3.1-70B").fewest
+
+
+def test_what_engines_copy_is_told() -> None:
+    """Eight key-value heads over 16 ranks are held twice, a latent cache by every rank; over 8 ranks once."""
+    asked: dict[str, Any] = {"device": "h100_sxm", "published": True, "batch": 16, "context": 1024}
+    wide = dse.evaluate("datacenter", **asked, llm="Llama-3.1-70B", tensor_parallel=16)
+    assert "holds it 2 times" in wide.notes[0]
+    assert not dse.evaluate("datacenter", **asked, llm="Llama-3.1-70B", tensor_parallel=8).notes
+    latent = dse.evaluate("datacenter", **asked, llm="DeepSeek-V3", tensor_parallel=16)
+    assert "holds it 16 times" in latent.notes[0]
+
+
+def test_experts_are_dealt_over_no_more_ranks_than_there_are() -> None:
+    """Eight experts on 16 ranks: each in two slices; 16 ranks of experts are refused."""
+    asked: dict[str, Any] = {"device": "h100_sxm", "llm": "Mixtral-8x22B", "published": True, "context": 1024}
+    asked |= {"batch": 16, "tensor_parallel": 16}
+    left = dse.evaluate("datacenter", **asked)
+    assert left.tpot == dse.evaluate("datacenter", **asked, expert_parallel=8).tpot
+    with pytest.raises(SpaceError, match="has 8 experts"):
+        dse.evaluate("datacenter", **asked, expert_parallel=16)
+    with pytest.raises(SpaceError, match="every prompt held whole"):
+        dse.fit("datacenter", device="h100_sxm", llm="Mixtral-8x22B", prefix_share=0.5)

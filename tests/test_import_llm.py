@@ -668,3 +668,12 @@ def test_what_files_of_one_checkpoint_may_state(tmp_path: Path) -> None:
 def test_a_name_may_count_encoders_that_are_left_out(tmp_path: Path) -> None:
     config = {"model_type": "llava", "vision_config": {"model_type": "clip"}, "text_config": dict(LLAMA)}
     assert len(made(tmp_path, config, "x-13B").warnings) == 1  # encoders are left out
+
+
+def test_a_key_of_windows_changes_nothing_where_every_layer_is_listed(tmp_path: Path) -> None:
+    """Command R7B says every fourth layer by ``layer_switch``, and may list its layers beside."""
+    config = {**LLAMA, "model_type": "cohere2", "sliding_window": 4096, "layer_switch": 4}
+    listed = (["sliding_attention"] * 3 + ["full_attention"]) * 8
+    by_number = made(tmp_path, config).entry.mixers
+    assert by_number == made(tmp_path, {**config, "layer_types": listed}).entry.mixers
+    assert {m.window: m.layers for m in by_number} == {4096: 24, 0: 8}

@@ -54,6 +54,7 @@ TOPOLOGIES = '["full", "switch", "ring", "torus2d", "torus3d", "hyperx", "dragon
         ('value = 4, unit = "y"', 'value = 4, unit = "s"', "got '4 s', expected a number from 1 day"),
         ('value = 0.07, unit = "USD/kWh"', 'value = 70, unit = "USD/kWh"', "up to 5 USD/kWh"),
         ("compute_bits = 8", "compute_bits = 4", "at least the 8 bits"),
+        ('value = "132 kW"', 'value = "132 uW"', "limits.rack_power: got '132 uW', expected from 1 mW"),
         ('ttft = { value = "2 s"', "ttft = { value = 2", "may be read in two ways, '2 ms' or '2 s'"),
         ('name = "rag"', 'name = "chat"', "every class of requests once"),
         ('device = "gb200"', 'device = "iphone_16_pro"', "a machine for target 'datacenter'"),

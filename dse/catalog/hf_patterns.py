@@ -70,15 +70,21 @@ def mixer_kinds(c: Config, family: Family, layers: int) -> list[str]:
     return kinds
 
 
-WINDOW_KEYS: Final = (
-    "sliding_window",
+EVERY: Final = (
     "sliding_window_pattern",
     "_sliding_window_pattern",
+    "global_attn_every_n_layers",
+    "layer_switch",
+)
+"""keys that say which layer of how many is full"""
+
+WINDOW_KEYS: Final = (
+    *EVERY,
+    "sliding_window",
     "attention_chunk_size",
     "no_rope_layers",
     "no_rope_layer_interval",
     "nope_layer_interval",
-    "global_attn_every_n_layers",
     "prefix_dense_sliding_window_pattern",
 )
 """keys that say nothing more once every layer's kind is known"""
@@ -195,15 +201,6 @@ def _by_family(c: Config, family: Family, layers: int) -> list[str]:
     if not every:
         return [WINDOW] * layers
     return [FULL if (i + 1) % every == 0 else WINDOW for i in range(layers)]
-
-
-EVERY: Final = (
-    "sliding_window_pattern",
-    "_sliding_window_pattern",
-    "global_attn_every_n_layers",
-    "layer_switch",
-)
-"""keys that say which layer of how many is full"""
 
 
 def _every(c: Config, family: Family) -> int | str:

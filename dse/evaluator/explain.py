@@ -19,7 +19,7 @@ from dse.evaluator.breakdown import OperatingPoint, scalar
 from dse.evaluator.device_figures import device_figures
 from dse.evaluator.figures import FigureName, figures
 from dse.evaluator.first_order import FirstOrderModel
-from dse.evaluator.fitting import Fits, Fitting, fits_of, requests_described, used_share
+from dse.evaluator.fitting import Fits, Fitting, fits_of, requests_described, served_plan, used_share
 from dse.evaluator.request import (
     PlanRequest,
     Request,
@@ -29,13 +29,12 @@ from dse.evaluator.request import (
     check_model,
     formats_from,
 )
-from dse.evaluator.runnable import obstacle
+from dse.evaluator.runnable import copied, obstacle
 from dse.evaluator.site import site as site_of
 from dse.hardware.machine import Machine
 from dse.serving.accounting import worth
 from dse.serving.machine_rows import machine_row
 from dse.serving.operating_points import estimate_of, site_row
-from dse.serving.plan import single_plan
 from dse.serving.pnm_split import passes
 from dse.serving.records import ResultRow
 from dse.serving.step_work import StepWork, lower_step
@@ -130,15 +129,7 @@ def evaluate(
     fault = obstacle(fitting, plan, entry, one_user=space.target.one_user)
     if fault:
         raise InfeasibleError(f"{name}: {fault}")
-    plans = single_plan(
-        plan.group,
-        batch=plan.stage_batch,
-        attention_dp=plan.attention_dp,
-        expert_parallel=plan.expert_parallel or plan.group,
-        stages=plan.pipeline,
-        context_parallel=plan.by_position,
-        either_placement=bool(machine.tiered[0]),
-    )
+    plans = served_plan(plan, entry.experts, either_placement=bool(machine.tiered[0]))
     work = lower_step(load, plans, catalog, posed.scenario, model.software)
     out = evaluation(model, machine, work, _better(model, machine, work), ANY_TPOT)
     out.name, out.unset, out.plan = name, unset, _asked_plan(posed, plan)
@@ -152,6 +143,7 @@ def evaluate(
     out.memory = {name: Figure(v, "B") for name, v in memory.items()}
     out.limits[Limit.CAPACITY.value] = min(used_share(memory), 1.0)  # it fits: what is over is rounding
     out.notes = [f"{entry.name}: imported with {u}: not known, taken by word" for u in entry.unverified]
+    out.notes += copied(fitting.model, plan, entry.name)
     if request.context is not None:
         _without_first_token(out)
     return out
@@ -186,6 +178,10 @@ def fit(
     entry = catalog.llm(load.llm)
     fitting = Fitting.of(machine, posed.scenario, catalog)
     formats = f"{bits_described(load, routed=bool(entry.experts))} ({formats_from(space, request)})"
+    if request.prefix_share is not None:
+        raise SpaceError(
+            "prefix_share: what fits is counted with every prompt held whole; leave it out, or ask evaluate"
+        )
     why = obstacle(fitting, plan, entry, one_user=space.target.one_user)
     return fits_of(fitting, plan, name, why, formats, one_user=space.target.one_user)
 

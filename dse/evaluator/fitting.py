@@ -12,11 +12,11 @@ from dse.catalog.catalog import Catalog
 from dse.catalog.transformer import Transformer
 from dse.core.axes import GROUPS
 from dse.core.records import empty, plain
-from dse.evaluator.request import PlanRequest
+from dse.evaluator.request import PlanRequest, dealt
 from dse.hardware.machine import Machine
 from dse.serving.machine_rows import machine_row
 from dse.serving.placement import Fit, fit
-from dse.serving.plan import DEEPEST, LARGEST_TENSOR, single_plan
+from dse.serving.plan import DEEPEST, LARGEST_TENSOR, Plans, single_plan
 from dse.serving.rates import prepare
 from dse.serving.records import ScratchRow
 from dse.serving.software import SoftwareStack, software_of
@@ -67,6 +67,19 @@ class Fits:
     """largest batch and longest context there, and the packages"""
 
 
+def served_plan(plan: PlanRequest, experts: int, *, either_placement: bool = False) -> Plans:
+    """A plan as it was asked for, for a model of so many experts."""
+    return single_plan(
+        plan.group,
+        batch=plan.stage_batch,
+        attention_dp=plan.attention_dp,
+        expert_parallel=dealt(plan, experts),
+        stages=plan.pipeline,
+        context_parallel=plan.by_position,
+        either_placement=either_placement,
+    )
+
+
 @dataclass(frozen=True)
 class Fitting:
     """A model on a machine (n = 1) under the requests of a scenario."""
@@ -87,14 +100,7 @@ class Fitting:
         if mix is not None:
             numbers = {k: v for k, v in scenario.numbers.items() if k != "longest_request"}
             scenario = replace(scenario, mix=mix, numbers=numbers)
-        plans = single_plan(
-            plan.group,
-            batch=plan.stage_batch,
-            attention_dp=plan.attention_dp,
-            expert_parallel=plan.expert_parallel or plan.group,
-            stages=plan.pipeline,
-            context_parallel=plan.by_position,
-        )
+        plans = served_plan(plan, self.catalog.llm(scenario.workloads[0].llm).experts)
         return lower_step(scenario.workloads[0], plans, self.catalog, scenario, self.software)
 
     def fit(self, work: StepWork, stages: int = 1) -> Fit:

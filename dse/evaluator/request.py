@@ -181,6 +181,19 @@ def _check_formats(request: Request) -> None:
             )
 
 
+def dealt(plan: PlanRequest, experts: int) -> int:
+    """Ranks over which a model's experts are dealt: as asked, or all of the group where there are as many.
+
+    Each expert is sliced over what is left of the group.
+    """
+    if plan.expert_parallel is not None:
+        return plan.expert_parallel
+    ranks = plan.group
+    while 0 < experts < ranks:
+        ranks //= 2
+    return ranks
+
+
 def check_model(
     request: Request, plan: PlanRequest, entry: LlmEntry, units: Collection[str] | None, machine: str
 ) -> None:
@@ -200,6 +213,11 @@ def check_model(
             raise SpaceError(
                 f"expert_parallel: got {plan.expert_parallel}, but {entry.name} has no experts; leave it out"
             )
+    elif plan.expert_parallel is not None and plan.expert_parallel > entry.experts:
+        raise SpaceError(
+            f"expert_parallel: got {plan.expert_parallel}, but {entry.name} has {entry.experts} experts: "
+            "ranks beyond them would hold none; engines refuse this"
+        )
     if units is None or request.compute_bits is None:
         return
     has = sorted({b for u, b in UNIT_BITS.items() if u in units} | {float(COMPUTE_BITS[-1])})

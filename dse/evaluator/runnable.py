@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dse.catalog.llm import LlmEntry
+from dse.catalog.transformer import Transformer
 from dse.core.axes import GROUPS
 from dse.core.text import counted
 from dse.core.units import show
@@ -44,6 +45,19 @@ def obstacle(fitting: Fitting, plan: PlanRequest, entry: LlmEntry, *, one_user: 
     if fitting.fits(plan):
         return ""
     return _too_large(fitting, plan, entry, GROUPS[-1] if not one_user else 1)
+
+
+def copied(model: Transformer, plan: PlanRequest, name: str) -> list[str]:
+    """What engines hold several times where ranks are more than key-value heads, in a sentence."""
+    few = min(model.key_counts, default=0)
+    if not few or plan.by_position or plan.tensor_ranks <= few:
+        return []
+    kept = "its latent cache" if few == 1 else f"its {few} key-value heads"
+    told = (
+        f"{name}: tp {plan.tensor_ranks} over {kept}: engines copy the KV cache to every rank that needs it, "
+        f"and a group holds it {plan.tensor_ranks // few} times; attention dp or cp holds it once"
+    )
+    return [told]
 
 
 def _too_large(fitting: Fitting, plan: PlanRequest, entry: LlmEntry, most: int) -> str:

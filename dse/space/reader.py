@@ -42,6 +42,16 @@ TABLES: Final = (
 """keys of a space file"""
 
 
+THRESHOLDS: Final = {
+    "s": (1e-6, 3.2e9),
+    "W": (1e-3, 1e13),
+    "J": (1e-9, 1e9),
+    "USD": (1e-9, 1e15),
+    "K": (200.0, 500.0),
+    "m": (1e-5, 10.0),
+}
+"""least and most that a limit or a worst value may be, by its unit"""
+
 SLOWEST: Final = 1e4
 """s; no time per output token is asked for beyond"""
 
@@ -250,10 +260,17 @@ class _Reader(ScenarioReader):
             if name not in target.objectives:
                 self.faults.add(f"reference_point.{name}", name, nearest(name, target.objectives))
                 continue
-            out[name] = self.number(f"reference_point.{name}", item, OBJECTIVES[name].unit)
-            if not out[name] > 0:
-                self.faults.add(f"reference_point.{name}", item, "a number above 0")
+            out[name] = self._bounded(f"reference_point.{name}", item, OBJECTIVES[name].unit)
         return out
+
+    def _bounded(self, key: str, item: object, unit: str) -> float:
+        """A sourced number above 0, within what its unit can mean here."""
+        value = self.number(key, item, unit)
+        low, high = THRESHOLDS.get(unit, (0.0, math.inf))
+        if not math.isnan(value) and not (value > 0 and low <= value <= high):
+            told = "a number above 0" if value <= 0 else f"from {show(low, unit)} to {show(high, unit)}"
+            self.faults.add(key, show(value, unit), told)
+        return value
 
     def _limits(self, items: Mapping[str, Any], target: Target) -> dict[str, float]:
         """Thresholds by name, SI."""
@@ -262,9 +279,7 @@ class _Reader(ScenarioReader):
             if name not in target.thresholds:
                 self.faults.add(f"limits.{name}", name, nearest(name, target.thresholds))
             else:
-                limits[name] = self.number(f"limits.{name}", item, target.threshold_unit(name))
-                if not limits[name] > 0:
-                    self.faults.add(f"limits.{name}", item, "a number above 0")
+                limits[name] = self._bounded(f"limits.{name}", item, target.threshold_unit(name))
         for name in target.required_thresholds:
             if name not in limits:
                 self.faults.add(f"limits.{name}", None, f"a number in {target.threshold_unit(name)}")
